@@ -1,0 +1,366 @@
+/**
+ * Blocks over a page-number space: which block a size gets, what a block is, and what freeing it makes free.
+ *
+ * A small block is a slot of a slab, a larger one a run of pages. Which of the two a granule index belongs to stands in
+ * the tag of its page, so looking a block up is exact and O(1): a granule where no live block starts (freed, inside a
+ * block, unaligned, never managed) is told from one where a block does without any search.
+ *
+ * It knows no kernel, no addon and no Buffer. Whoever owns the pages adds ranges of page numbers, is told by `refusal`
+ * why an allocation found none, reads off which pages are dirty, and says when they were purged. Nothing here calls up.
+ *
+ * Invariants, checked by `check()` together with those of the parts:
+ *  1. every managed page is in exactly one of: a free run, a slab, a block that is a run
+ *  2. live blocks = live slots + runs that are blocks
+ *  3. a page is used exactly where a live block touches it
+ */
+import { invariant } from '../base/assert.js'
+import {
+  type Block,
+  GRANULE_BYTES,
+  GRANULE_SHIFT,
+  NONE,
+  type PageCount,
+  type PageNumber,
+} from '../base/units.js'
+import { PageRuns } from './page-runs.js'
+import { PageStates } from './page-states.js'
+import { LENGTH, LIVE, type PageRange, PageTable, TAG, TAG_FREE, TAG_NONE, TAG_RUN } from './page-table.js'
+import { CLASS_SHIFT, GRANULES, MAX_SLAB_BYTES, PAGES, SizeClasses } from './size-class.js'
+import { Slabs } from './slabs.js'
+
+/** No free run is long enough: add pages and try again. */
+export const REFUSED_SPACE = 1
+/** It would commit more than `limitPages`: purge and try again. */
+export const REFUSED_LIMIT = 2
+
+export class BlockHeap {
+  readonly pageBytes: number
+  readonly #table: PageTable
+  readonly #states: PageStates
+  readonly #runs: PageRuns
+  readonly #classes: SizeClasses
+  readonly #slabs: Slabs
+  #liveRuns = 0
+  /** Why the last `allocate` returned NONE. Valid only right after it did. */
+  refusal = 0
+  /** Whether the last block that `allocate` returned lies on clean pages only, so that it reads as zero. */
+  isZeroed = false
+
+  constructor(pageBytes: number) {
+    this.pageBytes = pageBytes
+    this.#table = new PageTable(pageBytes)
+    this.#states = new PageStates(this.#table)
+    this.#runs = new PageRuns(this.#table)
+    this.#classes = new SizeClasses(pageBytes)
+    this.#slabs = new Slabs(this.#table, this.#states, this.#runs, this.#classes)
+  }
+
+  // ---- blocks ----------------------------------------------------------------------------------------------------
+
+  /**
+   * A block of at least `sizeBytes` (an integer from 0 to 2^35), or NONE; `refusal` then says why. O(1).
+   */
+  allocate(sizeBytes: number): Block {
+    if (sizeBytes > MAX_SLAB_BYTES) return this.#allocateRun(this.pagesFor(sizeBytes))
+    return this.#allocateSlot(this.#classes.ofGranules[(sizeBytes + GRANULE_BYTES - 1) >>> GRANULE_SHIFT])
+  }
+
+  /** The same, at a multiple of `alignBytes`: a power of two from 16 to the page size. */
+  allocateAligned(sizeBytes: number, alignBytes: number): Block {
+    const sizeClass = this.#classes.aligned(sizeBytes, alignBytes)
+    return sizeClass !== 0 ? this.#allocateSlot(sizeClass) : this.allocatePages(sizeBytes)
+  }
+
+  /** The same in whole pages of its own, whatever the size: for small blocks where no slab fits any more. */
+  allocatePages(sizeBytes: number): Block {
+    return this.#allocateRun(Math.max(1, this.pagesFor(sizeBytes)))
+  }
+
+  #allocateSlot(sizeClass: number): Block {
+    this.isZeroed = false
+    const block = this.#slabs.allocate(sizeClass)
+    return block !== NONE ? block : this.#allocateLastSlot(sizeClass)
+  }
+
+  /** Tries again with the pages of empty slabs, and says why there is nothing. */
+  #allocateLastSlot(sizeClass: number): Block {
+    if (!this.#slabs.hasRoom(sizeClass) && this.#slabs.releaseCurrents()) {
+      const block = this.#slabs.allocate(sizeClass)
+      if (block !== NONE) return block
+    }
+    this.refusal = this.#slabs.hasRoom(sizeClass) ? REFUSED_LIMIT : REFUSED_SPACE
+    return NONE
+  }
+
+  #allocateRun(pageCount: PageCount): Block {
+    let first = this.#runs.take(pageCount)
+    if (first === NONE && this.#slabs.releaseCurrents()) first = this.#runs.take(pageCount)
+    if (first === NONE) {
+      this.refusal = REFUSED_SPACE
+      return NONE
+    }
+    const dirtyBefore = this.#states.dirtyPages
+    if (!this.#states.use(first, pageCount)) {
+      this.#runs.give(first, pageCount)
+      this.refusal = REFUSED_LIMIT
+      return NONE
+    }
+    this.isZeroed = this.#states.dirtyPages === dirtyBefore
+    const { records, recordShift, granuleShift } = this.#table
+    const record = first << recordShift
+    records[record + TAG] = TAG_RUN
+    records[record + LENGTH] = pageCount
+    this.#liveRuns++
+    return first << granuleShift
+  }
+
+  /** Ends a block. Returns false, and changes nothing, where no live block starts at this granule. O(1). */
+  free(block: Block): boolean {
+    const { records, recordShift, granuleShift } = this.#table
+    const page = block >>> granuleShift
+    if (page >= this.#table.columnPages || block < 0) return false
+    const record = page << recordShift
+    const tag = records[record + TAG]
+    if (tag > 0) return this.#slabs.free(block, tag)
+    if (tag !== TAG_RUN || block !== page << granuleShift) return false
+    const length = records[record + LENGTH]
+    records[record + TAG] = TAG_NONE
+    this.#states.release(page, length)
+    this.#runs.give(page, length)
+    this.#liveRuns--
+    return true
+  }
+
+  /** Whether a live block starts at this granule. O(1). */
+  isLive(block: Block): boolean {
+    const { records, recordShift, granuleShift } = this.#table
+    const page = block >>> granuleShift
+    if (page >= this.#table.columnPages || block < 0) return false
+    const tag = records[(page << recordShift) + TAG]
+    return tag > 0 ? this.#slabs.isLive(block, tag) : tag === TAG_RUN && block === page << granuleShift
+  }
+
+  /** Usable bytes of a live block: at least what was asked for. */
+  sizeOf(block: Block): number {
+    const { records, recordShift, granuleShift } = this.#table
+    const record = (block >>> granuleShift) << recordShift
+    const tag = records[record + TAG]
+    if (tag > 0) return this.#classes.columns[(tag << CLASS_SHIFT) + GRANULES] << GRANULE_SHIFT
+    return records[record + LENGTH] * this.pageBytes
+  }
+
+  /**
+   * Makes a live block fit `sizeBytes` without moving it, where its slot is the right one for that size or its run can
+   * shrink or grow over free pages behind it. Returns false, and changes nothing, where it has to move.
+   */
+  resize(block: Block, sizeBytes: number): boolean {
+    const { records, recordShift, granuleShift } = this.#table
+    const page = block >>> granuleShift
+    const record = page << recordShift
+    const tag = records[record + TAG]
+    if (tag > 0) {
+      return (
+        sizeBytes <= MAX_SLAB_BYTES &&
+        this.#classes.ofGranules[(sizeBytes + GRANULE_BYTES - 1) >>> GRANULE_SHIFT] === tag
+      )
+    }
+    const pageCount = this.pagesFor(sizeBytes)
+    const length = records[record + LENGTH]
+    if (sizeBytes <= MAX_SLAB_BYTES) return false
+    if (pageCount > length) {
+      const more = pageCount - length
+      if (this.#runs.freeRunAt(page + length) < more || !this.#states.use(page + length, more)) return false
+      this.#runs.takeAt(page + length, more)
+    } else if (pageCount < length) {
+      this.#states.release(page + pageCount, length - pageCount)
+      this.#runs.give(page + pageCount, length - pageCount)
+    }
+    records[record + LENGTH] = pageCount
+    return true
+  }
+
+  /** Every live block, in ascending order. Walks all pages. */
+  listLive(): Int32Array {
+    const { records, recordShift, granuleShift, ranges } = this.#table
+    const blocks = new Int32Array(this.liveBlocks)
+    let count = 0
+    for (const { firstPage, pageCount } of ranges) {
+      for (let page = firstPage; page < firstPage + pageCount; ) {
+        const record = page << recordShift
+        const tag = records[record + TAG]
+        if (tag > 0) {
+          const slots = this.#slabs.listLive(page, blocks.subarray(count))
+          count += slots
+          page += this.#classes.columns[(tag << CLASS_SHIFT) + PAGES]
+        } else {
+          if (tag === TAG_RUN) blocks[count++] = page << granuleShift
+          page += records[record + LENGTH]
+        }
+      }
+    }
+    return blocks
+  }
+
+  /** Whole pages for that many bytes. */
+  pagesFor(sizeBytes: number): PageCount {
+    return Math.ceil(sizeBytes / this.pageBytes)
+  }
+
+  /** Pages in a row that a block of that size may need: what to add when `refusal` is `REFUSED_SPACE`. */
+  runPagesFor(sizeBytes: number): PageCount {
+    return sizeBytes > MAX_SLAB_BYTES ? this.pagesFor(sizeBytes) : this.#classes.longestSlabPages
+  }
+
+  // ---- pages -----------------------------------------------------------------------------------------------------
+
+  /** Adds free, clean pages. A range right behind another joins it. Throws a `RangeError` if the books cannot grow. */
+  addRange(firstPage: PageNumber, pageCount: PageCount): void {
+    this.#table.addRange(firstPage, pageCount)
+    this.#runs.give(firstPage, pageCount)
+  }
+
+  /** Whether no block lives in a range, so that it can be removed. */
+  isRangeFree(range: PageRange): boolean {
+    return this.#runs.freeRunAt(range.firstPage) === range.pageCount
+  }
+
+  /** Removes a range that is free and purged. */
+  removeRange(firstPage: PageNumber, pageCount: PageCount): void {
+    this.#runs.takeAt(firstPage, pageCount)
+    this.#states.forget(firstPage, pageCount)
+    this.#table.removeRange(firstPage, pageCount)
+  }
+
+  /** Slabs kept warm for the next small block give their pages back. Before ranges are tested for being free. */
+  releaseEmptySlabs(): void {
+    this.#slabs.releaseCurrents()
+  }
+
+  /** Most pages that may be committed. */
+  set limitPages(pageCount: PageCount) {
+    this.#states.limitPages = pageCount
+  }
+
+  get limitPages(): PageCount {
+    return this.#states.limitPages
+  }
+
+  get usedPages(): PageCount {
+    return this.#states.usedPages
+  }
+
+  get dirtyPages(): PageCount {
+    return this.#states.dirtyPages
+  }
+
+  get committedPages(): PageCount {
+    return this.#states.committedPages
+  }
+
+  get peakUsedPages(): PageCount {
+    return this.#states.peakUsedPages
+  }
+
+  get peakCommittedPages(): PageCount {
+    return this.#states.peakCommittedPages
+  }
+
+  get refaultedPages(): PageCount {
+    return this.#states.refaultedPages
+  }
+
+  get managedPages(): PageCount {
+    return this.#table.managedPages
+  }
+
+  get liveBlocks(): number {
+    return this.#slabs.liveSlots + this.#liveRuns
+  }
+
+  get metadataBytes(): number {
+    return this.#table.metadataBytes
+  }
+
+  // ---- purging ---------------------------------------------------------------------------------------------------
+
+  /** Every page that is dirty now counts as aged, until it is used again or purged. */
+  ageDirtyPages(): void {
+    this.#states.age()
+  }
+
+  /** First page, at or above `from`, of a stretch of dirty pages (of aged ones, if asked), or NONE. */
+  nextDirty(from: PageNumber, agedOnly: boolean): PageNumber {
+    const page = this.#states.nextDirty(from, agedOnly)
+    return page < this.#table.columnPages ? page : NONE
+  }
+
+  /** The end of the stretch of dirty pages that starts at `firstPage`; no more than `maxPages` behind it. */
+  dirtyEnd(firstPage: PageNumber, maxPages: PageCount, agedOnly: boolean): PageNumber {
+    return this.#states.dirtyEnd(firstPage, maxPages, agedOnly)
+  }
+
+  /** Whether any page of the range is dirty. */
+  anyDirty(firstPage: PageNumber, pageCount: PageCount): boolean {
+    return this.#states.anyDirty(firstPage, pageCount)
+  }
+
+  /** These dirty pages were given back to the kernel: they are clean. */
+  markPurged(firstPage: PageNumber, pageCount: PageCount): void {
+    const { records, recordShift } = this.#table
+    const end = firstPage + pageCount
+    this.#states.markPurged(firstPage, pageCount)
+    for (let page = firstPage; page < end; ) {
+      if (records[(page << recordShift) + TAG] > 0) {
+        page++ // an idle page of a slab
+        continue
+      }
+      const head = this.#runs.headOf(page)
+      page = head + records[(head << recordShift) + LENGTH]
+      this.#runs.refresh(head)
+    }
+  }
+
+  // ---- proof -----------------------------------------------------------------------------------------------------
+
+  /** Throws an `Error` that names the first broken invariant. Walks everything. */
+  check(): void {
+    this.#table.check()
+    this.#runs.check()
+    const { records, recordShift, ranges } = this.#table
+    const used = new Uint8Array(this.#table.columnPages)
+    let free = 0
+    let runs = 0
+    let listedSlabs = 0
+    for (const { firstPage, pageCount } of ranges) {
+      let page = firstPage
+      while (page < firstPage + pageCount) {
+        const record = page << recordShift
+        const tag = records[record + TAG]
+        invariant(tag !== TAG_NONE, `1: page ${page} starts a free run, a slab or a block`)
+        if (tag > 0) {
+          const pages = this.#slabs.checkSlab(page)
+          for (let p = page; p < page + pages; p++) used[p] = records[(p << recordShift) + LIVE] > 0 ? 1 : 0
+          if (this.#slabs.isListed(record)) listedSlabs++
+          page += pages
+          continue
+        }
+        const length = records[record + LENGTH]
+        if (tag === TAG_FREE) free += length
+        else runs++
+        if (tag === TAG_RUN) used.fill(1, page, page + length)
+        for (let p = page + 1; p < page + length - 1; p++) {
+          invariant(records[p << recordShift] === TAG_NONE, `1: no tag inside the run at ${page}`)
+        }
+        page += length
+      }
+      invariant(page === firstPage + pageCount, '1: a range is covered exactly')
+    }
+    invariant(free === this.#runs.freePages, '1: every free run is in a bin')
+    invariant(runs === this.#liveRuns, '2: live runs')
+    invariant(
+      this.#slabs.checkLists() === listedSlabs,
+      '1: lists hold every slab that has a free slot, and no other',
+    )
+    this.#states.check(page => used[page] === 1)
+  }
+}

@@ -1,0 +1,279 @@
+/**
+ * The page heap: which runs of whole pages are free, found by length in O(1), split and coalesced at once.
+ *
+ * A free run is always maximal: both neighbours are used, or not managed. Its length stands at its first and its last
+ * page (boundary tags), so `give` meets both neighbours without a search. Free runs are kept in bins by length: one a
+ * page up to 63 pages, then eight a doubling, under a two-level bitmap. There are three sets of bins, by what taking a
+ * run would cost: wholly dirty runs (nothing: the pages are resident), mixed ones, wholly clean ones (a fault a page).
+ * `take` goes through them in that order, best fit first in each, so warm pages are used before cold ones although
+ * dirty and clean neighbours coalesce.
+ *
+ * It decides nothing about dirty and clean; it reads the bits that `page-states` owns.
+ *
+ * Invariants, checked by `check()`:
+ *  1. no two free runs touch
+ *  2. first and last page of a free run carry its length; no page between them carries a tag
+ *  3. a free run is in the one bin that its length and its dirty pages name; its dirty count is right
+ *  4. a bin's bit is set exactly where the bin is not empty, a summary bit where its word is not zero
+ *  5. the free-head bitmap has exactly the first pages of free runs
+ */
+import { invariant } from '../base/assert.js'
+import { countRange, lowestBit, previousSet, setRange, testBit } from '../base/bits.js'
+import { NONE, type PageCount, type PageNumber } from '../base/units.js'
+import { BIN, DIRTY, LENGTH, NEXT, type PageTable, PREV, TAG, TAG_FREE, TAG_NONE } from './page-table.js'
+
+const EXACT_BINS = 64 // below this length a bin holds one length, so that its head always fits
+const FIRST_DOUBLING = 6 // log2(EXACT_BINS)
+const STEPS_SHIFT = 3 // eight bins a doubling above
+const WORDS = 8 // a set's bins, in bitmap words: 64 + 8 * (30 - 6) bins at most
+const BINS = WORDS * 32
+const ALL_DIRTY = 0
+const MIXED = 1
+const ALL_CLEAN = 2
+const SETS = 3
+// A run in the request's own wide bin may be too short. That many are tried before a longer bin is cut.
+const PROBES = 4
+
+function binOf(pageCount: PageCount): number {
+  if (pageCount < EXACT_BINS) return pageCount
+  const doubling = 31 - Math.clz32(pageCount)
+  return (
+    EXACT_BINS + ((doubling - FIRST_DOUBLING) << STEPS_SHIFT) + ((pageCount >>> (doubling - STEPS_SHIFT)) & 7)
+  )
+}
+
+export class PageRuns {
+  readonly #table: PageTable
+  /** First page of each bin's first run, or NONE. Bin `b` of set `s` is `s * BINS + b`. */
+  readonly #heads = new Int32Array(SETS * BINS).fill(NONE)
+  readonly #bits = new Int32Array(SETS * WORDS)
+  readonly #summaries = new Int32Array(SETS)
+  /** Pages in free runs. */
+  freePages: PageCount = 0
+
+  constructor(table: PageTable) {
+    this.#table = table
+  }
+
+  /**
+   * Takes `pageCount` pages out of the free runs and returns the first, or NONE where no free run is that long. The
+   * pages keep their dirty bits and carry no tag; the caller tags them.
+   */
+  take(pageCount: PageCount): PageNumber {
+    for (let set = ALL_DIRTY; set <= ALL_CLEAN; set++) {
+      if (this.#summaries[set] === 0) continue
+      const run = this.#find(set, pageCount)
+      if (run !== NONE) return this.#cut(run, pageCount, set)
+    }
+    return pageCount < EXACT_BINS ? NONE : this.#takeLast(pageCount)
+  }
+
+  /**
+   * The last resort before the caller must map more memory: the request's own bin may still hold a fit behind the runs
+   * that were probed. Such runs are `EXACT_BINS` pages and longer and of nearly one length, so they are few.
+   */
+  #takeLast(pageCount: PageCount): PageNumber {
+    for (let set = ALL_DIRTY; set <= ALL_CLEAN; set++) {
+      const run = this.#probe(set * BINS + binOf(pageCount), pageCount, Number.MAX_SAFE_INTEGER)
+      if (run !== NONE) return this.#cut(run, pageCount, set)
+    }
+    return NONE
+  }
+
+  /** Gives pages that no block uses: they join the free runs on both sides. Their tags must be cleared. */
+  give(firstPage: PageNumber, pageCount: PageCount): void {
+    const { records, recordShift, dirty } = this.#table
+    this.freePages += pageCount
+    let first = firstPage
+    let length = pageCount
+    let dirtyCount = countRange(dirty, firstPage, firstPage + pageCount)
+    if (first > 0 && records[(first - 1) << recordShift] === TAG_FREE) {
+      first -= records[((first - 1) << recordShift) + LENGTH]
+      length = firstPage + pageCount - first
+      dirtyCount += records[(first << recordShift) + DIRTY]
+      this.#unlink(first)
+    }
+    const right = firstPage + pageCount
+    if (records[right << recordShift] === TAG_FREE) {
+      length += records[(right << recordShift) + LENGTH]
+      dirtyCount += records[(right << recordShift) + DIRTY]
+      this.#unlink(right)
+    }
+    this.#link(first, length, dirtyCount)
+  }
+
+  /**
+   * Takes the `pageCount` pages at `firstPage` exactly, which must be the head of a free run at least that long:
+   * growth in place.
+   */
+  takeAt(firstPage: PageNumber, pageCount: PageCount): void {
+    const { records, recordShift, dirty } = this.#table
+    const record = firstPage << recordShift
+    const length = records[record + LENGTH]
+    const dirtyCount = records[record + DIRTY]
+    this.#unlink(firstPage)
+    this.freePages -= pageCount
+    if (length > pageCount) {
+      const taken = countRange(dirty, firstPage, firstPage + pageCount)
+      this.#link(firstPage + pageCount, length - pageCount, dirtyCount - taken)
+    }
+  }
+
+  /** Length of the free run that starts at `page`, or 0 where none does. */
+  freeRunAt(page: PageNumber): PageCount {
+    const { records, freeHeads, recordShift, columnPages } = this.#table
+    return page < columnPages && testBit(freeHeads, page) ? records[(page << recordShift) + LENGTH] : 0
+  }
+
+  /** First page of the free run that the free page `page` lies in. */
+  headOf(page: PageNumber): PageNumber {
+    return previousSet(this.#table.freeHeads, page)
+  }
+
+  /** Counts a run's dirty pages again and moves it to the set they name: its pages were purged. */
+  refresh(firstPage: PageNumber): void {
+    const { records, recordShift, dirty } = this.#table
+    const length = records[(firstPage << recordShift) + LENGTH]
+    this.#unlink(firstPage)
+    this.#link(firstPage, length, countRange(dirty, firstPage, firstPage + length))
+  }
+
+  /** A run of `set` with at least `pageCount` pages: the best of the exact bins, a good one of the wide ones. */
+  #find(set: number, pageCount: PageCount): PageNumber {
+    const bin = binOf(pageCount)
+    if (pageCount < EXACT_BINS) return this.#headFrom(set, bin)
+    const near = this.#probe(set * BINS + bin, pageCount, PROBES)
+    return near !== NONE ? near : this.#headFrom(set, bin + 1)
+  }
+
+  #probe(bin: number, pageCount: PageCount, probes: number): PageNumber {
+    const { records, recordShift } = this.#table
+    let run = this.#heads[bin]
+    for (let n = 0; n < probes && run !== NONE; n++) {
+      if (records[(run << recordShift) + LENGTH] >= pageCount) return run
+      run = records[(run << recordShift) + NEXT]
+    }
+    return NONE
+  }
+
+  /** The head of the first bin of `set` at or above `bin` that is not empty, or NONE. */
+  #headFrom(set: number, bin: number): PageNumber {
+    const word = bin >>> 5
+    const bits = this.#bits[set * WORDS + word] & (-1 << (bin & 31))
+    if (bits !== 0) return this.#heads[set * BINS + (word << 5) + lowestBit(bits)]
+    const later = this.#summaries[set] & (-2 << word)
+    if (later === 0) return NONE
+    const next = lowestBit(later)
+    return this.#heads[set * BINS + (next << 5) + lowestBit(this.#bits[set * WORDS + next])]
+  }
+
+  /** Takes `pageCount` pages from an end of a free run; the rest stays free. */
+  #cut(run: PageNumber, pageCount: PageCount, set: number): PageNumber {
+    const { records, recordShift, dirty } = this.#table
+    const length = records[(run << recordShift) + LENGTH]
+    const dirtyCount = records[(run << recordShift) + DIRTY]
+    this.#unlink(run)
+    this.freePages -= pageCount
+    const rest = length - pageCount
+    if (rest === 0) return run
+    if (set !== MIXED) {
+      this.#link(run + pageCount, rest, set === ALL_DIRTY ? rest : 0)
+      return run
+    }
+    // From the low end, unless only the high end is warm.
+    const high = !testBit(dirty, run) && testBit(dirty, run + length - 1)
+    const first = high ? run + rest : run
+    const taken = countRange(dirty, first, first + pageCount)
+    this.#link(high ? run : run + pageCount, rest, dirtyCount - taken)
+    return first
+  }
+
+  #link(first: PageNumber, length: PageCount, dirtyCount: PageCount): void {
+    const { records, recordShift, freeHeads } = this.#table
+    const set = dirtyCount === length ? ALL_DIRTY : dirtyCount === 0 ? ALL_CLEAN : MIXED
+    const bin = binOf(length)
+    const slot = set * BINS + bin
+    const head = this.#heads[slot]
+    const record = first << recordShift
+    const last = (first + length - 1) << recordShift
+    records[last + TAG] = TAG_FREE
+    records[last + LENGTH] = length
+    records[record + TAG] = TAG_FREE
+    records[record + LENGTH] = length
+    records[record + NEXT] = head
+    records[record + PREV] = NONE
+    records[record + DIRTY] = dirtyCount
+    records[record + BIN] = slot
+    if (head !== NONE) records[(head << recordShift) + PREV] = first
+    this.#heads[slot] = first
+    this.#bits[set * WORDS + (bin >>> 5)] |= 1 << (bin & 31)
+    this.#summaries[set] |= 1 << (bin >>> 5)
+    freeHeads[first >>> 5] |= 1 << (first & 31)
+  }
+
+  #unlink(first: PageNumber): void {
+    const { records, recordShift, freeHeads } = this.#table
+    const record = first << recordShift
+    const next = records[record + NEXT]
+    const previous = records[record + PREV]
+    if (next !== NONE) records[(next << recordShift) + PREV] = previous
+    if (previous !== NONE) records[(previous << recordShift) + NEXT] = next
+    else this.#setHead(records[record + BIN], next)
+    records[((first + records[record + LENGTH] - 1) << recordShift) + TAG] = TAG_NONE
+    records[record + TAG] = TAG_NONE
+    freeHeads[first >>> 5] &= ~(1 << (first & 31))
+  }
+
+  #setHead(slot: number, run: PageNumber): void {
+    this.#heads[slot] = run
+    if (run !== NONE) return
+    const word = slot >>> 5
+    this.#bits[word] &= ~(1 << (slot & 31))
+    if (this.#bits[word] === 0) this.#summaries[(word / WORDS) | 0] &= ~(1 << (word & (WORDS - 1)))
+  }
+
+  check(): void {
+    const { records, recordShift, dirty, freeHeads } = this.#table
+    const found = new Int32Array(freeHeads.length)
+    let free = 0
+    for (let slot = 0; slot < SETS * BINS; slot++) {
+      const isSet = testBit(this.#bits, slot)
+      invariant(isSet === (this.#heads[slot] !== NONE), `4: bit of bin ${slot}`)
+      let previous = NONE
+      for (let run = this.#heads[slot]; run !== NONE; run = records[(run << recordShift) + NEXT]) {
+        const record = run << recordShift
+        const length = records[record + LENGTH]
+        const end = run + length
+        invariant(
+          records[record + TAG] === TAG_FREE && records[record + PREV] === previous,
+          `3: run ${run} is linked`,
+        )
+        invariant(
+          records[((end - 1) << recordShift) + TAG] === TAG_FREE,
+          `2: run ${run} has a tag at its end`,
+        )
+        invariant(records[((end - 1) << recordShift) + LENGTH] === length, `2: run ${run} has one length`)
+        for (let page = run + 1; page < end - 1; page++) {
+          invariant(records[page << recordShift] === TAG_NONE, `2: no tag inside run ${run}`)
+        }
+        invariant(records[end << recordShift] !== TAG_FREE, `1: run ${run} touches no free run`)
+        const dirtyCount = countRange(dirty, run, end)
+        const set = dirtyCount === length ? ALL_DIRTY : dirtyCount === 0 ? ALL_CLEAN : MIXED
+        invariant(records[record + DIRTY] === dirtyCount, `3: run ${run} counts its dirty pages`)
+        invariant(
+          slot === set * BINS + binOf(length) && records[record + BIN] === slot,
+          `3: run ${run} is in its bin`,
+        )
+        setRange(found, run, run + 1)
+        free += length
+        previous = run
+      }
+    }
+    for (let word = 0; word < SETS * WORDS; word++) {
+      const summary = (this.#summaries[(word / WORDS) | 0] >>> (word & (WORDS - 1))) & 1
+      invariant((summary === 1) === (this.#bits[word] !== 0), `4: summary of word ${word}`)
+    }
+    invariant(free === this.freePages, `3: ${this.freePages} pages free, found ${free}`)
+    for (let w = 0; w < found.length; w++) invariant(found[w] === freeHeads[w], '5: free heads are exact')
+  }
+}

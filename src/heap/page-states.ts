@@ -1,0 +1,146 @@
+/**
+ * What each managed page is to the kernel: *used* (holds a live byte), *dirty* (free, maybe resident) or *clean* (free
+ * and known to read as zero). Counts and bitmaps only; which free run or slab a page belongs to is not its business.
+ *
+ * Dirty pages age: `age()` marks all that are dirty now, and a page that is used again loses the mark. Purging marked
+ * pages at the end of each interval therefore returns every page within two intervals of coming free, and none that
+ * was used within the last one.
+ *
+ * Invariants, checked by `check()`:
+ *  1. used + dirty + clean = managed pages
+ *  2. `dirty` counts the bits of the dirty bitmap; aged is a subset of dirty; no purged page is dirty
+ *  3. committed pages = used + dirty, never above `limitPages`
+ */
+import { invariant } from '../base/assert.js'
+import { clearRange, countRange, nextClear, nextSet, setRange, testBit } from '../base/bits.js'
+import type { PageCount, PageNumber } from '../base/units.js'
+import type { PageTable } from './page-table.js'
+
+export class PageStates {
+  readonly table: PageTable
+  usedPages: PageCount = 0
+  dirtyPages: PageCount = 0
+  peakUsedPages: PageCount = 0
+  peakCommittedPages: PageCount = 0
+  /** Most pages that may be committed. Only `use` commits, so only `use` can reach it. */
+  limitPages: PageCount = Number.MAX_SAFE_INTEGER
+  /** Pages used again after they were purged, ever. */
+  refaultedPages: PageCount = 0
+
+  constructor(table: PageTable) {
+    this.table = table
+  }
+
+  get committedPages(): PageCount {
+    return this.usedPages + this.dirtyPages
+  }
+
+  /** Whether that many more pages may be committed. */
+  fits(cleanCount: PageCount): boolean {
+    return this.committedPages + cleanCount <= this.limitPages
+  }
+
+  /** How many of these free pages are clean: what using them would commit. */
+  cleanIn(firstPage: PageNumber, pageCount: PageCount): PageCount {
+    return pageCount - countRange(this.table.dirty, firstPage, firstPage + pageCount)
+  }
+
+  /** Free pages become used. Returns false, and changes nothing, where that would commit more than `limitPages`. */
+  use(firstPage: PageNumber, pageCount: PageCount): boolean {
+    const { dirty, aged, purged } = this.table
+    const end = firstPage + pageCount
+    const dirtyCount =
+      pageCount === 1 ? (dirty[firstPage >>> 5] >>> (firstPage & 31)) & 1 : countRange(dirty, firstPage, end)
+    if (dirtyCount < pageCount) {
+      if (this.committedPages + pageCount - dirtyCount > this.limitPages) return false
+      this.refaultedPages += countRange(purged, firstPage, end)
+      clearRange(purged, firstPage, end)
+    }
+    if (dirtyCount > 0) {
+      clearRange(dirty, firstPage, end)
+      clearRange(aged, firstPage, end)
+      this.dirtyPages -= dirtyCount
+    }
+    this.usedPages += pageCount
+    if (this.usedPages > this.peakUsedPages) this.peakUsedPages = this.usedPages
+    const committed = this.committedPages
+    if (committed > this.peakCommittedPages) this.peakCommittedPages = committed
+    return true
+  }
+
+  /** Used pages come free, and are dirty. */
+  release(firstPage: PageNumber, pageCount: PageCount): void {
+    setRange(this.table.dirty, firstPage, firstPage + pageCount)
+    this.usedPages -= pageCount
+    this.dirtyPages += pageCount
+  }
+
+  /** Free pages were given back: clean from now on. Returns how many were dirty. */
+  markPurged(firstPage: PageNumber, pageCount: PageCount): PageCount {
+    const { dirty, aged, purged } = this.table
+    const end = firstPage + pageCount
+    const count = countRange(dirty, firstPage, end)
+    clearRange(dirty, firstPage, end)
+    clearRange(aged, firstPage, end)
+    setRange(purged, firstPage, end)
+    this.dirtyPages -= count
+    return count
+  }
+
+  /** Forgets pages that are being unmapped: they must be clean. */
+  forget(firstPage: PageNumber, pageCount: PageCount): void {
+    const end = firstPage + pageCount
+    invariant(countRange(this.table.dirty, firstPage, end) === 0, 'only clean pages are forgotten')
+    clearRange(this.table.purged, firstPage, end)
+  }
+
+  /** Every page that is dirty now counts as aged until it is used or purged. */
+  age(): void {
+    this.table.aged.set(this.table.dirty)
+  }
+
+  /** The first page of the next stretch of dirty (or of aged) pages at or above `from`, or `columnPages`. */
+  nextDirty(from: PageNumber, agedOnly: boolean): PageNumber {
+    const { table } = this
+    return nextSet(agedOnly ? table.aged : table.dirty, from, table.columnPages)
+  }
+
+  /** The end of the stretch that begins at `firstPage`, `maxPages` at most. */
+  dirtyEnd(firstPage: PageNumber, maxPages: PageCount, agedOnly: boolean): PageNumber {
+    const { table } = this
+    const end = Math.min(table.columnPages, firstPage + maxPages)
+    return nextClear(agedOnly ? table.aged : table.dirty, firstPage, end)
+  }
+
+  /** Whether any page of the range is dirty. */
+  anyDirty(firstPage: PageNumber, pageCount: PageCount): boolean {
+    const end = Math.min(this.table.columnPages, firstPage + pageCount)
+    return nextSet(this.table.dirty, firstPage, end) < end
+  }
+
+  /** `isUsed` says what blocks and slabs say of each managed page. */
+  check(isUsed: (page: PageNumber) => boolean): void {
+    const { table } = this
+    let used = 0
+    let dirty = 0
+    for (const range of table.ranges) {
+      for (let page = range.firstPage; page < range.firstPage + range.pageCount; page++) {
+        const isDirty = testBit(table.dirty, page)
+        if (isUsed(page)) {
+          used++
+          invariant(!isDirty, `2: used page ${page} is not dirty`)
+          invariant(!testBit(table.purged, page), `2: used page ${page} is not purged`)
+        } else if (isDirty) {
+          dirty++
+          invariant(!testBit(table.purged, page), `2: purged page ${page} is not dirty`)
+        }
+        invariant(isDirty || !testBit(table.aged, page), `2: aged page ${page} is dirty`)
+      }
+    }
+    invariant(used === this.usedPages, `1: ${this.usedPages} pages used, found ${used}`)
+    invariant(dirty === this.dirtyPages, `2: ${this.dirtyPages} pages dirty, found ${dirty}`)
+    invariant(countRange(table.dirty, 0, table.columnPages) === dirty, '2: no unmanaged page is dirty')
+    invariant(used + dirty <= table.managedPages, '1: no more used and dirty pages than managed ones')
+    invariant(this.committedPages <= this.limitPages, '3: committed pages within the limit')
+  }
+}
