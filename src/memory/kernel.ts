@@ -1,0 +1,69 @@
+/**
+ * The seam to the operating system: the calls this library makes, and nothing that decides when to make them.
+ *
+ * The addon implements it (`addon.ts`). Tests wrap the real one to count its calls or to make the N-th fail; nobody
+ * replaces it by an imitation. A mapping is named by a small integer of this environment (one main thread or one
+ * Worker), never by its address, so that no mistake above can reach memory that is not ours: every offset and length
+ * is checked against the mapping in native code.
+ */
+
+/** Names one mapping for as long as it exists. Never used again afterwards in the same environment. */
+export type MappingId = number
+
+/** Names one `wrap`, chosen by the caller, unique in this environment: lets `isWrapped` ask about it later. */
+export type WrapId = number
+
+/** What `advise` asks of the kernel for a range of whole pages. */
+export type Advice = 'dontneed' | 'nohugepage'
+
+/** A failed system call as the addon throws it; `errno` is negative, as everywhere in Node. */
+export interface SystemError extends Error {
+  code: string
+  errno: number
+  syscall: string
+}
+
+export interface Kernel {
+  /** Bytes of one page: 4,096 on most systems, 16 or 64 KiB on some arm64 ones. A power of two. */
+  readonly pageBytes: number
+
+  /**
+   * `mmap`: `lengthBytes` (whole pages) of zeroed, private, anonymous memory that is not charged before it is touched.
+   * Throws a `SystemError` (`ENOMEM`: no address space, or the limits on memory or on the number of mappings).
+   */
+  map(lengthBytes: number): MappingId
+
+  /**
+   * `munmap` of the whole mapping. Returns false, and does nothing, while an `ArrayBuffer` over it has not been
+   * finalized yet. Throws a `SystemError`; the mapping is then still there.
+   */
+  unmap(mapping: MappingId): boolean
+
+  /**
+   * `madvise` over whole pages. `'dontneed'`: the pages go back now and read as zeros from now on. `'nohugepage'`: the
+   * kernel does not put huge pages there; silently without effect on kernels that have none. Throws a `SystemError`.
+   */
+  advise(mapping: MappingId, offsetBytes: number, lengthBytes: number, advice: Advice): void
+
+  /**
+   * `mincore`: writes one byte a page into `residency`, 1 where the page is resident now. `residency` must hold
+   * exactly one byte for each page of the range. Throws a `SystemError`.
+   */
+  residency(mapping: MappingId, offsetBytes: number, lengthBytes: number, residency: Uint8Array): void
+
+  /**
+   * An external `ArrayBuffer` over part of a mapping; wraps may overlap. The memory stays mapped until its finalizer
+   * ran. Throws where the runtime refuses (length above its limit; out of memory; a V8 with a sandbox, see
+   * nodejs/node-addon-api: `napi_no_external_buffers_allowed`).
+   */
+  wrap(mapping: MappingId, offsetBytes: number, lengthBytes: number, wrapId: WrapId): ArrayBuffer
+
+  /**
+   * Detaches: every view has length 0 from now on. Finalization follows on a later turn of the event loop. Throws a
+   * `TypeError` where the runtime refuses to detach this buffer.
+   */
+  detach(buffer: ArrayBuffer): void
+
+  /** Whether the finalizer of that wrap has yet to run. An ArrayBuffer moved by someone else stays wrapped. */
+  isWrapped(wrapId: WrapId): boolean
+}

@@ -1,0 +1,148 @@
+/**
+ * Pages from private anonymous mappings: the default source.
+ *
+ * Each segment is one mapping, obtained in one `mmap` and given up in one `munmap`; pieces are never unmapped, since that
+ * splits kernel mappings, of which a process has 65,530. The first segment is small and further ones double what the
+ * arena has, so a small arena stays small and a large one has few segments. A request that would take most of a
+ * regular segment gets one of exactly its own length. Address space costs nothing until it is touched.
+ *
+ * Page numbers: a segment begins at a multiple of `SEGMENT_ALIGN_BYTES`, and at least one number between two segments
+ * belongs to neither, so runs never coalesce across segments and no stretch of dirty pages crosses them.
+ */
+import { invariant } from '../base/assert.js'
+import type { Deferral } from '../base/deferral.js'
+import { MAX_SPACE_BYTES, MIB, type PageCount, type PageNumber } from '../base/units.js'
+import type { Kernel, WrapId } from './kernel.js'
+import { type PageSource, SEGMENT_ALIGN_BYTES, type Wrap } from './page-source.js'
+import { endOf, type Segment } from './segment.js'
+import { Unmapper } from './unmapper.js'
+
+const FIRST_SEGMENT_BYTES = 4 * MIB
+const MAX_REGULAR_SEGMENT_BYTES = 64 * MIB
+const RESIDENCY_CHUNK_PAGES = 16_384
+
+// Wraps are named across all arenas of a thread: the kernel interface knows no arenas.
+let lastWrapId: WrapId = 0
+
+export class MmapSource implements PageSource {
+  readonly name = 'mmap'
+  readonly pageBytes: number
+  readonly #kernel: Kernel
+  readonly #unmapper: Unmapper
+  readonly #alignPages: PageCount
+  /** In order of page number. */
+  #segments: Segment[] = []
+  /** The segment at each multiple of `#alignPages`. */
+  readonly #segmentAt: (Segment | undefined)[] = []
+
+  constructor(kernel: Kernel, deferral: Deferral) {
+    this.pageBytes = kernel.pageBytes
+    this.#kernel = kernel
+    this.#unmapper = new Unmapper(kernel, deferral)
+    this.#alignPages = SEGMENT_ALIGN_BYTES / kernel.pageBytes
+  }
+
+  get segments(): readonly Segment[] {
+    return this.#segments
+  }
+
+  reserve(pageCount: PageCount): Segment {
+    const length = this.#segmentPages(pageCount)
+    const firstPage = this.#findPages(length)
+    const mapping = this.#kernel.map(length * this.pageBytes)
+    try {
+      // Huge pages would refill purged holes (khugepaged, max_ptes_none).
+      this.#kernel.advise(mapping, 0, length * this.pageBytes, 'nohugepage')
+    } catch (error) {
+      this.#unmapper.add(mapping)
+      throw error
+    }
+    const segment: Segment = { mapping, firstPage, pageCount: length, hasMovedBuffer: false }
+    const at = this.#segments.findIndex(other => other.firstPage > firstPage)
+    this.#segments.splice(at < 0 ? this.#segments.length : at, 0, segment)
+    this.#setSegmentAt(segment, segment)
+    return segment
+  }
+
+  segmentOf(page: PageNumber): Segment {
+    const segment = this.#segmentAt[Math.floor(page / this.#alignPages)]
+    invariant(
+      segment !== undefined && page >= segment.firstPage && page < endOf(segment),
+      `page ${page} has a segment`,
+    )
+    return segment
+  }
+
+  purge(firstPage: PageNumber, pageCount: PageCount): void {
+    const { mapping, firstPage: base } = this.segmentOf(firstPage)
+    this.#kernel.advise(mapping, (firstPage - base) * this.pageBytes, pageCount * this.pageBytes, 'dontneed')
+  }
+
+  retire(segment: Segment): void {
+    const at = this.#segments.indexOf(segment)
+    invariant(at >= 0, 'a segment is retired once')
+    this.#segments.splice(at, 1)
+    this.#setSegmentAt(segment, undefined)
+    if (!segment.hasMovedBuffer) this.#unmapper.add(segment.mapping)
+  }
+
+  residentBytes(): number {
+    const residency = new Uint8Array(RESIDENCY_CHUNK_PAGES)
+    let pages = 0
+    for (const { mapping, pageCount } of this.#segments) {
+      for (let page = 0; page < pageCount; page += RESIDENCY_CHUNK_PAGES) {
+        const chunk = residency.subarray(0, Math.min(RESIDENCY_CHUNK_PAGES, pageCount - page))
+        this.#kernel.residency(mapping, page * this.pageBytes, chunk.length * this.pageBytes, chunk)
+        for (let i = 0; i < chunk.length; i++) pages += chunk[i]
+      }
+    }
+    return pages * this.pageBytes
+  }
+
+  wrap(offsetBytes: number, lengthBytes: number): Wrap {
+    const { mapping, firstPage } = this.segmentOf(Math.floor(offsetBytes / this.pageBytes))
+    const wrapId = ++lastWrapId
+    return {
+      buffer: this.#kernel.wrap(mapping, offsetBytes - firstPage * this.pageBytes, lengthBytes, wrapId),
+      wrapId,
+    }
+  }
+
+  detach(buffer: ArrayBuffer): void {
+    this.#kernel.detach(buffer)
+  }
+
+  isWrapped(wrapId: WrapId): boolean {
+    return this.#kernel.isWrapped(wrapId)
+  }
+
+  /** How long to make a segment for a request of `pageCount` pages. */
+  #segmentPages(pageCount: PageCount): PageCount {
+    const held = this.#segments.reduce((pages, segment) => pages + segment.pageCount, 0)
+    const regularBytes = Math.min(
+      MAX_REGULAR_SEGMENT_BYTES,
+      Math.max(FIRST_SEGMENT_BYTES, held * this.pageBytes),
+    )
+    const regular = regularBytes / this.pageBytes
+    return pageCount > regular / 2 ? pageCount : regular
+  }
+
+  /** The lowest page numbers free for a segment of that length. */
+  #findPages(pageCount: PageCount): PageNumber {
+    let firstPage = 0
+    for (const segment of this.#segments) {
+      if (firstPage + pageCount < segment.firstPage) break
+      firstPage = Math.ceil((endOf(segment) + 1) / this.#alignPages) * this.#alignPages
+    }
+    if ((firstPage + pageCount) * this.pageBytes > MAX_SPACE_BYTES) {
+      throw new RangeError(`an arena addresses ${MAX_SPACE_BYTES} bytes at most`)
+    }
+    return firstPage
+  }
+
+  #setSegmentAt(segment: Segment, value: Segment | undefined): void {
+    for (let page = segment.firstPage; page < endOf(segment); page += this.#alignPages) {
+      this.#segmentAt[page / this.#alignPages] = value
+    }
+  }
+}

@@ -1,0 +1,53 @@
+/**
+ * What an arena needs of the place its pages come from. It speaks in the arena's page numbers and segments; it knows no
+ * block and no Buffer, and decides nothing about when pages go back.
+ */
+import type { PageCount, PageNumber } from '../base/units.js'
+import type { WrapId } from './kernel.js'
+import type { Segment } from './segment.js'
+
+/** Segments begin at multiples of this many bytes in the page-number space, and never touch one another. */
+export const SEGMENT_ALIGN_BYTES = 2 ** 20
+
+/** An `ArrayBuffer` over managed memory, with the name its finalizer will answer to. */
+export interface Wrap {
+  readonly buffer: ArrayBuffer
+  readonly wrapId: WrapId
+}
+
+export interface PageSource {
+  readonly name: 'mmap' | 'sbrk'
+  readonly pageBytes: number
+  readonly segments: readonly Segment[]
+
+  /**
+   * A new segment of at least `pageCount` pages, all clean. Throws a `SystemError` where the kernel refuses, a
+   * `RangeError` where the page-number space has no room; nothing has changed then.
+   */
+  reserve(pageCount: PageCount): Segment
+
+  /** The segment that page lies in; it must be in one. */
+  segmentOf(page: PageNumber): Segment
+
+  /** Gives pages of one segment back to the kernel: not resident, zeros when read. Throws a `SystemError`. */
+  purge(firstPage: PageNumber, pageCount: PageCount): void
+
+  /**
+   * Lets go of a segment that holds no block and whose buffers were detached: its page numbers are free from now on, its
+   * mapping is removed on a later turn of the event loop, never on the caller's stack, and never while a buffer over it
+   * still awaits its finalizer. One with `hasMovedBuffer` stays mapped for good.
+   */
+  retire(segment: Segment): void
+
+  /** How many bytes of all segments the kernel holds resident now. Throws a `SystemError`. */
+  residentBytes(): number
+
+  /** An `ArrayBuffer` over bytes of one segment, `offsetBytes` being counted from page number 0. */
+  wrap(offsetBytes: number, lengthBytes: number): Wrap
+
+  /** Detaches a buffer. Throws where the runtime refuses. */
+  detach(buffer: ArrayBuffer): void
+
+  /** Whether the memory of a wrap may still be reached: its finalizer has not run. */
+  isWrapped(wrapId: WrapId): boolean
+}
