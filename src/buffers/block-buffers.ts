@@ -1,0 +1,168 @@
+/**
+ * Block and Buffer: which `ArrayBuffer` a block's Buffer is a view of, and what becomes of it when the block ends.
+ *
+ * - from `detachFromBytes` on: one of its own, detached at the end
+ * - else up to 64 KiB: a window shared with its neighbours
+ * - else: one of its own that stays with the pages for the next user
+ *
+ * A block whose memory somebody else can still reach, because they moved its `ArrayBuffer` (`transfer()`, a byte stream)
+ * or the runtime refused to detach it, is *set aside* when it ends: it stays allocated in the heap, so that neither
+ * its bytes nor its pages are reused, until the finalizer of that buffer ran.
+ */
+
+import type { Block } from '../base/units.js'
+import type { BlockHeap } from '../heap/block-heap.js'
+import type { WrapId } from '../memory/kernel.js'
+import type { PageSource } from '../memory/page-source.js'
+import type { Segment } from '../memory/segment.js'
+import { OwnBuffers } from './own-buffers.js'
+import type { Epoch } from './owner.js'
+import { WINDOW_OVERLAP_BYTES, Windows } from './windows.js'
+
+export class BlockBuffers {
+  readonly #heap: BlockHeap
+  readonly #source: PageSource
+  readonly #windows: Windows
+  readonly #own: OwnBuffers
+  readonly #detachFromBytes: number
+  /** Blocks of fewer bytes than this share windows. */
+  readonly #windowBelowBytes: number
+  /** Blocks set aside, and the wrap that each waits for. */
+  readonly #setAside = new Map<Block, WrapId>()
+
+  constructor(heap: BlockHeap, source: PageSource, detachFromBytes: number) {
+    this.#heap = heap
+    this.#source = source
+    this.#windows = new Windows(source)
+    this.#own = new OwnBuffers(source)
+    this.#detachFromBytes = detachFromBytes
+    this.#windowBelowBytes = Math.min(detachFromBytes, WINDOW_OVERLAP_BYTES + 1)
+  }
+
+  /** Blocks that ended but are not free yet. */
+  get setAsideBlocks(): number {
+    return this.#setAside.size
+  }
+
+  addSegment(segment: Segment): void {
+    this.#windows.addSegment(segment)
+  }
+
+  /**
+   * The owner of a live block, or null where its memory is not ours to hand out now: the block was set aside, allocate
+   * another. Throws what the runtime throws where it cannot make the buffer; the block is as before then.
+   */
+  makeOwner(block: Block, sizeBytes: number, epoch: Epoch): Buffer | null {
+    if (sizeBytes < this.#windowBelowBytes) {
+      try {
+        const buffer = this.#windows.makeOwner(block, sizeBytes, epoch)
+        return buffer !== null ? buffer : this.#makeInNewWindow(block, sizeBytes, epoch)
+      } catch (error) {
+        return this.#recoverFrom(error, block, sizeBytes, epoch)
+      }
+    }
+    if (sizeBytes >= this.#detachFromBytes) return this.#own.makeDetachable(block, sizeBytes, epoch)
+    return this.#own.makeKept(block, sizeBytes, this.#heap.sizeOf(block), epoch)
+  }
+
+  /** The owner of a block is spent: frees the block, or sets it aside. `sizeBytes` as it was made with. */
+  end(block: Block, sizeBytes: number): void {
+    if (sizeBytes < this.#windowBelowBytes) {
+      this.#windows.leave(block)
+      this.#heap.free(block)
+      return
+    }
+    const isDetached = sizeBytes >= this.#detachFromBytes
+    const wrapId = isDetached ? this.#own.detach(block) : this.#own.keep(block)
+    if (wrapId === null) this.#heap.free(block)
+    else this.#setAside.set(block, wrapId)
+  }
+
+  /**
+   * A new owner of another size for a live block that was resized where it is; the old owner ends. Null, with nothing
+   * changed, where the sizes want different kinds of buffer. Throws as `makeOwner` does; nothing has changed then.
+   */
+  replaceOwner(block: Block, oldBytes: number, sizeBytes: number, epoch: Epoch): Buffer | null {
+    const wasShared = oldBytes < this.#windowBelowBytes
+    const isShared = sizeBytes < this.#windowBelowBytes
+    const wasDetachable = !wasShared && oldBytes >= this.#detachFromBytes
+    const isDetachable = !isShared && sizeBytes >= this.#detachFromBytes
+    if (wasShared !== isShared || wasDetachable !== isDetachable) return null
+    if (!isShared)
+      return this.#own.replace(block, sizeBytes, isDetachable ? sizeBytes : this.#heap.sizeOf(block), epoch)
+    const buffer = this.#windows.makeOwner(block, sizeBytes, epoch)
+    if (buffer !== null) this.#windows.leave(block)
+    return buffer
+  }
+
+  /** Whether a buffer lies over memory of this arena. */
+  has(memory: ArrayBufferLike): boolean {
+    return this.#windows.has(memory) || this.#own.has(memory)
+  }
+
+  /** Whether there are buffers that `dropIdle` would drop once their pages are cold, or blocks that wait. */
+  get hasIdle(): boolean {
+    return this.#windows.idleCount > 0 || this.#own.idleBytes > 0 || this.#setAside.size > 0
+  }
+
+  /** Frees blocks whose wait is over, and drops buffers that nothing uses and whose pages were given back. */
+  dropIdle(): void {
+    const pageBytes = this.#heap.pageBytes
+    this.#windows.recover()
+    for (const [block, wrapId] of this.#setAside) {
+      if (this.#source.isWrapped(wrapId)) continue
+      this.#setAside.delete(block)
+      this.#heap.free(block)
+    }
+    this.#windows.dropIdle((firstPage, pageCount) => !this.#heap.anyDirty(firstPage, pageCount))
+    this.#own.dropIdle(
+      (offset, length) => !this.#heap.anyDirty(offset / pageBytes, Math.ceil(length / pageBytes)),
+    )
+  }
+
+  /** Before a segment goes that holds no live block. */
+  removeSegment(segment: Segment): void {
+    this.#windows.removeSegment(segment)
+    this.#own.removeSegment(segment)
+  }
+
+  /** Every block ends at once: every buffer is detached. The caller frees the blocks, but for those set aside. */
+  clear(): void {
+    this.#windows.clear()
+    this.#own.clear((block, wrapId) => this.#setAside.set(block, wrapId))
+  }
+
+  /** The memory of blocks set aside will not be reused any more: the books forget them. */
+  abandonSetAside(): void {
+    for (const block of this.#setAside.keys()) this.#heap.free(block)
+    this.#setAside.clear()
+  }
+
+  isSetAside(block: Block): boolean {
+    return this.#setAside.has(block)
+  }
+
+  /** Bytes of `ArrayBuffer` that the windows hold now. */
+  get windowBytes(): number {
+    return this.#windows.wrappedBytes
+  }
+
+  #makeInNewWindow(block: Block, sizeBytes: number, epoch: Epoch): Buffer | null {
+    if (this.#windows.open(block)) return this.#windows.makeOwner(block, sizeBytes, epoch)
+    this.#setAside.set(block, this.#windows.wrapOfLost(block))
+    return null
+  }
+
+  /** A window's buffer that turns out to be detached was taken by somebody else. Anything else is thrown on. */
+  #recoverFrom(error: unknown, block: Block, sizeBytes: number, epoch: Epoch): Buffer | null {
+    if (!this.#windows.isTaken(block)) throw error
+    this.#windows.lose(block)
+    return this.#makeInNewWindow(block, sizeBytes, epoch)
+  }
+
+  /** `liveBlocks`: blocks with an owner. */
+  check(liveBlocks: number): void {
+    this.#own.check(this.#own.liveBlocks)
+    this.#windows.check(liveBlocks - this.#own.liveBlocks)
+  }
+}

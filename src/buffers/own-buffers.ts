@@ -1,0 +1,181 @@
+/**
+ * Blocks with an `ArrayBuffer` of their own.
+ *
+ * Two kinds. From `detachFromBytes` on, a block's buffer covers exactly its bytes and is detached when the block ends, so
+ * that every later use of any view is an error or has length 0. Below that, a block that is too long for a window gets
+ * a buffer that stays with its pages when the block ends, and serves the next block that starts there: nothing is
+ * wrapped or detached while the same sizes come and go.
+ *
+ * Invariants, checked by `check()`:
+ *  1. `liveBlocks` buffers are in use; the others are kept ones that wait
+ *  2. `idleBytes` = the lengths of those that wait
+ */
+import { invariant } from '../base/assert.js'
+import { type Block, GRANULE_BYTES } from '../base/units.js'
+import type { WrapId } from '../memory/kernel.js'
+import type { PageSource } from '../memory/page-source.js'
+import { endOf, type Segment } from '../memory/segment.js'
+import { type Epoch, makeOwner } from './owner.js'
+
+interface OwnBuffer {
+  readonly buffer: ArrayBuffer
+  readonly wrapId: WrapId
+  readonly lengthBytes: number
+  isIdle: boolean
+}
+
+export class OwnBuffers {
+  readonly #source: PageSource
+  readonly #byBlock = new Map<Block, OwnBuffer>()
+  liveBlocks = 0
+  idleBytes = 0
+
+  constructor(source: PageSource) {
+    this.#source = source
+  }
+
+  /** The owner of a block, over a new buffer of exactly its bytes. Throws what the source throws. */
+  makeDetachable(block: Block, sizeBytes: number, epoch: Epoch): Buffer {
+    const kept = this.#byBlock.get(block)
+    if (kept !== undefined) this.#drop(block, kept)
+    return this.#make(block, sizeBytes, sizeBytes, epoch)
+  }
+
+  /**
+   * The owner of a block of `usableBytes`, over the buffer kept at its start if that is long enough. Throws what the
+   * source throws.
+   */
+  makeKept(block: Block, sizeBytes: number, usableBytes: number, epoch: Epoch): Buffer {
+    const kept = this.#byBlock.get(block)
+    if (kept === undefined) return this.#make(block, sizeBytes, usableBytes, epoch)
+    // A buffer of length zero was taken by somebody else while it waited here.
+    if (kept.buffer.byteLength < sizeBytes) {
+      this.#drop(block, kept)
+      return this.#make(block, sizeBytes, usableBytes, epoch)
+    }
+    const buffer = makeOwner(kept.buffer, 0, sizeBytes, epoch, block)
+    kept.isIdle = false
+    this.idleBytes -= kept.lengthBytes
+    this.liveBlocks++
+    return buffer
+  }
+
+  /** Ends a block and keeps its buffer. Returns what `detach` does: somebody may have moved the buffer. */
+  keep(block: Block): WrapId | null {
+    const own = this.#end(block)
+    return own.buffer.byteLength > 0 ? null : this.#drop(block, own)
+  }
+
+  /**
+   * Ends a block and detaches its buffer. Returns null, or the wrap that still reaches the block's memory because
+   * somebody else moved the buffer or the runtime would not detach it: set the block aside until that is finalized.
+   */
+  detach(block: Block): WrapId | null {
+    return this.#drop(block, this.#end(block))
+  }
+
+  /**
+   * Another buffer of `lengthBytes` for a live block, and its owner of `sizeBytes`; the old buffer is detached. Throws
+   * what the source throws; nothing has changed then.
+   */
+  replace(block: Block, sizeBytes: number, lengthBytes: number, epoch: Epoch): Buffer {
+    const old = this.#end(block)
+    try {
+      const owner = this.#make(block, sizeBytes, lengthBytes, epoch)
+      this.#detach(block, old)
+      this.idleBytes -= old.lengthBytes
+      return owner
+    } catch (error) {
+      old.isIdle = false
+      this.idleBytes -= old.lengthBytes
+      this.liveBlocks++
+      throw error
+    }
+  }
+
+  /** Whether this buffer is one of ours: what a `subarray` of a large block lies over. */
+  has(memory: ArrayBufferLike): boolean {
+    for (const own of this.#byBlock.values()) if (own.buffer === memory) return true
+    return false
+  }
+
+  /** Drops the kept buffers that wait and of whose pages `isCold` (first byte, length) holds. */
+  dropIdle(isCold: (offsetBytes: number, lengthBytes: number) => boolean): void {
+    if (this.idleBytes === 0) return
+    for (const [block, own] of this.#byBlock) {
+      if (own.isIdle && isCold(block * GRANULE_BYTES, own.lengthBytes)) this.#drop(block, own)
+    }
+  }
+
+  /** Drops the kept buffers of a segment in which nothing lives any more. */
+  removeSegment(segment: Segment): void {
+    const start = segment.firstPage * this.#source.pageBytes
+    const end = endOf(segment) * this.#source.pageBytes
+    for (const [block, own] of this.#byBlock) {
+      const offset = block * GRANULE_BYTES
+      if (offset >= start && offset < end) this.#drop(block, own)
+    }
+  }
+
+  /**
+   * Every block is gone: detaches every buffer. Calls `taken` for each block whose memory somebody can still reach.
+   */
+  clear(taken: (block: Block, wrapId: WrapId) => void): void {
+    for (const [block, own] of this.#byBlock) {
+      const isLive = !own.isIdle
+      const wrapId = this.#drop(block, isLive ? this.#end(block) : own)
+      if (wrapId !== null && isLive) taken(block, wrapId)
+    }
+  }
+
+  #make(block: Block, sizeBytes: number, lengthBytes: number, epoch: Epoch): Buffer {
+    const { buffer, wrapId } = this.#source.wrap(block * GRANULE_BYTES, lengthBytes)
+    const owner = makeOwner(buffer, 0, sizeBytes, epoch, block)
+    this.#byBlock.set(block, { buffer, wrapId, lengthBytes, isIdle: false })
+    this.liveBlocks++
+    return owner
+  }
+
+  #end(block: Block): OwnBuffer {
+    const own = this.#byBlock.get(block)
+    invariant(own !== undefined && !own.isIdle, `block ${block} has a buffer of its own`)
+    own.isIdle = true
+    this.idleBytes += own.lengthBytes
+    this.liveBlocks--
+    return own
+  }
+
+  /** Gives up a buffer that waits. Returns its wrap where somebody can still reach the memory, else null. */
+  #drop(block: Block, own: OwnBuffer): WrapId | null {
+    this.#byBlock.delete(block)
+    this.idleBytes -= own.lengthBytes
+    return this.#detach(block, own)
+  }
+
+  #detach(block: Block, own: OwnBuffer): WrapId | null {
+    if (own.buffer.byteLength > 0) {
+      try {
+        this.#source.detach(own.buffer)
+        return null
+      } catch {
+        // Marked by the runtime as not detachable: its views stay, as those of a moved one do.
+      }
+    }
+    this.#source.segmentOf(Math.floor((block * GRANULE_BYTES) / this.#source.pageBytes)).hasMovedBuffer = true
+    return own.wrapId
+  }
+
+  check(liveBlocks: number): void {
+    let live = 0
+    let idleBytes = 0
+    for (const own of this.#byBlock.values()) {
+      if (own.isIdle) idleBytes += own.lengthBytes
+      else live++
+    }
+    invariant(
+      live === this.liveBlocks && live === liveBlocks,
+      `1: ${liveBlocks} buffers of blocks, found ${live}`,
+    )
+    invariant(idleBytes === this.idleBytes, `2: ${this.idleBytes} idle bytes, found ${idleBytes}`)
+  }
+}

@@ -1,0 +1,215 @@
+/**
+ * Windows: the `ArrayBuffer`s that small blocks share.
+ *
+ * A window lies over one stride of the page-number space and as many bytes more as the largest block it serves, so that
+ * no block straddles its end; windows overlap there, which is legal on every supported line. A window is wrapped when
+ * the first block in it is handed out and dropped when none has been there for as long as its pages take to be given
+ * back: a clone of a view copies one window at most, and `external` follows what is used.
+ *
+ * Somebody may take a window's `ArrayBuffer` away (a byte stream moves it as a whole). The window is then *lost*: what
+ * still lives there can be freed, but nothing new is placed in it until that buffer's finalizer ran.
+ *
+ * Invariants, checked by `check()`:
+ *  1. a window with live blocks is wrapped, or lost
+ *  2. `live` of a window = blocks handed out that start in it; `idleCount` = wrapped windows where it is zero
+ */
+import { invariant } from '../base/assert.js'
+import { type Block, GRANULE_SHIFT, MIB, type PageNumber } from '../base/units.js'
+import type { WrapId } from '../memory/kernel.js'
+import type { PageSource } from '../memory/page-source.js'
+import { endOf, type Segment } from '../memory/segment.js'
+import { type Epoch, makeOwner } from './owner.js'
+
+/** Bytes from one window's start to the next's. Segments begin at multiples of it. */
+export const WINDOW_STRIDE_BYTES = MIB
+/** How far a window reaches into the next: the largest block that a window serves. */
+export const WINDOW_OVERLAP_BYTES = 64 * 1024
+
+/** `block >>> WINDOW_SHIFT` is the window that the block starts in. */
+const WINDOW_SHIFT = Math.log2(WINDOW_STRIDE_BYTES) - GRANULE_SHIFT
+const WINDOW_GRANULES_MASK = (1 << WINDOW_SHIFT) - 1
+const NOT_WRAPPED: WrapId = 0
+
+export class Windows {
+  readonly #source: PageSource
+  #buffers: (ArrayBuffer | null)[] = []
+  #live: Int32Array = new Int32Array(0)
+  #wrapIds: WrapId[] = []
+  /** Windows whose buffer somebody else moved, and the wrap whose finalizer ends that. */
+  readonly #lost = new Map<number, WrapId>()
+  /** Wrapped windows in which no block lives. */
+  idleCount = 0
+
+  constructor(source: PageSource) {
+    this.#source = source
+  }
+
+  /** Room for the windows of a new segment. */
+  addSegment(segment: Segment): void {
+    const end = this.#endOf(segment)
+    while (this.#buffers.length < end) {
+      this.#buffers.push(null)
+      this.#wrapIds.push(NOT_WRAPPED)
+    }
+    if (this.#live.length < end) {
+      const live = new Int32Array(Math.max(end, this.#live.length * 2))
+      live.set(this.#live)
+      this.#live = live
+    }
+  }
+
+  /**
+   * The owner of a block, or null where its window is not wrapped yet (`open` it and ask again). Throws a `TypeError`
+   * where somebody took the window's buffer away (`lose` it).
+   */
+  makeOwner(block: Block, sizeBytes: number, epoch: Epoch): Buffer | null {
+    const window = block >>> WINDOW_SHIFT
+    const memory = this.#buffers[window]
+    if (memory === null) return null
+    const buffer = makeOwner(memory, (block & WINDOW_GRANULES_MASK) << GRANULE_SHIFT, sizeBytes, epoch, block)
+    if (this.#live[window]++ === 0) this.idleCount--
+    return buffer
+  }
+
+  /** A block's owner is gone. */
+  leave(block: Block): void {
+    const window = block >>> WINDOW_SHIFT
+    if (--this.#live[window] === 0 && this.#buffers[window] !== null) this.idleCount++
+  }
+
+  /** Wraps a block's window. Returns false where the window is lost. Throws what the source throws. */
+  open(block: Block): boolean {
+    const window = block >>> WINDOW_SHIFT
+    if (this.#lost.has(window)) return false
+    const start = window * WINDOW_STRIDE_BYTES
+    const segment = this.#source.segmentOf(start / this.#source.pageBytes)
+    const end = endOf(segment) * this.#source.pageBytes
+    const length = Math.min(WINDOW_STRIDE_BYTES + WINDOW_OVERLAP_BYTES, end - start)
+    const { buffer, wrapId } = this.#source.wrap(start, length)
+    this.#buffers[window] = buffer
+    this.#wrapIds[window] = wrapId
+    if (this.#live[window] === 0) this.idleCount++
+    return true
+  }
+
+  /** Whether the block's window is wrapped by a buffer that is not ours to use any more. */
+  isTaken(block: Block): boolean {
+    return this.#buffers[block >>> WINDOW_SHIFT]?.byteLength === 0
+  }
+
+  /** Gives up the buffer of the block's window, which somebody took away. */
+  lose(block: Block): void {
+    this.#lose(block >>> WINDOW_SHIFT)
+  }
+
+  /** Ends the loss of windows whose buffers were finalized. */
+  recover(): void {
+    for (const [window, wrapId] of this.#lost) {
+      if (!this.#source.isWrapped(wrapId)) this.#lost.delete(window)
+    }
+  }
+
+  /** The wrap that a lost window waits for. */
+  wrapOfLost(block: Block): WrapId {
+    return this.#lost.get(block >>> WINDOW_SHIFT) ?? NOT_WRAPPED
+  }
+
+  /** Whether this buffer is one of the windows: what a `subarray` of a small block lies over. */
+  has(memory: ArrayBufferLike): boolean {
+    return this.#buffers.includes(memory as ArrayBuffer)
+  }
+
+  /** Drops every idle window of whose stride `isCold` (first page, page count) holds. */
+  dropIdle(isCold: (firstPage: PageNumber, pageCount: number) => boolean): void {
+    if (this.idleCount === 0) return
+    const pageCount = WINDOW_STRIDE_BYTES / this.#source.pageBytes
+    for (let window = 0; window < this.#buffers.length; window++) {
+      if (
+        this.#buffers[window] !== null &&
+        this.#live[window] === 0 &&
+        isCold(window * pageCount, pageCount)
+      ) {
+        this.#drop(window)
+      }
+    }
+  }
+
+  /** Drops the windows of a segment in which nothing lives any more. */
+  removeSegment(segment: Segment): void {
+    for (let window = this.#startOf(segment); window < this.#endOf(segment); window++) {
+      if (this.#buffers[window] !== null) this.#drop(window)
+      this.#lost.delete(window)
+    }
+  }
+
+  /** Every block is gone: detaches every window, so that no view of one can see what comes after. */
+  clear(): void {
+    this.#live.fill(0)
+    for (let window = 0; window < this.#buffers.length; window++) {
+      if (this.#buffers[window] !== null) this.#drop(window)
+    }
+    this.idleCount = 0
+  }
+
+  /** Bytes wrapped now: what `process.memoryUsage().external` counts of them. */
+  get wrappedBytes(): number {
+    let bytes = 0
+    for (const buffer of this.#buffers) bytes += buffer?.byteLength ?? 0
+    return bytes
+  }
+
+  #drop(window: number): void {
+    const buffer = this.#buffers[window] as ArrayBuffer
+    if (buffer.byteLength > 0 && this.#detach(buffer)) {
+      this.#forget(window)
+    } else {
+      this.#lose(window)
+    }
+  }
+
+  #detach(buffer: ArrayBuffer): boolean {
+    try {
+      this.#source.detach(buffer)
+    } catch {
+      // Marked by the runtime as not detachable: views of it stay, so the memory is set aside like that of a moved one.
+    }
+    return buffer.byteLength === 0
+  }
+
+  #lose(window: number): void {
+    this.#lost.set(window, this.#wrapIds[window])
+    this.#source.segmentOf((window * WINDOW_STRIDE_BYTES) / this.#source.pageBytes).hasMovedBuffer = true
+    this.#forget(window)
+  }
+
+  #forget(window: number): void {
+    if (this.#live[window] === 0) this.idleCount--
+    this.#buffers[window] = null
+    this.#wrapIds[window] = NOT_WRAPPED
+  }
+
+  #startOf(segment: Segment): number {
+    return (segment.firstPage * this.#source.pageBytes) / WINDOW_STRIDE_BYTES
+  }
+
+  #endOf(segment: Segment): number {
+    return Math.ceil((endOf(segment) * this.#source.pageBytes) / WINDOW_STRIDE_BYTES)
+  }
+
+  /** `liveBlocks`: how many blocks the caller knows to lie in windows. */
+  check(liveBlocks: number): void {
+    let live = 0
+    let idle = 0
+    for (let window = 0; window < this.#buffers.length; window++) {
+      live += this.#live[window]
+      invariant(this.#live[window] >= 0, `2: window ${window} counts its blocks`)
+      if (this.#buffers[window] !== null && this.#live[window] === 0) idle++
+      invariant(
+        this.#live[window] === 0 || this.#buffers[window] !== null || this.#lost.has(window),
+        `1: window ${window} is wrapped while blocks live in it`,
+      )
+    }
+    invariant(live === liveBlocks, `2: windows count ${live} blocks of ${liveBlocks}`)
+    invariant(idle === this.idleCount, `2: ${this.idleCount} idle windows, found ${idle}`)
+  }
+}
