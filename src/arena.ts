@@ -1,0 +1,431 @@
+/**
+ * `Arena`: what users hold. Checks arguments, delegates to the layers below, owns the lifetime of all of them.
+ *
+ * The warm paths of `allocUnsafe` and `free` are one heap operation and one Buffer: no native call, no system call, no
+ * look-up. Whatever may grow, purge, wrap or throw lies in the methods behind them.
+ *
+ * Invariants, checked by `check()` together with those of the layers:
+ *  1. live blocks of the heap = blocks with an owner + blocks set aside
+ *  2. no more pages are managed than the source's segments have
+ *  3. while pages are dirty, or buffers idle, a timer is armed, unless nothing is released by timer
+ */
+import { invariant } from './base/assert.js'
+import { ArenaError } from './base/errors.js'
+import { type Block, NONE } from './base/units.js'
+import { BlockBuffers } from './buffers/block-buffers.js'
+import * as owners from './buffers/owner.js'
+import { type Environment, realEnvironment } from './environment.js'
+import { BlockHeap } from './heap/block-heap.js'
+import { MmapSource } from './memory/mmap-source.js'
+import type { PageSource } from './memory/page-source.js'
+import type { Segment } from './memory/segment.js'
+import {
+  type AllocOptions,
+  bufferMisuse,
+  closedError,
+  detachedError,
+  purgeError,
+  requireAlign,
+  requireSize,
+} from './misuse.js'
+import { type ArenaOptions, resolveOptions } from './options.js'
+import { ReleasePolicy } from './release/policy.js'
+import { Scavenger } from './release/scavenger.js'
+import type { ArenaStats } from './stats.js'
+import { outOfMemory, Supply } from './supply.js'
+
+const { blockOf, EMPTY, epochOf, isOwner, makeOwner, sizeOf, spend } = owners
+const NO_MEMORY = new ArrayBuffer(0)
+// Taken once, so that nobody's patch of a prototype reaches the contents of blocks.
+const fillBytes = Uint8Array.prototype.fill
+const copyBytes = Uint8Array.prototype.set
+const byteLengthOf = Object.getOwnPropertyDescriptor(
+  Object.getPrototypeOf(Uint8Array.prototype),
+  'byteLength',
+)?.get as (this: Uint8Array) => number
+
+/**
+ * Off-heap memory that goes back to the operating system when it is freed.
+ *
+ * ```ts
+ * const arena = new Arena({ name: 'uploads', limitBytes: 512 * 2 ** 20 })
+ * const chunk = arena.allocUnsafe(64 * 1024) // a Buffer
+ * arena.free(chunk) // its pages are back with the kernel within releaseAfterMs
+ * arena.close()
+ * ```
+ */
+export class Arena {
+  readonly #identity: owners.ArenaIdentity
+  readonly #limitBytes: number
+  readonly #environment: Environment
+  readonly #policy: ReleasePolicy
+  readonly #heap: BlockHeap
+  readonly #source: PageSource
+  readonly #scavenger: Scavenger
+  readonly #buffers: BlockBuffers
+  readonly #supply: Supply
+  #epoch: owners.Epoch
+  #isClosed = false
+  /** A tick is due. Always true where nothing is released by timer, so that `free` asks one question only. */
+  #isArmed: boolean
+  #allocations = 0
+  #frees = 0
+  #liveBytes = 0
+  /** Live blocks of zero bytes: they have an owner and no block in the heap. */
+  #emptyBlocks = 0
+
+  /**
+   * Reserves nothing yet: an arena costs memory when it is used.
+   *
+   * Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE` or `ERR_OUT_OF_RANGE` for options outside what `ArenaOptions`
+   * says, `ERR_ARENA_NOT_SUPPORTED` for what this version or this runtime cannot do.
+   */
+  constructor(options?: ArenaOptions)
+  /** @internal */
+  constructor(options: ArenaOptions | undefined, environment: Environment)
+  constructor(options: ArenaOptions = {}, environment?: Environment) {
+    const { name, limitBytes, releaseAfterMs, detachFromBytes } = resolveOptions(options)
+    this.#environment = environment ?? realEnvironment()
+    const { kernel, deferral, now } = this.#environment
+    this.#identity = { name }
+    this.#epoch = { arena: this.#identity }
+    this.#limitBytes = limitBytes
+    this.#policy = new ReleasePolicy(releaseAfterMs, now)
+    this.#isArmed = !this.#policy.isTimed && !this.#policy.isImmediate
+    this.#heap = new BlockHeap(kernel.pageBytes)
+    this.#source = new MmapSource(kernel, deferral)
+    this.#scavenger = new Scavenger(this.#heap, this.#source, this.#policy)
+    this.#buffers = new BlockBuffers(this.#heap, this.#source, detachFromBytes)
+    this.#supply = new Supply(name, limitBytes, this.#heap, this.#source, this.#scavenger, this.#buffers)
+  }
+
+  get name(): string {
+    return this.#identity.name
+  }
+
+  /**
+   * A zero-filled `Buffer` of exactly `sizeBytes` bytes, at a multiple of 16 or of `align`.
+   *
+   * Throws `ERR_INVALID_ARG_TYPE` or `ERR_OUT_OF_RANGE` (bad arguments), `ERR_ARENA_LIMIT` (over `limitBytes` even after
+   * giving back all that is free), `ERR_ARENA_OUT_OF_MEMORY` (the kernel refused; `cause` is the system error),
+   * `ERR_ARENA_CLOSED`. After any throw the arena is as it was.
+   */
+  alloc(sizeBytes: number, options?: AllocOptions): Buffer {
+    const buffer = this.allocUnsafe(sizeBytes, options)
+    // Clean pages are zero already, and touching them would only make them resident.
+    if (!this.#heap.isZeroed) fillBytes.call(buffer, 0)
+    return buffer
+  }
+
+  /** The same with undefined contents: what earlier blocks of this arena left there, never anybody else's data. */
+  allocUnsafe(sizeBytes: number, options?: AllocOptions): Buffer {
+    if (options === undefined && (sizeBytes | 0) === sizeBytes && sizeBytes > 0 && !this.#isClosed) {
+      const block = this.#heap.allocate(sizeBytes)
+      if (block !== NONE) {
+        const buffer = this.#issue(block, sizeBytes)
+        if (buffer !== null) return buffer
+      }
+    }
+    return this.#allocateSlow(sizeBytes, options)
+  }
+
+  /** `alloc`, but `undefined` where memory is refused (`ERR_ARENA_LIMIT`, `ERR_ARENA_OUT_OF_MEMORY`). */
+  tryAlloc(sizeBytes: number, options?: AllocOptions): Buffer | undefined {
+    try {
+      return this.alloc(sizeBytes, options)
+    } catch (error) {
+      return undefinedIfRefused(error)
+    }
+  }
+
+  /** `allocUnsafe`, but `undefined` where memory is refused (`ERR_ARENA_LIMIT`, `ERR_ARENA_OUT_OF_MEMORY`). */
+  tryAllocUnsafe(sizeBytes: number, options?: AllocOptions): Buffer | undefined {
+    try {
+      return this.allocUnsafe(sizeBytes, options)
+    } catch (error) {
+      return undefinedIfRefused(error)
+    }
+  }
+
+  /**
+   * A `Buffer` of `sizeBytes` with the contents of `buffer` as far as they fit, in place where that is possible. Bytes
+   * beyond the old length are undefined. The old `buffer` is spent, even if the memory did not move.
+   *
+   * Throws what `allocUnsafe` and `free` throw, and `ERR_ARENA_DETACHED` where somebody else took the block's
+   * `ArrayBuffer` away; `buffer` is then still the live owner of its block.
+   */
+  realloc(buffer: Uint8Array, sizeBytes: number): Buffer {
+    const owner = this.#liveOwner('realloc', buffer)
+    requireSize(sizeBytes)
+    const block = blockOf(owner)
+    const oldBytes = sizeOf(owner)
+    if (oldBytes > 0 && byteLengthOf.call(buffer) === 0) throw detachedError(this.#identity, 'realloc')
+    if (block >= 0 && sizeBytes > 0) {
+      const resized = this.#resizeInPlace(block, oldBytes, sizeBytes)
+      if (resized !== null) {
+        spend(owner)
+        return resized
+      }
+    }
+    const moved = this.allocUnsafe(sizeBytes)
+    copyBytes.call(
+      moved,
+      oldBytes > sizeBytes ? new Uint8Array(buffer.buffer, buffer.byteOffset, sizeBytes) : buffer,
+    )
+    this.free(buffer)
+    return moved
+  }
+
+  /**
+   * Ends a block: `buffer` must be the very object that this arena returned. From `detachFromBytes` on every view of it
+   * has length 0 afterwards; the bytes of a smaller one are reused, so views of it must not be used any more.
+   *
+   * Throws `ERR_ARENA_DOUBLE_FREE`, `ERR_ARENA_FOREIGN_BUFFER` (another arena's, or nobody's), `ERR_ARENA_NOT_OWNER` (a
+   * `subarray` or other view), `ERR_INVALID_ARG_TYPE` (no Buffer at all), `ERR_ARENA_CLOSED`.
+   */
+  free(buffer: Uint8Array): void {
+    if (!isOwner(buffer) || epochOf(buffer) !== this.#epoch) throw this.#misuse('free', buffer)
+    const block = blockOf(buffer)
+    if (block < 0) {
+      this.#freeEmpty(buffer, block)
+      return
+    }
+    const sizeBytes = sizeOf(buffer)
+    spend(buffer)
+    this.#frees++
+    this.#liveBytes -= sizeBytes
+    this.#buffers.end(block, sizeBytes)
+    if (!this.#isArmed) this.#release()
+  }
+
+  /** Frees every block at once. Their Buffers are spent, and every view of them has length 0. Throws `ERR_ARENA_CLOSED`. */
+  reset(): void {
+    this.#requireOpen('reset')
+    this.#endAll()
+    if (!this.#isArmed) this.#release()
+  }
+
+  /**
+   * Gives every free page back to the kernel now, and free segments but for a spare one. Returns the bytes given back.
+   *
+   * Throws `ERR_ARENA_CLOSED`, and `ERR_ARENA_PURGE_FAILED` where the kernel refused (`cause` is the system error): all
+   * else is done then, and calling again tries the rest.
+   */
+  trim(): number {
+    this.#requireOpen('trim')
+    const purgedPages = this.#scavenger.purgeAll()
+    const { failure } = this.#scavenger
+    this.#dropUnused()
+    if (failure !== null) throw purgeError(this.#identity, 'trim', failure)
+    return purgedPages * this.#heap.pageBytes
+  }
+
+  /** What the arena holds and has done. Makes no system call. Works on a closed arena too. */
+  stats(): ArenaStats {
+    const heap = this.#heap
+    const { pageBytes } = heap
+    const mappedBytes = heap.managedPages * pageBytes
+    const usedBytes = heap.usedPages * pageBytes
+    const dirtyBytes = heap.dirtyPages * pageBytes
+    return {
+      name: this.#identity.name,
+      source: this.#source.name,
+      segments: this.#source.segments.length,
+      liveBlocks: this.#allocations - this.#frees,
+      liveBytes: this.#liveBytes,
+      usedBytes,
+      dirtyBytes,
+      cleanBytes: mappedBytes - usedBytes - dirtyBytes,
+      mappedBytes,
+      committedBytes: usedBytes + dirtyBytes,
+      peakCommittedBytes: heap.peakCommittedPages * pageBytes,
+      limitBytes: this.#limitBytes,
+      allocations: this.#allocations,
+      frees: this.#frees,
+      purges: this.#scavenger.purges,
+      purgedBytes: this.#scavenger.purgedPages * pageBytes,
+      refaultedBytes: heap.refaultedPages * pageBytes,
+      pinnedBlocks: 0,
+      metadataBytes: heap.metadataBytes,
+    }
+  }
+
+  /** Bytes of the arena that the kernel holds resident now (`mincore`). Throws a system error; `ERR_ARENA_CLOSED`. */
+  residentBytes(): number {
+    this.#requireOpen('residentBytes')
+    return this.#source.residentBytes()
+  }
+
+  /**
+   * Frees every block, detaches every view and gives every page back; the mappings themselves go on the next turn of
+   * the event loop. Afterwards every method but `stats`, `close` and `check` throws `ERR_ARENA_CLOSED`.
+   */
+  close(): void {
+    if (this.#isClosed) return
+    this.#isClosed = true
+    this.#isArmed = true
+    this.#endAll()
+    // Where the kernel refuses, the unmapping that follows gives these pages back.
+    this.#scavenger.purgeAll()
+    this.#buffers.abandonSetAside()
+    this.#heap.releaseEmptySlabs()
+    for (const segment of [...this.#source.segments]) {
+      this.#heap.markPurged(segment.firstPage, segment.pageCount)
+      this.#removeSegment(segment)
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.close()
+  }
+
+  /** Throws an `Error` that names the first broken invariant, of this class or of those below. Walks everything: for tests. */
+  check(): void {
+    this.#heap.check()
+    const owned = this.#allocations - this.#frees - this.#emptyBlocks
+    invariant(
+      this.#heap.liveBlocks === owned + this.#buffers.setAsideBlocks,
+      '1: every live block has an owner or waits',
+    )
+    this.#buffers.check(owned)
+    const mapped = this.#source.segments.reduce((pages, segment) => pages + segment.pageCount, 0)
+    invariant(mapped === this.#heap.managedPages, '2: the heap manages exactly the segments')
+    const isAtRest = this.#heap.dirtyPages === 0 && !this.#buffers.hasIdle
+    invariant(this.#isArmed || isAtRest || this.#isClosed, '3: what is dirty or idle has a timer')
+  }
+
+  // ---- behind the warm paths -------------------------------------------------------------------------------------
+
+  #allocateSlow(sizeBytes: number, options: AllocOptions | undefined): Buffer {
+    this.#requireOpen('alloc')
+    requireSize(sizeBytes)
+    const alignBytes = requireAlign(options, this.#heap.pageBytes)
+    if (sizeBytes === 0) {
+      this.#allocations++
+      this.#emptyBlocks++
+      return makeOwner(NO_MEMORY, 0, 0, this.#epoch, EMPTY)
+    }
+    for (;;) {
+      const buffer = this.#issue(this.#supply.obtain(sizeBytes, alignBytes), sizeBytes)
+      if (buffer !== null) return buffer
+    }
+  }
+
+  /** The Buffer of a new block, or null where the block had to be set aside. */
+  #issue(block: Block, sizeBytes: number): Buffer | null {
+    let buffer: Buffer | null
+    try {
+      buffer = this.#buffers.makeOwner(block, sizeBytes, this.#epoch)
+    } catch (cause) {
+      this.#heap.free(block)
+      if (!this.#isArmed) this.#release()
+      throw outOfMemory(this.name, sizeBytes, 'the runtime could not make its ArrayBuffer', cause)
+    }
+    if (buffer !== null) {
+      this.#allocations++
+      this.#liveBytes += sizeBytes
+    }
+    return buffer
+  }
+
+  /** A new owner for a block that fits `sizeBytes` where it is, or null where it has to move. */
+  #resizeInPlace(block: Block, oldBytes: number, sizeBytes: number): Buffer | null {
+    const usableBytes = this.#heap.sizeOf(block)
+    if (!this.#heap.resize(block, sizeBytes)) return null
+    let resized: Buffer | null
+    try {
+      resized = this.#buffers.replaceOwner(block, oldBytes, sizeBytes, this.#epoch)
+    } catch (cause) {
+      this.#heap.resize(block, usableBytes)
+      throw outOfMemory(this.name, sizeBytes, 'the runtime could not make its ArrayBuffer', cause)
+    }
+    if (resized === null) {
+      this.#heap.resize(block, usableBytes)
+      return null
+    }
+    this.#allocations++
+    this.#frees++
+    this.#liveBytes += sizeBytes - oldBytes
+    if (!this.#isArmed) this.#release()
+    return resized
+  }
+
+  #freeEmpty(buffer: Uint8Array & owners.Owner, block: Block): void {
+    if (block !== EMPTY) throw this.#misuse('free', buffer)
+    spend(buffer)
+    this.#frees++
+    this.#emptyBlocks--
+  }
+
+  /** Every block ends, in the books and in every view. */
+  #endAll(): void {
+    this.#buffers.clear()
+    for (const block of this.#heap.listLive()) {
+      if (!this.#buffers.isSetAside(block)) this.#heap.free(block)
+    }
+    this.#epoch = { arena: this.#identity }
+    this.#frees = this.#allocations
+    this.#liveBytes = 0
+    this.#emptyBlocks = 0
+  }
+
+  #liveOwner(method: string, buffer: Uint8Array): Uint8Array & owners.Owner {
+    if (isOwner(buffer) && epochOf(buffer) === this.#epoch && blockOf(buffer) !== owners.SPENT) return buffer
+    throw this.#misuse(method, buffer)
+  }
+
+  #misuse(method: string, buffer: unknown): Error {
+    if (this.#isClosed) return closedError(this.#identity, method)
+    return bufferMisuse(this.#identity, method, buffer, memory => this.#buffers.has(memory))
+  }
+
+  #requireOpen(method: string): void {
+    if (this.#isClosed) throw closedError(this.#identity, method)
+  }
+
+  // ---- release ---------------------------------------------------------------------------------------------------
+
+  /** After something came free and no tick is due. */
+  #release(): void {
+    if (this.#policy.isImmediate) {
+      this.#scavenger.purgeAll()
+      this.#dropUnused()
+    }
+    this.#armIfNeeded(true)
+  }
+
+  #tick(): void {
+    if (this.#isClosed) return
+    this.#isArmed = false
+    const isFinished = this.#scavenger.purgeAged()
+    if (isFinished) this.#dropUnused()
+    this.#armIfNeeded(isFinished)
+  }
+
+  #armIfNeeded(isFinished: boolean): void {
+    if (this.#heap.dirtyPages === 0 && !this.#buffers.hasIdle) return
+    this.#isArmed = true
+    const delayMs = this.#policy.delayMs(isFinished, this.#scavenger.failure !== null)
+    this.#environment.deferral.after(delayMs, () => this.#tick())
+  }
+
+  /** Buffers that nothing uses, and segments beyond the spare one. */
+  #dropUnused(): void {
+    this.#buffers.dropIdle()
+    for (const segment of this.#scavenger.surplusSegments()) this.#removeSegment(segment)
+  }
+
+  #removeSegment(segment: Segment): void {
+    this.#buffers.removeSegment(segment)
+    this.#heap.removeRange(segment.firstPage, segment.pageCount)
+    this.#source.retire(segment)
+  }
+}
+
+function undefinedIfRefused(error: unknown): undefined {
+  const isRefusal =
+    error instanceof ArenaError &&
+    (error.code === 'ERR_ARENA_LIMIT' || error.code === 'ERR_ARENA_OUT_OF_MEMORY')
+  if (!isRefusal) throw error
+  return undefined
+}

@@ -1,0 +1,93 @@
+/**
+ * The checks at the arena's door, and the words for what failed them: what came, what is allowed, what to do.
+ */
+import { constants } from 'node:buffer'
+import { ArenaError, invalidArgType, outOfRange } from './base/errors.js'
+import { isPowerOfTwo, MAX_SPACE_BYTES } from './base/units.js'
+import { type ArenaIdentity, epochOf, isOwner } from './buffers/owner.js'
+import { ANY_ALIGN } from './supply.js'
+
+/** The longest Buffer this Node can make (4 GiB on Node 20), or what an arena addresses. */
+export const MAX_SIZE_BYTES = Math.min(constants.MAX_LENGTH, MAX_SPACE_BYTES)
+
+export interface AllocOptions {
+  /** The block's address is a multiple of this: a power of two up to the page size. Default 16. */
+  align?: number
+}
+
+export function requireSize(sizeBytes: unknown): asserts sizeBytes is number {
+  if (typeof sizeBytes !== 'number') throw invalidArgType('sizeBytes', 'of type number', sizeBytes)
+  if (!Number.isInteger(sizeBytes) || sizeBytes < 0 || sizeBytes > MAX_SIZE_BYTES) {
+    throw outOfRange('sizeBytes', `an integer >= 0 and <= ${MAX_SIZE_BYTES}`, sizeBytes)
+  }
+}
+
+/** The alignment asked for, `ANY_ALIGN` where every block has it. */
+export function requireAlign(options: AllocOptions | undefined, pageBytes: number): number {
+  if (options === undefined) return ANY_ALIGN
+  if (typeof options !== 'object' || options === null) throw invalidArgType('options', 'an object', options)
+  const { align } = options
+  if (align === undefined) return ANY_ALIGN
+  if (typeof align !== 'number') throw invalidArgType('options.align', 'of type number', align)
+  if (!isPowerOfTwo(align) || align > pageBytes) {
+    throw outOfRange('options.align', `a power of two from 1 to the page size, ${pageBytes}`, align)
+  }
+  return Math.max(ANY_ALIGN, align)
+}
+
+export function closedError(arena: ArenaIdentity, method: string): ArenaError {
+  return new ArenaError('ERR_ARENA_CLOSED', `arena '${arena.name}': ${method}() after close()`)
+}
+
+/** A block's memory is no longer behind its Buffer, so its contents cannot be moved. */
+export function detachedError(arena: ArenaIdentity, method: string): ArenaError {
+  return new ArenaError(
+    'ERR_ARENA_DETACHED',
+    `arena '${arena.name}': ${method}() of a Buffer whose ArrayBuffer was transferred or detached by somebody else: ` +
+      'its bytes went with it. free() it',
+  )
+}
+
+/** The kernel did not take pages back. */
+export function purgeError(arena: ArenaIdentity, method: string, cause: unknown): ArenaError {
+  return new ArenaError(
+    'ERR_ARENA_PURGE_FAILED',
+    `arena '${arena.name}': ${method}(): the kernel refused to take pages back; they stay free, and are tried again ` +
+      'by the timer or the next trim()',
+    { cause },
+  )
+}
+
+/**
+ * Why `buffer` is not a live owner of this arena. `isOurs` tells whether an `ArrayBuffer` is over the arena's memory.
+ */
+export function bufferMisuse(
+  arena: ArenaIdentity,
+  method: string,
+  buffer: unknown,
+  isOurs: (memory: ArrayBufferLike) => boolean,
+): Error {
+  if (!ArrayBuffer.isView(buffer)) {
+    return invalidArgType('buffer', `a Buffer that arena '${arena.name}' allocated`, buffer)
+  }
+  const where = `arena '${arena.name}': ${method}()`
+  if (isOwner(buffer)) {
+    const other = epochOf(buffer).arena
+    return other === arena
+      ? new ArenaError('ERR_ARENA_DOUBLE_FREE', `${where} of a Buffer that was freed before`)
+      : new ArenaError(
+          'ERR_ARENA_FOREIGN_BUFFER',
+          `${where} of a Buffer of arena '${other.name}': free it there`,
+        )
+  }
+  if (isOurs(buffer.buffer)) {
+    return new ArenaError(
+      'ERR_ARENA_NOT_OWNER',
+      `${where} of a view (${buffer.byteLength} bytes) into a block: pass the very Buffer that the arena returned`,
+    )
+  }
+  return new ArenaError(
+    'ERR_ARENA_FOREIGN_BUFFER',
+    `${where} of a Buffer that no arena allocated (${buffer.byteLength} bytes); those are left to the garbage collector`,
+  )
+}

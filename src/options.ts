@@ -1,0 +1,90 @@
+/** The options of an arena: checked here once, complete ever after. */
+import { ArenaError, invalidArgType, invalidArgValue, outOfRange } from './base/errors.js'
+
+export interface ArenaOptions {
+  /** Appears in errors and statistics. Default `'arena-N'`. */
+  name?: string
+  /** Where pages come from. Default `'mmap'`. */
+  source?: 'mmap' | 'sbrk'
+  /**
+   * Most bytes of pages this arena may hold: used and dirty ones. At the limit it first gives back all it can, then
+   * throws `ERR_ARENA_LIMIT`. Rounded down to whole pages. Default: none.
+   */
+  limitBytes?: number
+  /**
+   * Within this many milliseconds after a page comes free it is back with the kernel, even if nobody calls again. `0`:
+   * on the freeing call. `Infinity`: only by `trim()`. Default 1000.
+   */
+  releaseAfterMs?: number
+  /**
+   * Blocks of at least this many bytes have an `ArrayBuffer` of their own, detached by `free`: any later use is an error
+   * or has length 0. `0`: every block. `Infinity`: none. Default 64 KiB.
+   */
+  detachFromBytes?: number
+  debug?: boolean
+  hugePages?: boolean
+}
+
+export type ResolvedOptions = Required<
+  Pick<ArenaOptions, 'name' | 'limitBytes' | 'releaseAfterMs' | 'detachFromBytes'>
+>
+
+const DEFAULT_RELEASE_AFTER_MS = 1_000
+const DEFAULT_DETACH_FROM_BYTES = 64 * 1024
+/** The longest delay of a Node timer. */
+const MAX_RELEASE_AFTER_MS = 2 ** 31 - 1
+const MAX_NAME_LENGTH = 128
+
+let arenaCount = 0
+
+/** Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`, `ERR_INVALID_ARG_VALUE`, or `ERR_ARENA_NOT_SUPPORTED`. */
+export function resolveOptions(options: ArenaOptions): ResolvedOptions {
+  if (typeof options !== 'object' || options === null) throw invalidArgType('options', 'an object', options)
+  const {
+    name = `arena-${++arenaCount}`,
+    source = 'mmap',
+    limitBytes = Number.POSITIVE_INFINITY,
+    releaseAfterMs = DEFAULT_RELEASE_AFTER_MS,
+    detachFromBytes = DEFAULT_DETACH_FROM_BYTES,
+    debug = false,
+    hugePages = false,
+  } = options
+  if (typeof name !== 'string') throw invalidArgType('options.name', 'of type string', name)
+  if (name.length === 0 || name.length > MAX_NAME_LENGTH) {
+    throw invalidArgValue('options.name', `must have 1 to ${MAX_NAME_LENGTH} characters`, name)
+  }
+  if (source !== 'mmap' && source !== 'sbrk') {
+    throw invalidArgValue('options.source', "must be 'mmap' or 'sbrk'", source)
+  }
+  requireNumber('options.limitBytes', limitBytes, Number.POSITIVE_INFINITY)
+  requireNumber('options.releaseAfterMs', releaseAfterMs, MAX_RELEASE_AFTER_MS)
+  requireNumber('options.detachFromBytes', detachFromBytes, Number.POSITIVE_INFINITY)
+  requireBoolean('options.debug', debug)
+  requireBoolean('options.hugePages', hugePages)
+  if (source === 'sbrk') throw notSupported(name, "source: 'sbrk'", "leave it out, or use 'mmap'")
+  if (debug)
+    throw notSupported(name, 'debug: true', 'leave it out; detachFromBytes: 0 detaches every block on free')
+  if (hugePages) throw notSupported(name, 'hugePages: true', 'leave it out')
+  return { name, limitBytes, releaseAfterMs, detachFromBytes }
+}
+
+function requireNumber(name: string, value: unknown, most: number): void {
+  if (typeof value !== 'number') throw invalidArgType(name, 'of type number', value)
+  if (value === Number.POSITIVE_INFINITY || (value >= 0 && value <= most)) return
+  throw outOfRange(
+    name,
+    most === Number.POSITIVE_INFINITY ? '>= 0' : `>= 0 and <= ${most}, or Infinity`,
+    value,
+  )
+}
+
+function requireBoolean(name: string, value: unknown): void {
+  if (typeof value !== 'boolean') throw invalidArgType(name, 'of type boolean', value)
+}
+
+function notSupported(arenaName: string, what: string, instead: string): ArenaError {
+  return new ArenaError(
+    'ERR_ARENA_NOT_SUPPORTED',
+    `arena '${arenaName}': ${what} is not supported by this version; ${instead}`,
+  )
+}
