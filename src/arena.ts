@@ -7,7 +7,6 @@
  * Invariants, checked by `check()` together with those of the layers:
  *  1. live blocks of the heap = blocks with an owner + blocks set aside
  *  2. no more pages are managed than the source's segments have
- *  3. while pages are dirty, or buffers idle, a timer is armed, unless nothing is released by timer
  */
 import { invariant } from './base/assert.js'
 import { ArenaError } from './base/errors.js'
@@ -18,7 +17,6 @@ import { type Environment, realEnvironment } from './environment.js'
 import { BlockHeap } from './heap/block-heap.js'
 import { MmapSource } from './memory/mmap-source.js'
 import type { PageSource } from './memory/page-source.js'
-import type { Segment } from './memory/segment.js'
 import {
   type AllocOptions,
   bufferMisuse,
@@ -31,6 +29,7 @@ import {
 import { type ArenaOptions, resolveOptions } from './options.js'
 import { ReleasePolicy } from './release/policy.js'
 import { Scavenger } from './release/scavenger.js'
+import { Releaser } from './releaser.js'
 import type { ArenaStats } from './stats.js'
 import { outOfMemory, Supply } from './supply.js'
 
@@ -57,17 +56,14 @@ const byteLengthOf = Object.getOwnPropertyDescriptor(
 export class Arena {
   readonly #identity: owners.ArenaIdentity
   readonly #limitBytes: number
-  readonly #environment: Environment
-  readonly #policy: ReleasePolicy
   readonly #heap: BlockHeap
   readonly #source: PageSource
   readonly #scavenger: Scavenger
   readonly #buffers: BlockBuffers
   readonly #supply: Supply
+  readonly #releaser: Releaser
   #epoch: owners.Epoch
   #isClosed = false
-  /** A tick is due. Always true where nothing is released by timer, so that `free` asks one question only. */
-  #isArmed: boolean
   #allocations = 0
   #frees = 0
   #liveBytes = 0
@@ -85,18 +81,17 @@ export class Arena {
   constructor(options: ArenaOptions | undefined, environment: Environment)
   constructor(options: ArenaOptions = {}, environment?: Environment) {
     const { name, limitBytes, releaseAfterMs, detachFromBytes } = resolveOptions(options)
-    this.#environment = environment ?? realEnvironment()
-    const { kernel, deferral, now } = this.#environment
+    const { kernel, deferral, now } = environment ?? realEnvironment()
     this.#identity = { name }
     this.#epoch = { arena: this.#identity }
     this.#limitBytes = limitBytes
-    this.#policy = new ReleasePolicy(releaseAfterMs, now)
-    this.#isArmed = !this.#policy.isTimed && !this.#policy.isImmediate
+    const policy = new ReleasePolicy(releaseAfterMs, now)
     this.#heap = new BlockHeap(kernel.pageBytes)
     this.#source = new MmapSource(kernel, deferral)
-    this.#scavenger = new Scavenger(this.#heap, this.#source, this.#policy)
+    this.#scavenger = new Scavenger(this.#heap, this.#source, policy)
     this.#buffers = new BlockBuffers(this.#heap, this.#source, detachFromBytes)
     this.#supply = new Supply(name, limitBytes, this.#heap, this.#source, this.#scavenger, this.#buffers)
+    this.#releaser = new Releaser(policy, this.#heap, this.#source, this.#scavenger, this.#buffers, deferral)
   }
 
   get name(): string {
@@ -195,14 +190,14 @@ export class Arena {
     this.#frees++
     this.#liveBytes -= sizeBytes
     this.#buffers.end(block, sizeBytes)
-    if (!this.#isArmed) this.#release()
+    if (!this.#releaser.isSettled) this.#releaser.afterFree()
   }
 
   /** Frees every block at once. Their Buffers are spent, and every view of them has length 0. Throws `ERR_ARENA_CLOSED`. */
   reset(): void {
     this.#requireOpen('reset')
     this.#endAll()
-    if (!this.#isArmed) this.#release()
+    if (!this.#releaser.isSettled) this.#releaser.afterFree()
   }
 
   /**
@@ -213,9 +208,8 @@ export class Arena {
    */
   trim(): number {
     this.#requireOpen('trim')
-    const purgedPages = this.#scavenger.purgeAll()
+    const purgedPages = this.#releaser.releaseAll()
     const { failure } = this.#scavenger
-    this.#dropUnused()
     if (failure !== null) throw purgeError(this.#identity, 'trim', failure)
     return purgedPages * this.#heap.pageBytes
   }
@@ -263,16 +257,8 @@ export class Arena {
   close(): void {
     if (this.#isClosed) return
     this.#isClosed = true
-    this.#isArmed = true
     this.#endAll()
-    // Where the kernel refuses, the unmapping that follows gives these pages back.
-    this.#scavenger.purgeAll()
-    this.#buffers.abandonSetAside()
-    this.#heap.releaseEmptySlabs()
-    for (const segment of [...this.#source.segments]) {
-      this.#heap.markPurged(segment.firstPage, segment.pageCount)
-      this.#removeSegment(segment)
-    }
+    this.#releaser.close()
   }
 
   [Symbol.dispose](): void {
@@ -290,8 +276,7 @@ export class Arena {
     this.#buffers.check(owned)
     const mapped = this.#source.segments.reduce((pages, segment) => pages + segment.pageCount, 0)
     invariant(mapped === this.#heap.managedPages, '2: the heap manages exactly the segments')
-    const isAtRest = this.#heap.dirtyPages === 0 && !this.#buffers.hasIdle
-    invariant(this.#isArmed || isAtRest || this.#isClosed, '3: what is dirty or idle has a timer')
+    this.#releaser.check()
   }
 
   // ---- behind the warm paths -------------------------------------------------------------------------------------
@@ -318,7 +303,7 @@ export class Arena {
       buffer = this.#buffers.makeOwner(block, sizeBytes, this.#epoch)
     } catch (cause) {
       this.#heap.free(block)
-      if (!this.#isArmed) this.#release()
+      if (!this.#releaser.isSettled) this.#releaser.afterFree()
       throw outOfMemory(this.name, sizeBytes, 'the runtime could not make its ArrayBuffer', cause)
     }
     if (buffer !== null) {
@@ -331,22 +316,18 @@ export class Arena {
   /** A new owner for a block that fits `sizeBytes` where it is, or null where it has to move. */
   #resizeInPlace(block: Block, oldBytes: number, sizeBytes: number): Buffer | null {
     const usableBytes = this.#heap.sizeOf(block)
-    if (!this.#heap.resize(block, sizeBytes)) return null
-    let resized: Buffer | null
+    if (!this.#buffers.sharesKind(oldBytes, sizeBytes) || !this.#supply.resize(block, sizeBytes)) return null
+    let resized: Buffer
     try {
-      resized = this.#buffers.replaceOwner(block, oldBytes, sizeBytes, this.#epoch)
+      resized = this.#buffers.replaceOwner(block, sizeBytes, this.#epoch)
     } catch (cause) {
       this.#heap.resize(block, usableBytes)
       throw outOfMemory(this.name, sizeBytes, 'the runtime could not make its ArrayBuffer', cause)
     }
-    if (resized === null) {
-      this.#heap.resize(block, usableBytes)
-      return null
-    }
     this.#allocations++
     this.#frees++
     this.#liveBytes += sizeBytes - oldBytes
-    if (!this.#isArmed) this.#release()
+    if (!this.#releaser.isSettled) this.#releaser.afterFree()
     return resized
   }
 
@@ -381,44 +362,6 @@ export class Arena {
 
   #requireOpen(method: string): void {
     if (this.#isClosed) throw closedError(this.#identity, method)
-  }
-
-  // ---- release ---------------------------------------------------------------------------------------------------
-
-  /** After something came free and no tick is due. */
-  #release(): void {
-    if (this.#policy.isImmediate) {
-      this.#scavenger.purgeAll()
-      this.#dropUnused()
-    }
-    this.#armIfNeeded(true)
-  }
-
-  #tick(): void {
-    if (this.#isClosed) return
-    this.#isArmed = false
-    const isFinished = this.#scavenger.purgeAged()
-    if (isFinished) this.#dropUnused()
-    this.#armIfNeeded(isFinished)
-  }
-
-  #armIfNeeded(isFinished: boolean): void {
-    if (this.#heap.dirtyPages === 0 && !this.#buffers.hasIdle) return
-    this.#isArmed = true
-    const delayMs = this.#policy.delayMs(isFinished, this.#scavenger.failure !== null)
-    this.#environment.deferral.after(delayMs, () => this.#tick())
-  }
-
-  /** Buffers that nothing uses, and segments beyond the spare one. */
-  #dropUnused(): void {
-    this.#buffers.dropIdle()
-    for (const segment of this.#scavenger.surplusSegments()) this.#removeSegment(segment)
-  }
-
-  #removeSegment(segment: Segment): void {
-    this.#buffers.removeSegment(segment)
-    this.#heap.removeRange(segment.firstPage, segment.pageCount)
-    this.#source.retire(segment)
   }
 }
 

@@ -60,6 +60,14 @@ export class Supply {
     }
   }
 
+  /** Makes a live block fit `sizeBytes` where it is. Returns false, and changes nothing, where it has to move. */
+  resize(block: Block, sizeBytes: number): boolean {
+    if (this.#heap.resize(block, sizeBytes)) return true
+    if (this.#heap.refusal !== REFUSED_LIMIT) return false
+    this.#scavenger.purgeAll()
+    return this.#heap.resize(block, sizeBytes)
+  }
+
   #allocate(sizeBytes: number, alignBytes: number): Block {
     return alignBytes === ANY_ALIGN
       ? this.#heap.allocate(sizeBytes)

@@ -10,6 +10,7 @@
  * its bytes nor its pages are reused, until the finalizer of that buffer ran.
  */
 
+import { invariant } from '../base/assert.js'
 import type { Block } from '../base/units.js'
 import type { BlockHeap } from '../heap/block-heap.js'
 import type { WrapId } from '../memory/kernel.js'
@@ -18,6 +19,11 @@ import type { Segment } from '../memory/segment.js'
 import { OwnBuffers } from './own-buffers.js'
 import type { Epoch } from './owner.js'
 import { WINDOW_OVERLAP_BYTES, Windows } from './windows.js'
+
+// Kinds of buffer, in the order of the list above.
+const DETACHED = 0
+const SHARED = 1
+const KEPT = 2
 
 export class BlockBuffers {
   readonly #heap: BlockHeap
@@ -78,21 +84,30 @@ export class BlockBuffers {
     else this.#setAside.set(block, wrapId)
   }
 
+  /** Whether blocks of these two sizes have the same kind of buffer. */
+  sharesKind(oneBytes: number, otherBytes: number): boolean {
+    return this.#kindOf(oneBytes) === this.#kindOf(otherBytes)
+  }
+
   /**
-   * A new owner of another size for a live block that was resized where it is; the old owner ends. Null, with nothing
-   * changed, where the sizes want different kinds of buffer. Throws as `makeOwner` does; nothing has changed then.
+   * A new owner of another size for a live block that was resized where it is; the old owner, of the same kind, ends.
+   * Throws as `makeOwner` does; nothing has changed then.
    */
-  replaceOwner(block: Block, oldBytes: number, sizeBytes: number, epoch: Epoch): Buffer | null {
-    const wasShared = oldBytes < this.#windowBelowBytes
-    const isShared = sizeBytes < this.#windowBelowBytes
-    const wasDetachable = !wasShared && oldBytes >= this.#detachFromBytes
-    const isDetachable = !isShared && sizeBytes >= this.#detachFromBytes
-    if (wasShared !== isShared || wasDetachable !== isDetachable) return null
-    if (!isShared)
-      return this.#own.replace(block, sizeBytes, isDetachable ? sizeBytes : this.#heap.sizeOf(block), epoch)
+  replaceOwner(block: Block, sizeBytes: number, epoch: Epoch): Buffer {
+    const kind = this.#kindOf(sizeBytes)
+    if (kind !== SHARED) {
+      const lengthBytes = kind === DETACHED ? sizeBytes : this.#heap.sizeOf(block)
+      return this.#own.replace(block, sizeBytes, lengthBytes, epoch)
+    }
     const buffer = this.#windows.makeOwner(block, sizeBytes, epoch)
-    if (buffer !== null) this.#windows.leave(block)
+    invariant(buffer !== null, 'the window of a live block is wrapped')
+    this.#windows.leave(block)
     return buffer
+  }
+
+  #kindOf(sizeBytes: number): number {
+    if (sizeBytes < this.#windowBelowBytes) return SHARED
+    return sizeBytes >= this.#detachFromBytes ? DETACHED : KEPT
   }
 
   /** Whether a buffer lies over memory of this arena. */

@@ -151,14 +151,16 @@ export class BlockHeap {
 
   /**
    * Makes a live block fit `sizeBytes` without moving it, where its slot is the right one for that size or its run can
-   * shrink or grow over free pages behind it. Returns false, and changes nothing, where it has to move.
+   * shrink or grow over free pages behind it. Returns false, and changes nothing, where it has to move; `refusal` then
+   * says whether the page limit alone stood in the way.
    */
   resize(block: Block, sizeBytes: number): boolean {
     const { records, recordShift, granuleShift } = this.#table
     const page = block >>> granuleShift
     const record = page << recordShift
     const tag = records[record + TAG]
-    if (tag > 0) {
+    this.refusal = REFUSED_SPACE
+    if (tag > 0 || sizeBytes <= MAX_SLAB_BYTES) {
       return (
         sizeBytes <= MAX_SLAB_BYTES &&
         this.#classes.ofGranules[(sizeBytes + GRANULE_BYTES - 1) >>> GRANULE_SHIFT] === tag
@@ -166,16 +168,27 @@ export class BlockHeap {
     }
     const pageCount = this.pagesFor(sizeBytes)
     const length = records[record + LENGTH]
-    if (sizeBytes <= MAX_SLAB_BYTES) return false
-    if (pageCount > length) {
-      const more = pageCount - length
-      if (this.#runs.freeRunAt(page + length) < more || !this.#states.use(page + length, more)) return false
-      this.#runs.takeAt(page + length, more)
-    } else if (pageCount < length) {
+    if (pageCount > length) return this.#growRun(page, length, pageCount)
+    if (pageCount < length) {
+      records[record + LENGTH] = pageCount
       this.#states.release(page + pageCount, length - pageCount)
       this.#runs.give(page + pageCount, length - pageCount)
     }
-    records[record + LENGTH] = pageCount
+    return true
+  }
+
+  #growRun(page: PageNumber, length: PageCount, pageCount: PageCount): boolean {
+    const { records, recordShift } = this.#table
+    const more = pageCount - length
+    if (this.#runs.freeRunAt(page + length) < more) return false
+    // Counted before the pages change hands: taking them reads their dirty bits.
+    if (!this.#states.fits(this.#states.cleanIn(page + length, more))) {
+      this.refusal = REFUSED_LIMIT
+      return false
+    }
+    this.#runs.takeAt(page + length, more)
+    this.#states.use(page + length, more)
+    records[(page << recordShift) + LENGTH] = pageCount
     return true
   }
 
