@@ -1,0 +1,18 @@
+{
+  "targets": [
+    {
+      "target_name": "offheap",
+      "sources": ["native/addon.cc", "native/pages.cc"],
+      "defines": [
+        "NAPI_VERSION=8",
+        "NAPI_CPP_EXCEPTIONS",
+        "NODE_ADDON_API_CPP_EXCEPTIONS_ALL",
+        "NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS"
+      ],
+      "include_dirs": ["<!(node -p \"require('node-addon-api').include_dir\")"],
+      "cflags": ["-Wall", "-Wextra", "-Werror", "-O2", "-fvisibility=hidden"],
+      "cflags_cc!": ["-fno-exceptions"],
+      "ldflags": ["-Wl,-z,nodelete"]
+    }
+  ]
+}

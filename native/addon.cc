@@ -1,0 +1,409 @@
+// The Node-API face of pages.h: what src/memory/kernel.ts promises, checked and translated, and nothing else.
+//
+// This file owns the books of mappings and of the ArrayBuffers over them, one set per environment (the main thread or
+// one Worker). It refuses to know what the memory is for, and when it ought to be given back.
+//
+// Who frees what, and when:
+//   - Only `unmap` and the end of the environment unmap. A finalizer never does: it also runs when the environment of
+//     the *first* owner ends, while an ArrayBuffer that was moved to another thread still uses the memory.
+//   - An environment that ends runs its event loop once more, then finalizes every ArrayBuffer, runs cleanup hooks and
+//     deletes the instance data. In that last turn, after the finalizers of whatever was detached or collected before,
+//     we look at each ArrayBuffer that is left: one without its memory has passed it on, perhaps to another thread, and
+//     its mapping stays for as long as the process does. So does, rarely, that of one which was collected just now and
+//     whose memory V8 has yet to let go: it looks the same, and a leak harms less than a fault.
+//   - Whatever the order, a finalizer finds its books and its mapping: a `Wrap` holds both through shared pointers.
+//
+// Invariants:
+//   1. `mapping.wrap_count` is the number of entries of `books.wraps` that refer to it.
+//   2. A mapping in `books.mappings` is mapped; one that is not there is unmapped, or left mapped for good.
+//   3. A `Wrap` is in `books.wraps` from just before its ArrayBuffer exists until its finalizer ran: while it is there,
+//      the memory is mapped.
+//   4. No system call is made with a range that does not lie inside one mapping of these books.
+
+#include <napi.h>
+#include <uv.h>
+
+#include <cerrno>
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <system_error>
+#include <unordered_map>
+#include <utility>
+
+#include "pages.h"
+
+namespace offheap {
+namespace {
+
+constexpr double kMaxSafeInteger = 9007199254740991.0;  // 2^53 - 1: every integer up to here is exact as a double
+
+struct Mapping {
+  char* start = nullptr;
+  size_t length_bytes = 0;
+  size_t wrap_count = 0;        // ArrayBuffers over it whose finalizer has yet to run
+  bool used_elsewhere = false;  // another thread may use the memory: never unmap
+};
+
+struct Books;
+
+// One ArrayBuffer over part of a mapping. Owned by the finalizer's hint.
+struct Wrap {
+  napi_env env;
+  uint64_t id;
+  std::shared_ptr<Books> books;
+  std::shared_ptr<Mapping> mapping;
+  napi_ref buffer = nullptr;  // the ArrayBuffer, weakly; valid until the finalizer ran
+  bool settled = false;       // no longer in the books
+};
+
+struct Books {
+  uint64_t next_mapping_id = 1;
+  std::unordered_map<uint64_t, std::shared_ptr<Mapping>> mappings;
+  std::unordered_map<uint64_t, Wrap*> wraps;
+};
+
+// The instance data of one environment. Deleted after all finalizers and hooks of this environment have run.
+struct Instance {
+  std::shared_ptr<Books> books = std::make_shared<Books>();
+
+  ~Instance() {
+    for (const auto& entry : books->mappings) {
+      const Mapping& mapping = *entry.second;
+      // Left mapped on purpose: a leak harms less than a fault in whoever may still hold this memory.
+      if (mapping.wrap_count > 0 || mapping.used_elsewhere) continue;
+      // A failure here has nobody to be told to; the mapping then lasts as long as the process.
+      UnmapPages(mapping.start, mapping.length_bytes);
+    }
+    books->mappings.clear();
+  }
+};
+
+const std::shared_ptr<Books>& BooksOf(Napi::Env env) { return env.GetInstanceData<Instance>()->books; }
+
+// --- Errors -------------------------------------------------------------------------------------------------------
+
+template <class ErrorClass>
+ErrorClass CodedError(Napi::Env env, const char* code, const std::string& message) {
+  ErrorClass error = ErrorClass::New(env, message);
+  error.Set("code", Napi::String::New(env, code));
+  return error;
+}
+
+Napi::TypeError InvalidType(Napi::Env env, const char* name, const char* expected) {
+  return CodedError<Napi::TypeError>(env, "ERR_INVALID_ARG_TYPE",
+                                     std::string("The \"") + name + "\" argument must be " + expected + ".");
+}
+
+Napi::RangeError OutOfRange(Napi::Env env, const char* name, const std::string& allowed, double received) {
+  char digits[32];
+  snprintf(digits, sizeof digits, "%.17g", received);
+  return CodedError<Napi::RangeError>(env, "ERR_OUT_OF_RANGE",
+                                      std::string("The value of \"") + name + "\" is out of range. It must be " +
+                                          allowed + ". Received " + digits);
+}
+
+// The names of the errors that the manual pages of our four system calls list.
+std::string ErrnoName(Errno error) {
+  switch (error) {
+    case EACCES: return "EACCES";
+    case EAGAIN: return "EAGAIN";
+    case EBADF: return "EBADF";
+    case EFAULT: return "EFAULT";
+    case EINVAL: return "EINVAL";
+    case EIO: return "EIO";
+    case ENOMEM: return "ENOMEM";
+    case ENOSYS: return "ENOSYS";
+    case EOVERFLOW: return "EOVERFLOW";
+    case EPERM: return "EPERM";
+    default: return "errno " + std::to_string(error);
+  }
+}
+
+// "mmap: Cannot allocate memory (ENOMEM)", with `code`, `errno` (negative, as everywhere in Node) and `syscall`.
+Napi::Error SystemError(Napi::Env env, const char* syscall, Errno error) {
+  const std::string name = ErrnoName(error);
+  const std::string message = std::string(syscall) + ": " + std::generic_category().message(error) + " (" + name + ")";
+  Napi::Error thrown = CodedError<Napi::Error>(env, name.c_str(), message);
+  thrown.Set("errno", Napi::Number::New(env, -error));
+  thrown.Set("syscall", Napi::String::New(env, syscall));
+  return thrown;
+}
+
+void CheckCall(Napi::Env env, const char* syscall, Errno error) {
+  if (error != 0) throw SystemError(env, syscall, error);
+}
+
+// --- Arguments ----------------------------------------------------------------------------------------------------
+
+// The integer `info[index]`, in [low, high]. Throws a TypeError if it is no number, else a RangeError.
+uint64_t IntegerIn(const Napi::CallbackInfo& info, size_t index, const char* name, double low, double high) {
+  const Napi::Value value = info[index];
+  if (!value.IsNumber()) throw InvalidType(info.Env(), name, "of type number");
+  const double number = value.As<Napi::Number>().DoubleValue();
+  if (!(number >= low && number <= high) || number != std::floor(number)) {
+    char allowed[80];
+    snprintf(allowed, sizeof allowed, "an integer >= %.17g && <= %.17g", low, high);
+    throw OutOfRange(info.Env(), name, allowed, number);
+  }
+  return static_cast<uint64_t>(number);
+}
+
+void CheckWholePages(Napi::Env env, const char* name, uint64_t bytes) {
+  if (bytes % PageBytes() == 0) return;
+  throw OutOfRange(env, name, "a multiple of " + std::to_string(PageBytes()), static_cast<double>(bytes));
+}
+
+uint64_t MappingIdAt(const Napi::CallbackInfo& info, size_t index) {
+  const uint64_t id = IntegerIn(info, index, "mapping", 0, kMaxSafeInteger);
+  if (BooksOf(info.Env())->mappings.count(id) == 0) {
+    throw OutOfRange(info.Env(), "mapping", "the id of a mapping that exists", static_cast<double>(id));
+  }
+  return id;
+}
+
+// A range of bytes inside one mapping, never empty.
+struct Range {
+  std::shared_ptr<Mapping> mapping;
+  char* start;
+  size_t length_bytes;
+};
+
+// Reads the arguments (mapping, offsetBytes, lengthBytes) that start at `info[0]`.
+Range ByteRangeOf(const Napi::CallbackInfo& info) {
+  const std::shared_ptr<Mapping> mapping = BooksOf(info.Env())->mappings.at(MappingIdAt(info, 0));
+  const double mapped_bytes = static_cast<double>(mapping->length_bytes);
+  const uint64_t offset_bytes = IntegerIn(info, 1, "offsetBytes", 0, mapped_bytes - 1);
+  const double left_bytes = mapped_bytes - static_cast<double>(offset_bytes);
+  const uint64_t length_bytes = IntegerIn(info, 2, "lengthBytes", 1, left_bytes);
+  return {mapping, mapping->start + offset_bytes, length_bytes};
+}
+
+Range PageRangeOf(const Napi::CallbackInfo& info) {
+  const Range range = ByteRangeOf(info);
+  CheckWholePages(info.Env(), "offsetBytes", range.start - range.mapping->start);
+  CheckWholePages(info.Env(), "lengthBytes", range.length_bytes);
+  return range;
+}
+
+// --- Wraps --------------------------------------------------------------------------------------------------------
+
+void Enter(Wrap& wrap) {
+  wrap.books->wraps.emplace(wrap.id, &wrap);
+  wrap.mapping->wrap_count += 1;
+}
+
+void Settle(Wrap& wrap) {
+  if (wrap.settled) return;
+  wrap.settled = true;
+  wrap.books->wraps.erase(wrap.id);
+  wrap.mapping->wrap_count -= 1;
+}
+
+// Whether the ArrayBuffer is detached or collected.
+bool LostItsMemory(napi_env env, napi_ref reference) {
+  napi_value buffer = nullptr;
+  if (reference == nullptr || napi_get_reference_value(env, reference, &buffer) != napi_ok) return true;
+  if (buffer == nullptr) return true;
+  bool is_detached = true;
+  return napi_is_detached_arraybuffer(env, buffer, &is_detached) != napi_ok || is_detached;
+}
+
+// The finalizer of one ArrayBuffer. Runs on the thread of its environment, at the latest while that one ends.
+void OnFinalize(napi_env env, void* /* data */, void* hint) {
+  const std::unique_ptr<std::shared_ptr<Wrap>> owner(static_cast<std::shared_ptr<Wrap>*>(hint));
+  Wrap& wrap = **owner;
+  Settle(wrap);
+  if (wrap.buffer == nullptr) return;
+  napi_delete_reference(env, wrap.buffer);
+  wrap.buffer = nullptr;
+}
+
+Napi::Error CreationError(Napi::Env env, napi_status status) {
+  if (status == napi_no_external_buffers_allowed) {
+    return CodedError<Napi::Error>(env, "ERR_ARENA_NOT_SUPPORTED",
+                                   "This runtime does not allow ArrayBuffers over memory of an addon (a V8 with its "
+                                   "sandbox, as in Electron). Use a plain Node.js.");
+  }
+  return Napi::Error::New(env);  // takes over the pending exception, or describes the last failed call
+}
+
+// Node reports some failures after it ran the finalizer (lengths above 4 GiB on Node 20), some after it created an
+// ArrayBuffer that nobody will ever see and whose finalizer runs later, and some before either. `Settle` works once
+// whatever the order; the hint stays with the finalizer, and is lost (64 bytes) if that never runs.
+napi_value CreateExternal(const std::shared_ptr<Wrap>& wrap, const Range& range) {
+  napi_value buffer = nullptr;
+  Enter(*wrap);
+  auto* hint = new std::shared_ptr<Wrap>(wrap);
+  const napi_status status =
+      napi_create_external_arraybuffer(wrap->env, range.start, range.length_bytes, OnFinalize, hint, &buffer);
+  if (status == napi_ok) return buffer;
+  Settle(*wrap);
+  throw CreationError(wrap->env, status);
+}
+
+// --- The end of an environment ------------------------------------------------------------------------------------
+
+// Whether JavaScript may no longer run: any call that could run some says so.
+bool IsEnding(napi_env env) {
+  napi_value value = nullptr;
+  return napi_get_boolean(env, true, &value) != napi_ok || napi_coerce_to_bool(env, value, &value) != napi_ok;
+}
+
+// Decides anew each time: a finalizer that was only late may have run since the turn before.
+void KeepWhatWasMoved(const Books& books) {
+  for (const auto& entry : books.mappings) entry.second->used_elsewhere = false;
+  for (const auto& entry : books.wraps) {
+    const Wrap& wrap = *entry.second;
+    if (LostItsMemory(wrap.env, wrap.buffer)) wrap.mapping->used_elsewhere = true;
+  }
+}
+
+// Watches the turns of one environment's event loop for the last one. Does not keep the loop alive; deletes itself.
+class LastTurn {
+ public:
+  static void Watch(napi_env env, std::shared_ptr<Books> books) {
+    uv_loop_t* loop = nullptr;
+    if (napi_get_uv_event_loop(env, &loop) != napi_ok) throw Napi::Error::New(env);
+    auto* self = new LastTurn(env, std::move(books));
+    uv_prepare_init(loop, &self->turn_);
+    uv_prepare_start(&self->turn_, OnTurn);
+    uv_unref(reinterpret_cast<uv_handle_t*>(&self->turn_));
+    napi_add_async_cleanup_hook(env, OnCleanup, self, &self->cleanup_);
+  }
+
+ private:
+  LastTurn(napi_env env, std::shared_ptr<Books> books) : env_(env), books_(std::move(books)) { turn_.data = this; }
+
+  static void OnTurn(uv_prepare_t* turn) {
+    const LastTurn& self = *static_cast<LastTurn*>(turn->data);
+    if (self.books_->wraps.empty()) return;
+    const Napi::HandleScope scope(self.env_);
+    if (IsEnding(self.env_)) KeepWhatWasMoved(*self.books_);
+  }
+
+  static void OnCleanup(napi_async_cleanup_hook_handle /* handle */, void* argument) {
+    auto* self = static_cast<LastTurn*>(argument);
+    uv_close(reinterpret_cast<uv_handle_t*>(&self->turn_), OnClosed);
+  }
+
+  static void OnClosed(uv_handle_t* turn) {
+    const std::unique_ptr<LastTurn> self(static_cast<LastTurn*>(turn->data));
+    napi_remove_async_cleanup_hook(self->cleanup_);
+  }
+
+  napi_env env_;
+  std::shared_ptr<Books> books_;
+  uv_prepare_t turn_;
+  napi_async_cleanup_hook_handle cleanup_ = nullptr;
+};
+
+// --- The interface of kernel.ts -----------------------------------------------------------------------------------
+
+Napi::Value Map(const Napi::CallbackInfo& info) {
+  const uint64_t length_bytes = IntegerIn(info, 0, "lengthBytes", 1, kMaxSafeInteger);
+  CheckWholePages(info.Env(), "lengthBytes", length_bytes);
+  const auto& books = BooksOf(info.Env());
+  auto mapping = std::make_shared<Mapping>();
+  // The entry comes first, so that running out of memory for it cannot lose a mapping.
+  const auto entry = books->mappings.emplace(books->next_mapping_id, mapping).first;
+  void* start = nullptr;
+  const Errno error = MapPages(length_bytes, &start);
+  if (error != 0) books->mappings.erase(entry);
+  CheckCall(info.Env(), "mmap", error);
+  mapping->start = static_cast<char*>(start);
+  mapping->length_bytes = length_bytes;
+  return Napi::Number::New(info.Env(), static_cast<double>(books->next_mapping_id++));
+}
+
+Napi::Value Unmap(const Napi::CallbackInfo& info) {
+  const uint64_t id = MappingIdAt(info, 0);
+  auto& mappings = BooksOf(info.Env())->mappings;
+  const Mapping& mapping = *mappings.at(id);
+  if (mapping.wrap_count > 0) return Napi::Boolean::New(info.Env(), false);
+  CheckCall(info.Env(), "munmap", UnmapPages(mapping.start, mapping.length_bytes));
+  mappings.erase(id);
+  return Napi::Boolean::New(info.Env(), true);
+}
+
+void Advise(const Napi::CallbackInfo& info) {
+  const Range range = PageRangeOf(info);
+  const double advice = static_cast<double>(IntegerIn(info, 3, "advice", 0, INT32_MAX));
+  if (advice != kAdviceDontNeed && advice != kAdviceNoHugePage) {
+    throw OutOfRange(info.Env(), "advice", "MADV_DONTNEED or MADV_NOHUGEPAGE", advice);
+  }
+  CheckCall(info.Env(), "madvise", AdvisePages(range.start, range.length_bytes, static_cast<int>(advice)));
+}
+
+void Residency(const Napi::CallbackInfo& info) {
+  const Range range = PageRangeOf(info);
+  const Napi::Value value = info[3];
+  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array) {
+    throw InvalidType(info.Env(), "residency", "an instance of Uint8Array");
+  }
+  Napi::Uint8Array residency = value.As<Napi::Uint8Array>();
+  const size_t page_count = range.length_bytes / PageBytes();
+  if (residency.ElementLength() != page_count) {
+    throw OutOfRange(info.Env(), "residency.length", std::to_string(page_count),
+                     static_cast<double>(residency.ElementLength()));
+  }
+  CheckCall(info.Env(), "mincore", ResidentPages(range.start, range.length_bytes, residency.Data()));
+}
+
+Napi::Value WrapRange(const Napi::CallbackInfo& info) {
+  const Range range = ByteRangeOf(info);
+  const uint64_t id = IntegerIn(info, 3, "wrapId", 0, kMaxSafeInteger);
+  const auto& books = BooksOf(info.Env());
+  if (books->wraps.count(id) != 0) {
+    throw OutOfRange(info.Env(), "wrapId", "an id that is not in use", static_cast<double>(id));
+  }
+  auto wrap = std::make_shared<Wrap>();
+  wrap->env = info.Env();
+  wrap->id = id;
+  wrap->books = books;
+  wrap->mapping = range.mapping;
+  napi_value buffer = CreateExternal(wrap, range);
+  if (napi_create_reference(wrap->env, buffer, 0, &wrap->buffer) != napi_ok) throw Napi::Error::New(info.Env());
+  return Napi::Value(info.Env(), buffer);
+}
+
+Napi::Value IsWrapped(const Napi::CallbackInfo& info) {
+  const uint64_t id = IntegerIn(info, 0, "wrapId", 0, kMaxSafeInteger);
+  return Napi::Boolean::New(info.Env(), BooksOf(info.Env())->wraps.count(id) != 0);
+}
+
+void Detach(const Napi::CallbackInfo& info) {
+  if (!info[0].IsArrayBuffer()) throw InvalidType(info.Env(), "buffer", "an instance of ArrayBuffer");
+  bool is_detached = false;
+  napi_is_detached_arraybuffer(info.Env(), info[0], &is_detached);
+  if (is_detached) throw Napi::TypeError::New(info.Env(), "The ArrayBuffer is detached already.");
+  if (napi_detach_arraybuffer(info.Env(), info[0]) != napi_ok) {
+    throw Napi::TypeError::New(info.Env(), "This ArrayBuffer cannot be detached.");
+  }
+}
+
+Napi::Object Init(Napi::Env env, Napi::Object exports) {
+  auto* instance = new Instance();
+  env.SetInstanceData(instance);
+  LastTurn::Watch(env, instance->books);
+  exports.Set("pageBytes", Napi::Number::New(env, static_cast<double>(PageBytes())));
+  exports.Set("MADV_DONTNEED", Napi::Number::New(env, kAdviceDontNeed));
+  exports.Set("MADV_NOHUGEPAGE", Napi::Number::New(env, kAdviceNoHugePage));
+  exports.Set("map", Napi::Function::New<Map>(env, "map"));
+  exports.Set("unmap", Napi::Function::New<Unmap>(env, "unmap"));
+  exports.Set("advise", Napi::Function::New<Advise>(env, "advise"));
+  exports.Set("residency", Napi::Function::New<Residency>(env, "residency"));
+  exports.Set("wrap", Napi::Function::New<WrapRange>(env, "wrap"));
+  exports.Set("isWrapped", Napi::Function::New<IsWrapped>(env, "isWrapped"));
+  exports.Set("detach", Napi::Function::New<Detach>(env, "detach"));
+  return exports;
+}
+
+}  // namespace
+}  // namespace offheap
+
+static Napi::Object InitOffheap(Napi::Env env, Napi::Object exports) { return offheap::Init(env, exports); }
+
+NODE_API_MODULE(offheap, InitOffheap)

@@ -1,0 +1,43 @@
+// The system calls of pages.h, one function each. Contracts are in the header.
+
+#include "pages.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+namespace offheap {
+
+const int kAdviceDontNeed = MADV_DONTNEED;
+const int kAdviceNoHugePage = MADV_NOHUGEPAGE;
+
+size_t PageBytes() {
+  static const size_t page_bytes = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  return page_bytes;
+}
+
+Errno MapPages(size_t length_bytes, void** address) {
+  void* start =
+      mmap(nullptr, length_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (start == MAP_FAILED) return errno;
+  *address = start;
+  return 0;
+}
+
+Errno UnmapPages(void* address, size_t length_bytes) {
+  return munmap(address, length_bytes) == 0 ? 0 : errno;
+}
+
+Errno AdvisePages(void* address, size_t length_bytes, int advice) {
+  return madvise(address, length_bytes, advice) == 0 ? 0 : errno;
+}
+
+Errno ResidentPages(void* address, size_t length_bytes, unsigned char* residency) {
+  if (mincore(address, length_bytes, residency) != 0) return errno;
+  // Only the lowest bit of each byte has a meaning; the kernel reserves the others.
+  const size_t page_count = length_bytes / PageBytes();
+  for (size_t page = 0; page < page_count; ++page) residency[page] &= 1;
+  return 0;
+}
+
+}  // namespace offheap

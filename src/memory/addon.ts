@@ -1,0 +1,129 @@
+/**
+ * The kernel seam as the addon implements it. Owns the loading of the binary, and the choice of how a buffer is
+ * detached, which depends on the Node line. Knows nothing of segments and blocks.
+ *
+ * The binary is looked for at the first `loadKernel()`, never at import: `build/Release` first, then `prebuilds`.
+ */
+import { constants } from 'node:buffer'
+import { createRequire } from 'node:module'
+import { dirname } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { ArenaError, outOfRange } from '../base/errors.js'
+import type { Advice, Kernel, MappingId, SystemError, WrapId } from './kernel.js'
+
+/** What native/addon.cc exports: see there. */
+interface NativeAddon extends Omit<Kernel, 'advise'> {
+  readonly MADV_DONTNEED: number
+  readonly MADV_NOHUGEPAGE: number
+  advise(mapping: MappingId, offsetBytes: number, lengthBytes: number, advice: number): void
+}
+
+// Both src/memory and dist/memory are two levels below the package.
+const packageRoot = dirname(dirname(dirname(fileURLToPath(import.meta.url))))
+
+/** `node-gyp-build` finds and loads the binary that fits this runtime; it comes without types. */
+function loadBinary(): NativeAddon {
+  const require = createRequire(import.meta.url)
+  const load = require('node-gyp-build') as (root: string) => unknown
+  return load(packageRoot) as NativeAddon
+}
+
+// Taken before any other code can replace it. Absent on Node 20, and from the types of that line.
+const transfer = (ArrayBuffer.prototype as { transfer?: (this: ArrayBuffer, length: number) => ArrayBuffer })
+  .transfer
+const applyFunction = Reflect.apply
+
+/** The addon behind the interface of kernel.ts. */
+class AddonKernel implements Kernel {
+  readonly pageBytes: number
+  readonly #native: NativeAddon
+
+  constructor(native: NativeAddon) {
+    this.#native = native
+    this.pageBytes = native.pageBytes
+  }
+
+  map(lengthBytes: number): MappingId {
+    return this.#native.map(lengthBytes)
+  }
+
+  unmap(mapping: MappingId): boolean {
+    return this.#native.unmap(mapping)
+  }
+
+  advise(mapping: MappingId, offsetBytes: number, lengthBytes: number, advice: Advice): void {
+    if (advice === 'dontneed') {
+      this.#native.advise(mapping, offsetBytes, lengthBytes, this.#native.MADV_DONTNEED)
+      return
+    }
+    try {
+      this.#native.advise(mapping, offsetBytes, lengthBytes, this.#native.MADV_NOHUGEPAGE)
+    } catch (error) {
+      // EINVAL, the range being checked, says that this kernel was built without huge pages: nothing to prevent.
+      if ((error as SystemError).code !== 'EINVAL') throw error
+    }
+  }
+
+  residency(mapping: MappingId, offsetBytes: number, lengthBytes: number, residency: Uint8Array): void {
+    this.#native.residency(mapping, offsetBytes, lengthBytes, residency)
+  }
+
+  wrap(mapping: MappingId, offsetBytes: number, lengthBytes: number, wrapId: WrapId): ArrayBuffer {
+    // Node 20 refuses longer ones only after it ran their finalizer; a clear error comes before that.
+    if (lengthBytes > constants.MAX_LENGTH) {
+      throw outOfRange('lengthBytes', `<= ${constants.MAX_LENGTH}`, lengthBytes)
+    }
+    return this.#native.wrap(mapping, offsetBytes, lengthBytes, wrapId)
+  }
+
+  detach(buffer: ArrayBuffer): void {
+    // `napi_detach_arraybuffer` aborts the process where a detach key is set (Node 26, after
+    // `markAsUntransferable`); `transfer` throws there.
+    if (transfer) applyFunction(transfer, buffer, [0])
+    else this.#native.detach(buffer)
+  }
+
+  isWrapped(wrapId: WrapId): boolean {
+    return this.#native.isWrapped(wrapId)
+  }
+}
+
+function notLoadable(cause: unknown): ArenaError {
+  return new ArenaError('ERR_ARENA_NOT_SUPPORTED', `Cannot load the native addon: ${reasonOf(cause)}`, {
+    cause,
+  })
+}
+
+function reasonOf(cause: unknown): string {
+  const { code, message } = cause as NodeJS.ErrnoException
+  if (code === 'ERR_DLOPEN_DISABLED')
+    return 'the permission model forbids addons; run node with --allow-addons.'
+  if (code === 'ERR_ACCESS_DENIED') return `${message}; run node with --allow-fs-read=${packageRoot}/*`
+  if (!message.startsWith('No native build was found')) return message
+  // The search treats a folder that it may not read as an empty one.
+  if (process.permission?.has('fs.read', packageRoot) === false) {
+    return `the permission model forbids reading it; run node with --allow-addons --allow-fs-read=${packageRoot}/*`
+  }
+  return (
+    `no binary for ${process.platform}-${process.arch}. Build one with ` +
+    `"npm install --no-save node-gyp node-addon-api && node ${packageRoot}/native/build.mjs" ` +
+    '(needs g++, make and Python 3).'
+  )
+}
+
+let loaded: Kernel | undefined
+
+/**
+ * The kernel seam of this environment; the first call loads the addon, later ones return the same object.
+ * Throws an `ArenaError` (`ERR_ARENA_NOT_SUPPORTED`) that says what to do when the binary is missing or may not be
+ * loaded; a later call tries again.
+ */
+export function loadKernel(): Kernel {
+  if (loaded) return loaded
+  try {
+    loaded = new AddonKernel(loadBinary())
+  } catch (cause) {
+    throw notLoadable(cause)
+  }
+  return loaded
+}

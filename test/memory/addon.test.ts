@@ -1,0 +1,434 @@
+import { execFileSync } from 'node:child_process'
+import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { ReadableStream } from 'node:stream/web'
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { afterEach, describe, expect, it } from 'vitest'
+import { loadKernel } from '../../src/memory/addon.js'
+import type { Advice, MappingId } from '../../src/memory/kernel.js'
+
+const kernel = loadKernel()
+const PAGE = kernel.pageBytes
+const packageRoot = dirname(dirname(dirname(fileURLToPath(import.meta.url))))
+const UNKNOWN_MAPPING = 2 ** 40
+
+let nextWrapId = 1
+const mapped: MappingId[] = []
+const wrapped: ArrayBuffer[] = []
+
+function map(pageCount: number): MappingId {
+  const mapping = kernel.map(pageCount * PAGE)
+  mapped.push(mapping)
+  return mapping
+}
+
+function wrap(mapping: MappingId, offsetBytes: number, lengthBytes: number, wrapId = nextWrapId++) {
+  const buffer = kernel.wrap(mapping, offsetBytes, lengthBytes, wrapId)
+  wrapped.push(buffer)
+  return buffer
+}
+
+/** Two turns: the finalizers of what was detached in this one have run by then. */
+async function turn(): Promise<void> {
+  await nextTurn()
+  await nextTurn()
+}
+
+function residentPages(mapping: MappingId, pageCount: number): number[] {
+  const residency = new Uint8Array(pageCount)
+  kernel.residency(mapping, 0, pageCount * PAGE, residency)
+  return [...residency]
+}
+
+/** What the built package in `root` says when it loads its addon in a process with these flags. */
+function loadInChild(root: string, flags: string[]): string {
+  const script = `
+    import(${JSON.stringify(join(root, 'dist/memory/addon.js'))})
+      .then(({ loadKernel }) => loadKernel())
+      .then(() => console.log('loaded'), ({ code, message }) => console.log(code, message))`
+  const args = [...flags, '--no-warnings', '-e', script]
+  return execFileSync(process.execPath, args, { cwd: root, encoding: 'utf8' }).trim()
+}
+
+/** Moves the whole ArrayBuffer into another one, as byte streams do on every line of Node. */
+async function moveByStream(buffer: ArrayBuffer): Promise<ArrayBuffer> {
+  const bytes = new Uint8Array(buffer)
+  const stream = new ReadableStream({ type: 'bytes', start: controller => controller.enqueue(bytes) })
+  const { value } = await stream.getReader().read()
+  return value?.buffer as ArrayBuffer
+}
+
+function kernelMappingCount(): number {
+  return readFileSync('/proc/self/maps', 'latin1').split('\n').length - 1
+}
+
+const outOfRange = expect.objectContaining({ name: 'RangeError', code: 'ERR_OUT_OF_RANGE' })
+const invalidType = expect.objectContaining({ name: 'TypeError', code: 'ERR_INVALID_ARG_TYPE' })
+
+function thrownBy(action: () => unknown): unknown {
+  try {
+    action()
+  } catch (error) {
+    return error
+  }
+  return undefined
+}
+
+function isMapped(mapping: MappingId): boolean {
+  return thrownBy(() => kernel.advise(mapping, 0, PAGE, 'dontneed')) === undefined
+}
+
+afterEach(async () => {
+  for (const buffer of wrapped.splice(0)) if (buffer.byteLength > 0) kernel.detach(buffer)
+  await turn()
+  for (const mapping of mapped.splice(0)) if (isMapped(mapping)) expect(kernel.unmap(mapping)).toBe(true)
+})
+
+describe('loadKernel', () => {
+  it('returns the same object each time', () => {
+    expect(loadKernel()).toBe(kernel)
+  })
+
+  it('says what to do where the permission model forbids addons', () => {
+    const flag = process.allowedNodeEnvironmentFlags.has('--permission')
+      ? '--permission'
+      : '--experimental-permission'
+    expect(loadInChild(packageRoot, [flag, '--allow-fs-read=*'])).toBe(
+      'ERR_ARENA_NOT_SUPPORTED Cannot load the native addon: ' +
+        'the permission model forbids addons; run node with --allow-addons.',
+    )
+  })
+
+  it('says what to run where there is no binary', () => {
+    const root = mkdtempSync(join(tmpdir(), 'offheap-'))
+    try {
+      cpSync(join(packageRoot, 'dist'), join(root, 'dist'), { recursive: true })
+      writeFileSync(join(root, 'package.json'), '{ "name": "offheap", "type": "module" }')
+      symlinkSync(join(packageRoot, 'node_modules'), join(root, 'node_modules'))
+      const message = loadInChild(root, [])
+      expect(message).toMatch(/^ERR_ARENA_NOT_SUPPORTED Cannot load the native addon: no binary for linux-/)
+      expect(message).toContain(`node ${root}/native/build.mjs`)
+    } finally {
+      rmSync(root, { recursive: true })
+    }
+  })
+})
+
+describe('pageBytes', () => {
+  it('is a power of two of 4 KiB and more', () => {
+    expect(PAGE).toBeGreaterThanOrEqual(4096)
+    expect(PAGE & (PAGE - 1)).toBe(0)
+  })
+})
+
+describe('map', () => {
+  it('gives memory that reads as zero and takes any byte', () => {
+    const bytes = new Uint8Array(wrap(map(4), 0, 4 * PAGE))
+    expect(bytes.every(byte => byte === 0)).toBe(true)
+    bytes.fill(255)
+    expect(bytes.every(byte => byte === 255)).toBe(true)
+  })
+
+  it('gives memory that is not resident before it is touched', () => {
+    expect(residentPages(map(3), 3)).toEqual([0, 0, 0])
+  })
+
+  it('never gives an id twice', () => {
+    const first = map(1)
+    kernel.unmap(first)
+    expect(map(1)).not.toBe(first)
+  })
+
+  it('throws the system error when the kernel refuses', () => {
+    const error = thrownBy(() => kernel.map(2 ** 50))
+    expect(error).toBeInstanceOf(Error)
+    expect(error).toMatchObject({
+      message: 'mmap: Cannot allocate memory (ENOMEM)',
+      code: 'ENOMEM',
+      errno: -12,
+      syscall: 'mmap',
+    })
+  })
+
+  it.each([0, -PAGE, 1, PAGE + 1, PAGE / 3, 2 ** 53, Number.NaN, Infinity, -Infinity])(
+    'refuses %d bytes',
+    size => {
+      expect(thrownBy(() => kernel.map(size))).toEqual(outOfRange)
+    },
+  )
+
+  it.each([undefined, null, '4096', 4096n, {}, [4096], Symbol('size')])(
+    'refuses what is no number: %o',
+    size => {
+      expect(thrownBy(() => kernel.map(size as number))).toEqual(invalidType)
+    },
+  )
+})
+
+describe('unmap', () => {
+  it('returns the number of kernel mappings to what it was', () => {
+    kernelMappingCount()
+    const before = kernelMappingCount()
+    const mappings = Array.from({ length: 100 }, (_, index) => kernel.map((1 + (index % 7)) * PAGE))
+    // A page of a mapping with other settings is a kernel mapping of its own, so that neighbours do not merge.
+    for (const mapping of mappings) if (mapping % 2) kernel.advise(mapping, 0, PAGE, 'nohugepage')
+    expect(kernelMappingCount()).toBeGreaterThan(before)
+    for (const mapping of mappings) expect(kernel.unmap(mapping)).toBe(true)
+    // V8 may have taken a page or two for itself.
+    expect(Math.abs(kernelMappingCount() - before)).toBeLessThan(10)
+  })
+
+  it('refuses while an ArrayBuffer is live, and succeeds on the turn after detach', async () => {
+    const mapping = map(2)
+    const buffer = wrap(mapping, 0, PAGE)
+    expect(kernel.unmap(mapping)).toBe(false)
+    kernel.detach(buffer)
+    expect(kernel.unmap(mapping)).toBe(false)
+    await turn()
+    expect(kernel.unmap(mapping)).toBe(true)
+  })
+
+  it('waits for the last of several ArrayBuffers', async () => {
+    const mapping = map(2)
+    const first = wrap(mapping, 0, PAGE)
+    wrap(mapping, 0, PAGE)
+    kernel.detach(first)
+    await turn()
+    expect(kernel.unmap(mapping)).toBe(false)
+  })
+
+  it.each([0, -1, 0.5, UNKNOWN_MAPPING, Number.NaN])('refuses the id %d', id => {
+    expect(thrownBy(() => kernel.unmap(id))).toEqual(outOfRange)
+  })
+
+  it('refuses an id whose mapping is gone', () => {
+    const mapping = map(1)
+    kernel.unmap(mapping)
+    expect(thrownBy(() => kernel.unmap(mapping))).toEqual(outOfRange)
+  })
+
+  it('refuses what is no number', () => {
+    expect(thrownBy(() => kernel.unmap('1' as unknown as number))).toEqual(invalidType)
+  })
+})
+
+describe('advise', () => {
+  it('gives pages back that then read as zero, while the neighbours keep their bytes', () => {
+    const mapping = map(8)
+    const bytes = new Uint8Array(wrap(mapping, 0, 8 * PAGE)).fill(7)
+    expect(residentPages(mapping, 8)).toEqual([1, 1, 1, 1, 1, 1, 1, 1])
+    kernel.advise(mapping, 2 * PAGE, 3 * PAGE, 'dontneed')
+    expect(residentPages(mapping, 8)).toEqual([1, 1, 0, 0, 0, 1, 1, 1])
+    expect(bytes.subarray(2 * PAGE, 5 * PAGE).every(byte => byte === 0)).toBe(true)
+    expect(bytes.subarray(0, 2 * PAGE).every(byte => byte === 7)).toBe(true)
+    expect(bytes.subarray(5 * PAGE).every(byte => byte === 7)).toBe(true)
+  })
+
+  it('takes "nohugepage" and keeps the bytes', () => {
+    const mapping = map(2)
+    const bytes = new Uint8Array(wrap(mapping, 0, 2 * PAGE)).fill(3)
+    kernel.advise(mapping, 0, 2 * PAGE, 'nohugepage')
+    expect(bytes.every(byte => byte === 3)).toBe(true)
+  })
+
+  it.each([
+    [-PAGE, PAGE],
+    [0, 0],
+    [0, 5 * PAGE],
+    [PAGE, 4 * PAGE],
+    [4 * PAGE, PAGE],
+    [1, PAGE],
+    [0, PAGE - 1],
+    [0.5, PAGE],
+    [Number.NaN, PAGE],
+    [0, Number.NaN],
+    [2 ** 53, PAGE],
+    [PAGE, 2 ** 53],
+  ])('refuses the range (%d, %d) of four pages', (offsetBytes, lengthBytes) => {
+    const mapping = map(4)
+    new Uint8Array(wrap(mapping, 0, 4 * PAGE)).fill(1)
+    expect(thrownBy(() => kernel.advise(mapping, offsetBytes, lengthBytes, 'dontneed'))).toEqual(outOfRange)
+    expect(residentPages(mapping, 4)).toEqual([1, 1, 1, 1])
+  })
+
+  it('refuses what is no number, and a mapping that does not exist', () => {
+    const advice: Advice = 'dontneed'
+    const mapping = map(1)
+    expect(thrownBy(() => kernel.advise('1' as unknown as number, 0, PAGE, advice))).toEqual(invalidType)
+    expect(thrownBy(() => kernel.advise(mapping, '0' as unknown as number, PAGE, advice))).toEqual(
+      invalidType,
+    )
+    expect(thrownBy(() => kernel.advise(mapping, 0, {} as unknown as number, advice))).toEqual(invalidType)
+    expect(thrownBy(() => kernel.advise(UNKNOWN_MAPPING, 0, PAGE, advice))).toEqual(outOfRange)
+  })
+})
+
+describe('residency', () => {
+  it('writes one byte for each page, 1 where it is resident', () => {
+    const mapping = map(4)
+    const bytes = new Uint8Array(wrap(mapping, 0, 4 * PAGE))
+    bytes[PAGE] = 1
+    bytes[3 * PAGE] = 1
+    expect(residentPages(mapping, 4)).toEqual([0, 1, 0, 1])
+  })
+
+  it('takes a part of a mapping, and a view into a larger buffer', () => {
+    const mapping = map(4)
+    new Uint8Array(wrap(mapping, 2 * PAGE, PAGE)).fill(1)
+    const answer = new Uint8Array(8).fill(9)
+    kernel.residency(mapping, PAGE, 3 * PAGE, answer.subarray(3, 6))
+    expect([...answer]).toEqual([9, 9, 9, 0, 1, 0, 9, 9])
+  })
+
+  it.each([0, 3, 5])('refuses an array of %d bytes for four pages', length => {
+    expect(thrownBy(() => kernel.residency(map(4), 0, 4 * PAGE, new Uint8Array(length)))).toEqual(outOfRange)
+  })
+
+  it.each([undefined, [0, 0], new Uint16Array(2), new DataView(new ArrayBuffer(2)), new ArrayBuffer(2)])(
+    'refuses what is no Uint8Array: %o',
+    residency => {
+      const call = () => kernel.residency(map(2), 0, 2 * PAGE, residency as unknown as Uint8Array)
+      expect(thrownBy(call)).toEqual(invalidType)
+    },
+  )
+
+  it('refuses a range beyond the mapping, and parts of pages', () => {
+    const mapping = map(2)
+    expect(thrownBy(() => kernel.residency(mapping, 0, 3 * PAGE, new Uint8Array(3)))).toEqual(outOfRange)
+    expect(thrownBy(() => kernel.residency(mapping, 1, PAGE, new Uint8Array(1)))).toEqual(outOfRange)
+    expect(thrownBy(() => kernel.residency(UNKNOWN_MAPPING, 0, PAGE, new Uint8Array(1)))).toEqual(outOfRange)
+  })
+})
+
+describe('wrap', () => {
+  it('makes an ArrayBuffer of exactly the bytes asked for', () => {
+    const buffer = wrap(map(2), 5, PAGE)
+    expect(buffer).toBeInstanceOf(ArrayBuffer)
+    expect(buffer.byteLength).toBe(PAGE)
+  })
+
+  it('shares bytes between overlapping ArrayBuffers, also after one of them is gone', async () => {
+    const mapping = map(4)
+    const low = wrap(mapping, 0, 3 * PAGE)
+    const high = new Uint8Array(wrap(mapping, 2 * PAGE, 2 * PAGE))
+    new Uint8Array(low)[2 * PAGE + 5] = 42
+    expect(high[5]).toBe(42)
+    kernel.detach(low)
+    await turn()
+    expect(high[5]).toBe(42)
+  })
+
+  it.each([
+    [-1, 1],
+    [0, 0],
+    [0, 4 * 4096 * 16 + 1],
+    [Number.NaN, 1],
+    [0, Number.NaN],
+    [0.5, 1],
+    [0, 1.5],
+    [2 ** 53, 1],
+    [1, 2 ** 53 - 1],
+  ])('refuses the range (%d, %d)', (offsetBytes, lengthBytes) => {
+    expect(thrownBy(() => kernel.wrap(map(1), offsetBytes, lengthBytes, nextWrapId))).toEqual(outOfRange)
+    expect(kernel.isWrapped(nextWrapId)).toBe(false)
+  })
+
+  it('refuses an id that is in use, and takes it again once it is not', async () => {
+    const mapping = map(1)
+    const wrapId = nextWrapId++
+    const buffer = wrap(mapping, 0, 8, wrapId)
+    expect(thrownBy(() => kernel.wrap(mapping, 0, 8, wrapId))).toEqual(outOfRange)
+    kernel.detach(buffer)
+    expect(thrownBy(() => kernel.wrap(mapping, 0, 8, wrapId))).toEqual(outOfRange)
+    await turn()
+    expect(wrap(mapping, 0, 8, wrapId).byteLength).toBe(8)
+  })
+
+  it('refuses what is no number, and a mapping that does not exist', () => {
+    const mapping = map(1)
+    const text = '1' as unknown as number
+    expect(thrownBy(() => kernel.wrap(text, 0, 1, 1))).toEqual(invalidType)
+    expect(thrownBy(() => kernel.wrap(mapping, text, 1, 1))).toEqual(invalidType)
+    expect(thrownBy(() => kernel.wrap(mapping, 0, 1, text))).toEqual(invalidType)
+    expect(thrownBy(() => kernel.wrap(mapping, 0, 1, -1))).toEqual(outOfRange)
+    expect(thrownBy(() => kernel.wrap(UNKNOWN_MAPPING, 0, 1, 1))).toEqual(outOfRange)
+  })
+
+  it('leaves the books as they were where the runtime refuses the length', async () => {
+    const lengthBytes = 5 * 2 ** 30
+    const mapping = map(lengthBytes / PAGE)
+    const wrapId = nextWrapId++
+    // Node 20 refuses it; later lines make it.
+    if (thrownBy(() => wrap(mapping, 0, lengthBytes, wrapId)) === undefined) return
+    expect(kernel.isWrapped(wrapId)).toBe(false)
+    await turn()
+    expect(kernel.isWrapped(wrapId)).toBe(false)
+    const buffer = wrap(mapping, 0, PAGE, wrapId)
+    expect(kernel.unmap(mapping)).toBe(false)
+    kernel.detach(buffer)
+    await turn()
+    expect(kernel.unmap(mapping)).toBe(true)
+  })
+})
+
+describe('detach', () => {
+  it('leaves every view with length 0', () => {
+    const buffer = wrap(map(1), 0, PAGE)
+    const view = new Uint8Array(buffer, 8, 8)
+    kernel.detach(buffer)
+    expect([buffer.byteLength, view.length, view.byteOffset, view[0]]).toEqual([0, 0, 0, undefined])
+  })
+
+  it('refuses a buffer that is detached already', () => {
+    const buffer = wrap(map(1), 0, PAGE)
+    kernel.detach(buffer)
+    expect(() => kernel.detach(buffer)).toThrow(TypeError)
+  })
+
+  it.each([undefined, 1, {}, new Uint8Array(4), new SharedArrayBuffer(4)])(
+    'refuses what is no ArrayBuffer: %o',
+    value => {
+      expect(() => kernel.detach(value as ArrayBuffer)).toThrow(TypeError)
+    },
+  )
+
+  it('refuses a buffer that the runtime keeps attached', () => {
+    // The types of Node 20 lack WebAssembly.
+    const { Memory } = Reflect.get(globalThis, 'WebAssembly') as {
+      Memory: new (size: object) => { buffer: ArrayBuffer }
+    }
+    expect(() => kernel.detach(new Memory({ initial: 1 }).buffer)).toThrow(TypeError)
+  })
+})
+
+describe('isWrapped', () => {
+  it('is true from wrap until the finalizer has run', async () => {
+    const wrapId = nextWrapId++
+    expect(kernel.isWrapped(wrapId)).toBe(false)
+    const buffer = wrap(map(1), 0, PAGE, wrapId)
+    expect(kernel.isWrapped(wrapId)).toBe(true)
+    kernel.detach(buffer)
+    expect(kernel.isWrapped(wrapId)).toBe(true)
+    await turn()
+    expect(kernel.isWrapped(wrapId)).toBe(false)
+  })
+
+  it('stays true for memory that someone else moved', async () => {
+    const mapping = map(1)
+    const wrapId = nextWrapId++
+    const buffer = wrap(mapping, 0, PAGE, wrapId)
+    const moved = await moveByStream(buffer)
+    wrapped.push(moved)
+    await turn()
+    expect([buffer.byteLength, moved.byteLength]).toEqual([0, PAGE])
+    expect(kernel.isWrapped(wrapId)).toBe(true)
+    expect(kernel.unmap(mapping)).toBe(false)
+  })
+
+  it('refuses what is no id', () => {
+    expect(thrownBy(() => kernel.isWrapped('1' as unknown as number))).toEqual(invalidType)
+    expect(thrownBy(() => kernel.isWrapped(-1))).toEqual(outOfRange)
+  })
+})
