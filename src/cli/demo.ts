@@ -1,0 +1,204 @@
+/**
+ * `offheap demo`: two cases, each once with plain Buffers and once with an Arena, each run in a process of its own
+ * (`memory-run.ts`); then a table and, for each run, how memory went over time. Owns the cases, the progress and the
+ * words; every number shown was measured in this very run.
+ */
+import { relative } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { blocksMaker } from './allocators.js'
+import { UsageError } from './errors.js'
+import { type MemoryResult, type MemorySample, type MemorySpec, runMemory } from './memory-run.js'
+import { parseOptions } from './options.js'
+import { formatBytes, formatTable, resample, sparkline } from './report.js'
+import { readTrace, type Trace, TraceReader } from './trace.js'
+
+const COMMAND = 'demo'
+
+const DEMO_CASES = ['service', 'sparse'] as const
+type DemoCase = (typeof DEMO_CASES)[number]
+const DEMO_ALLOCATORS = ['buffer', 'arena'] as const
+type DemoAllocator = (typeof DEMO_ALLOCATORS)[number]
+
+/** The recording of the case `service`; published with the package. */
+const SERVICE_TRACE = fileURLToPath(new URL('../../bench/traces/node-json-scope.trace.gz', import.meta.url))
+
+/** The case `sparse`: this many blocks of this size are written, then all but one in `SPARSE_KEEP_ONE_IN` freed. */
+const SPARSE_BLOCKS = 2048
+const SPARSE_BLOCK_BYTES = 64 * 1024
+const SPARSE_KEEP_ONE_IN = 64
+
+const PACE_MS: Record<DemoCase, number> = { service: 2400, sparse: 1200 }
+/** How long the process is left alone before its last sample: an arena's 1 s and a grace for late timers. */
+const IDLE_MS = 1250
+
+export const demoHelp = `Usage: offheap demo
+
+Replays a recording of a real Node service, and a case in which one block in
+${SPARSE_KEEP_ONE_IN} outlives the others, each once with Buffers and once with an Arena, each
+run in a process of its own. Shows what was live and what the kernel says the
+process held. Takes about 15 seconds.
+
+Options:
+  -h, --help     show this
+`
+
+const CASE_NAMES: Record<DemoCase, string> = {
+  service: 'recorded service',
+  sparse: `keep 1 block in ${SPARSE_KEEP_ONE_IN}`,
+}
+const ALLOCATOR_NAMES: Record<DemoAllocator, string> = { buffer: 'Buffer', arena: 'Arena' }
+const CHART_COLUMNS = 56
+
+interface Run {
+  demoCase: DemoCase
+  allocator: DemoAllocator
+  peakLiveBytes: number
+  result: MemoryResult
+}
+
+/** Runs `offheap demo` with the arguments after the command's name. */
+export async function demo(args: string[]): Promise<void> {
+  const { values, positionals } = parseOptions(COMMAND, args, {
+    help: { type: 'boolean', short: 'h', default: false },
+  })
+  if (values.help) {
+    process.stdout.write(demoHelp)
+    return
+  }
+  if (positionals.length > 0) throw new UsageError('demo takes no arguments', COMMAND)
+  // Shows here, in this process and in plain words, whether there is an arena to demonstrate.
+  await blocksMaker('arena')
+  const traces = { service: await readTrace(SERVICE_TRACE), sparse: sparseTrace() }
+  const runs: Run[] = []
+  const stepCount = DEMO_CASES.length * DEMO_ALLOCATORS.length
+  for (const demoCase of DEMO_CASES) {
+    for (const allocator of DEMO_ALLOCATORS) {
+      const trace = traces[demoCase]
+      const onProgress = progressOf(
+        `[${runs.length + 1}/${stepCount}] ${CASE_NAMES[demoCase]}, ${ALLOCATOR_NAMES[allocator]}`,
+      )
+      const result = await runMemory(trace, specOf(demoCase, allocator), onProgress)
+      runs.push({ demoCase, allocator, peakLiveBytes: trace.peakLiveBytes, result })
+    }
+  }
+  if (process.stdout.isTTY) process.stdout.write(CLEAR_LINE)
+  process.stdout.write(`${describe(runs)}\n`)
+}
+
+// Carriage return, then "erase to the end of the line".
+const CLEAR_LINE = '\r\u001b[K'
+
+/** Shows a step's progress in place on a terminal; elsewhere a line when it begins. */
+function progressOf(step: string): (fraction: number) => void {
+  const { stdout } = process
+  if (!stdout.isTTY) {
+    stdout.write(`${step} …\n`)
+    return () => {}
+  }
+  stdout.write(`${CLEAR_LINE}${step} …`)
+  return fraction => stdout.write(`${CLEAR_LINE}${step} … ${Math.round(fraction * 100)} %`)
+}
+
+function sparseTrace(): Trace {
+  const reader = new TraceReader('sparse')
+  for (let id = 0; id < SPARSE_BLOCKS; id++) reader.push(Buffer.from(`a ${id} ${SPARSE_BLOCK_BYTES}\n`))
+  for (let id = 0; id < SPARSE_BLOCKS; id++) {
+    if (id % SPARSE_KEEP_ONE_IN !== 0) reader.push(Buffer.from(`f ${id}\n`))
+  }
+  return reader.finish()
+}
+
+function specOf(demoCase: DemoCase, allocator: DemoAllocator): MemorySpec {
+  return {
+    allocator,
+    settings: {},
+    activeSamples: 80,
+    idleSamples: 25,
+    paceMs: PACE_MS[demoCase],
+    freeRest: false,
+    // Buffers get their garbage collected for them; an arena needs no such help.
+    collect: allocator === 'buffer',
+    idleMs: IDLE_MS,
+  }
+}
+
+/** What a sample says the process holds more than at the baseline. */
+function heldBytes(sample: MemorySample): number {
+  return Math.max(0, sample.residentBytes)
+}
+
+function arenaPages({ arenaBytes }: MemorySample): string {
+  return arenaBytes === null ? '-' : formatBytes(arenaBytes)
+}
+
+function lastSample(run: Run): MemorySample {
+  return run.result.samples[run.result.samples.length - 1]
+}
+
+function describe(runs: readonly Run[]): string {
+  const header = [
+    'case',
+    'allocator',
+    'peak live',
+    'live now',
+    'most held',
+    'held right after',
+    `${IDLE_MS / 1000} s later`,
+    "arena's pages",
+  ]
+  const rows = runs.map(run => [
+    CASE_NAMES[run.demoCase],
+    ALLOCATOR_NAMES[run.allocator],
+    formatBytes(run.peakLiveBytes),
+    formatBytes(lastSample(run).liveBytes),
+    formatBytes(Math.max(...run.result.samples.map(heldBytes))),
+    formatBytes(heldBytes(run.result.samples[run.result.afterIndex])),
+    formatBytes(heldBytes(lastSample(run))),
+    arenaPages(lastSample(run)),
+  ])
+  const sparseBytes = formatBytes(SPARSE_BLOCKS * SPARSE_BLOCK_BYTES)
+  return [
+    '',
+    formatTable([header, ...rows], [0, 1]),
+    '',
+    `recorded service: every Buffer a Node JSON API asked for under load, freed when its response closed.`,
+    `keep 1 block in ${SPARSE_KEEP_ONE_IN}: ${SPARSE_BLOCKS} blocks of ${formatBytes(SPARSE_BLOCK_BYTES)} (${sparseBytes}) written, then all but 1 in ${SPARSE_KEEP_ONE_IN} freed.`,
+    'held: what the kernel says (Rss in /proc/self/smaps_rollup), as growth over a baseline taken after a',
+    'warm-up: blocks, books and JavaScript objects. Right after: after the last call; then nothing is called.',
+    "arena's pages: the part of the last figure that is blocks' memory, as the kernel says (mincore).",
+    'To be fair to Buffer, its garbage was collected explicitly (twice) right after the last block was dropped.',
+    ...DEMO_CASES.flatMap(demoCase => charts(runs.filter(run => run.demoCase === demoCase))),
+    '',
+    conclusion(runs),
+  ].join('\n')
+}
+
+/** For each run of one case a line for what was live and one for what was held, all on one scale. */
+function charts(runs: readonly Run[]): string[] {
+  const most = Math.max(...runs.flatMap(run => run.result.samples.flatMap(s => [s.liveBytes, heldBytes(s)])))
+  const rows = runs.flatMap(run =>
+    [
+      { name: 'live', bytesOf: (sample: MemorySample) => sample.liveBytes },
+      { name: 'held', bytesOf: heldBytes },
+    ].map(({ name, bytesOf }) => {
+      const moments = run.result.samples.map(sample => ({ timeMs: sample.timeMs, value: bytesOf(sample) }))
+      const line = sparkline(resample(moments, CHART_COLUMNS), most)
+      const [first, last] = [moments[0], moments[moments.length - 1]].map(moment => formatBytes(moment.value))
+      return [`  ${ALLOCATOR_NAMES[run.allocator]}`, name, first, line, last]
+    }),
+  )
+  const seconds = (Math.max(...runs.map(run => lastSample(run).timeMs)) / 1000).toFixed(1)
+  const title = `${CASE_NAMES[runs[0].demoCase]}, over ${seconds} s; full height is ${formatBytes(most)}:`
+  return ['', title, formatTable(rows, [0, 1, 3])]
+}
+
+function conclusion(runs: readonly Run[]): string {
+  const last = (allocator: DemoAllocator) =>
+    lastSample(runs.find(run => run.demoCase === 'sparse' && run.allocator === allocator) as Run)
+  const [buffer, arena] = [last('buffer'), last('arena')]
+  const trace = relative(process.cwd(), SERVICE_TRACE)
+  return (
+    `With ${formatBytes(arena.liveBytes)} still live, Buffers held ${formatBytes(heldBytes(buffer))}, an Arena ` +
+    `${formatBytes(heldBytes(arena))} (${arenaPages(arena)} of it pages). Next, try: npx offheap replay ${trace}`
+  )
+}

@@ -1,0 +1,81 @@
+#!/usr/bin/env node
+/**
+ * The command `offheap`: finds the command, runs it, and turns what it throws into one line on stderr and an exit code:
+ * 0 fine, 1 a failure while running, 2 wrong usage or malformed input. Commands are loaded when they are called for, so
+ * that help works wherever Node does.
+ */
+import { readFileSync } from 'node:fs'
+import { InputError, RunError, UsageError } from './errors.js'
+
+const HELP = `Usage: offheap COMMAND [options]
+
+Off-heap memory for Node that goes back to the operating system when freed.
+
+Commands:
+  demo           show Buffers and an Arena side by side, as the kernel sees them
+  replay FILE    replay a recording of allocations: time, memory, correctness
+
+Options:
+  -h, --help     show this; after a command, that command's help
+  --version      show the version
+
+Exit codes: 0 fine, 1 a failure while running, 2 wrong usage or malformed input.
+`
+
+const EXIT_FAILURE = 1
+const EXIT_INPUT = 2
+
+type Command = (args: string[]) => Promise<void>
+
+/** The commands; the last one is what the others start their own processes with. */
+const COMMANDS: Record<string, () => Promise<Command>> = {
+  demo: async () => (await import('./demo.js')).demo,
+  replay: async () => (await import('./replay.js')).replay,
+  'internal-memory-run': async () => (await import('./memory-run.js')).memoryRun,
+}
+
+function version(): string {
+  const file = new URL('../../package.json', import.meta.url)
+  return JSON.parse(readFileSync(file, 'utf8')).version
+}
+
+async function run(args: string[]): Promise<void> {
+  const [first, ...rest] = args
+  if (first === '--help' || first === '-h') {
+    process.stdout.write(HELP)
+  } else if (first === '--version') {
+    process.stdout.write(`${version()}\n`)
+  } else if (first === undefined) {
+    throw new UsageError('a command is missing')
+  } else if (!Object.hasOwn(COMMANDS, first)) {
+    throw new UsageError(`unknown ${first.startsWith('-') ? 'option' : 'command'} ${JSON.stringify(first)}`)
+  } else {
+    const command = await COMMANDS[first]()
+    await command(rest)
+  }
+}
+
+function report(error: unknown): void {
+  const { message, code, stack } = error as NodeJS.ErrnoException
+  // A system error's or a coded error's message stands alone; anything else is a defect, whose stack is wanted.
+  const isForeseen = error instanceof InputError || error instanceof RunError || code !== undefined
+  process.stderr.write(`offheap: ${isForeseen ? message : stack}\n`)
+  if (error instanceof UsageError) {
+    process.stderr.write(`Try: offheap ${error.command === undefined ? '' : `${error.command} `}--help\n`)
+  }
+  process.exitCode = error instanceof InputError ? EXIT_INPUT : EXIT_FAILURE
+}
+
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on('error', (error: NodeJS.ErrnoException) => {
+    // The reader has gone (`offheap … | head`): nobody is left to tell.
+    if (error.code === 'EPIPE') process.exit()
+    throw error
+  })
+}
+
+try {
+  await run(process.argv.slice(2))
+} catch (error) {
+  report(error)
+}

@@ -1,0 +1,198 @@
+/**
+ * The memory pass: one recording on one allocator in a process of its own, so that what the kernel says belongs to this
+ * run alone. Both ends are here: `runMemory` starts the process and collects what it saw, `memoryRun` is what the process
+ * does. Shows nothing.
+ *
+ * Every page of every block is written, the kernel asked at even points and at the most live bytes. Then nothing calls
+ * the allocator any more, and the process is watched for a while.
+ *
+ * 1. The recording, the tables, the meter and compiled code are there before the baseline, and garbage has been collected.
+ * 2. From the sample right after the last call on, the allocator is not called, but for one question after the last sample.
+ */
+import { spawn } from 'node:child_process'
+import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { type ArenaSettings, type BufferBlocks, blocksMaker, bufferTable } from './allocators.js'
+import { RunError, UsageError } from './errors.js'
+import { liveBytesAt, replayRangeTouching, samplePoints, slotsLiveAtEnd, warmUp } from './passes.js'
+import { type Resident, ResidentMeter } from './resident.js'
+import type { Trace } from './trace.js'
+import { headerOf, receiveTrace, sendColumns, type TraceHeader } from './trace-pipe.js'
+
+// As in the table of commands in main.ts.
+const MEMORY_RUN = 'internal-memory-run'
+
+// V8's helper threads finish giving memory back after a collection has returned.
+const SETTLE_MS = 50
+
+/** How a run goes. */
+export interface MemorySpec {
+  allocator: 'arena' | 'buffer'
+  settings: ArenaSettings
+  /** About how many samples to take during the recording, and how many after it. */
+  activeSamples: number
+  idleSamples: number
+  /** How long to spread the recording over, the event loop idle in between; 0: as fast as possible, one turn a sample. */
+  paceMs: number
+  /** Whether to free, after the recording, what it leaves live. */
+  freeRest: boolean
+  /** Whether to collect garbage explicitly after the last call. */
+  collect: boolean
+  /** How long to leave the process alone after the last call. */
+  idleMs: number
+}
+
+/** The state at one moment; resident figures are growth over the baseline. */
+export interface MemorySample extends Resident {
+  timeMs: number
+  liveBytes: number
+  /** Of `residentBytes`, the part that is the arena's own pages, as the kernel says; `null` where nobody asked. */
+  arenaBytes: number | null
+}
+
+/** What a run saw. */
+export interface MemoryResult {
+  /** Oldest first. */
+  samples: MemorySample[]
+  /** The samples right after the recording's last operation, and right after the last call of all. */
+  endIndex: number
+  afterIndex: number
+  /** What the allocator says the most was that it ever held, where it says so. */
+  peakCommittedBytes: number | null
+}
+
+type Message = { kind: 'progress'; fraction: number } | { kind: 'result'; result: MemoryResult }
+
+/** Carries out `spec` on `trace` in a new process; `onProgress` hears the fraction done. */
+export function runMemory(
+  trace: Trace,
+  spec: MemorySpec,
+  onProgress: (fraction: number) => void = () => {},
+): Promise<MemoryResult> {
+  const script = fileURLToPath(new URL('./main.js', import.meta.url))
+  const job = JSON.stringify({ spec: withInfinity(spec), header: headerOf(trace) })
+  const child = spawn(process.execPath, [...process.execArgv, '--expose-gc', script, MEMORY_RUN, job], {
+    stdio: ['pipe', 'inherit', 'inherit', 'ipc'],
+  })
+  return new Promise((resolve, reject) => {
+    let result: MemoryResult | undefined
+    child.on('error', reject)
+    // A run that fails early does not read its input; its exit says so.
+    child.stdin?.on('error', () => {})
+    child.on('message', (message: Message) => {
+      if (message.kind === 'progress') onProgress(message.fraction)
+      else result = message.result
+    })
+    child.on('close', (code, signal) => {
+      if (code === 0 && result !== undefined) resolve(result)
+      else reject(new RunError(`the memory pass ended early, with ${signal ?? `exit code ${code}`}`))
+    })
+    sendColumns(child.stdin as NonNullable<typeof child.stdin>, trace)
+  })
+}
+
+/** Runs `offheap internal-memory-run JOB`: the started process's side. */
+export async function memoryRun(args: string[]): Promise<void> {
+  if (process.send === undefined || args.length !== 1) {
+    throw new UsageError(`${MEMORY_RUN} is what offheap starts its own processes with`)
+  }
+  const send = (message: Message) => process.send?.(message)
+  // Without its parent a run has nobody to report to.
+  process.once('disconnect', () => process.exit())
+  const { spec, header } = JSON.parse(args[0], readInfinity) as { spec: MemorySpec; header: TraceHeader }
+  const trace = receiveTrace(header)
+  if (trace === undefined) process.exit()
+  const result = await measure(trace, spec, fraction => send({ kind: 'progress', fraction }))
+  send({ kind: 'result', result })
+  process.disconnect()
+}
+
+// JSON has no Infinity, which both of an arena's settings may be.
+const INFINITY = 'Infinity'
+const withInfinity = (spec: MemorySpec) => ({
+  ...spec,
+  settings: Object.fromEntries(
+    Object.entries(spec.settings).map(([name, value]) => [name, Number.isFinite(value) ? value : INFINITY]),
+  ),
+})
+const readInfinity = (_: string, value: unknown) => (value === INFINITY ? Number.POSITIVE_INFINITY : value)
+
+async function measure(
+  trace: Trace,
+  spec: MemorySpec,
+  onProgress: (fraction: number) => void,
+): Promise<MemoryResult> {
+  const makeBlocks = await blocksMaker(spec.allocator, spec.settings)
+  const stops = samplePoints(trace, spec.activeSamples)
+  const liveBytes = liveBytesAt(trace, stops)
+  const leftOver = spec.freeRest ? slotsLiveAtEnd(trace) : []
+  const table = bufferTable(trace.slotCount)
+  const meter = new ResidentMeter()
+  await warmUp(makeBlocks, meter)
+  await collectGarbage()
+  await sleep(SETTLE_MS)
+  meter.rebase()
+
+  const blocks = makeBlocks(table)
+  const sampler = new Sampler(meter, blocks)
+  let from = 0
+  sampler.take(0, true)
+  for (const [index, stop] of stops.entries()) {
+    replayRangeTouching(trace, blocks, from, stop)
+    from = stop
+    sampler.take(liveBytes[index], true)
+    if (spec.paceMs === 0) {
+      await nextTurn()
+      continue
+    }
+    const dueMs = (spec.paceMs * stop) / trace.operationCount
+    onProgress(dueMs / (spec.paceMs + spec.idleMs))
+    await sampler.sleepUntil(dueMs)
+  }
+  const endIndex = sampler.samples.length - 1
+  for (const slot of leftOver) blocks.free(slot)
+  if (spec.collect) await collectGarbage()
+  const peakCommittedBytes = blocks.peakCommittedBytes() ?? null
+  const endLiveBytes = spec.freeRest ? 0 : trace.endLiveBytes
+  sampler.take(endLiveBytes, true)
+  const afterIndex = sampler.samples.length - 1
+  const afterMs = sampler.samples[afterIndex].timeMs
+  for (let idle = 1; idle <= spec.idleSamples; idle++) {
+    const idleMs = (spec.idleMs * idle) / spec.idleSamples
+    await sampler.sleepUntil(afterMs + idleMs)
+    sampler.take(endLiveBytes, idle === spec.idleSamples)
+    onProgress((spec.paceMs + idleMs) / (spec.paceMs + spec.idleMs))
+  }
+  return { samples: sampler.samples, endIndex, afterIndex, peakCommittedBytes }
+}
+
+/** Takes samples on a clock that starts with it. */
+class Sampler {
+  readonly samples: MemorySample[] = []
+  readonly #meter: ResidentMeter
+  readonly #blocks: BufferBlocks
+  readonly #start = performance.now()
+
+  constructor(meter: ResidentMeter, blocks: BufferBlocks) {
+    this.#meter = meter
+    this.#blocks = blocks
+  }
+
+  /** `askArena` is false where the allocator is to be left alone. */
+  take(liveBytes: number, askArena: boolean): void {
+    const growth = this.#meter.growth()
+    const arenaBytes = askArena ? (this.#blocks.residentBytes() ?? null) : null
+    this.samples.push({ timeMs: performance.now() - this.#start, liveBytes, arenaBytes, ...growth })
+  }
+
+  async sleepUntil(timeMs: number): Promise<void> {
+    await sleep(Math.max(0, this.#start + timeMs - performance.now()))
+  }
+}
+
+async function collectGarbage(): Promise<void> {
+  // The memory of dead Buffers is given back behind the collection's back; a second one waits for it.
+  globalThis.gc?.()
+  await nextTurn()
+  globalThis.gc?.()
+}

@@ -1,0 +1,196 @@
+/**
+ * `offheap replay`: one recording on one allocator in three separate passes: memory in a process of its own, then the
+ * verification and the time in this one. Owns the options and the order of the passes; the passes themselves are in
+ * `memory-run.ts`, `verify.ts` and `passes.ts`, what is said about them in `replay-result.ts`.
+ */
+import {
+  ALLOCATOR_NAMES,
+  type AllocatorName,
+  type ArenaSettings,
+  blocksMaker,
+  bufferTable,
+  HeapBlocks,
+} from './allocators.js'
+import { UsageError } from './errors.js'
+import { type MemorySpec, runMemory } from './memory-run.js'
+import { parseOptions, wholeNumber } from './options.js'
+import { replayRange, timePasses } from './passes.js'
+import {
+  describeReplay,
+  memoryFields,
+  NO_MEMORY_FIELDS,
+  type ReplayResult,
+  ratio,
+  timeFields,
+  traceFields,
+} from './replay-result.js'
+import { readTrace, type Trace } from './trace.js'
+import { verifyContents, verifyOverlap } from './verify.js'
+
+const COMMAND = 'replay'
+const DEFAULT_PASSES = 9
+const DEFAULT_RELEASE_AFTER_MS = 1000
+// The kernel is asked this long after the pages are due, as timers may be late.
+const GRACE_MS = 250
+const LONGEST_WAIT_MS = 60_000
+const ACTIVE_SAMPLES = 150
+
+export const replayHelp = `Usage: offheap replay FILE [options]
+
+Replays a recording of allocations and reports time, memory and what the kernel
+says. FILE may be gzip'd; - reads standard input. One operation a line:
+  a ID SIZE    allocate        r ID SIZE    resize        f ID    free
+Blank lines and lines that begin with # mean nothing.
+
+Options:
+  --allocator NAME       arena (default), buffer (Buffer.allocUnsafeSlow) or
+                         heap (the bookkeeping alone, no memory behind it)
+  --passes N             timed passes after one warm-up (default ${DEFAULT_PASSES}; 0: none)
+  --release-after-ms N   arena only: its releaseAfterMs, a number or Infinity
+  --detach-from-bytes N  arena only: its detachFromBytes, a number or Infinity
+  --json                 print one JSON object instead of a table
+  -h, --help             show this
+
+Three separate passes: memory (in a process of its own, every page of every
+block written), verification (contents checked at each resize and free; for
+heap, that live blocks never overlap) and time (nothing touched or checked).
+
+Fields of the JSON object; bytes unless named otherwise, null where the
+allocator has no such figure, resident meaning growth over a baseline of Rss in
+/proc/self/smaps_rollup:
+  trace, allocator           what was replayed on what
+  operations, allocations, resizes, frees
+  peakLiveBytes              most bytes live at once, as asked for
+  endLiveBytes, endLiveBlocks  still live after the last operation
+  checkedBlocks              checks that the verification made, all good
+  passes, nsPerOperation     timed passes, median over them
+  peakCommittedBytes         what the allocator itself counted at most
+  peakResidentBytes          most resident in the memory pass
+  endResidentBytes           after the last operation
+  afterFreeResidentBytes     after freeing (buffer: dropping) the rest
+  afterWaitResidentBytes     waitedMs later, with no call in between
+  ...ArenaBytes              the same four: resident of the arena's own pages
+  ...V8HeapBytes             the same four: V8's own heap, as V8 accounts for it
+  utilisation                peakLiveBytes / peakResidentBytes
+                             (heap: / peakCommittedBytes)
+  arenaUtilisation           peakLiveBytes / peakArenaBytes
+  waitedMs                   releaseAfterMs + ${GRACE_MS}
+  garbageCollected           whether garbage was collected explicitly after
+                             the last call: only under node --expose-gc
+
+Exit codes: 0 fine, 1 a failure while running (verification included), 2 wrong
+usage or a malformed recording.
+`
+
+interface ReplayOptions {
+  path: string
+  allocator: AllocatorName
+  settings: ArenaSettings
+  passCount: number
+  json: boolean
+}
+
+/** Runs `offheap replay` with the arguments after the command's name. */
+export async function replay(args: string[]): Promise<void> {
+  const options = readOptions(args)
+  if (options === undefined) {
+    process.stdout.write(replayHelp)
+    return
+  }
+  const trace = await readTrace(options.path)
+  const result =
+    options.allocator === 'heap'
+      ? await replayOnHeap(trace, options)
+      : await replayOnBuffers(trace, options, options.allocator)
+  process.stdout.write(options.json ? `${JSON.stringify(result)}\n` : `${describeReplay(result)}\n`)
+}
+
+function readOptions(args: string[]): ReplayOptions | undefined {
+  const { values, positionals } = parseOptions(COMMAND, args, {
+    allocator: { type: 'string', default: 'arena' },
+    passes: { type: 'string', default: String(DEFAULT_PASSES) },
+    'release-after-ms': { type: 'string' },
+    'detach-from-bytes': { type: 'string' },
+    json: { type: 'boolean', default: false },
+    help: { type: 'boolean', short: 'h', default: false },
+  })
+  if (values.help) return undefined
+  const allocator = ALLOCATOR_NAMES.find(name => name === values.allocator)
+  if (allocator === undefined) {
+    const names = ALLOCATOR_NAMES.join(', ')
+    throw new UsageError(
+      `--allocator takes one of ${names}; got ${JSON.stringify(values.allocator)}`,
+      COMMAND,
+    )
+  }
+  if (positionals.length !== 1) {
+    throw new UsageError(
+      `replay takes one FILE (or - for standard input); got ${positionals.length}`,
+      COMMAND,
+    )
+  }
+  const settings: ArenaSettings = {}
+  for (const [option, setting] of [
+    ['release-after-ms', 'releaseAfterMs'],
+    ['detach-from-bytes', 'detachFromBytes'],
+  ] as const) {
+    const text = values[option]
+    if (text === undefined) continue
+    if (allocator !== 'arena') throw new UsageError(`--${option} is for --allocator arena only`, COMMAND)
+    settings[setting] = wholeNumber(COMMAND, option, text, { orInfinity: true })
+  }
+  const passCount = wholeNumber(COMMAND, 'passes', values.passes)
+  return { path: positionals[0], allocator, settings, passCount, json: values.json }
+}
+
+async function replayOnBuffers(
+  trace: Trace,
+  { path, settings, passCount }: ReplayOptions,
+  allocator: 'arena' | 'buffer',
+): Promise<ReplayResult> {
+  const makeBlocks = await blocksMaker(allocator, settings)
+  const releaseAfterMs = settings.releaseAfterMs ?? DEFAULT_RELEASE_AFTER_MS
+  // With Infinity nothing is due, ever.
+  const dueMs = releaseAfterMs === Number.POSITIVE_INFINITY ? 0 : Math.min(releaseAfterMs, LONGEST_WAIT_MS)
+  const spec: MemorySpec = {
+    allocator,
+    settings,
+    activeSamples: ACTIVE_SAMPLES,
+    idleSamples: 1,
+    paceMs: 0,
+    freeRest: true,
+    collect: globalThis.gc !== undefined,
+    idleMs: dueMs + GRACE_MS,
+  }
+  const memory = await runMemory(trace, spec)
+
+  const verified = makeBlocks(bufferTable(trace.slotCount))
+  const checkedBlocks = verifyContents(trace, verified)
+  verified.close()
+
+  const timed = makeBlocks(bufferTable(trace.slotCount))
+  const nsPerOperation = await timePasses(trace, timed, passCount)
+  timed.close()
+  return {
+    ...traceFields(trace, path, allocator),
+    ...memoryFields(trace, memory, spec),
+    checkedBlocks,
+    ...timeFields(passCount, nsPerOperation),
+  }
+}
+
+async function replayOnHeap(trace: Trace, { path, passCount }: ReplayOptions): Promise<ReplayResult> {
+  const counted = new HeapBlocks(trace)
+  replayRange(trace, counted, 0, trace.operationCount)
+  const { peakCommittedBytes } = counted.heap.stats()
+  const checkedBlocks = verifyOverlap(trace, new HeapBlocks(trace))
+  const nsPerOperation = await timePasses(trace, new HeapBlocks(trace), passCount)
+  return {
+    ...traceFields(trace, path, 'heap'),
+    ...NO_MEMORY_FIELDS,
+    checkedBlocks,
+    ...timeFields(passCount, nsPerOperation),
+    peakCommittedBytes,
+    utilisation: ratio(trace.peakLiveBytes, peakCommittedBytes),
+  }
+}
