@@ -108,7 +108,7 @@ export class Arena {
   alloc(sizeBytes: number, options?: AllocOptions): Buffer {
     const buffer = this.allocUnsafe(sizeBytes, options)
     // Clean pages are zero already, and touching them would only make them resident.
-    if (!this.#heap.isZeroed) fillBytes.call(buffer, 0)
+    if (blockOf(buffer as Buffer & owners.Owner) !== this.#heap.zeroedBlock) fillBytes.call(buffer, 0)
     return buffer
   }
 

@@ -14,19 +14,20 @@
  *  3. a page is used exactly where a live block touches it
  */
 import { invariant } from '../base/assert.js'
-import {
-  type Block,
-  GRANULE_BYTES,
-  GRANULE_SHIFT,
-  NONE,
-  type PageCount,
-  type PageNumber,
-} from '../base/units.js'
+import type { Block, PageCount, PageNumber } from '../base/units.js'
+import * as units from '../base/units.js'
 import { PageRuns } from './page-runs.js'
 import { PageStates } from './page-states.js'
-import { LENGTH, LIVE, type PageRange, PageTable, TAG, TAG_FREE, TAG_NONE, TAG_RUN } from './page-table.js'
-import { CLASS_SHIFT, GRANULES, MAX_SLAB_BYTES, PAGES, SizeClasses } from './size-class.js'
+import * as layout from './page-table.js'
+import { type PageRange, PageTable } from './page-table.js'
+import * as classLayout from './size-class.js'
+import { SizeClasses } from './size-class.js'
 import { Slabs } from './slabs.js'
+
+// V8 folds a module's own constants into optimised code, but loads imported ones each time.
+const { LENGTH, TAG, TAG_FREE, TAG_NONE, TAG_RUN } = layout
+const { CLASS_SHIFT, GRANULES, MAX_SLAB_BYTES, PAGES } = classLayout
+const { GRANULE_BYTES, GRANULE_SHIFT, NONE } = units
 
 /** No free run is long enough: add pages and try again. */
 export const REFUSED_SPACE = 1
@@ -43,8 +44,8 @@ export class BlockHeap {
   #liveRuns = 0
   /** Why the last `allocate` returned NONE. Valid only right after it did. */
   refusal = 0
-  /** Whether the last block that `allocate` returned lies on clean pages only, so that it reads as zero. */
-  isZeroed = false
+  /** A live block that was handed out on clean pages only, so that it read as zero then: the latest such, or NONE. */
+  zeroedBlock: Block = NONE
 
   constructor(pageBytes: number) {
     this.pageBytes = pageBytes
@@ -77,7 +78,6 @@ export class BlockHeap {
   }
 
   #allocateSlot(sizeClass: number): Block {
-    this.isZeroed = false
     const block = this.#slabs.allocate(sizeClass)
     return block !== NONE ? block : this.#allocateLastSlot(sizeClass)
   }
@@ -105,13 +105,14 @@ export class BlockHeap {
       this.refusal = REFUSED_LIMIT
       return NONE
     }
-    this.isZeroed = this.#states.dirtyPages === dirtyBefore
     const { records, recordShift, granuleShift } = this.#table
+    const block = first << granuleShift
+    this.zeroedBlock = this.#states.dirtyPages === dirtyBefore ? block : NONE
     const record = first << recordShift
     records[record + TAG] = TAG_RUN
     records[record + LENGTH] = pageCount
     this.#liveRuns++
-    return first << granuleShift
+    return block
   }
 
   /** Ends a block. Returns false, and changes nothing, where no live block starts at this granule. O(1). */
@@ -128,6 +129,7 @@ export class BlockHeap {
     this.#states.release(page, length)
     this.#runs.give(page, length)
     this.#liveRuns--
+    this.zeroedBlock = NONE
     return true
   }
 
@@ -352,7 +354,7 @@ export class BlockHeap {
         invariant(tag !== TAG_NONE, `1: page ${page} starts a free run, a slab or a block`)
         if (tag > 0) {
           const pages = this.#slabs.checkSlab(page)
-          for (let p = page; p < page + pages; p++) used[p] = records[(p << recordShift) + LIVE] > 0 ? 1 : 0
+          for (let p = page; p < page + pages; p++) used[p] = this.#slabs.isPageLive(p) ? 1 : 0
           if (this.#slabs.isListed(record)) listedSlabs++
           page += pages
           continue

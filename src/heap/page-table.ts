@@ -32,7 +32,7 @@ export const DIRTY = 4 // first page of a FREE run: how many of its pages are di
 export const FREE_SLOTS = 4 // first page of a slab
 export const BIN = 5 // first page of a FREE run: the bin that holds it
 export const HINT = 5 // first page of a slab: no slot is free in the bitmap words before this one
-export const LIVE = 6 // slab pages: live slots that touch this page
+export const LIVE = 6 // pages of a slab of several: live slots that touch this page
 export const BUCKET = 7 // first page of a slab: the bucket that lists it, or NONE
 export const BITMAP = 8 // first page of a slab: first word of its slot bitmap, 1 = free
 

@@ -25,6 +25,9 @@ export const RECIPROCAL = 1 // ceil(2^SHIFT / GRANULES): slot index = (granules 
 export const SHIFT = 2
 export const SLOTS = 3 // slots a slab
 export const PAGES = 4 // pages a slab
+// A slab with fewer free slots than this, before one is taken or after one is freed, has no page that changes its state:
+// `SLOTS` where the slab is one page, 0 where slots must be counted on each page.
+export const QUIET_BELOW = 5
 
 /** Class numbers start at 1: a page's tag is its class, and 0 is "no tag". */
 export class SizeClasses {
@@ -44,7 +47,7 @@ export class SizeClasses {
       const slots = Math.floor((pages * pageGranules) / wanted)
       const granules = Math.min(maxGranules, Math.floor((pages * pageGranules) / slots))
       if (granules === rows[rows.length - 1][GRANULES]) continue
-      rows.push([granules, ...reciprocal(granules, slots), slots, pages])
+      rows.push([granules, ...reciprocal(granules, slots), slots, pages, pages === 1 ? slots : 0])
     }
     this.count = rows.length - 1
     this.longestSlabPages = Math.max(...rows.map(row => row[PAGES]))

@@ -20,23 +20,19 @@
  */
 import { invariant } from '../base/assert.js'
 import { lowestBit, popcount } from '../base/bits.js'
-import { type Block, NONE, type PageNumber } from '../base/units.js'
+import type { Block, PageNumber } from '../base/units.js'
+import * as units from '../base/units.js'
 import type { PageRuns } from './page-runs.js'
 import type { PageStates } from './page-states.js'
-import {
-  BITMAP,
-  BUCKET,
-  FREE_SLOTS,
-  HINT,
-  LIVE,
-  NEXT,
-  type PageTable,
-  PREV,
-  SLAB,
-  TAG,
-  TAG_NONE,
-} from './page-table.js'
-import { CLASS_SHIFT, GRANULES, PAGES, RECIPROCAL, SHIFT, type SizeClasses, SLOTS } from './size-class.js'
+import type { PageTable } from './page-table.js'
+import * as layout from './page-table.js'
+import type { SizeClasses } from './size-class.js'
+import * as classLayout from './size-class.js'
+
+// V8 folds a module's own constants into optimised code, but loads imported ones each time.
+const { BITMAP, BUCKET, FREE_SLOTS, HINT, LIVE, NEXT, PREV, SLAB, TAG, TAG_NONE } = layout
+const { CLASS_SHIFT, GRANULES, PAGES, QUIET_BELOW, RECIPROCAL, SHIFT, SLOTS } = classLayout
+const NONE = units.NONE
 
 const BUCKETS = 16 // free slots of a slab: below 2^16
 const BUCKET_SHIFT = 4
@@ -48,7 +44,8 @@ export class Slabs {
   readonly #table: PageTable
   readonly #states: PageStates
   readonly #runs: PageRuns
-  readonly #classes: SizeClasses
+  readonly #classCount: number
+  readonly #columns: Int32Array
   /** Each class's current slab, as the record index of its first page, or NONE. */
   readonly #current: Int32Array
   /** Record index of each bucket's first slab, or NONE; bucket `b` of class `c` is `(c << BUCKET_SHIFT) + b`. */
@@ -61,7 +58,8 @@ export class Slabs {
     this.#table = table
     this.#states = states
     this.#runs = runs
-    this.#classes = classes
+    this.#classCount = classes.count
+    this.#columns = classes.columns
     this.#current = new Int32Array(classes.count + 1).fill(NONE)
     this.#buckets = new Int32Array((classes.count + 1) << BUCKET_SHIFT).fill(NONE)
     this.#bucketBits = new Int32Array(classes.count + 1)
@@ -69,29 +67,20 @@ export class Slabs {
 
   /** A slot of the class, or NONE where no run of pages is long enough or the page limit refuses. */
   allocate(sizeClass: number): Block {
-    let slab = this.#current[sizeClass]
-    if (slab === NONE) {
-      slab = this.#refill(sizeClass)
-      if (slab === NONE) return NONE
-    }
+    const slab = this.#current[sizeClass]
+    if (slab === NONE) return this.#allocateFromNext(sizeClass)
     const { records, recordShift, granuleShift } = this.#table
-    const columns = this.#classes.columns
+    const columns = this.#columns
     const column = sizeClass << CLASS_SHIFT
-    const granules = columns[column + GRANULES]
     const free = records[slab + FREE_SLOTS]
     const bitmap = slab + BITMAP
     let word = records[slab + HINT]
     let bits = records[bitmap + word]
     while (bits === 0) bits = records[bitmap + ++word]
     const slot = (word << 5) + 31 - Math.clz32(bits & -bits)
-    const firstPage = slab >>> recordShift
-    const block = (firstPage << granuleShift) + Math.imul(slot, granules)
-    if (columns[column + PAGES] === 1) {
-      if (free === columns[column + SLOTS] && !this.#states.use(firstPage, 1)) return NONE
-      records[slab + LIVE]++
-    } else if (!this.#touch(block, granules)) {
-      return NONE
-    }
+    const block = ((slab >>> recordShift) << granuleShift) + Math.imul(slot, columns[column + GRANULES])
+    // A slab of one page changes its page's state with the first slot only.
+    if (free >= columns[column + QUIET_BELOW] && !this.#occupy(block, slab, sizeClass)) return NONE
     records[bitmap + word] = bits & (bits - 1)
     records[slab + HINT] = word
     records[slab + FREE_SLOTS] = free - 1
@@ -106,29 +95,25 @@ export class Slabs {
    */
   free(block: Block, sizeClass: number): boolean {
     const { records, recordShift, granuleShift } = this.#table
-    const slab = records[((block >>> granuleShift) << recordShift) + SLAB]
-    const slot = this.#slotOf(block, slab, sizeClass)
-    if (slot === NOT_A_SLOT) return false
-    const columns = this.#classes.columns
+    const columns = this.#columns
     const column = sizeClass << CLASS_SHIFT
+    const slab = records[((block >>> granuleShift) << recordShift) + SLAB]
+    const into = block - ((slab >>> recordShift) << granuleShift)
+    const slot = Math.imul(into, columns[column + RECIPROCAL]) >>> columns[column + SHIFT]
+    if (Math.imul(slot, columns[column + GRANULES]) !== into || slot >= columns[column + SLOTS]) return false
     const word = slot >>> 5
-    const bit = 1 << (slot & 31)
-    const bits = records[slab + BITMAP + word]
-    if ((bits & bit) !== 0) return false
-    records[slab + BITMAP + word] = bits | bit
+    const at = slab + BITMAP + word
+    const bits = records[at]
+    const freed = bits | (1 << slot)
+    if (freed === bits) return false
+    records[at] = freed
     if (word < records[slab + HINT]) records[slab + HINT] = word
-    const free = ++records[slab + FREE_SLOTS]
-    const slots = columns[column + SLOTS]
-    if (columns[column + PAGES] === 1) {
-      if (--records[slab + LIVE] === 0) this.#states.release(slab >>> recordShift, 1)
-    } else {
-      this.#untouch(block, columns[column + GRANULES])
-    }
+    const free = records[slab + FREE_SLOTS] + 1
+    records[slab + FREE_SLOTS] = free
     this.liveSlots--
-    if (slab !== this.#current[sizeClass]) {
-      if (free === slots) this.#retire(slab, sizeClass)
-      else if ((free & (free - 1)) === 0) this.#rebucket(slab, sizeClass, free)
-    }
+    // What is left to do is rare: a page came free, or the slab changes its place in the lists.
+    if (free >= columns[column + QUIET_BELOW]) this.#vacate(block, slab, sizeClass)
+    if ((free & (free - 1)) === 0 || free === columns[column + SLOTS]) this.#relist(slab, sizeClass, free)
     return true
   }
 
@@ -150,11 +135,11 @@ export class Slabs {
     const { records, recordShift, granuleShift } = this.#table
     const slab = firstPage << recordShift
     const column = records[slab + TAG] << CLASS_SHIFT
-    const slots = this.#classes.columns[column + SLOTS]
+    const slots = this.#columns[column + SLOTS]
     let count = 0
     for (let slot = 0; slot < slots; slot++) {
       if (((records[slab + BITMAP + (slot >>> 5)] >>> (slot & 31)) & 1) === 1) continue
-      blocks[count++] = (firstPage << granuleShift) + slot * this.#classes.columns[column + GRANULES]
+      blocks[count++] = (firstPage << granuleShift) + slot * this.#columns[column + GRANULES]
     }
     return count
   }
@@ -163,10 +148,9 @@ export class Slabs {
   releaseCurrents(): boolean {
     const { records } = this.#table
     let released = false
-    for (let c = 1; c <= this.#classes.count; c++) {
+    for (let c = 1; c <= this.#classCount; c++) {
       const slab = this.#current[c]
-      if (slab === NONE || records[slab + FREE_SLOTS] !== this.#classes.columns[(c << CLASS_SHIFT) + SLOTS])
-        continue
+      if (slab === NONE || records[slab + FREE_SLOTS] !== this.#columns[(c << CLASS_SHIFT) + SLOTS]) continue
       this.#current[c] = NONE
       this.#dissolve(slab, c)
       released = true
@@ -177,7 +161,7 @@ export class Slabs {
   /** The slot that starts at `block`, or NOT_A_SLOT inside one and behind the last. */
   #slotOf(block: Block, slab: number, sizeClass: number): number {
     const { recordShift, granuleShift } = this.#table
-    const columns = this.#classes.columns
+    const columns = this.#columns
     const column = sizeClass << CLASS_SHIFT
     const into = block - ((slab >>> recordShift) << granuleShift)
     const slot = Math.imul(into, columns[column + RECIPROCAL]) >>> columns[column + SHIFT]
@@ -186,8 +170,14 @@ export class Slabs {
       : NOT_A_SLOT
   }
 
-  /** Counts a new block on each page it touches. Returns false, and counts nothing, where the page limit refuses. */
-  #touch(block: Block, granules: number): boolean {
+  /**
+   * A slot is about to be taken: the pages it touches become used. Returns false, and changes nothing, where the page
+   * limit refuses.
+   */
+  #occupy(block: Block, slab: number, sizeClass: number): boolean {
+    const column = sizeClass << CLASS_SHIFT
+    if (this.#columns[column + PAGES] === 1) return this.#states.use(slab >>> this.#table.recordShift, 1)
+    const granules = this.#columns[column + GRANULES]
     const { records, recordShift, granuleShift } = this.#table
     const first = block >>> granuleShift
     const last = (block + granules - 1) >>> granuleShift
@@ -208,12 +198,31 @@ export class Slabs {
     return clean
   }
 
-  #untouch(block: Block, granules: number): void {
+  /** A slot was freed: pages that no live slot touches any more come free. */
+  #vacate(block: Block, slab: number, sizeClass: number): void {
+    const column = sizeClass << CLASS_SHIFT
     const { records, recordShift, granuleShift } = this.#table
-    const last = (block + granules - 1) >>> granuleShift
+    if (this.#columns[column + PAGES] === 1) {
+      this.#states.release(slab >>> recordShift, 1)
+      return
+    }
+    const last = (block + this.#columns[column + GRANULES] - 1) >>> granuleShift
     for (let page = block >>> granuleShift; page <= last; page++) {
       if (--records[(page << recordShift) + LIVE] === 0) this.#states.release(page, 1)
     }
+  }
+
+  /** A slab whose free count reached a power of two, or all of its slots, goes where that count belongs. */
+  #relist(slab: number, sizeClass: number, free: number): void {
+    if (slab === this.#current[sizeClass]) return
+    if (this.#table.records[slab + BUCKET] !== NONE) this.#unlist(slab, sizeClass)
+    if (free === this.#columns[(sizeClass << CLASS_SHIFT) + SLOTS]) this.#dissolve(slab, sizeClass)
+    else this.#list(slab, sizeClass, 31 - Math.clz32(free))
+  }
+
+  /** Makes another slab current and allocates from it. */
+  #allocateFromNext(sizeClass: number): Block {
+    return this.#refill(sizeClass) === NONE ? NONE : this.allocate(sizeClass)
   }
 
   /** Makes the fullest waiting slab current, or a new one. */
@@ -224,7 +233,7 @@ export class Slabs {
       slab = this.#buckets[(sizeClass << BUCKET_SHIFT) + lowestBit(bits)]
       this.#unlist(slab, sizeClass)
     } else {
-      const firstPage = this.#runs.take(this.#classes.columns[(sizeClass << CLASS_SHIFT) + PAGES])
+      const firstPage = this.#runs.take(this.#columns[(sizeClass << CLASS_SHIFT) + PAGES])
       if (firstPage === NONE) return NONE
       slab = this.#create(firstPage, sizeClass)
     }
@@ -235,8 +244,8 @@ export class Slabs {
   #create(firstPage: PageNumber, sizeClass: number): number {
     const { records, recordShift } = this.#table
     const column = sizeClass << CLASS_SHIFT
-    const slots = this.#classes.columns[column + SLOTS]
-    const pages = this.#classes.columns[column + PAGES]
+    const slots = this.#columns[column + SLOTS]
+    const pages = this.#columns[column + PAGES]
     const slab = firstPage << recordShift
     for (let page = firstPage; page < firstPage + pages; page++) {
       const record = page << recordShift
@@ -253,25 +262,17 @@ export class Slabs {
     return slab
   }
 
-  /** An empty slab leaves its bucket and gives its pages back. */
-  #retire(slab: number, sizeClass: number): void {
-    if (this.#table.records[slab + BUCKET] !== NONE) this.#unlist(slab, sizeClass)
-    this.#dissolve(slab, sizeClass)
-  }
-
   #dissolve(slab: number, sizeClass: number): void {
     const { records, recordShift } = this.#table
     const firstPage = slab >>> recordShift
-    const pages = this.#classes.columns[(sizeClass << CLASS_SHIFT) + PAGES]
+    const pages = this.#columns[(sizeClass << CLASS_SHIFT) + PAGES]
     for (let page = firstPage; page < firstPage + pages; page++)
       records[(page << recordShift) + TAG] = TAG_NONE
     this.#runs.give(firstPage, pages)
   }
 
-  #rebucket(slab: number, sizeClass: number, free: number): void {
+  #list(slab: number, sizeClass: number, bucket: number): void {
     const { records } = this.#table
-    if (records[slab + BUCKET] !== NONE) this.#unlist(slab, sizeClass)
-    const bucket = 31 - Math.clz32(free)
     const index = (sizeClass << BUCKET_SHIFT) + bucket
     const head = this.#buckets[index]
     records[slab + NEXT] = head
@@ -303,7 +304,7 @@ export class Slabs {
     const slab = firstPage << recordShift
     const sizeClass = records[slab + TAG]
     const column = sizeClass << CLASS_SHIFT
-    const [granules, , , slots, pages] = this.#classes.columns.subarray(column, column + PAGES + 1)
+    const [granules, , , slots, pages] = this.#columns.subarray(column, column + PAGES + 1)
     const live = new Int32Array(pages)
     let free = 0
     for (let slot = 0; slot < slots; slot++) {
@@ -326,7 +327,8 @@ export class Slabs {
       const record = (firstPage + page) << recordShift
       invariant(records[record + TAG] === sizeClass, `1: page ${firstPage + page} has its slab's class`)
       invariant(records[record + SLAB] === slab, `1: page ${firstPage + page} points to its slab`)
-      invariant(records[record + LIVE] === live[page], `3: page ${firstPage + page} counts its live slots`)
+      if (pages > 1)
+        invariant(records[record + LIVE] === live[page], `3: page ${firstPage + page} counts its live slots`)
     }
     const bucket = records[slab + BUCKET]
     const isCurrent = this.#current[sizeClass] === slab
@@ -335,6 +337,14 @@ export class Slabs {
     else if (free === 0) invariant(bucket === NONE, `4: full slab ${firstPage} is in no bucket`)
     else invariant(free < slots && bucket === 31 - Math.clz32(free), `4: slab ${firstPage} is in its bucket`)
     return pages
+  }
+
+  /** Whether a live slot touches this page of a slab. */
+  isPageLive(page: PageNumber): boolean {
+    const { records, recordShift } = this.#table
+    const column = records[(page << recordShift) + TAG] << CLASS_SHIFT
+    if (this.#columns[column + PAGES] > 1) return records[(page << recordShift) + LIVE] > 0
+    return records[(page << recordShift) + FREE_SLOTS] < this.#columns[column + SLOTS]
   }
 
   /** Whether the slab with this record is a current one or in a bucket. */
@@ -347,7 +357,7 @@ export class Slabs {
   checkLists(): number {
     const { records } = this.#table
     let listed = 0
-    for (let c = 1; c <= this.#classes.count; c++) {
+    for (let c = 1; c <= this.#classCount; c++) {
       if (this.#current[c] !== NONE) {
         listed++
         invariant(records[this.#current[c] + TAG] === c, `4: the current slab of class ${c} is of that class`)
