@@ -8,13 +8,15 @@
 import { ArenaError } from './base/errors.js'
 import { type Block, NONE, type PageCount } from './base/units.js'
 import type { BlockBuffers } from './buffers/block-buffers.js'
-import { type BlockHeap, REFUSED_LIMIT } from './heap/block-heap.js'
+import { type BlockHeap, REFUSED_BOOKS, REFUSED_LIMIT } from './heap/block-heap.js'
 import type { PageSource } from './memory/page-source.js'
 import type { Segment } from './memory/segment.js'
 import type { Scavenger } from './release/scavenger.js'
 
 /** Alignment that every block has anyway. */
 export const ANY_ALIGN = 16
+
+const BOOKS = 'the heap could not grow its books'
 
 export class Supply {
   readonly #arenaName: string
@@ -49,6 +51,7 @@ export class Supply {
     for (;;) {
       const block = this.#allocate(sizeBytes, alignBytes)
       if (block !== NONE) return block
+      if (heap.refusal === REFUSED_BOOKS) throw this.#outOfMemory(sizeBytes, BOOKS, heap.failure)
       if (heap.refusal !== REFUSED_LIMIT) {
         this.#makeRoom(sizeBytes, alignBytes)
       } else if (!hasPurged) {
@@ -92,7 +95,7 @@ export class Supply {
     } catch (cause) {
       // The books could not grow: V8 has no memory for them. Nothing was added.
       this.#source.retire(segment)
-      throw this.#outOfMemory(sizeBytes, 'the heap could not grow its books', cause)
+      throw this.#outOfMemory(sizeBytes, BOOKS, cause)
     }
   }
 

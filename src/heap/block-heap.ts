@@ -16,6 +16,7 @@
 import { invariant } from '../base/assert.js'
 import type { Block, PageCount, PageNumber } from '../base/units.js'
 import * as units from '../base/units.js'
+import type { Dispose } from './columns.js'
 import { PageRuns } from './page-runs.js'
 import { PageStates } from './page-states.js'
 import * as layout from './page-table.js'
@@ -25,7 +26,7 @@ import { SizeClasses } from './size-class.js'
 import { Slabs } from './slabs.js'
 
 // V8 folds a module's own constants into optimised code, but loads imported ones each time.
-const { LENGTH, TAG, TAG_FREE, TAG_NONE, TAG_RUN } = layout
+const { isFreeTag, isUsedTag, lengthOf, TAG_NONE, usedTag } = layout
 const { CLASS_SHIFT, GRANULES, MAX_SLAB_BYTES, PAGES } = classLayout
 const { GRANULE_BYTES, GRANULE_SHIFT, NONE } = units
 
@@ -33,6 +34,8 @@ const { GRANULE_BYTES, GRANULE_SHIFT, NONE } = units
 export const REFUSED_SPACE = 1
 /** It would commit more than `limitPages`: purge and try again. */
 export const REFUSED_LIMIT = 2
+/** The runtime had no memory for the books: `failure` is what it said. */
+export const REFUSED_BOOKS = 3
 
 export class BlockHeap {
   readonly pageBytes: number
@@ -44,16 +47,18 @@ export class BlockHeap {
   #liveRuns = 0
   /** Why the last `allocate` returned NONE. Valid only right after it did. */
   refusal = 0
+  failure: unknown = null
   /** A live block that was handed out on clean pages only, so that it read as zero then: the latest such, or NONE. */
   zeroedBlock: Block = NONE
 
-  constructor(pageBytes: number) {
+  /** `pageBytes`: a power of two from 4 KiB to 64 KiB. `dispose`: given the storage of books that were outgrown. */
+  constructor(pageBytes: number, dispose: Dispose = () => {}) {
     this.pageBytes = pageBytes
-    this.#table = new PageTable(pageBytes)
+    this.#table = new PageTable(pageBytes, dispose)
     this.#states = new PageStates(this.#table)
     this.#runs = new PageRuns(this.#table)
     this.#classes = new SizeClasses(pageBytes)
-    this.#slabs = new Slabs(this.#table, this.#states, this.#runs, this.#classes)
+    this.#slabs = new Slabs(this.#table, this.#states, this.#runs, this.#classes, dispose)
   }
 
   // ---- blocks ----------------------------------------------------------------------------------------------------
@@ -63,7 +68,7 @@ export class BlockHeap {
    */
   allocate(sizeBytes: number): Block {
     if (sizeBytes > MAX_SLAB_BYTES) return this.#allocateRun(this.pagesFor(sizeBytes))
-    return this.#allocateSlot(this.#classes.ofGranules[(sizeBytes + GRANULE_BYTES - 1) >>> GRANULE_SHIFT])
+    return this.#allocateSlot(this.#classOfSize(sizeBytes))
   }
 
   /** The same, at a multiple of `alignBytes`: a power of two from 16 to the page size. */
@@ -89,6 +94,11 @@ export class BlockHeap {
       if (block !== NONE) return block
     }
     this.refusal = this.#slabs.hasRoom(sizeClass) ? REFUSED_LIMIT : REFUSED_SPACE
+    if (this.#slabs.failure !== null) {
+      this.refusal = REFUSED_BOOKS
+      this.failure = this.#slabs.failure
+      this.#slabs.failure = null
+    }
     return NONE
   }
 
@@ -105,29 +115,25 @@ export class BlockHeap {
       this.refusal = REFUSED_LIMIT
       return NONE
     }
-    const { records, recordShift, granuleShift } = this.#table
-    const block = first << granuleShift
+    const block = first << this.#table.granuleShift
     this.zeroedBlock = this.#states.dirtyPages === dirtyBefore ? block : NONE
-    const record = first << recordShift
-    records[record + TAG] = TAG_RUN
-    records[record + LENGTH] = pageCount
+    this.#table.tags[first] = usedTag(pageCount)
     this.#liveRuns++
     return block
   }
 
   /** Ends a block. Returns false, and changes nothing, where no live block starts at this granule. O(1). */
   free(block: Block): boolean {
-    const { records, recordShift, granuleShift } = this.#table
+    const { tags, granuleShift, columnPages } = this.#table
     const page = block >>> granuleShift
-    if (page >= this.#table.columnPages || block < 0) return false
-    const record = page << recordShift
-    const tag = records[record + TAG]
-    if (tag > 0) return this.#slabs.free(block, tag)
-    if (tag !== TAG_RUN || block !== page << granuleShift) return false
-    const length = records[record + LENGTH]
-    records[record + TAG] = TAG_NONE
+    if (page >= columnPages) return false
+    const tag = tags[page]
+    if (tag > 0) return this.#slabs.free(block, tag - 1)
+    if (!isUsedTag(tag) || block !== page << granuleShift) return false
+    const length = lengthOf(tag)
+    tags[page] = TAG_NONE
     this.#states.release(page, length)
-    this.#runs.give(page, length)
+    this.#runs.giveCounted(page, length, length)
     this.#liveRuns--
     this.zeroedBlock = NONE
     return true
@@ -135,20 +141,18 @@ export class BlockHeap {
 
   /** Whether a live block starts at this granule. O(1). */
   isLive(block: Block): boolean {
-    const { records, recordShift, granuleShift } = this.#table
+    const { tags, granuleShift, columnPages } = this.#table
     const page = block >>> granuleShift
-    if (page >= this.#table.columnPages || block < 0) return false
-    const tag = records[(page << recordShift) + TAG]
-    return tag > 0 ? this.#slabs.isLive(block, tag) : tag === TAG_RUN && block === page << granuleShift
+    if (page >= columnPages) return false
+    const tag = tags[page]
+    return tag > 0 ? this.#slabs.isLive(block, tag - 1) : isUsedTag(tag) && block === page << granuleShift
   }
 
   /** Usable bytes of a live block: at least what was asked for. */
   sizeOf(block: Block): number {
-    const { records, recordShift, granuleShift } = this.#table
-    const record = (block >>> granuleShift) << recordShift
-    const tag = records[record + TAG]
-    if (tag > 0) return this.#classes.columns[(tag << CLASS_SHIFT) + GRANULES] << GRANULE_SHIFT
-    return records[record + LENGTH] * this.pageBytes
+    const { tags, granuleShift } = this.#table
+    const tag = tags[block >>> granuleShift]
+    return tag > 0 ? this.#classColumn(tag, GRANULES) << GRANULE_SHIFT : lengthOf(tag) * this.pageBytes
   }
 
   /**
@@ -157,22 +161,22 @@ export class BlockHeap {
    * says whether the page limit alone stood in the way.
    */
   resize(block: Block, sizeBytes: number): boolean {
-    const { records, recordShift, granuleShift } = this.#table
+    const { tags, granuleShift } = this.#table
     const page = block >>> granuleShift
-    const record = page << recordShift
-    const tag = records[record + TAG]
+    const tag = tags[page]
     this.refusal = REFUSED_SPACE
     if (tag > 0 || sizeBytes <= MAX_SLAB_BYTES) {
       return (
+        tag > 0 &&
         sizeBytes <= MAX_SLAB_BYTES &&
-        this.#classes.ofGranules[(sizeBytes + GRANULE_BYTES - 1) >>> GRANULE_SHIFT] === tag
+        this.#classOfSize(sizeBytes) === this.#slabs.classOf(tag - 1)
       )
     }
     const pageCount = this.pagesFor(sizeBytes)
-    const length = records[record + LENGTH]
+    const length = lengthOf(tag)
     if (pageCount > length) return this.#growRun(page, length, pageCount)
     if (pageCount < length) {
-      records[record + LENGTH] = pageCount
+      tags[page] = usedTag(pageCount)
       this.#states.release(page + pageCount, length - pageCount)
       this.#runs.give(page + pageCount, length - pageCount)
     }
@@ -180,7 +184,6 @@ export class BlockHeap {
   }
 
   #growRun(page: PageNumber, length: PageCount, pageCount: PageCount): boolean {
-    const { records, recordShift } = this.#table
     const more = pageCount - length
     if (this.#runs.freeRunAt(page + length) < more) return false
     // Counted before the pages change hands: taking them reads their dirty bits.
@@ -190,30 +193,38 @@ export class BlockHeap {
     }
     this.#runs.takeAt(page + length, more)
     this.#states.use(page + length, more)
-    records[(page << recordShift) + LENGTH] = pageCount
+    this.#table.tags[page] = usedTag(pageCount)
     return true
   }
 
   /** Every live block, in ascending order. Walks all pages. */
   listLive(): Int32Array {
-    const { records, recordShift, granuleShift, ranges } = this.#table
+    const { tags, granuleShift, ranges } = this.#table
     const blocks = new Int32Array(this.liveBlocks)
     let count = 0
     for (const { firstPage, pageCount } of ranges) {
-      for (let page = firstPage; page < firstPage + pageCount; ) {
-        const record = page << recordShift
-        const tag = records[record + TAG]
-        if (tag > 0) {
-          const slots = this.#slabs.listLive(page, blocks.subarray(count))
-          count += slots
-          page += this.#classes.columns[(tag << CLASS_SHIFT) + PAGES]
-        } else {
-          if (tag === TAG_RUN) blocks[count++] = page << granuleShift
-          page += records[record + LENGTH]
-        }
+      for (let page = firstPage; page < firstPage + pageCount; page += this.#pagesAt(page)) {
+        const tag = tags[page]
+        if (tag > 0) count += this.#slabs.listLive(tag - 1, blocks.subarray(count))
+        else if (isUsedTag(tag)) blocks[count++] = page << granuleShift
       }
     }
     return blocks
+  }
+
+  /** Pages of the slab or run that starts at `page`. */
+  #pagesAt(page: PageNumber): PageCount {
+    const tag = this.#table.tags[page]
+    return tag > 0 ? this.#classColumn(tag, PAGES) : lengthOf(tag)
+  }
+
+  /** A figure of the size class of the slab with this tag. */
+  #classColumn(tag: number, column: number): number {
+    return this.#classes.columns[(this.#slabs.classOf(tag - 1) << CLASS_SHIFT) + column]
+  }
+
+  #classOfSize(sizeBytes: number): number {
+    return this.#classes.ofGranules[(sizeBytes + GRANULE_BYTES - 1) >>> GRANULE_SHIFT]
   }
 
   /** Whole pages for that many bytes. */
@@ -293,7 +304,7 @@ export class BlockHeap {
   }
 
   get metadataBytes(): number {
-    return this.#table.metadataBytes
+    return this.#table.metadataBytes + this.#slabs.metadataBytes
   }
 
   // ---- purging ---------------------------------------------------------------------------------------------------
@@ -321,16 +332,16 @@ export class BlockHeap {
 
   /** These dirty pages were given back to the kernel: they are clean. */
   markPurged(firstPage: PageNumber, pageCount: PageCount): void {
-    const { records, recordShift } = this.#table
+    const { tags } = this.#table
     const end = firstPage + pageCount
     this.#states.markPurged(firstPage, pageCount)
     for (let page = firstPage; page < end; ) {
-      if (records[(page << recordShift) + TAG] > 0) {
+      if (tags[page] > 0) {
         page++ // an idle page of a slab
         continue
       }
       const head = this.#runs.headOf(page)
-      page = head + records[(head << recordShift) + LENGTH]
+      page = head + lengthOf(tags[head])
       this.#runs.refresh(head)
     }
   }
@@ -341,41 +352,49 @@ export class BlockHeap {
   check(): void {
     this.#table.check()
     this.#runs.check()
-    const { records, recordShift, ranges } = this.#table
+    const { tags, ranges } = this.#table
     const used = new Uint8Array(this.#table.columnPages)
-    let free = 0
-    let runs = 0
-    let listedSlabs = 0
+    const count = { freePages: 0, runs: 0, slabs: 0, listedSlabs: 0 }
     for (const { firstPage, pageCount } of ranges) {
       let page = firstPage
       while (page < firstPage + pageCount) {
-        const record = page << recordShift
-        const tag = records[record + TAG]
+        const tag = tags[page]
         invariant(tag !== TAG_NONE, `1: page ${page} starts a free run, a slab or a block`)
-        if (tag > 0) {
-          const pages = this.#slabs.checkSlab(page)
-          for (let p = page; p < page + pages; p++) used[p] = this.#slabs.isPageLive(p) ? 1 : 0
-          if (this.#slabs.isListed(record)) listedSlabs++
-          page += pages
-          continue
-        }
-        const length = records[record + LENGTH]
-        if (tag === TAG_FREE) free += length
-        else runs++
-        if (tag === TAG_RUN) used.fill(1, page, page + length)
-        for (let p = page + 1; p < page + length - 1; p++) {
-          invariant(records[p << recordShift] === TAG_NONE, `1: no tag inside the run at ${page}`)
-        }
-        page += length
+        page += tag > 0 ? this.#checkSlab(page, used, count) : this.#checkRun(page, used, count)
       }
       invariant(page === firstPage + pageCount, '1: a range is covered exactly')
     }
-    invariant(free === this.#runs.freePages, '1: every free run is in a bin')
-    invariant(runs === this.#liveRuns, '2: live runs')
-    invariant(
-      this.#slabs.checkLists() === listedSlabs,
-      '1: lists hold every slab that has a free slot, and no other',
-    )
+    invariant(count.freePages === this.#runs.freePages, '1: every free run is in a bin')
+    invariant(count.runs === this.#liveRuns, '2: live runs')
+    this.#slabs.checkLists(count.listedSlabs, count.slabs)
     this.#states.check(page => used[page] === 1)
+  }
+
+  #checkSlab(
+    firstPage: PageNumber,
+    used: Uint8Array,
+    count: { slabs: number; listedSlabs: number },
+  ): PageCount {
+    const pages = this.#slabs.checkSlab(firstPage)
+    for (let page = firstPage; page < firstPage + pages; page++)
+      used[page] = this.#slabs.isPageLive(page) ? 1 : 0
+    count.slabs++
+    if (this.#slabs.isListed(this.#table.tags[firstPage] - 1)) count.listedSlabs++
+    return pages
+  }
+
+  #checkRun(firstPage: PageNumber, used: Uint8Array, count: { freePages: number; runs: number }): PageCount {
+    const { tags } = this.#table
+    const length = lengthOf(tags[firstPage])
+    if (isFreeTag(tags[firstPage])) {
+      count.freePages += length
+      return length
+    }
+    count.runs++
+    used.fill(1, firstPage, firstPage + length)
+    for (let page = firstPage + 1; page < firstPage + length; page++) {
+      invariant(tags[page] === TAG_NONE, `1: no tag inside the block at page ${firstPage}`)
+    }
+    return length
   }
 }

@@ -19,8 +19,14 @@
  */
 import { invariant } from '../base/assert.js'
 import { countRange, lowestBit, previousSet, setRange, testBit } from '../base/bits.js'
-import { NONE, type PageCount, type PageNumber } from '../base/units.js'
-import { BIN, DIRTY, LENGTH, NEXT, type PageTable, PREV, TAG, TAG_FREE, TAG_NONE } from './page-table.js'
+import type { PageCount, PageNumber } from '../base/units.js'
+import * as units from '../base/units.js'
+import type { PageTable } from './page-table.js'
+import * as layout from './page-table.js'
+
+// V8 folds a module's own constants into optimised code, but loads imported ones each time.
+const { BIN, DIRTY, freeTag, isFreeTag, lengthOf, LINK_SHIFT, NEXT, PREV, TAG_NONE } = layout
+const NONE = units.NONE
 
 const EXACT_BINS = 64 // below this length a bin holds one length, so that its head always fits
 const FIRST_DOUBLING = 6 // log2(EXACT_BINS)
@@ -82,22 +88,28 @@ export class PageRuns {
 
   /** Gives pages that no block uses: they join the free runs on both sides. Their tags must be cleared. */
   give(firstPage: PageNumber, pageCount: PageCount): void {
-    const { records, recordShift, dirty } = this.#table
+    this.giveCounted(firstPage, pageCount, countRange(this.#table.dirty, firstPage, firstPage + pageCount))
+  }
+
+  /** The same where the caller knows how many of the pages are dirty. */
+  giveCounted(firstPage: PageNumber, pageCount: PageCount, dirtyPages: PageCount): void {
+    const { tags, links } = this.#table
     this.freePages += pageCount
     let first = firstPage
     let length = pageCount
-    let dirtyCount = countRange(dirty, firstPage, firstPage + pageCount)
-    if (first > 0 && records[(first - 1) << recordShift] === TAG_FREE) {
-      first -= records[((first - 1) << recordShift) + LENGTH]
-      length = firstPage + pageCount - first
-      dirtyCount += records[(first << recordShift) + DIRTY]
+    let dirtyCount = dirtyPages
+    const left = firstPage > 0 ? tags[firstPage - 1] : TAG_NONE
+    if (isFreeTag(left)) {
+      first -= lengthOf(left)
+      length += lengthOf(left)
+      dirtyCount += links[(first << LINK_SHIFT) + DIRTY]
       this.#unlink(first)
     }
-    const right = firstPage + pageCount
-    if (records[right << recordShift] === TAG_FREE) {
-      length += records[(right << recordShift) + LENGTH]
-      dirtyCount += records[(right << recordShift) + DIRTY]
-      this.#unlink(right)
+    const right = tags[firstPage + pageCount]
+    if (isFreeTag(right)) {
+      length += lengthOf(right)
+      dirtyCount += links[((firstPage + pageCount) << LINK_SHIFT) + DIRTY]
+      this.#unlink(firstPage + pageCount)
     }
     this.#link(first, length, dirtyCount)
   }
@@ -107,10 +119,9 @@ export class PageRuns {
    * growth in place.
    */
   takeAt(firstPage: PageNumber, pageCount: PageCount): void {
-    const { records, recordShift, dirty } = this.#table
-    const record = firstPage << recordShift
-    const length = records[record + LENGTH]
-    const dirtyCount = records[record + DIRTY]
+    const { tags, links, dirty } = this.#table
+    const length = lengthOf(tags[firstPage])
+    const dirtyCount = links[(firstPage << LINK_SHIFT) + DIRTY]
     this.#unlink(firstPage)
     this.freePages -= pageCount
     if (length > pageCount) {
@@ -121,8 +132,8 @@ export class PageRuns {
 
   /** Length of the free run that starts at `page`, or 0 where none does. */
   freeRunAt(page: PageNumber): PageCount {
-    const { records, freeHeads, recordShift, columnPages } = this.#table
-    return page < columnPages && testBit(freeHeads, page) ? records[(page << recordShift) + LENGTH] : 0
+    const { tags, freeHeads, columnPages } = this.#table
+    return page < columnPages && testBit(freeHeads, page) ? lengthOf(tags[page]) : 0
   }
 
   /** First page of the free run that the free page `page` lies in. */
@@ -132,8 +143,8 @@ export class PageRuns {
 
   /** Counts a run's dirty pages again and moves it to the set they name: its pages were purged. */
   refresh(firstPage: PageNumber): void {
-    const { records, recordShift, dirty } = this.#table
-    const length = records[(firstPage << recordShift) + LENGTH]
+    const { tags, dirty } = this.#table
+    const length = lengthOf(tags[firstPage])
     this.#unlink(firstPage)
     this.#link(firstPage, length, countRange(dirty, firstPage, firstPage + length))
   }
@@ -147,11 +158,11 @@ export class PageRuns {
   }
 
   #probe(bin: number, pageCount: PageCount, probes: number): PageNumber {
-    const { records, recordShift } = this.#table
+    const { tags, links } = this.#table
     let run = this.#heads[bin]
     for (let n = 0; n < probes && run !== NONE; n++) {
-      if (records[(run << recordShift) + LENGTH] >= pageCount) return run
-      run = records[(run << recordShift) + NEXT]
+      if (lengthOf(tags[run]) >= pageCount) return run
+      run = links[(run << LINK_SHIFT) + NEXT]
     }
     return NONE
   }
@@ -169,9 +180,9 @@ export class PageRuns {
 
   /** Takes `pageCount` pages from an end of a free run; the rest stays free. */
   #cut(run: PageNumber, pageCount: PageCount, set: number): PageNumber {
-    const { records, recordShift, dirty } = this.#table
-    const length = records[(run << recordShift) + LENGTH]
-    const dirtyCount = records[(run << recordShift) + DIRTY]
+    const { tags, links, dirty } = this.#table
+    const length = lengthOf(tags[run])
+    const dirtyCount = links[(run << LINK_SHIFT) + DIRTY]
     this.#unlink(run)
     this.freePages -= pageCount
     const rest = length - pageCount
@@ -189,39 +200,37 @@ export class PageRuns {
   }
 
   #link(first: PageNumber, length: PageCount, dirtyCount: PageCount): void {
-    const { records, recordShift, freeHeads } = this.#table
+    const { tags, links, freeHeads } = this.#table
     const set = dirtyCount === length ? ALL_DIRTY : dirtyCount === 0 ? ALL_CLEAN : MIXED
     const bin = binOf(length)
     const slot = set * BINS + bin
     const head = this.#heads[slot]
-    const record = first << recordShift
-    const last = (first + length - 1) << recordShift
-    records[last + TAG] = TAG_FREE
-    records[last + LENGTH] = length
-    records[record + TAG] = TAG_FREE
-    records[record + LENGTH] = length
-    records[record + NEXT] = head
-    records[record + PREV] = NONE
-    records[record + DIRTY] = dirtyCount
-    records[record + BIN] = slot
-    if (head !== NONE) records[(head << recordShift) + PREV] = first
+    const link = first << LINK_SHIFT
+    const tag = freeTag(length)
+    tags[first + length - 1] = tag
+    tags[first] = tag
+    links[link + NEXT] = head
+    links[link + PREV] = NONE
+    links[link + DIRTY] = dirtyCount
+    links[link + BIN] = slot
+    if (head !== NONE) links[(head << LINK_SHIFT) + PREV] = first
     this.#heads[slot] = first
-    this.#bits[set * WORDS + (bin >>> 5)] |= 1 << (bin & 31)
+    this.#bits[slot >>> 5] |= 1 << bin
     this.#summaries[set] |= 1 << (bin >>> 5)
-    freeHeads[first >>> 5] |= 1 << (first & 31)
+    freeHeads[first >>> 5] |= 1 << first
   }
 
   #unlink(first: PageNumber): void {
-    const { records, recordShift, freeHeads } = this.#table
-    const record = first << recordShift
-    const next = records[record + NEXT]
-    const previous = records[record + PREV]
-    if (next !== NONE) records[(next << recordShift) + PREV] = previous
-    if (previous !== NONE) records[(previous << recordShift) + NEXT] = next
-    else this.#setHead(records[record + BIN], next)
-    records[((first + records[record + LENGTH] - 1) << recordShift) + TAG] = TAG_NONE
-    records[record + TAG] = TAG_NONE
-    freeHeads[first >>> 5] &= ~(1 << (first & 31))
+    const { tags, links, freeHeads } = this.#table
+    const link = first << LINK_SHIFT
+    const next = links[link + NEXT]
+    const previous = links[link + PREV]
+    if (next !== NONE) links[(next << LINK_SHIFT) + PREV] = previous
+    if (previous !== NONE) links[(previous << LINK_SHIFT) + NEXT] = next
+    else this.#setHead(links[link + BIN], next)
+    tags[first + lengthOf(tags[first]) - 1] = TAG_NONE
+    tags[first] = TAG_NONE
+    freeHeads[first >>> 5] &= ~(1 << first)
   }
 
   #setHead(slot: number, run: PageNumber): void {
@@ -233,35 +242,28 @@ export class PageRuns {
   }
 
   check(): void {
-    const { records, recordShift, dirty, freeHeads } = this.#table
+    const { tags, links, dirty, freeHeads } = this.#table
     const found = new Int32Array(freeHeads.length)
     let free = 0
     for (let slot = 0; slot < SETS * BINS; slot++) {
       const isSet = testBit(this.#bits, slot)
       invariant(isSet === (this.#heads[slot] !== NONE), `4: bit of bin ${slot}`)
       let previous = NONE
-      for (let run = this.#heads[slot]; run !== NONE; run = records[(run << recordShift) + NEXT]) {
-        const record = run << recordShift
-        const length = records[record + LENGTH]
+      for (let run = this.#heads[slot]; run !== NONE; run = links[(run << LINK_SHIFT) + NEXT]) {
+        const link = run << LINK_SHIFT
+        invariant(isFreeTag(tags[run]) && links[link + PREV] === previous, `3: run ${run} is linked`)
+        const length = lengthOf(tags[run])
         const end = run + length
-        invariant(
-          records[record + TAG] === TAG_FREE && records[record + PREV] === previous,
-          `3: run ${run} is linked`,
-        )
-        invariant(
-          records[((end - 1) << recordShift) + TAG] === TAG_FREE,
-          `2: run ${run} has a tag at its end`,
-        )
-        invariant(records[((end - 1) << recordShift) + LENGTH] === length, `2: run ${run} has one length`)
+        invariant(tags[end - 1] === tags[run], `2: run ${run} has one length at both ends`)
         for (let page = run + 1; page < end - 1; page++) {
-          invariant(records[page << recordShift] === TAG_NONE, `2: no tag inside run ${run}`)
+          invariant(tags[page] === TAG_NONE, `2: no tag inside run ${run}`)
         }
-        invariant(records[end << recordShift] !== TAG_FREE, `1: run ${run} touches no free run`)
+        invariant(!isFreeTag(tags[end]), `1: run ${run} touches no free run`)
         const dirtyCount = countRange(dirty, run, end)
         const set = dirtyCount === length ? ALL_DIRTY : dirtyCount === 0 ? ALL_CLEAN : MIXED
-        invariant(records[record + DIRTY] === dirtyCount, `3: run ${run} counts its dirty pages`)
+        invariant(links[link + DIRTY] === dirtyCount, `3: run ${run} counts its dirty pages`)
         invariant(
-          slot === set * BINS + binOf(length) && records[record + BIN] === slot,
+          slot === set * BINS + binOf(length) && links[link + BIN] === slot,
           `3: run ${run} is in its bin`,
         )
         setRange(found, run, run + 1)

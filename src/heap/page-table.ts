@@ -1,11 +1,10 @@
 /**
- * The columns that all of the heap's books are kept in, and the page-number space they describe.
+ * The columns that the books of pages are kept in, and the page-number space they describe.
  *
- * One record of 1/64 of a page (64 bytes for a 4 KiB page: one cache line) for each page that was ever managed, in one
- * `Int32Array`: what `free` must read to find and judge a block lies together. The first eight words are the fields
- * below, the rest is the slot bitmap of a slab that starts on that page. Beside it one bit a page for what the kernel
- * holds. Nothing is stored in the managed memory itself, so a free page is truly empty and an overrun cannot reach the
- * books. The columns grow with the highest page ever managed, not with the capacity.
+ * For each page below the highest one ever managed: a tag of four bytes that says what is there, four links that only the
+ * first page of a free run uses, and one bit in each of four bitmaps; 20.5 bytes, half a percent of a 4 KiB page. Nothing
+ * is stored in the managed memory itself, so a free page is truly empty and an overrun cannot reach the books. The
+ * columns grow with the highest page ever managed, not with the capacity.
  *
  * This file owns storage and ranges. It does not know which page is free or why (`page-runs`, `slabs`, `page-states`).
  *
@@ -16,29 +15,46 @@
 import { invariant } from '../base/assert.js'
 import { wordsFor } from '../base/bits.js'
 import type { PageCount, PageNumber } from '../base/units.js'
+import { type Dispose, grow } from './columns.js'
 
-/** What a page is. Positive tags are the size class of the slab the page belongs to. */
-export const TAG_NONE = 0 // inside a run, or not managed: no block starts here
-export const TAG_FREE = -1 // the first or last page of a free run
-export const TAG_RUN = -2 // the first page of a run that is one block
+/**
+ * Tags, one a page. 0: inside a run, or not managed: no block starts there. Positive: a page of a slab, whose record is
+ * at `tag - 1`. Negative and odd: the first or the last page of a free run. Negative and even: the first page of a run
+ * that is one block. Negative tags carry the run's length.
+ */
+export const TAG_NONE = 0
 
-// Fields of a record. A field is valid only under the tags named.
-export const TAG = 0
-export const LENGTH = 1 // FREE (first and last page), RUN: pages in the run
-export const SLAB = 1 // slab pages: record index of the slab's first page
-export const NEXT = 2 // first page of a FREE run or of a slab in a list: neighbours in its bin or bucket
-export const PREV = 3
-export const DIRTY = 4 // first page of a FREE run: how many of its pages are dirty
-export const FREE_SLOTS = 4 // first page of a slab
-export const BIN = 5 // first page of a FREE run: the bin that holds it
-export const HINT = 5 // first page of a slab: no slot is free in the bitmap words before this one
-export const LIVE = 6 // pages of a slab of several: live slots that touch this page
-export const BUCKET = 7 // first page of a slab: the bucket that lists it, or NONE
-export const BITMAP = 8 // first page of a slab: first word of its slot bitmap, 1 = free
+export function freeTag(pageCount: PageCount): number {
+  return -2 * pageCount - 1
+}
+
+export function usedTag(pageCount: PageCount): number {
+  return -2 * pageCount
+}
+
+export function isFreeTag(tag: number): boolean {
+  return tag < 0 && (tag & 1) !== 0
+}
+
+export function isUsedTag(tag: number): boolean {
+  return tag < 0 && (tag & 1) === 0
+}
+
+/** Pages of the run that a negative tag is of. */
+export function lengthOf(tag: number): PageCount {
+  return -tag >>> 1
+}
+
+// Links of a free run, at its first page: link `l` of page `p` is `links[(p << LINK_SHIFT) + l]`.
+export const LINK_SHIFT = 2
+export const NEXT = 0 // neighbours in its bin, as pages
+export const PREV = 1
+export const DIRTY = 2 // how many of its pages are dirty
+export const BIN = 3 // the bin that holds it
 
 const MIN_PAGE_SHIFT = 12
 const MAX_PAGE_SHIFT = 16
-const FIRST_COLUMN_PAGES = 64
+const MIN_COLUMN_PAGES = 64
 
 export interface PageRange {
   readonly firstPage: PageNumber
@@ -49,11 +65,10 @@ export class PageTable {
   readonly pageBytes: number
   /** log2 of granules a page: `block >>> granuleShift` is the block's page. */
   readonly granuleShift: number
-  /** log2 of words a record: `page << recordShift` is the page's record. */
-  readonly recordShift: number
 
-  /** One record for each page below `columnPages`, and one more, all zero, so that a page's right neighbour can be read. */
-  records: Int32Array
+  /** A tag for each page below `columnPages`, and one more, always 0, so that a page's right neighbour can be read. */
+  tags: Int32Array
+  links: Int32Array
   /** Bit set: the page holds no live byte and may still be resident. */
   dirty: Int32Array
   /** Bit set: dirty since before the last call of `PageStates.age`. A subset of `dirty`. */
@@ -67,9 +82,10 @@ export class PageTable {
   /** All pages of all ranges. */
   managedPages: PageCount = 0
   #ranges: PageRange[] = []
+  readonly #dispose: Dispose
 
   /** `pageBytes`: a power of two from 4 KiB to 64 KiB. */
-  constructor(pageBytes: number) {
+  constructor(pageBytes: number, dispose: Dispose) {
     const pageShift = Math.log2(pageBytes)
     invariant(
       Number.isInteger(pageShift) && pageShift >= MIN_PAGE_SHIFT && pageShift <= MAX_PAGE_SHIFT,
@@ -77,8 +93,9 @@ export class PageTable {
     )
     this.pageBytes = pageBytes
     this.granuleShift = pageShift - 4
-    this.recordShift = pageShift - 8
-    this.records = new Int32Array(1 << this.recordShift)
+    this.#dispose = dispose
+    this.tags = new Int32Array(1)
+    this.links = new Int32Array(0)
     this.dirty = new Int32Array(0)
     this.aged = new Int32Array(0)
     this.purged = new Int32Array(0)
@@ -91,7 +108,7 @@ export class PageTable {
 
   /** Bytes of the columns. */
   get metadataBytes(): number {
-    return this.records.byteLength + 4 * this.dirty.byteLength
+    return this.tags.byteLength + this.links.byteLength + 4 * this.dirty.byteLength
   }
 
   /**
@@ -121,43 +138,40 @@ export class PageTable {
     this.managedPages -= pageCount
   }
 
-  /** Grows by half at least, so that growing costs amortised O(1) a page. */
+  /** Segments double what is managed, so growing to exactly what is asked costs amortised O(1) a page. */
   #reserveColumns(pageCount: PageCount): void {
     if (pageCount <= this.columnPages) return
-    const pages = Math.max(FIRST_COLUMN_PAGES, pageCount, this.columnPages + (this.columnPages >>> 1))
+    const pages = Math.max(MIN_COLUMN_PAGES, pageCount)
     const words = wordsFor(pages)
-    const grown = (old: Int32Array, length: number): Int32Array => {
-      const column = new Int32Array(length)
-      column.set(old)
-      return column
-    }
-    // All five before any is stored: an allocation that throws leaves the table as it was.
-    const records = grown(this.records, (pages + 1) << this.recordShift)
-    const dirty = grown(this.dirty, words)
-    const aged = grown(this.aged, words)
-    const purged = grown(this.purged, words)
-    const freeHeads = grown(this.freeHeads, words)
-    this.records = records
+    const old = [this.tags, this.links, this.dirty, this.aged, this.purged, this.freeHeads]
+    // All before any is stored: an allocation that throws leaves the table as it was.
+    const tags = grow(this.tags, pages + 1)
+    const links = grow(this.links, pages << LINK_SHIFT)
+    const dirty = grow(this.dirty, words)
+    const aged = grow(this.aged, words)
+    const purged = grow(this.purged, words)
+    const freeHeads = grow(this.freeHeads, words)
+    this.tags = tags
+    this.links = links
     this.dirty = dirty
     this.aged = aged
     this.purged = purged
     this.freeHeads = freeHeads
     this.columnPages = pages
+    for (const column of old) this.#dispose(column.buffer)
   }
 
   check(): void {
-    const { records, recordShift } = this
+    const { tags } = this
     let page = 0
     let managed = 0
     for (const range of this.#ranges) {
       invariant(range.firstPage >= page && range.pageCount > 0, '1: ranges are ascending and disjoint')
-      for (; page < range.firstPage; page++)
-        invariant(records[page << recordShift] === TAG_NONE, '2: no tag between ranges')
+      for (; page < range.firstPage; page++) invariant(tags[page] === TAG_NONE, '2: no tag between ranges')
       page = range.firstPage + range.pageCount
       managed += range.pageCount
     }
     invariant(page <= this.columnPages && managed === this.managedPages, '1: ranges lie within the columns')
-    for (; page <= this.columnPages; page++)
-      invariant(records[page << recordShift] === TAG_NONE, '2: no tag behind the ranges')
+    for (; page <= this.columnPages; page++) invariant(tags[page] === TAG_NONE, '2: no tag behind the ranges')
   }
 }

@@ -8,7 +8,9 @@
  * small heap commits little and an emptied slab comes free early.
  */
 import { invariant } from '../base/assert.js'
+import { wordsFor } from '../base/bits.js'
 import { GRANULE_BYTES, GRANULE_SHIFT, KIB } from '../base/units.js'
+import { BITMAP, recordWords } from './slab-records.js'
 
 const LINEAR_GRANULES = 16 // 256 bytes
 const STEPS_PER_DOUBLING = 8
@@ -28,6 +30,7 @@ export const PAGES = 4 // pages a slab
 // A slab with fewer free slots than this, before one is taken or after one is freed, has no page that changes its state:
 // `SLOTS` where the slab is one page, 0 where slots must be counted on each page.
 export const QUIET_BELOW = 5
+export const LIVE_COUNTS = 6 // where, in the record of a slab of several pages, the live counts of its pages begin
 
 /** Class numbers start at 1: a page's tag is its class, and 0 is "no tag". */
 export class SizeClasses {
@@ -47,7 +50,12 @@ export class SizeClasses {
       const slots = Math.floor((pages * pageGranules) / wanted)
       const granules = Math.min(maxGranules, Math.floor((pages * pageGranules) / slots))
       if (granules === rows[rows.length - 1][GRANULES]) continue
-      rows.push([granules, ...reciprocal(granules, slots), slots, pages, pages === 1 ? slots : 0])
+      const liveCounts = BITMAP + wordsFor(slots)
+      invariant(
+        pages === 1 || liveCounts + pages <= recordWords(pageBytes),
+        'a record holds the bitmap and the counts',
+      )
+      rows.push([granules, ...reciprocal(granules, slots), slots, pages, pages === 1 ? slots : 0, liveCounts])
     }
     this.count = rows.length - 1
     this.longestSlabPages = Math.max(...rows.map(row => row[PAGES]))
