@@ -31,18 +31,29 @@ export function testBit(words: Int32Array, index: number): boolean {
   return ((words[index >>> 5] >>> (index & 31)) & 1) === 1
 }
 
+// The ranges of a few pages that allocators see nearly always lie within one word.
+
 export function setRange(words: Int32Array, first: number, end: number): void {
   if (first >= end) return
+  if (first >>> 5 === (end - 1) >>> 5) {
+    words[first >>> 5] |= (-1 << first) & (-1 >>> -end)
+    return
+  }
   for (let w = first >>> 5; w <= (end - 1) >>> 5; w++) words[w] |= maskOf(w, first, end)
 }
 
 export function clearRange(words: Int32Array, first: number, end: number): void {
   if (first >= end) return
+  if (first >>> 5 === (end - 1) >>> 5) {
+    words[first >>> 5] &= ~((-1 << first) & (-1 >>> -end))
+    return
+  }
   for (let w = first >>> 5; w <= (end - 1) >>> 5; w++) words[w] &= ~maskOf(w, first, end)
 }
 
 export function countRange(words: Int32Array, first: number, end: number): number {
   if (first >= end) return 0
+  if (first >>> 5 === (end - 1) >>> 5) return popcount(words[first >>> 5] & (-1 << first) & (-1 >>> -end))
   let count = 0
   for (let w = first >>> 5; w <= (end - 1) >>> 5; w++) count += popcount(words[w] & maskOf(w, first, end))
   return count

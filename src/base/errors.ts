@@ -6,6 +6,7 @@ import { inspect } from 'node:util'
 
 /** The stable codes of `ArenaError`. */
 export type ArenaErrorCode =
+  | 'ERR_ARENA_BUSY'
   | 'ERR_ARENA_CLOSED'
   | 'ERR_ARENA_DETACHED'
   | 'ERR_ARENA_DOUBLE_FREE'

@@ -27,7 +27,7 @@ import { Slabs } from './slabs.js'
 
 // V8 folds a module's own constants into optimised code, but loads imported ones each time.
 const { isFreeTag, isUsedTag, lengthOf, TAG_NONE, usedTag } = layout
-const { CLASS_SHIFT, GRANULES, MAX_SLAB_BYTES, PAGES } = classLayout
+const { CLASS_SHIFT, GRANULES, MAX_SLAB_BYTES, NO_CLASS, PAGES } = classLayout
 const { GRANULE_BYTES, GRANULE_SHIFT, NONE } = units
 
 /** No free run is long enough: add pages and try again. */
@@ -67,14 +67,16 @@ export class BlockHeap {
    * A block of at least `sizeBytes` (an integer from 0 to 2^35), or NONE; `refusal` then says why. O(1).
    */
   allocate(sizeBytes: number): Block {
-    if (sizeBytes > MAX_SLAB_BYTES) return this.#allocateRun(this.pagesFor(sizeBytes))
-    return this.#allocateSlot(this.#classOfSize(sizeBytes))
+    const sizeClass = this.#classOfSize(sizeBytes)
+    return sizeClass !== NO_CLASS
+      ? this.#allocateSlot(sizeClass)
+      : this.#allocateRun(this.pagesFor(sizeBytes))
   }
 
   /** The same, at a multiple of `alignBytes`: a power of two from 16 to the page size. */
   allocateAligned(sizeBytes: number, alignBytes: number): Block {
     const sizeClass = this.#classes.aligned(sizeBytes, alignBytes)
-    return sizeClass !== 0 ? this.#allocateSlot(sizeClass) : this.allocatePages(sizeBytes)
+    return sizeClass !== NO_CLASS ? this.#allocateSlot(sizeClass) : this.allocatePages(sizeBytes)
   }
 
   /** The same in whole pages of its own, whatever the size: for small blocks where no slab fits any more. */
@@ -109,20 +111,20 @@ export class BlockHeap {
       this.refusal = REFUSED_SPACE
       return NONE
     }
-    const dirtyBefore = this.#states.dirtyPages
-    if (!this.#states.use(first, pageCount)) {
+    const dirtyCount = this.#runs.takenDirty
+    if (!this.#states.useCounted(first, pageCount, dirtyCount)) {
       this.#runs.give(first, pageCount)
       this.refusal = REFUSED_LIMIT
       return NONE
     }
     const block = first << this.#table.granuleShift
-    this.zeroedBlock = this.#states.dirtyPages === dirtyBefore ? block : NONE
+    this.zeroedBlock = dirtyCount === 0 ? block : NONE
     this.#table.tags[first] = usedTag(pageCount)
     this.#liveRuns++
     return block
   }
 
-  /** Ends a block. Returns false, and changes nothing, where no live block starts at this granule. O(1). */
+  /** Ends a block. Returns false, and changes nothing, where no live block starts at this granule (an int32). O(1). */
   free(block: Block): boolean {
     const { tags, granuleShift, columnPages } = this.#table
     const page = block >>> granuleShift
@@ -186,13 +188,14 @@ export class BlockHeap {
   #growRun(page: PageNumber, length: PageCount, pageCount: PageCount): boolean {
     const more = pageCount - length
     if (this.#runs.freeRunAt(page + length) < more) return false
-    // Counted before the pages change hands: taking them reads their dirty bits.
-    if (!this.#states.fits(this.#states.cleanIn(page + length, more))) {
+    const cleanCount = this.#states.cleanIn(page + length, more)
+    if (!this.#states.fits(cleanCount)) {
       this.refusal = REFUSED_LIMIT
       return false
     }
+    // In this order: taking the pages reads their dirty bits, using them clears these.
     this.#runs.takeAt(page + length, more)
-    this.#states.use(page + length, more)
+    this.#states.useCounted(page + length, more, more - cleanCount)
     this.#table.tags[page] = usedTag(pageCount)
     return true
   }
@@ -224,6 +227,7 @@ export class BlockHeap {
   }
 
   #classOfSize(sizeBytes: number): number {
+    if (sizeBytes > MAX_SLAB_BYTES) return NO_CLASS
     return this.#classes.ofGranules[(sizeBytes + GRANULE_BYTES - 1) >>> GRANULE_SHIFT]
   }
 

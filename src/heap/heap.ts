@@ -4,6 +4,7 @@
  *
  * The space is made known to the books step by step as it is needed, so that metadata follows use, not capacity.
  */
+import { inspect } from 'node:util'
 import { ArenaError, invalidArgType, outOfRange } from '../base/errors.js'
 import { type Block, GIB, GRANULE_SHIFT, isPowerOfTwo, KIB, MAX_SPACE_BYTES, NONE } from '../base/units.js'
 import { BlockHeap, REFUSED_SPACE } from './block-heap.js'
@@ -48,6 +49,7 @@ export class Heap {
   readonly pageBytes: number
   readonly #blocks: BlockHeap
   readonly #capacityPages: number
+  #isPurging = false
 
   /** Throws `ERR_INVALID_ARG_TYPE` or `ERR_OUT_OF_RANGE` for options outside what `HeapOptions` says. */
   constructor(options: HeapOptions) {
@@ -79,6 +81,7 @@ export class Heap {
    */
   allocate(sizeBytes: number): Block {
     if (!(Number.isSafeInteger(sizeBytes) && sizeBytes >= 0)) throw badSize(sizeBytes)
+    if (this.#isPurging) throw busy('allocate')
     if (sizeBytes > this.capacityBytes) return NONE
     const block = this.#blocks.allocate(sizeBytes)
     return block !== NONE ? block : this.#allocateSlow(sizeBytes)
@@ -100,23 +103,30 @@ export class Heap {
    * inside a block, never handed out); nothing has changed then.
    */
   free(block: Block): void {
+    if (this.#isPurging) throw busy('free')
     if (!isGranule(block) || !this.#blocks.free(block)) throw notLive('free', block)
   }
 
   /**
    * Calls `purge` with each stretch of dirty bytes, so that the owner of the space can give them back, and counts them
-   * as clean after each call that returns. Returns the bytes purged. If `purge` throws, that stretch stays dirty.
+   * as clean after each call that returns. Returns the bytes purged. If `purge` throws, that stretch stays dirty. Inside
+   * the callback `allocate`, `free` and `purge` throw `ERR_ARENA_BUSY`.
    */
   purge(purge: (offsetBytes: number, lengthBytes: number) => void): number {
+    if (this.#isPurging) throw busy('purge')
     const blocks = this.#blocks
     let purgedPages = 0
-    let page = blocks.nextDirty(0, false)
-    while (page !== NONE) {
-      const end = blocks.dirtyEnd(page, this.#capacityPages, false)
-      purge(page * this.pageBytes, (end - page) * this.pageBytes)
-      blocks.markPurged(page, end - page)
-      purgedPages += end - page
-      page = blocks.nextDirty(end, false)
+    this.#isPurging = true
+    try {
+      for (let page = blocks.nextDirty(0, false); page !== NONE; ) {
+        const end = blocks.dirtyEnd(page, this.#capacityPages, false)
+        purge(page * this.pageBytes, (end - page) * this.pageBytes)
+        blocks.markPurged(page, end - page)
+        purgedPages += end - page
+        page = blocks.nextDirty(end, false)
+      }
+    } finally {
+      this.#isPurging = false
     }
     return purgedPages * this.pageBytes
   }
@@ -178,7 +188,14 @@ function badSize(sizeBytes: unknown): Error {
     : invalidArgType('sizeBytes', 'of type number', sizeBytes)
 }
 
+function busy(method: string): ArenaError {
+  return new ArenaError(
+    'ERR_ARENA_BUSY',
+    `Heap.${method}() inside the callback of purge(): call it afterwards`,
+  )
+}
+
 function notLive(method: string, block: unknown): Error {
-  const message = `Heap.${method}: ${String(block)} is not a live block of this heap; it was freed already or never handed out`
+  const message = `Heap.${method}: ${inspect(block)} is not a live block of this heap; it was freed already or never handed out`
   return new ArenaError('ERR_ARENA_DOUBLE_FREE', message)
 }

@@ -3,9 +3,9 @@
  *
  * A free run is always maximal: both neighbours are used, or not managed. Its length stands at its first and its last
  * page (boundary tags), so `give` meets both neighbours without a search. Free runs are kept in bins by length: one a
- * page up to 63 pages, then eight a doubling, under a two-level bitmap. There are three sets of bins, by what taking a
- * run would cost: wholly dirty runs (nothing: the pages are resident), mixed ones, wholly clean ones (a fault a page).
- * `take` goes through them in that order, best fit first in each, so warm pages are used before cold ones although
+ * page up to 63 pages, then eight a doubling, under a two-level bitmap. There are two sets of bins: *warm* runs, wholly
+ * dirty, whose pages are resident and cost nothing to take, and all others, where a clean page costs a fault. `take`
+ * looks among the warm ones first, best fit first in each set, so warm pages are used before cold ones although
  * dirty and clean neighbours coalesce.
  *
  * It decides nothing about dirty and clean; it reads the bits that `page-states` owns.
@@ -31,12 +31,12 @@ const NONE = units.NONE
 const EXACT_BINS = 64 // below this length a bin holds one length, so that its head always fits
 const FIRST_DOUBLING = 6 // log2(EXACT_BINS)
 const STEPS_SHIFT = 3 // eight bins a doubling above
-const WORDS = 8 // a set's bins, in bitmap words: 64 + 8 * (30 - 6) bins at most
+const WORDS_SHIFT = 3
+const WORDS = 1 << WORDS_SHIFT // a set's bins, in bitmap words: 64 + 8 * (30 - 6) bins at most
 const BINS = WORDS * 32
-const ALL_DIRTY = 0
-const MIXED = 1
-const ALL_CLEAN = 2
-const SETS = 3
+const WARM = 0
+const OTHER = 1
+const SETS = 2
 // A run in the request's own wide bin may be too short. That many are tried before a longer bin is cut.
 const PROBES = 4
 
@@ -48,6 +48,11 @@ function binOf(pageCount: PageCount): number {
   )
 }
 
+/** The bin, of both sets, of a run. */
+function slotOf(length: PageCount, dirtyCount: PageCount): number {
+  return binOf(length) + (dirtyCount === length ? WARM * BINS : OTHER * BINS)
+}
+
 export class PageRuns {
   readonly #table: PageTable
   /** First page of each bin's first run, or NONE. Bin `b` of set `s` is `s * BINS + b`. */
@@ -56,6 +61,8 @@ export class PageRuns {
   readonly #summaries = new Int32Array(SETS)
   /** Pages in free runs. */
   freePages: PageCount = 0
+  /** How many of the pages that the last successful `take` returned are dirty. */
+  takenDirty: PageCount = 0
 
   constructor(table: PageTable) {
     this.#table = table
@@ -66,7 +73,7 @@ export class PageRuns {
    * pages keep their dirty bits and carry no tag; the caller tags them.
    */
   take(pageCount: PageCount): PageNumber {
-    for (let set = ALL_DIRTY; set <= ALL_CLEAN; set++) {
+    for (let set = WARM; set <= OTHER; set++) {
       if (this.#summaries[set] === 0) continue
       const run = this.#find(set, pageCount)
       if (run !== NONE) return this.#cut(run, pageCount, set)
@@ -79,7 +86,7 @@ export class PageRuns {
    * that were probed. Such runs are `EXACT_BINS` pages and longer and of nearly one length, so they are few.
    */
   #takeLast(pageCount: PageCount): PageNumber {
-    for (let set = ALL_DIRTY; set <= ALL_CLEAN; set++) {
+    for (let set = WARM; set <= OTHER; set++) {
       const run = this.#probe(set * BINS + binOf(pageCount), pageCount, Number.MAX_SAFE_INTEGER)
       if (run !== NONE) return this.#cut(run, pageCount, set)
     }
@@ -95,23 +102,26 @@ export class PageRuns {
   giveCounted(firstPage: PageNumber, pageCount: PageCount, dirtyPages: PageCount): void {
     const { tags, links } = this.#table
     this.freePages += pageCount
+    const left = firstPage > 0 ? tags[firstPage - 1] : TAG_NONE
+    const right = tags[firstPage + pageCount]
     let first = firstPage
     let length = pageCount
     let dirtyCount = dirtyPages
-    const left = firstPage > 0 ? tags[firstPage - 1] : TAG_NONE
+    if (isFreeTag(right)) {
+      length += lengthOf(right)
+      dirtyCount += links[((firstPage + pageCount) << LINK_SHIFT) + DIRTY]
+    }
     if (isFreeTag(left)) {
       first -= lengthOf(left)
       length += lengthOf(left)
       dirtyCount += links[(first << LINK_SHIFT) + DIRTY]
-      this.#unlink(first)
+      if (isFreeTag(right)) this.#unlink(firstPage + pageCount)
+      this.#change(first, first, length, dirtyCount)
+    } else if (isFreeTag(right)) {
+      this.#change(firstPage + pageCount, first, length, dirtyCount)
+    } else {
+      this.#link(first, length, dirtyCount)
     }
-    const right = tags[firstPage + pageCount]
-    if (isFreeTag(right)) {
-      length += lengthOf(right)
-      dirtyCount += links[((firstPage + pageCount) << LINK_SHIFT) + DIRTY]
-      this.#unlink(firstPage + pageCount)
-    }
-    this.#link(first, length, dirtyCount)
   }
 
   /**
@@ -122,12 +132,13 @@ export class PageRuns {
     const { tags, links, dirty } = this.#table
     const length = lengthOf(tags[firstPage])
     const dirtyCount = links[(firstPage << LINK_SHIFT) + DIRTY]
-    this.#unlink(firstPage)
     this.freePages -= pageCount
-    if (length > pageCount) {
-      const taken = countRange(dirty, firstPage, firstPage + pageCount)
-      this.#link(firstPage + pageCount, length - pageCount, dirtyCount - taken)
+    if (length === pageCount) {
+      this.#unlink(firstPage)
+      return
     }
+    const taken = countRange(dirty, firstPage, firstPage + pageCount)
+    this.#change(firstPage, firstPage + pageCount, length - pageCount, dirtyCount - taken)
   }
 
   /** Length of the free run that starts at `page`, or 0 where none does. */
@@ -145,8 +156,7 @@ export class PageRuns {
   refresh(firstPage: PageNumber): void {
     const { tags, dirty } = this.#table
     const length = lengthOf(tags[firstPage])
-    this.#unlink(firstPage)
-    this.#link(firstPage, length, countRange(dirty, firstPage, firstPage + length))
+    this.#change(firstPage, firstPage, length, countRange(dirty, firstPage, firstPage + length))
   }
 
   /** A run of `set` with at least `pageCount` pages: the best of the exact bins, a good one of the wide ones. */
@@ -183,27 +193,62 @@ export class PageRuns {
     const { tags, links, dirty } = this.#table
     const length = lengthOf(tags[run])
     const dirtyCount = links[(run << LINK_SHIFT) + DIRTY]
-    this.#unlink(run)
     this.freePages -= pageCount
     const rest = length - pageCount
-    if (rest === 0) return run
-    if (set !== MIXED) {
-      this.#link(run + pageCount, rest, set === ALL_DIRTY ? rest : 0)
+    if (rest === 0) {
+      this.takenDirty = dirtyCount
+      this.#unlink(run)
+      return run
+    }
+    if (set === WARM || dirtyCount === 0) {
+      this.takenDirty = set === WARM ? pageCount : 0
+      this.#change(run, run + pageCount, rest, dirtyCount - this.takenDirty)
       return run
     }
     // From the low end, unless only the high end is warm.
     const high = !testBit(dirty, run) && testBit(dirty, run + length - 1)
     const first = high ? run + rest : run
-    const taken = countRange(dirty, first, first + pageCount)
-    this.#link(high ? run : run + pageCount, rest, dirtyCount - taken)
+    this.takenDirty = countRange(dirty, first, first + pageCount)
+    this.#change(run, high ? run : run + pageCount, rest, dirtyCount - this.takenDirty)
     return first
+  }
+
+  /**
+   * The free run that started at `run` is now another stretch of its former pages, or one that it is part of. Stays in its
+   * place in its bin where that is still the right one: the longest runs nearly always do.
+   */
+  #change(run: PageNumber, first: PageNumber, length: PageCount, dirtyCount: PageCount): void {
+    const { tags, links, freeHeads } = this.#table
+    const from = run << LINK_SHIFT
+    const slot = links[from + BIN]
+    if (slot !== slotOf(length, dirtyCount)) {
+      this.#unlink(run)
+      this.#link(first, length, dirtyCount)
+      return
+    }
+    tags[run + lengthOf(tags[run]) - 1] = TAG_NONE
+    tags[run] = TAG_NONE
+    const tag = freeTag(length)
+    tags[first + length - 1] = tag
+    tags[first] = tag
+    const to = first << LINK_SHIFT
+    links[to + DIRTY] = dirtyCount
+    if (run === first) return
+    const next = links[from + NEXT]
+    const previous = links[from + PREV]
+    links[to + NEXT] = next
+    links[to + PREV] = previous
+    links[to + BIN] = slot
+    if (next !== NONE) links[(next << LINK_SHIFT) + PREV] = first
+    if (previous !== NONE) links[(previous << LINK_SHIFT) + NEXT] = first
+    else this.#heads[slot] = first
+    freeHeads[run >>> 5] &= ~(1 << run)
+    freeHeads[first >>> 5] |= 1 << first
   }
 
   #link(first: PageNumber, length: PageCount, dirtyCount: PageCount): void {
     const { tags, links, freeHeads } = this.#table
-    const set = dirtyCount === length ? ALL_DIRTY : dirtyCount === 0 ? ALL_CLEAN : MIXED
-    const bin = binOf(length)
-    const slot = set * BINS + bin
+    const slot = slotOf(length, dirtyCount)
     const head = this.#heads[slot]
     const link = first << LINK_SHIFT
     const tag = freeTag(length)
@@ -215,8 +260,9 @@ export class PageRuns {
     links[link + BIN] = slot
     if (head !== NONE) links[(head << LINK_SHIFT) + PREV] = first
     this.#heads[slot] = first
-    this.#bits[slot >>> 5] |= 1 << bin
-    this.#summaries[set] |= 1 << (bin >>> 5)
+    const word = slot >>> 5
+    this.#bits[word] |= 1 << slot
+    this.#summaries[word >>> WORDS_SHIFT] |= 1 << (word & (WORDS - 1))
     freeHeads[first >>> 5] |= 1 << first
   }
 
@@ -237,8 +283,8 @@ export class PageRuns {
     this.#heads[slot] = run
     if (run !== NONE) return
     const word = slot >>> 5
-    this.#bits[word] &= ~(1 << (slot & 31))
-    if (this.#bits[word] === 0) this.#summaries[(word / WORDS) | 0] &= ~(1 << (word & (WORDS - 1)))
+    this.#bits[word] &= ~(1 << slot)
+    if (this.#bits[word] === 0) this.#summaries[word >>> WORDS_SHIFT] &= ~(1 << (word & (WORDS - 1)))
   }
 
   check(): void {
@@ -260,10 +306,9 @@ export class PageRuns {
         }
         invariant(!isFreeTag(tags[end]), `1: run ${run} touches no free run`)
         const dirtyCount = countRange(dirty, run, end)
-        const set = dirtyCount === length ? ALL_DIRTY : dirtyCount === 0 ? ALL_CLEAN : MIXED
         invariant(links[link + DIRTY] === dirtyCount, `3: run ${run} counts its dirty pages`)
         invariant(
-          slot === set * BINS + binOf(length) && links[link + BIN] === slot,
+          slot === slotOf(length, dirtyCount) && links[link + BIN] === slot,
           `3: run ${run} is in its bin`,
         )
         setRange(found, run, run + 1)
@@ -272,7 +317,7 @@ export class PageRuns {
       }
     }
     for (let word = 0; word < SETS * WORDS; word++) {
-      const summary = (this.#summaries[(word / WORDS) | 0] >>> (word & (WORDS - 1))) & 1
+      const summary = (this.#summaries[word >>> WORDS_SHIFT] >>> (word & (WORDS - 1))) & 1
       invariant((summary === 1) === (this.#bits[word] !== 0), `4: summary of word ${word}`)
     }
     invariant(free === this.freePages, `3: ${this.freePages} pages free, found ${free}`)

@@ -45,27 +45,53 @@ export class PageStates {
     return pageCount - countRange(this.table.dirty, firstPage, firstPage + pageCount)
   }
 
+  /** A free page becomes used. Returns false, and changes nothing, where that would commit more than `limitPages`. */
+  usePage(page: PageNumber): boolean {
+    const { dirty, aged } = this.table
+    const word = page >>> 5
+    const bit = 1 << page
+    if ((dirty[word] & bit) === 0) return this.useCounted(page, 1, 0)
+    dirty[word] &= ~bit
+    aged[word] &= ~bit
+    this.dirtyPages--
+    this.usedPages++
+    if (this.usedPages > this.peakUsedPages) this.peakUsedPages = this.usedPages
+    return true
+  }
+
   /** Free pages become used. Returns false, and changes nothing, where that would commit more than `limitPages`. */
   use(firstPage: PageNumber, pageCount: PageCount): boolean {
-    const { dirty, aged, purged } = this.table
+    return this.useCounted(
+      firstPage,
+      pageCount,
+      countRange(this.table.dirty, firstPage, firstPage + pageCount),
+    )
+  }
+
+  /** The same where the caller knows how many of the pages are dirty. */
+  useCounted(firstPage: PageNumber, pageCount: PageCount, dirtyCount: PageCount): boolean {
     const end = firstPage + pageCount
-    const dirtyCount =
-      pageCount === 1 ? (dirty[firstPage >>> 5] >>> (firstPage & 31)) & 1 : countRange(dirty, firstPage, end)
     if (dirtyCount < pageCount) {
-      if (this.committedPages + pageCount - dirtyCount > this.limitPages) return false
-      this.refaultedPages += countRange(purged, firstPage, end)
-      clearRange(purged, firstPage, end)
+      if (!this.fits(pageCount - dirtyCount)) return false
+      this.refaultedPages += countRange(this.table.purged, firstPage, end)
+      clearRange(this.table.purged, firstPage, end)
     }
     if (dirtyCount > 0) {
-      clearRange(dirty, firstPage, end)
-      clearRange(aged, firstPage, end)
+      clearRange(this.table.dirty, firstPage, end)
+      clearRange(this.table.aged, firstPage, end)
       this.dirtyPages -= dirtyCount
     }
     this.usedPages += pageCount
     if (this.usedPages > this.peakUsedPages) this.peakUsedPages = this.usedPages
-    const committed = this.committedPages
-    if (committed > this.peakCommittedPages) this.peakCommittedPages = committed
+    if (this.committedPages > this.peakCommittedPages) this.peakCommittedPages = this.committedPages
     return true
+  }
+
+  /** A used page comes free, and is dirty. */
+  releasePage(page: PageNumber): void {
+    this.table.dirty[page >>> 5] |= 1 << page
+    this.usedPages--
+    this.dirtyPages++
   }
 
   /** Used pages come free, and are dirty. */

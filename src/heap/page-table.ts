@@ -121,7 +121,12 @@ export class PageTable {
     let at = this.#ranges.findIndex(range => range.firstPage >= end)
     if (at < 0) at = this.#ranges.length
     const before = this.#ranges[at - 1]
+    const after = this.#ranges[at]
     invariant(before === undefined || before.firstPage + before.pageCount <= firstPage, 'ranges are disjoint')
+    invariant(
+      after === undefined || after.firstPage > end,
+      'a range joins the one before it, never one behind it',
+    )
     if (before !== undefined && before.firstPage + before.pageCount === firstPage) {
       this.#ranges[at - 1] = { firstPage: before.firstPage, pageCount: before.pageCount + pageCount }
     } else {

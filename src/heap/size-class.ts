@@ -2,7 +2,7 @@
  * Which sizes slabs come in, and how long each slab is.
  *
  * A block of up to `MAX_SLAB_BYTES` takes a slot of the smallest class that holds it. Classes are 16 bytes apart up to
- * 256 bytes and an eighth of a doubling apart above, so rounding wastes at most an eighth and 6 % on average. For each
+ * 256 bytes and about an eighth of a doubling apart above, so rounding wastes 6 % of a slot on average, a sixth at most. For each
  * class the slab is the shortest run of pages whose tail, what is left behind the last whole slot, is at most 1/16 of
  * it; then the slots are widened to share out that tail. Short slabs matter: a slab's pages serve one class only, so a
  * small heap commits little and an emptied slab comes free early.
@@ -32,24 +32,33 @@ export const PAGES = 4 // pages a slab
 export const QUIET_BELOW = 5
 export const LIVE_COUNTS = 6 // where, in the record of a slab of several pages, the live counts of its pages begin
 
+/** What a block is that is better off with a run of pages. */
+export const NO_CLASS = 0
+
 /** Class numbers start at 1: a page's tag is its class, and 0 is "no tag". */
 export class SizeClasses {
   readonly count: number
   readonly columns: Int32Array
   /** Pages of the longest slab. */
   readonly longestSlabPages: number
-  /** Class of a block of `n` granules, for n up to `MAX_SLAB_BYTES / 16`. Index 0 is class 1. */
+  /**
+   * Class of a block of `n` granules, for n up to `MAX_SLAB_BYTES / 16`, or NO_CLASS where whole pages are a closer fit
+   * than the smallest slot that is large enough. Index 0 is class 1.
+   */
   readonly ofGranules: Uint8Array
+  readonly #pageGranules: number
 
   constructor(pageBytes: number) {
     const pageGranules = pageBytes >>> GRANULE_SHIFT
+    this.#pageGranules = pageGranules
     const maxGranules = MAX_SLAB_BYTES / GRANULE_BYTES
     const rows: number[][] = [[0, 0, 0, 0, 0]]
     for (const wanted of ladder(maxGranules)) {
       const pages = slabPages(wanted, pageGranules)
       const slots = Math.floor((pages * pageGranules) / wanted)
       const granules = Math.min(maxGranules, Math.floor((pages * pageGranules) / slots))
-      if (granules === rows[rows.length - 1][GRANULES]) continue
+      // A slab of one slot is a run of pages: that is what such a block gets.
+      if (slots === 1 || granules === rows[rows.length - 1][GRANULES]) continue
       const liveCounts = BITMAP + wordsFor(slots)
       invariant(
         pages === 1 || liveCounts + pages <= recordWords(pageBytes),
@@ -63,22 +72,32 @@ export class SizeClasses {
     for (let c = 0; c < rows.length; c++) this.columns.set(rows[c], c << CLASS_SHIFT)
     this.ofGranules = new Uint8Array(maxGranules + 1)
     for (let granules = 0, c = 1; granules <= maxGranules; granules++) {
-      if (granules > rows[c][GRANULES]) c++
-      this.ofGranules[granules] = c
+      if (c <= this.count && granules > rows[c][GRANULES]) c++
+      const isSlot = c <= this.count && rows[c][GRANULES] <= this.#wholePages(granules)
+      this.ofGranules[granules] = isSlot ? c : NO_CLASS
     }
+  }
+
+  /** Granules of the shortest run of pages for a block. */
+  #wholePages(granules: number): number {
+    return Math.max(1, Math.ceil(granules / this.#pageGranules)) * this.#pageGranules
   }
 
   /**
    * The smallest class for `sizeBytes` whose every slot starts at a multiple of `alignBytes` (a power of two, a page at
-   * most), or 0 where there is none. Slabs start on pages, so slots are as aligned as their size is.
+   * most), or NO_CLASS where a run of pages is better. Slabs start on pages, so slots are as aligned as their size is.
    */
   aligned(sizeBytes: number, alignBytes: number): number {
-    if (sizeBytes > MAX_SLAB_BYTES) return 0
+    if (sizeBytes > MAX_SLAB_BYTES) return NO_CLASS
     const alignMask = (alignBytes >>> GRANULE_SHIFT) - 1
-    for (let c = this.ofGranules[(sizeBytes + GRANULE_BYTES - 1) >>> GRANULE_SHIFT]; c <= this.count; c++) {
-      if ((this.columns[(c << CLASS_SHIFT) + GRANULES] & alignMask) === 0) return c
+    const granules = (sizeBytes + GRANULE_BYTES - 1) >>> GRANULE_SHIFT
+    const wholePages = this.#wholePages(granules)
+    for (let c = this.ofGranules[granules]; c !== NO_CLASS && c <= this.count; c++) {
+      const slot = this.columns[(c << CLASS_SHIFT) + GRANULES]
+      if (slot > wholePages) break
+      if ((slot & alignMask) === 0) return c
     }
-    return 0
+    return NO_CLASS
   }
 }
 

@@ -102,7 +102,9 @@ export class Slabs {
     const slot = (word << 5) + 31 - Math.clz32(bits & -bits)
     const block = (records[slab + FIRST_GRANULE] + Math.imul(slot, classes[column + GRANULES])) | 0
     // A slab of one page changes its page's state with the first slot only.
-    if (free >= classes[column + QUIET_BELOW] && !this.#occupy(block, slab, column)) return NONE
+    if (free >= classes[column + QUIET_BELOW] && !this.#occupy(block, slab, column)) {
+      return this.#allocateOnUsedPages(sizeClass)
+    }
     records[bitmap + word] = bits & (bits - 1)
     records[slab + HINT] = word
     records[slab + FREE_SLOTS] = free - 1
@@ -201,15 +203,66 @@ export class Slabs {
     const records = this.#records.columns
     const { granuleShift } = this.#table
     const slabPage = records[slab + FIRST_GRANULE] >>> granuleShift
-    if (this.#classes[column + PAGES] === 1) return this.#states.use(slabPage, 1)
+    if (this.#classes[column + PAGES] === 1) return this.#states.usePage(slabPage)
     const counts = slab + this.#classes[column + LIVE_COUNTS] - slabPage
     const first = block >>> granuleShift
     const last = (block + this.#classes[column + GRANULES] - 1) >>> granuleShift
     if (!this.#states.fits(last - first + 1) && !this.#states.fits(this.#cleanIdle(counts, first, last))) {
       return false
     }
-    for (let page = first; page <= last; page++) if (records[counts + page]++ === 0) this.#states.use(page, 1)
+    for (let page = first; page <= last; page++)
+      if (records[counts + page]++ === 0) this.#states.usePage(page)
     return true
+  }
+
+  /**
+   * The page limit refused the lowest slot of the current slab. Another slot of the class may lie on pages that are
+   * committed already. Reads the class's slabs that have room: a cost that only an allocation at the limit has.
+   */
+  #allocateOnUsedPages(sizeClass: number): Block {
+    const records = this.#records.columns
+    const block = this.#takeCommitted(this.#current[sizeClass], sizeClass)
+    if (block !== NONE) return block
+    for (let bucket = 0; bucket < BUCKETS; bucket++) {
+      let slab = this.#buckets[(sizeClass << BUCKET_SHIFT) + bucket]
+      for (; slab !== NONE; slab = records[slab + NEXT]) {
+        const found = this.#takeCommitted(slab, sizeClass)
+        if (found !== NONE) return found
+      }
+    }
+    return NONE
+  }
+
+  /** Takes a free slot of the slab that commits no more than the limit allows, or returns NONE. */
+  #takeCommitted(slab: number, sizeClass: number): Block {
+    const records = this.#records.columns
+    const column = sizeClass << CLASS_SHIFT
+    const free = records[slab + FREE_SLOTS]
+    // The page of an empty slab of one page is not committed, that of any other is.
+    const isEmptyPage = this.#classes[column + PAGES] === 1 && free === this.#classes[column + SLOTS]
+    if (isEmptyPage) return NONE
+    for (let slot = 0; slot < this.#classes[column + SLOTS]; slot++) {
+      const word = slab + BITMAP + (slot >>> 5)
+      if (((records[word] >>> (slot & 31)) & 1) === 0) continue
+      const block = records[slab + FIRST_GRANULE] + slot * this.#classes[column + GRANULES]
+      if (this.#classes[column + PAGES] > 1 && !this.#occupy(block, slab, column)) continue
+      records[word] &= ~(1 << slot)
+      records[slab + FREE_SLOTS] = free - 1
+      this.liveSlots++
+      this.#afterTake(slab, sizeClass, free - 1)
+      return block
+    }
+    return NONE
+  }
+
+  /** A slab that lost a slot out of turn goes where its free count belongs. */
+  #afterTake(slab: number, sizeClass: number, free: number): void {
+    if (slab === this.#current[sizeClass]) {
+      if (free === 0) this.#current[sizeClass] = NONE
+      return
+    }
+    this.#unlist(slab)
+    if (free > 0) this.#list(slab, 31 - Math.clz32(free))
   }
 
   /** How many of a slab's pages from `first` to `last` are clean. Live ones never are. */
@@ -228,13 +281,13 @@ export class Slabs {
     const { granuleShift } = this.#table
     const slabPage = records[slab + FIRST_GRANULE] >>> granuleShift
     if (this.#classes[column + PAGES] === 1) {
-      this.#states.release(slabPage, 1)
+      this.#states.releasePage(slabPage)
       return
     }
     const counts = slab + this.#classes[column + LIVE_COUNTS] - slabPage
     const last = (block + this.#classes[column + GRANULES] - 1) >>> granuleShift
     for (let page = block >>> granuleShift; page <= last; page++) {
-      if (--records[counts + page] === 0) this.#states.release(page, 1)
+      if (--records[counts + page] === 0) this.#states.releasePage(page)
     }
   }
 

@@ -1,0 +1,189 @@
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { dirname, join, relative, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { describe, expect, it } from 'vitest'
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url))
+const SRC = join(ROOT, 'src')
+const DIST = join(ROOT, 'dist')
+
+/**
+ * Each layer and what it may import besides itself. `top` is the files that lie directly in src. What is not named here
+ * is forbidden, so heap and memory never meet, nor do buffers and release, and nothing imports a layer above its own.
+ */
+const MAY_IMPORT: Record<string, string[]> = {
+  base: [],
+  heap: ['base'],
+  memory: ['base'],
+  buffers: ['heap', 'memory', 'base'],
+  release: ['heap', 'memory', 'base'],
+  top: ['buffers', 'release', 'heap', 'memory', 'base'],
+  cli: ['base'],
+}
+
+/** Single files that a layer may import although it may not import the rest of their layer. */
+const MAY_IMPORT_FILES: Record<string, string[]> = {
+  cli: ['index.ts', 'heap/index.ts'],
+}
+
+interface Import {
+  /** Path below src. */
+  file: string
+  specifier: string
+}
+
+function sourceFiles(): string[] {
+  return readdirSync(SRC, { recursive: true, encoding: 'utf8' })
+    .filter(path => path.endsWith('.ts'))
+    .sort()
+}
+
+/** Static and dynamic imports and re-exports, of types too. */
+function importsIn(text: string): string[] {
+  const code = text.replace(/\/\*[\s\S]*?\*\//g, '').replace(/(^|\s)\/\/.*$/gm, '')
+  const pattern = /(?:\bfrom|\bimport|\bimport\s*\(|\brequire\s*\()\s*(['"])([^'"\n]+)\1/g
+  return [...code.matchAll(pattern)].map(match => match[2])
+}
+
+function importsOf(file: string): Import[] {
+  return importsIn(readFileSync(join(SRC, file), 'utf8')).map(specifier => ({ file, specifier }))
+}
+
+function layerOf(file: string): string {
+  return file.includes('/') ? file.slice(0, file.indexOf('/')) : 'top'
+}
+
+/** The file below src that a relative import names. */
+function targetOf({ file, specifier }: Import): string {
+  return relative(SRC, resolve(SRC, dirname(file), specifier)).replace(/\.js$/, '.ts')
+}
+
+/** Why an import is not allowed, or undefined where it is. */
+function faultOf(imported: Import): string | undefined {
+  if (!imported.specifier.startsWith('.')) return undefined
+  const layer = layerOf(imported.file)
+  const target = targetOf(imported)
+  const targetLayer = layerOf(target)
+  if (targetLayer === layer || MAY_IMPORT[layer]?.includes(targetLayer)) return undefined
+  if (MAY_IMPORT_FILES[layer]?.includes(target)) return undefined
+  return `src/${imported.file} imports '${imported.specifier}': ${layer} may not import ${targetLayer}`
+}
+
+function faultsOf(imports: Import[]): string[] {
+  return imports.map(faultOf).filter(fault => fault !== undefined)
+}
+
+describe('importsIn', () => {
+  it('finds every kind of import', () => {
+    const text = `
+      import { a } from './a.js'
+      import type { B } from "./b.js"
+      import {
+        c,
+      } from './c.js'
+      export { d } from './d.js'
+      export type * from './e.js'
+      import './f.js'
+      const g = await import('./g.js')
+      const h = require('./h.cjs')
+      // import { no } from './comment.js'
+      /* import { no } from './comment.js' */
+    `
+    const letters = [...'abcdefg'].map(letter => `./${letter}.js`)
+    expect(importsIn(text)).toEqual([...letters, './h.cjs'])
+  })
+})
+
+describe('the layers', () => {
+  it('are all known', () => {
+    expect(new Set(sourceFiles().map(layerOf))).toEqual(new Set(Object.keys(MAY_IMPORT)))
+  })
+
+  it('import only what stands below them', () => {
+    expect(faultsOf(sourceFiles().flatMap(importsOf))).toEqual([])
+  })
+
+  it.each([
+    ['heap/heap.ts', '../memory/segment.js', 'heap may not import memory'],
+    ['memory/segment.ts', '../heap/heap.js', 'memory may not import heap'],
+    ['buffers/windows.ts', '../release/policy.js', 'buffers may not import release'],
+    ['release/policy.ts', '../buffers/owner.js', 'release may not import buffers'],
+    ['base/units.ts', '../heap/heap.js', 'base may not import heap'],
+    ['buffers/owner.ts', '../arena.js', 'buffers may not import top'],
+    ['arena.ts', './cli/main.js', 'top may not import cli'],
+    ['cli/main.ts', '../arena.js', 'cli may not import top'],
+    ['cli/main.ts', '../heap/block-heap.js', 'cli may not import heap'],
+  ])('are told apart: %s may not import %s', (file, specifier, fault) => {
+    expect(faultsOf([{ file, specifier }])).toEqual([`src/${file} imports '${specifier}': ${fault}`])
+  })
+
+  it('are files that exist', () => {
+    const files = new Set(sourceFiles())
+    const missing = sourceFiles()
+      .flatMap(importsOf)
+      .filter(imported => imported.specifier.startsWith('.') && !files.has(targetOf(imported)))
+      .map(({ file, specifier }) => `src/${file} imports '${specifier}', which is no file`)
+    expect(missing).toEqual([])
+  })
+})
+
+describe('the heap entry', () => {
+  /** Everything that running an entry loads, types included. */
+  function reachableFrom(entry: string): string[] {
+    const found = new Set([entry])
+    for (const file of found) {
+      for (const imported of importsOf(file)) {
+        if (imported.specifier.startsWith('.')) found.add(targetOf(imported))
+      }
+    }
+    return [...found]
+  }
+
+  it('reaches heap and base only', () => {
+    const files = reachableFrom('heap/index.ts')
+    expect(new Set(files.map(layerOf))).toEqual(new Set(['heap', 'base']))
+  })
+
+  it('needs no addon and no part of Node but util.inspect, for messages', () => {
+    const external = reachableFrom('heap/index.ts')
+      .flatMap(importsOf)
+      .filter(({ specifier }) => !specifier.startsWith('.'))
+      .map(({ file, specifier }) => `src/${file} imports '${specifier}'`)
+    expect(external).toEqual(["src/base/errors.ts imports 'node:util'"])
+  })
+})
+
+describe('modules that load the addon', () => {
+  it('are one', () => {
+    const loaders = sourceFiles()
+      .flatMap(importsOf)
+      .filter(({ specifier }) => specifier === 'node-gyp-build' || specifier.endsWith('.node'))
+      .map(({ file }) => file)
+    const creators = sourceFiles().filter(file =>
+      /createRequire|node-gyp-build/.test(readFileSync(join(SRC, file), 'utf8')),
+    )
+    expect(new Set([...loaders, ...creators])).toEqual(new Set(['memory/addon.ts']))
+  })
+})
+
+describe('published types', () => {
+  const declarations = existsSync(DIST)
+    ? readdirSync(DIST, { recursive: true, encoding: 'utf8' }).filter(path => path.endsWith('.d.ts'))
+    : []
+
+  it('are built', () => {
+    expect(declarations).toContain('index.d.ts')
+    expect(declarations).toContain(join('heap', 'index.d.ts'))
+  })
+
+  it('have no any', () => {
+    const found = declarations.flatMap(path => {
+      const code = readFileSync(join(DIST, path), 'utf8').replace(/\/\*[\s\S]*?\*\//g, '')
+      return code
+        .split('\n')
+        .filter(line => /[:<|&,(=[]\s*any\b|\bany\[\]/.test(line.replace(/\/\/.*$/, '')))
+        .map(line => `dist/${path}: ${line.trim()}`)
+    })
+    expect(found).toEqual([])
+  })
+})

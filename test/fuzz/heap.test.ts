@@ -1,0 +1,614 @@
+import { describe, it } from 'vitest'
+import { ArenaError } from '../../src/base/errors.js'
+import { GRANULE_BYTES, KIB, MIB, NONE } from '../../src/base/units.js'
+import { BlockHeap, REFUSED_LIMIT, REFUSED_SPACE } from '../../src/heap/block-heap.js'
+import { Heap } from '../../src/heap/heap.js'
+import { CLASS_SHIFT, GRANULES, MAX_SLAB_BYTES, SizeClasses } from '../../src/heap/size-class.js'
+import { HeapModel, must, type Stretch } from './model.js'
+import { fuzzSteps, type Journal, type Random, runSequences } from './random.js'
+
+const FILE = 'test/fuzz/heap.test.ts'
+const STEPS = fuzzSteps(20_000)
+const SEQUENCE_STEPS = 1_000
+const PHASE_STEPS = 120
+const LIST_EVERY = 32
+/** Pages of the longest slab. */
+const SLAB_PAGES = 8
+/**
+ * Idle pages at the ends of a stretch may belong to slabs with a live block outside of it, at most so many at each end.
+ * Nothing else keeps an idle page from a run, since empty slabs are given up before a run is refused.
+ */
+const SLAB_FRINGE = SLAB_PAGES - 1
+
+// ---- sizes ---------------------------------------------------------------------------------------------------------
+
+type Sizes = (random: Random) => number
+
+interface Space {
+  pageBytes: number
+  spaceBytes: number
+  runsOnly: boolean
+}
+
+/** Sizes one granule or byte to either side of what the heap treats differently. */
+function boundarySizes(pageBytes: number): number[] {
+  const { columns, count } = new SizeClasses(pageBytes)
+  const edges = [0, pageBytes, 2 * pageBytes, 3 * pageBytes, MAX_SLAB_BYTES, 16 * pageBytes]
+  for (let c = 1; c <= count; c++) edges.push(columns[(c << CLASS_SHIFT) + GRANULES] * GRANULE_BYTES)
+  return edges.flatMap(edge => [edge - 1, edge, edge + 1]).filter(size => size >= 0)
+}
+
+function choosePhaseSizes(random: Random, { pageBytes, spaceBytes, runsOnly }: Space): [string, Sizes] {
+  const smallest = runsOnly ? MAX_SLAB_BYTES + 1 : 0
+  const single = random.chance(0.5) ? random.below(4 * KIB) : random.below(spaceBytes / 8)
+  const edges = boundarySizes(pageBytes)
+  const phases: Record<string, Sizes> = {
+    'single size': () => single,
+    small: r => r.below(300),
+    'power law': r => Math.floor(2 ** (r.fraction() * Math.log2(spaceBytes / 2))),
+    boundaries: r => r.pick(edges),
+    slabs: r => r.below(MAX_SLAB_BYTES + 1),
+    runs: r => r.between(MAX_SLAB_BYTES, spaceBytes / 12),
+    pages: r => pageBytes * r.between(1, 12),
+    huge: r => r.between(spaceBytes / 4, spaceBytes + pageBytes),
+  }
+  const name = random.pick(Object.keys(phases))
+  return [name, r => Math.max(smallest, Math.floor(phases[name](r)))]
+}
+
+/** How the live set should move during a phase. */
+const TENDENCIES = { grow: 0.72, hold: 0.5, shrink: 0.3 }
+
+// ---- BlockHeap -----------------------------------------------------------------------------------------------------
+
+interface Scenario {
+  pageBytes: number
+  spaceBytes: number
+  /** Ranges come and go. Otherwise one range is the whole space. */
+  ranges?: boolean
+  /** The page limit moves. */
+  limit?: boolean
+  /** No block is small enough for a slab, so the model can tell exactly what must fit. */
+  runsOnly?: boolean
+}
+
+/** Drives a `BlockHeap` and the model through the same steps. */
+class BlockHeapSequence {
+  readonly #random: Random
+  readonly #journal: Journal
+  readonly #scenario: Scenario
+  readonly #heap: BlockHeap
+  readonly #model: HeapModel
+  readonly #ranges: Stretch[] = []
+  /** Usable bytes that each count of granules got from `allocate`: always the same, for sizes that slabs serve. */
+  readonly #slotBytes = new Map<number, number>()
+  #sizes: Sizes = () => 0
+  #growth = 0
+
+  constructor(random: Random, journal: Journal, scenario: Scenario) {
+    this.#random = random
+    this.#journal = journal
+    this.#scenario = scenario
+    this.#heap = new BlockHeap(scenario.pageBytes)
+    this.#model = new HeapModel(scenario.pageBytes, scenario.spaceBytes / scenario.pageBytes)
+    if (!scenario.ranges) this.#addRange(0, this.#model.spacePages)
+  }
+
+  run(steps: number): void {
+    for (let step = 0; step < steps; step++) {
+      this.#journal.step = step
+      if (step % PHASE_STEPS === 0) this.#startPhase()
+      this.#step()
+      this.#compare(step)
+    }
+    this.#finish()
+  }
+
+  #startPhase(): void {
+    const { pageBytes, spaceBytes, runsOnly = false } = this.#scenario
+    const [name, sizes] = choosePhaseSizes(this.#random, { pageBytes, spaceBytes, runsOnly })
+    const tendency = this.#random.pick(Object.keys(TENDENCIES) as (keyof typeof TENDENCIES)[])
+    this.#journal.note(`phase: ${name}, ${tendency}`)
+    this.#sizes = sizes
+    this.#growth = TENDENCIES[tendency]
+  }
+
+  #step(): void {
+    const { ranges, limit } = this.#scenario
+    const operation = this.#random.weighted({
+      churn: 70,
+      resize: 10,
+      misuse: 6,
+      purge: 5,
+      age: 2,
+      purgeAged: 2,
+      releaseEmptySlabs: 1,
+      limit: limit ? 4 : 0,
+      addRange: ranges ? 4 : 0,
+      removeRange: ranges ? 4 : 0,
+      freeMany: 0.3,
+    })
+    this.#operations[operation]()
+  }
+
+  readonly #operations = {
+    churn: () => (this.#random.chance(this.#growth) ? this.#allocate() : this.#free()),
+    resize: () => this.#resize(),
+    misuse: () => this.#misuse(),
+    purge: () => this.#purge(false),
+    purgeAged: () => this.#purge(true),
+    age: () => {
+      this.#journal.note('age')
+      this.#heap.ageDirtyPages()
+      this.#model.age()
+    },
+    releaseEmptySlabs: () => {
+      this.#journal.note('release empty slabs')
+      this.#heap.releaseEmptySlabs()
+    },
+    limit: () => this.#moveLimit(),
+    addRange: () => this.#addSomeRange(),
+    removeRange: () => this.#removeSomeRange(),
+    freeMany: () => {
+      for (let left = this.#random.below(this.#model.liveBlocks + 1); left > 0; left--) this.#free()
+    },
+  }
+
+  #allocate(): void {
+    const size = this.#sizes(this.#random)
+    const way = this.#random.weighted({ plain: 90, aligned: 8, pages: 2 })
+    if (way === 'plain') {
+      this.#place(this.#heap.allocate(size), size, GRANULE_BYTES, 'allocate')
+    } else if (way === 'aligned') {
+      const align = 2 ** this.#random.between(4, Math.log2(this.#scenario.pageBytes))
+      this.#place(this.#heap.allocateAligned(size, align), size, align, 'allocateAligned')
+    } else {
+      this.#place(this.#heap.allocatePages(size), size, this.#scenario.pageBytes, 'allocatePages')
+    }
+  }
+
+  #place(block: number, size: number, align: number, way: string): void {
+    this.#journal.note(`${way} ${size}, align ${align}: ${block}`)
+    if (block === NONE) {
+      this.#judgeRefusal(size)
+      return
+    }
+    const heap = this.#heap
+    must(heap.isLive(block), `block ${block} is live`)
+    const usable = heap.sizeOf(block)
+    const wasClean = this.#model.allocate(block, size, usable, align)
+    const readsZero = heap.zeroedBlock === block
+    if (readsZero) must(wasClean, `block ${block} reads as zero only on clean pages`)
+    if (size > MAX_SLAB_BYTES) {
+      must(
+        usable === heap.pagesFor(size) * heap.pageBytes,
+        `a run of ${size} bytes has whole pages: ${usable}`,
+      )
+      must(readsZero === wasClean, `block ${block} on clean pages, ${wasClean}, reads as zero, ${readsZero}`)
+    } else if (way === 'allocate') {
+      const granules = Math.ceil(size / GRANULE_BYTES)
+      const known = this.#slotBytes.get(granules) ?? usable
+      must(known === usable, `${size} bytes get ${usable} bytes, and got ${known} before`)
+      this.#slotBytes.set(granules, usable)
+    }
+  }
+
+  #judgeRefusal(size: number): void {
+    const heap = this.#heap
+    const model = this.#model
+    const pages = size > MAX_SLAB_BYTES ? heap.pagesFor(size) : SLAB_PAGES
+    if (heap.refusal === REFUSED_LIMIT) {
+      must(model.committedPages + pages > model.limitPages, `${size} bytes were refused within the limit`)
+      return
+    }
+    must(heap.refusal === REFUSED_SPACE, `a reason for refusing: ${heap.refusal}`)
+    const needed = this.#scenario.runsOnly ? pages : pages + 2 * SLAB_FRINGE
+    const idle = model.longestIdle()
+    must(idle < needed, `${size} bytes were refused for space with ${idle} idle pages in a row`)
+  }
+
+  #free(): void {
+    if (this.#model.liveBlocks === 0) return
+    const block = this.#someBlock()
+    this.#journal.note(`free ${block}`)
+    must(this.#heap.free(block), `live block ${block} can be freed`)
+    this.#model.free(block)
+    must(!this.#heap.isLive(block), `freed block ${block} is not live`)
+    must(this.#heap.zeroedBlock !== block, `freed block ${block} does not read as zero`)
+    must(!this.#heap.free(block), `freed block ${block} cannot be freed again`)
+  }
+
+  #someBlock(): number {
+    return this.#model.blockAt(this.#random.below(this.#model.liveBlocks))
+  }
+
+  #resize(): void {
+    if (this.#model.liveBlocks === 0) return
+    const heap = this.#heap
+    const model = this.#model
+    const block = this.#someBlock()
+    const before = model.sizeOf(block)
+    const size = this.#random.chance(0.5)
+      ? this.#sizes(this.#random)
+      : Math.max(0, before + this.#random.between(-3, 3) * heap.pageBytes + this.#random.between(-1, 1))
+    const done = heap.resize(block, size)
+    this.#journal.note(`resize ${block} from ${before} to ${size}: ${done}`)
+    const after = heap.sizeOf(block)
+    if (!done) {
+      must(after === before, `a block that cannot be resized keeps its ${before} bytes, has ${after}`)
+      this.#judgeResizeRefusal(block, before, size)
+      return
+    }
+    must(after === before || after === heap.pagesFor(size) * heap.pageBytes, `${size} bytes became ${after}`)
+    model.resize(block, size, after)
+  }
+
+  #judgeResizeRefusal(block: number, before: number, size: number): void {
+    const { pageBytes, runsOnly } = this.#scenario
+    if (!runsOnly || size <= MAX_SLAB_BYTES) return
+    const end = (block * GRANULE_BYTES + before) / pageBytes
+    const newEnd = (block * GRANULE_BYTES) / pageBytes + this.#heap.pagesFor(size)
+    must(newEnd > end, `block ${block} can always shrink to ${size} bytes`)
+    if (!this.#model.isIdle(end, newEnd)) return
+    const committed = this.#model.committedPages + this.#model.cleanPages(end, newEnd)
+    must(committed > this.#model.limitPages, `block ${block} can grow to ${size} bytes over idle pages`)
+    must(this.#heap.refusal === REFUSED_LIMIT, `growing was refused for the limit: ${this.#heap.refusal}`)
+  }
+
+  /** Frees granules where no block starts: inside a block, right behind one, beyond the space, negative, anywhere. */
+  #misuse(): void {
+    const random = this.#random
+    const inside = this.#model.liveBlocks > 0 ? this.#someBlock() : 0
+    const granule = random.pick([
+      random.below(this.#model.spaceGranules),
+      inside + 1,
+      inside + random.below(64),
+      inside + this.#scenario.pageBytes / GRANULE_BYTES,
+      // Behind the last slot of a slab that is no slot, though it divides like one.
+      inside + (this.#model.isLive(inside) ? this.#model.sizeOf(inside) / GRANULE_BYTES : 0),
+      inside - 2 ** 31,
+      random.uint32(),
+      -random.uint32(),
+      NONE,
+      2 ** 31 - 1,
+    ])
+    const expected = this.#model.isLive(granule)
+    must(this.#heap.isLive(granule) === expected, `granule ${granule} is live: ${expected}`)
+    if (expected) return
+    this.#journal.note(`free ${granule}, where no block starts`)
+    must(!this.#heap.free(granule), `nothing can be freed at granule ${granule}`)
+  }
+
+  /** Purges a few stretches of dirty pages, found from a random page on. */
+  #purge(agedOnly: boolean): void {
+    const random = this.#random
+    let from = random.below(this.#model.spacePages)
+    for (let count = random.between(1, 4); count > 0; count--) {
+      const maxPages = random.pick([1, 3, 32, Number.MAX_SAFE_INTEGER])
+      const stretch = this.#nextStretch(from, maxPages, agedOnly)
+      if (stretch === undefined) return
+      if (random.chance(0.8)) this.#markPurged(stretch)
+      from = stretch.end
+    }
+  }
+
+  #nextStretch(from: number, maxPages: number, agedOnly: boolean): Stretch | undefined {
+    const expected = this.#model.nextDirty(from, maxPages, agedOnly)
+    const first = this.#heap.nextDirty(from, agedOnly)
+    must(
+      first === (expected?.first ?? NONE),
+      `dirty from ${from}: ${first}, the model says ${expected?.first}`,
+    )
+    if (expected === undefined) return undefined
+    const end = this.#heap.dirtyEnd(first, maxPages, agedOnly)
+    must(end === expected.end, `dirty from ${first} to ${end}, the model says ${expected.end}`)
+    return expected
+  }
+
+  #markPurged({ first, end }: Stretch): void {
+    this.#journal.note(`purge pages ${first} to ${end}`)
+    this.#heap.markPurged(first, end - first)
+    this.#model.markPurged(first, end)
+  }
+
+  #moveLimit(): void {
+    const { committedPages, spacePages } = this.#model
+    const limitPages = this.#random.chance(0.2)
+      ? Number.MAX_SAFE_INTEGER
+      : committedPages + this.#random.below(Math.max(1, (spacePages - committedPages) >>> 1))
+    this.#journal.note(`limit ${limitPages} pages`)
+    this.#heap.limitPages = limitPages
+    this.#model.limitPages = limitPages
+  }
+
+  #addRange(first: number, end: number): void {
+    this.#journal.note(`add pages ${first} to ${end}`)
+    this.#heap.addRange(first, end - first)
+    this.#model.addRange(first, end)
+    const before = this.#ranges.find(range => range.end === first)
+    if (before !== undefined) before.end = end
+    else this.#ranges.push({ first, end })
+  }
+
+  /** Somewhere free: behind a range, which it joins, or apart from all. Never right in front of another. */
+  #addSomeRange(): void {
+    const random = this.#random
+    const first =
+      this.#ranges.length > 0 && random.chance(0.4)
+        ? random.pick(this.#ranges).end
+        : random.below(this.#model.spacePages)
+    if (this.#model.isManaged(first)) return
+    const next = Math.min(
+      this.#model.spacePages + 1,
+      ...this.#ranges.map(range => (range.first > first ? range.first : Infinity)),
+    )
+    const room = next - 1 - first
+    if (room > 0) this.#addRange(first, first + random.between(1, room))
+  }
+
+  #removeSomeRange(): void {
+    if (this.#ranges.length === 0) return
+    const index = this.#random.below(this.#ranges.length)
+    const { first, end } = this.#ranges[index]
+    const range = { firstPage: first, pageCount: end - first }
+    this.#heap.releaseEmptySlabs()
+    const isFree = !this.#model.anyUsed(first, end)
+    must(this.#heap.isRangeFree(range) === isFree, `pages ${first} to ${end} are free: ${isFree}`)
+    must(
+      this.#heap.anyDirty(first, end - first) === this.#model.anyDirty(first, end),
+      `pages ${first} to ${end} have dirty ones`,
+    )
+    if (!isFree) return
+    for (;;) {
+      const stretch = this.#nextStretch(first, Number.MAX_SAFE_INTEGER, false)
+      if (stretch === undefined || stretch.first >= end) break
+      this.#markPurged({ first: stretch.first, end: Math.min(end, stretch.end) })
+    }
+    this.#journal.note(`remove pages ${first} to ${end}`)
+    this.#heap.removeRange(first, end - first)
+    this.#model.removeRange(first, end)
+    this.#ranges.splice(index, 1)
+  }
+
+  #compare(step: number): void {
+    const heap = this.#heap
+    const model = this.#model
+    model.compare(heap)
+    must(heap.managedPages === model.managedPages, `${heap.managedPages} managed pages`)
+    must(
+      heap.refaultedPages === model.refaultedPages,
+      `${heap.refaultedPages}, ${model.refaultedPages} refaults`,
+    )
+    heap.check()
+    if (step % LIST_EVERY === 0) this.#compareBlocks()
+  }
+
+  #compareBlocks(): void {
+    const expected = this.#model.sortedBlocks()
+    const listed = this.#heap.listLive()
+    must(listed.length === expected.length, `${listed.length} blocks listed of ${expected.length}`)
+    for (let i = 0; i < expected.length; i++) {
+      must(listed[i] === expected[i], `listed block ${listed[i]}, the model says ${expected[i]}`)
+      must(this.#heap.isLive(expected[i]), `block ${expected[i]} is live`)
+      must(
+        this.#heap.sizeOf(expected[i]) === this.#model.sizeOf(expected[i]),
+        `block ${expected[i]} keeps its size`,
+      )
+    }
+  }
+
+  /** Frees all, and takes every range as one block. */
+  #finish(): void {
+    const heap = this.#heap
+    const model = this.#model
+    this.#journal.note('finish')
+    this.#compareBlocks()
+    while (model.liveBlocks > 0) this.#free()
+    this.#compare(0)
+    must(heap.usedPages === 0 && heap.liveBlocks === 0, 'nothing is used after every block was freed')
+    heap.limitPages = Number.MAX_SAFE_INTEGER
+    model.limitPages = Number.MAX_SAFE_INTEGER
+    const byLength = this.#ranges.toSorted((a, b) => b.end - b.first - (a.end - a.first))
+    for (const { first, end } of byLength) {
+      const size = (end - first) * heap.pageBytes
+      this.#place(heap.allocatePages(size), size, heap.pageBytes, 'allocatePages')
+    }
+    this.#compare(0)
+    must(heap.liveBlocks === byLength.length, 'every range can be allocated as one block')
+    must(heap.usedPages === heap.managedPages, 'all pages are used then')
+  }
+}
+
+// ---- Heap ----------------------------------------------------------------------------------------------------------
+
+const BAD_BLOCKS = [NONE, 0.5, Number.NaN, Infinity, 2 ** 31, 2 ** 53, '0', 0n, null, undefined, {}, []]
+
+/** Drives a `Heap` and the model through the same steps. */
+class HeapSequence {
+  readonly #random: Random
+  readonly #journal: Journal
+  readonly #heap: Heap
+  readonly #model: HeapModel
+  #sizes: Sizes = () => 0
+  #growth = 0
+
+  constructor(random: Random, journal: Journal, capacityBytes: number, pageBytes: number) {
+    this.#random = random
+    this.#journal = journal
+    this.#heap = new Heap({ capacityBytes, pageBytes })
+    this.#model = new HeapModel(pageBytes, capacityBytes / pageBytes)
+    this.#model.addRange(0, capacityBytes / pageBytes)
+  }
+
+  run(steps: number): void {
+    for (let step = 0; step < steps; step++) {
+      this.#journal.step = step
+      if (step % PHASE_STEPS === 0) this.#startPhase()
+      this.#step()
+      this.#compare()
+      this.#heap.check()
+    }
+    this.#finish()
+  }
+
+  #startPhase(): void {
+    const { pageBytes, capacityBytes: spaceBytes } = this.#heap
+    const [name, sizes] = choosePhaseSizes(this.#random, { pageBytes, spaceBytes, runsOnly: false })
+    const tendency = this.#random.pick(Object.keys(TENDENCIES) as (keyof typeof TENDENCIES)[])
+    this.#journal.note(`phase: ${name}, ${tendency}`)
+    this.#sizes = sizes
+    this.#growth = TENDENCIES[tendency]
+  }
+
+  #step(): void {
+    this.#operations[this.#random.weighted({ churn: 90, misuse: 6, purge: 2, failingPurge: 2 })]()
+  }
+
+  readonly #operations = {
+    churn: () => (this.#random.chance(this.#growth) ? this.#allocate() : this.#free()),
+    misuse: () => this.#misuse(),
+    purge: () => this.#purge(Infinity),
+    failingPurge: () => this.#purge(this.#random.below(4)),
+  }
+
+  #allocate(): void {
+    const heap = this.#heap
+    const size = this.#sizes(this.#random)
+    const block = heap.allocate(size)
+    this.#journal.note(`allocate ${size}: ${block}`)
+    if (block === NONE) {
+      const pages = Math.max(1, Math.ceil(size / heap.pageBytes))
+      const idle = this.#model.longestIdle()
+      must(idle < pages + 2 * SLAB_FRINGE, `${size} bytes were refused with ${idle} idle pages in a row`)
+      return
+    }
+    must(heap.offsetOf(block) === block * GRANULE_BYTES, `the offset of block ${block}`)
+    must(heap.offsetOf(block) + heap.sizeOf(block) <= heap.capacityBytes, `block ${block} ends in the space`)
+    this.#model.allocate(block, size, heap.sizeOf(block), GRANULE_BYTES)
+  }
+
+  #free(): void {
+    if (this.#model.liveBlocks === 0) return
+    const block = this.#model.blockAt(this.#random.below(this.#model.liveBlocks))
+    this.#journal.note(`free ${block}`)
+    must(this.#heap.sizeOf(block) === this.#model.sizeOf(block), `block ${block} keeps its size`)
+    this.#heap.free(block)
+    this.#model.free(block)
+    this.#refuses(block)
+  }
+
+  #misuse(): void {
+    const granule = this.#random.below(this.#model.spaceGranules)
+    this.#refuses(this.#random.pick([...BAD_BLOCKS, granule + 2 ** 32, granule + 0.5, granule - 2 ** 31]))
+    if (this.#model.isLive(granule)) must(this.#heap.sizeOf(granule) > 0, `block ${granule} has a size`)
+    else this.#refuses(granule)
+  }
+
+  #refuses(block: unknown): void {
+    this.#journal.note(`misuse ${String(block)}`)
+    for (const call of [() => this.#heap.free(block as number), () => this.#heap.sizeOf(block as number)]) {
+      let code = 'nothing'
+      try {
+        call()
+      } catch (error) {
+        code = error instanceof ArenaError ? error.code : String(error)
+      }
+      must(code === 'ERR_ARENA_DOUBLE_FREE', `a block that is not live is refused, got ${code}`)
+    }
+  }
+
+  /** Purges every dirty stretch, but for a callback that throws at the `failAt`-th. */
+  #purge(failAt: number): void {
+    const { pageBytes } = this.#heap
+    const failure = new Error('refused')
+    let calls = 0
+    let from = 0
+    let purgedBytes = 0
+    this.#journal.note(`purge, failing at ${failAt}`)
+    try {
+      const total = this.#heap.purge((offsetBytes, lengthBytes) => {
+        const expected = this.#model.nextDirty(from, Infinity, false)
+        must(offsetBytes / pageBytes === expected?.first, `purges from ${offsetBytes}`)
+        must(
+          (offsetBytes + lengthBytes) / pageBytes === expected.end,
+          `purges to ${offsetBytes + lengthBytes}`,
+        )
+        if (calls++ === failAt) throw failure
+        this.#model.markPurged(expected.first, expected.end)
+        from = expected.end
+        purgedBytes += lengthBytes
+      })
+      must(total === purgedBytes, `${total} bytes purged of ${purgedBytes}`)
+      must(this.#model.dirtyPages === 0, 'everything dirty was purged')
+    } catch (error) {
+      if (error !== failure) throw error
+    }
+  }
+
+  #compare(): void {
+    const { pageBytes } = this.#heap
+    const stats = this.#heap.stats()
+    this.#model.compare({
+      liveBlocks: stats.liveBlocks,
+      usedPages: stats.usedBytes / pageBytes,
+      dirtyPages: stats.dirtyBytes / pageBytes,
+      committedPages: stats.committedBytes / pageBytes,
+      peakUsedPages: stats.peakUsedBytes / pageBytes,
+      peakCommittedPages: stats.peakCommittedBytes / pageBytes,
+    })
+  }
+
+  #finish(): void {
+    const heap = this.#heap
+    this.#journal.note('finish')
+    while (this.#model.liveBlocks > 0) this.#free()
+    this.#compare()
+    heap.check()
+    const whole = heap.allocate(heap.capacityBytes)
+    must(whole === 0 && heap.sizeOf(whole) === heap.capacityBytes, 'the whole capacity is one block')
+    must(heap.stats().usedBytes === heap.capacityBytes, 'all of it is used then')
+    heap.check()
+  }
+}
+
+// ---- scenarios -----------------------------------------------------------------------------------------------------
+
+const PAGE_SIZES = [4 * KIB, 16 * KIB, 64 * KIB]
+
+describe('BlockHeap agrees with the model', () => {
+  for (const pageBytes of PAGE_SIZES) {
+    const pages = `${pageBytes / KIB} KiB pages`
+    const spaceBytes = pageBytes === 64 * KIB ? 4 * MIB : MIB
+    const scenarios: Record<string, Scenario> = {
+      [`one range of ${pages}`]: { pageBytes, spaceBytes },
+      [`ranges of ${pages} that come and go`]: { pageBytes, spaceBytes: 2 * spaceBytes, ranges: true },
+      [`a moving limit on ${pages}`]: { pageBytes, spaceBytes, limit: true },
+      [`runs only of ${pages}`]: {
+        pageBytes,
+        spaceBytes: 4 * MIB,
+        runsOnly: true,
+        limit: true,
+        ranges: true,
+      },
+    }
+    for (const [name, scenario] of Object.entries(scenarios)) {
+      it(name, () => {
+        runSequences(FILE, name, STEPS, SEQUENCE_STEPS, (random, steps, journal) =>
+          new BlockHeapSequence(random, journal, scenario).run(steps),
+        )
+      })
+    }
+  }
+})
+
+describe('Heap agrees with the model', () => {
+  for (const pageBytes of PAGE_SIZES) {
+    const name = `a heap of ${pageBytes / KIB} KiB pages`
+    it(name, () => {
+      runSequences(FILE, name, STEPS, SEQUENCE_STEPS, (random, steps, journal) => {
+        const capacityBytes = pageBytes * random.pick([1, 2, 3, 7, 64, 65, 256])
+        new HeapSequence(random, journal, Math.min(4 * MIB, capacityBytes), pageBytes).run(steps)
+      })
+    })
+  }
+})

@@ -1,0 +1,237 @@
+import { describe, expect, it } from 'vitest'
+import { setRange } from '../../src/base/bits.js'
+import { PageStates } from '../../src/heap/page-states.js'
+import { PageTable } from '../../src/heap/page-table.js'
+import { keep } from './books.js'
+
+const PAGES = 100
+
+function makeStates(): PageStates {
+  const table = new PageTable(4096, keep)
+  table.addRange(0, PAGES)
+  return new PageStates(table)
+}
+
+/** Pages 10 to 20 used, 30 to 40 dirty, 50 to 60 purged. */
+function mixedStates(): PageStates {
+  const states = makeStates()
+  states.use(10, 10)
+  states.use(30, 10)
+  states.release(30, 10)
+  states.use(50, 10)
+  states.release(50, 10)
+  states.markPurged(50, 10)
+  return states
+}
+
+describe('use', () => {
+  it('commits clean pages', () => {
+    const states = makeStates()
+    expect(states.use(5, 7)).toBe(true)
+    expect(states).toMatchObject({ usedPages: 7, dirtyPages: 0, committedPages: 7, refaultedPages: 0 })
+  })
+
+  it('takes dirty pages without committing more', () => {
+    const states = mixedStates()
+    expect(states.committedPages).toBe(20)
+    states.use(30, 10)
+    expect(states).toMatchObject({ usedPages: 20, dirtyPages: 0, committedPages: 20 })
+  })
+
+  it('counts clean and dirty pages of one stretch apart', () => {
+    const states = mixedStates()
+    states.use(25, 10)
+    expect(states).toMatchObject({ usedPages: 20, dirtyPages: 5, committedPages: 25 })
+  })
+
+  it('counts pages used again after a purge, once', () => {
+    const states = mixedStates()
+    states.use(45, 10)
+    expect(states.refaultedPages).toBe(5)
+    states.release(45, 10)
+    states.use(45, 10)
+    expect(states.refaultedPages).toBe(5)
+  })
+
+  it('commits up to the limit and no page more', () => {
+    const states = makeStates()
+    states.limitPages = 10
+    expect(states.use(0, 10)).toBe(true)
+    expect(states.use(10, 1)).toBe(false)
+    expect(states).toMatchObject({ usedPages: 10, committedPages: 10, peakCommittedPages: 10 })
+  })
+
+  it('takes dirty pages at the limit', () => {
+    const states = makeStates()
+    states.limitPages = 10
+    states.use(0, 10)
+    states.release(0, 10)
+    expect(states.use(0, 5)).toBe(true)
+    expect(states.use(5, 6)).toBe(false)
+    expect(states).toMatchObject({ usedPages: 5, dirtyPages: 5 })
+  })
+
+  it('remembers the most pages that were ever used and committed', () => {
+    const states = makeStates()
+    states.use(0, 10)
+    states.release(0, 4)
+    states.use(20, 2)
+    states.release(4, 6)
+    states.markPurged(0, 10)
+    expect(states).toMatchObject({ usedPages: 2, peakUsedPages: 10, peakCommittedPages: 12 })
+  })
+})
+
+describe('fits', () => {
+  it('is true up to the limit', () => {
+    const states = mixedStates()
+    states.limitPages = 25
+    expect(states.fits(5)).toBe(true)
+    expect(states.fits(6)).toBe(false)
+  })
+})
+
+describe('cleanIn', () => {
+  it('counts the pages that using a stretch would commit', () => {
+    const states = mixedStates()
+    expect(states.cleanIn(25, 10)).toBe(5)
+    expect(states.cleanIn(50, 10)).toBe(10)
+    expect(states.cleanIn(30, 10)).toBe(0)
+  })
+})
+
+describe('markPurged', () => {
+  it('makes pages clean and says how many were dirty', () => {
+    const states = mixedStates()
+    expect(states.markPurged(35, 10)).toBe(5)
+    expect(states).toMatchObject({ usedPages: 10, dirtyPages: 5, committedPages: 15 })
+  })
+})
+
+describe('forget', () => {
+  it('refuses pages that are dirty', () => {
+    expect(() => mixedStates().forget(20, 11)).toThrow('only clean pages are forgotten')
+  })
+
+  it('lets pages come back as never purged', () => {
+    const states = mixedStates()
+    states.forget(50, 10)
+    states.use(50, 10)
+    expect(states.refaultedPages).toBe(0)
+  })
+})
+
+describe('age', () => {
+  it('marks what is dirty now, and not what comes free later', () => {
+    const states = mixedStates()
+    states.age()
+    states.release(10, 5)
+    expect(states.nextDirty(0, true)).toBe(30)
+    expect(states.dirtyEnd(30, PAGES, true)).toBe(40)
+    expect(states.nextDirty(0, false)).toBe(10)
+  })
+
+  it('is undone by using a page again', () => {
+    const states = mixedStates()
+    states.age()
+    states.use(30, 5)
+    states.release(30, 5)
+    expect(states.nextDirty(0, true)).toBe(35)
+  })
+
+  it('forgets the marks of pages that were purged', () => {
+    const states = mixedStates()
+    states.age()
+    states.markPurged(30, 10)
+    expect(states.nextDirty(0, true)).toBe(states.table.columnPages)
+  })
+})
+
+describe('nextDirty and dirtyEnd', () => {
+  it('find stretches from any page on', () => {
+    const states = mixedStates()
+    expect(states.nextDirty(0, false)).toBe(30)
+    expect(states.nextDirty(34, false)).toBe(34)
+    expect(states.nextDirty(40, false)).toBe(states.table.columnPages)
+    expect(states.dirtyEnd(30, PAGES, false)).toBe(40)
+  })
+
+  it('cut a stretch to the longest that is wanted', () => {
+    const states = mixedStates()
+    expect(states.dirtyEnd(30, 3, false)).toBe(33)
+    expect(states.dirtyEnd(30, Number.MAX_SAFE_INTEGER, false)).toBe(40)
+  })
+})
+
+describe('anyDirty', () => {
+  it('looks at the range only', () => {
+    const states = mixedStates()
+    expect(states.anyDirty(0, 30)).toBe(false)
+    expect(states.anyDirty(0, 31)).toBe(true)
+    expect(states.anyDirty(39, 1)).toBe(true)
+    expect(states.anyDirty(40, 1000)).toBe(false)
+  })
+})
+
+describe('check', () => {
+  const isUsed = (page: number) => page >= 10 && page < 20
+
+  it('passes books that are right', () => {
+    mixedStates().check(isUsed)
+  })
+
+  it('finds a wrong count of used pages (1)', () => {
+    const states = mixedStates()
+    states.usedPages--
+    expect(() => states.check(isUsed)).toThrow('1: 9 pages used, found 10')
+  })
+
+  it('finds more used and dirty pages than there are (1)', () => {
+    const states = mixedStates()
+    states.table.managedPages = 19
+    expect(() => states.check(isUsed)).toThrow('1: no more used and dirty pages than managed ones')
+  })
+
+  it('finds a wrong count of dirty pages (2)', () => {
+    const states = mixedStates()
+    states.dirtyPages++
+    expect(() => states.check(isUsed)).toThrow('2: 11 pages dirty, found 10')
+  })
+
+  it('finds a used page that is dirty (2)', () => {
+    const states = mixedStates()
+    setRange(states.table.dirty, 15, 16)
+    expect(() => states.check(isUsed)).toThrow('2: used page 15 is not dirty')
+  })
+
+  it('finds a used page that is purged (2)', () => {
+    const states = mixedStates()
+    setRange(states.table.purged, 15, 16)
+    expect(() => states.check(isUsed)).toThrow('2: used page 15 is not purged')
+  })
+
+  it('finds a dirty page that is purged (2)', () => {
+    const states = mixedStates()
+    setRange(states.table.purged, 35, 36)
+    expect(() => states.check(isUsed)).toThrow('2: purged page 35 is not dirty')
+  })
+
+  it('finds an aged page that is not dirty (2)', () => {
+    const states = mixedStates()
+    setRange(states.table.aged, 70, 71)
+    expect(() => states.check(isUsed)).toThrow('2: aged page 70 is dirty')
+  })
+
+  it('finds a dirty page that is not managed (2)', () => {
+    const states = mixedStates()
+    states.table.addRange(120, 1)
+    setRange(states.table.dirty, 110, 111)
+    expect(() => states.check(isUsed)).toThrow('2: no unmanaged page is dirty')
+  })
+
+  it('finds more committed pages than the limit (3)', () => {
+    const states = mixedStates()
+    states.limitPages = 19
+    expect(() => states.check(isUsed)).toThrow('3: committed pages within the limit')
+  })
+})
