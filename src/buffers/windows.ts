@@ -25,8 +25,8 @@ export const WINDOW_STRIDE_BYTES = MIB
 /** How far a window reaches into the next: the largest block that a window serves. */
 export const WINDOW_OVERLAP_BYTES = 64 * 1024
 
-/** `block >>> WINDOW_SHIFT` is the window that the block starts in. */
-const WINDOW_SHIFT = Math.log2(WINDOW_STRIDE_BYTES) - GRANULE_SHIFT
+/** `block >>> WINDOW_SHIFT` is the window that the block starts in. (Not by Math.log2, whose results V8 keeps as doubles.) */
+const WINDOW_SHIFT = 31 - Math.clz32(WINDOW_STRIDE_BYTES) - GRANULE_SHIFT
 const WINDOW_GRANULES_MASK = (1 << WINDOW_SHIFT) - 1
 const NOT_WRAPPED: WrapId = 0
 

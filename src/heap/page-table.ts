@@ -86,9 +86,10 @@ export class PageTable {
 
   /** `pageBytes`: a power of two from 4 KiB to 64 KiB. */
   constructor(pageBytes: number, dispose: Dispose) {
-    const pageShift = Math.log2(pageBytes)
+    // Not Math.log2: what derives from its result is a double for V8, and so would every shift by it be.
+    const pageShift = 31 - Math.clz32(pageBytes)
     invariant(
-      Number.isInteger(pageShift) && pageShift >= MIN_PAGE_SHIFT && pageShift <= MAX_PAGE_SHIFT,
+      pageBytes === 1 << pageShift && pageShift >= MIN_PAGE_SHIFT && pageShift <= MAX_PAGE_SHIFT,
       `pages are 4 to 64 KiB, not ${pageBytes} bytes`,
     )
     this.pageBytes = pageBytes
