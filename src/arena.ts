@@ -115,7 +115,13 @@ export class Arena {
 
   /** The same with undefined contents: what earlier blocks of this arena left there, never anybody else's data. */
   allocUnsafe(sizeBytes: number, options?: AllocOptions): Buffer {
-    if (options === undefined && (sizeBytes | 0) === sizeBytes && sizeBytes > 0 && !this.#isClosed) {
+    if (
+      typeof sizeBytes === 'number' &&
+      (sizeBytes | 0) === sizeBytes &&
+      sizeBytes > 0 &&
+      options === undefined &&
+      !this.#isClosed
+    ) {
       const block = this.#heap.allocate(sizeBytes)
       if (block !== NONE) {
         const buffer = this.#issue(block, sizeBytes)
@@ -190,6 +196,7 @@ export class Arena {
     spend(buffer)
     this.#frees++
     this.#liveBytes -= sizeBytes
+    if (buffer.length === 0) this.#buffers.notice(block, sizeBytes)
     this.#buffers.end(block, sizeBytes)
     if (!this.#releaser.isSettled) this.#releaser.afterFree()
   }
@@ -283,9 +290,10 @@ export class Arena {
   // ---- behind the warm paths -------------------------------------------------------------------------------------
 
   #allocateSlow(sizeBytes: number, options: AllocOptions | undefined): Buffer {
-    this.#requireOpen('alloc')
     requireSize(sizeBytes)
     const alignBytes = requireAlign(options, this.#heap.pageBytes)
+    // Last, because reading the options may have run script that closed the arena.
+    this.#requireOpen('alloc')
     if (sizeBytes === 0) {
       this.#allocations++
       this.#emptyBlocks++
@@ -307,10 +315,13 @@ export class Arena {
       if (!this.#releaser.isSettled) this.#releaser.afterFree()
       throw outOfMemory(this.name, sizeBytes, 'the runtime could not make its ArrayBuffer', cause)
     }
-    if (buffer !== null) {
-      this.#allocations++
-      this.#liveBytes += sizeBytes
+    if (buffer === null) {
+      // Set aside: a tick must look after it.
+      if (!this.#releaser.isSettled) this.#releaser.afterFree()
+      return null
     }
+    this.#allocations++
+    this.#liveBytes += sizeBytes
     return buffer
   }
 
@@ -323,6 +334,7 @@ export class Arena {
       resized = this.#buffers.replaceOwner(block, sizeBytes, this.#epoch)
     } catch (cause) {
       this.#heap.resize(block, usableBytes)
+      if (!this.#releaser.isSettled) this.#releaser.afterFree()
       throw outOfMemory(this.name, sizeBytes, 'the runtime could not make its ArrayBuffer', cause)
     }
     this.#allocations++

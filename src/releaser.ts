@@ -24,8 +24,9 @@ export class Releaser {
   readonly #buffers: BlockBuffers
   readonly #deferral: Deferral
   #isStopped = false
+  #isArmed = false
   /**
-   * Nothing is to be done when something comes free: a tick is due already, or nothing is released by timer. Read on
+   * Nothing is to be done when something comes free: a tick is due already, or nothing is released but by `trim`. Read on
    * every `free`.
    */
   isSettled: boolean
@@ -55,6 +56,7 @@ export class Releaser {
 
   /** Gives everything back that is free. Returns the pages; the scavenger's `failure` says whether some were refused. */
   releaseAll(): PageCount {
+    this.#buffers.recoverSetAside()
     const pageCount = this.#scavenger.purgeAll()
     this.#dropUnused()
     return pageCount
@@ -75,18 +77,28 @@ export class Releaser {
   }
 
   #tick(): void {
+    this.#isArmed = false
     if (this.#isStopped) return
     this.isSettled = false
+    if (this.#policy.isImmediate) {
+      this.releaseAll()
+      this.#arm(true)
+      return
+    }
     const isFinished = this.#scavenger.purgeAged()
-    if (isFinished) this.#dropUnused()
+    if (isFinished) {
+      this.#buffers.recoverSetAside()
+      this.#dropUnused()
+    }
     this.#arm(isFinished)
   }
 
   #arm(isFinished: boolean): void {
-    if (!this.#hasWork) return
-    this.isSettled = true
-    const delayMs = this.#policy.delayMs(isFinished, this.#scavenger.failure !== null)
-    this.#deferral.after(delayMs, () => this.#tick())
+    if (this.#isArmed || !this.#hasWork) return
+    this.#isArmed = true
+    // With `releaseAfterMs: 0` a tick is for what could not go back at once; all else still does.
+    this.isSettled = !this.#policy.isImmediate
+    this.#deferral.after(this.#policy.delayMs(isFinished), () => this.#tick())
   }
 
   get #hasWork(): boolean {
@@ -97,6 +109,7 @@ export class Releaser {
   #dropUnused(): void {
     this.#buffers.dropIdle()
     for (const segment of this.#scavenger.surplusSegments()) this.#remove(segment)
+    this.#heap.shrinkBooks()
   }
 
   #remove(segment: Segment): void {
@@ -106,6 +119,6 @@ export class Releaser {
   }
 
   check(): void {
-    invariant(this.isSettled || !this.#hasWork, '1: what is dirty or idle has a timer')
+    invariant(this.isSettled || this.#isArmed || !this.#hasWork, '1: what is dirty or idle has a timer')
   }
 }

@@ -90,8 +90,8 @@ export class Supply {
     const pageCount = Math.max(heap.runPagesFor(sizeBytes), heap.runPagesFor(alignBytes))
     const segment = this.#reserve(sizeBytes, pageCount)
     try {
-      heap.addRange(segment.firstPage, segment.pageCount)
       this.#buffers.addSegment(segment)
+      heap.addRange(segment.firstPage, segment.pageCount)
     } catch (cause) {
       // The books could not grow: V8 has no memory for them. Nothing was added.
       this.#source.retire(segment)

@@ -41,6 +41,11 @@ function withCode<E extends Error>(error: E, code: string): Coded<E> {
   return Object.assign(error, { code })
 }
 
+/** A value in the words of an error message, whatever it is. */
+export function show(value: unknown): string {
+  return inspect(value, { depth: 0 }).slice(0, 80)
+}
+
 function received(value: unknown): string {
   if (value === null || value === undefined) return `Received ${value}`
   if (typeof value === 'function') return `Received function ${value.name}`

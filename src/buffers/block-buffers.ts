@@ -59,16 +59,26 @@ export class BlockBuffers {
    * another. Throws what the runtime throws where it cannot make the buffer; the block is as before then.
    */
   makeOwner(block: Block, sizeBytes: number, epoch: Epoch): Buffer | null {
+    if (this.#windows.lostCount > 0 && this.#setAsideIfLost(block, sizeBytes)) return null
     if (sizeBytes < this.#windowBelowBytes) {
       try {
         const buffer = this.#windows.makeOwner(block, sizeBytes, epoch)
         return buffer !== null ? buffer : this.#makeInNewWindow(block, sizeBytes, epoch)
       } catch (error) {
-        return this.#recoverFrom(error, block, sizeBytes, epoch)
+        // A window's buffer that turns out to be detached was taken by somebody else.
+        if (!this.#windows.isTaken(block)) throw error
       }
+      this.#windows.lose(block)
+      this.#setAsideIfLost(block, sizeBytes)
+      return null
     }
     if (sizeBytes >= this.#detachFromBytes) return this.#own.makeDetachable(block, sizeBytes, epoch)
     return this.#own.makeKept(block, sizeBytes, this.#heap.sizeOf(block), epoch)
+  }
+
+  /** The Buffer of a block, still live, has length 0: somebody took its window away. */
+  notice(block: Block, sizeBytes: number): void {
+    if (sizeBytes < this.#windowBelowBytes && this.#windows.isTaken(block)) this.#windows.lose(block)
   }
 
   /** The owner of a block is spent: frees the block, or sets it aside. `sizeBytes` as it was made with. */
@@ -115,20 +125,24 @@ export class BlockBuffers {
     return this.#windows.has(memory) || this.#own.has(memory)
   }
 
-  /** Whether there are buffers that `dropIdle` would drop once their pages are cold, or blocks that wait. */
+  /** Whether there are buffers to drop once their pages are cold, or blocks that wait. */
   get hasIdle(): boolean {
     return this.#windows.idleCount > 0 || this.#own.idleBytes > 0 || this.#setAside.size > 0
   }
 
-  /** Frees blocks whose wait is over, and drops buffers that nothing uses and whose pages were given back. */
-  dropIdle(): void {
-    const pageBytes = this.#heap.pageBytes
+  /** Frees the blocks whose wait is over. */
+  recoverSetAside(): void {
     this.#windows.recover()
     for (const [block, wrapId] of this.#setAside) {
       if (this.#source.isWrapped(wrapId)) continue
       this.#setAside.delete(block)
       this.#heap.free(block)
     }
+  }
+
+  /** Drops the buffers that nothing uses and whose pages were given back. */
+  dropIdle(): void {
+    const pageBytes = this.#heap.pageBytes
     this.#windows.dropIdle((firstPage, pageCount) => !this.#heap.anyDirty(firstPage, pageCount))
     this.#own.dropIdle(
       (offset, length) => !this.#heap.anyDirty(offset / pageBytes, Math.ceil(length / pageBytes)),
@@ -163,16 +177,15 @@ export class BlockBuffers {
   }
 
   #makeInNewWindow(block: Block, sizeBytes: number, epoch: Epoch): Buffer | null {
-    if (this.#windows.open(block)) return this.#windows.makeOwner(block, sizeBytes, epoch)
-    this.#setAside.set(block, this.#windows.wrapOfLost(block))
-    return null
+    this.#windows.open(block)
+    return this.#windows.makeOwner(block, sizeBytes, epoch)
   }
 
-  /** A window's buffer that turns out to be detached was taken by somebody else. Anything else is thrown on. */
-  #recoverFrom(error: unknown, block: Block, sizeBytes: number, epoch: Epoch): Buffer | null {
-    if (!this.#windows.isTaken(block)) throw error
-    this.#windows.lose(block)
-    return this.#makeInNewWindow(block, sizeBytes, epoch)
+  #setAsideIfLost(block: Block, sizeBytes: number): boolean {
+    const wrapId = this.#windows.lostWrapOver(block, sizeBytes)
+    if (wrapId === null) return false
+    this.#setAside.set(block, wrapId)
+    return true
   }
 
   /** `liveBlocks`: blocks with an owner. */

@@ -21,6 +21,8 @@ interface OwnBuffer {
   readonly buffer: ArrayBuffer
   readonly wrapId: WrapId
   readonly lengthBytes: number
+  /** The wrap of an earlier buffer of the same block that could not be detached, or null. */
+  readonly reachedBy: WrapId | null
   isIdle: boolean
 }
 
@@ -63,7 +65,7 @@ export class OwnBuffers {
   /** Ends a block and keeps its buffer. Returns what `detach` does: somebody may have moved the buffer. */
   keep(block: Block): WrapId | null {
     const own = this.#end(block)
-    return own.buffer.byteLength > 0 ? null : this.#drop(block, own)
+    return own.buffer.byteLength > 0 && own.reachedBy === null ? null : this.#drop(block, own)
   }
 
   /**
@@ -82,7 +84,8 @@ export class OwnBuffers {
     const old = this.#end(block)
     try {
       const owner = this.#make(block, sizeBytes, lengthBytes, epoch)
-      this.#detach(block, old)
+      const made = this.#byBlock.get(block) as OwnBuffer
+      this.#byBlock.set(block, { ...made, reachedBy: this.#detach(block, old) })
       this.idleBytes -= old.lengthBytes
       return owner
     } catch (error) {
@@ -131,7 +134,7 @@ export class OwnBuffers {
   #make(block: Block, sizeBytes: number, lengthBytes: number, epoch: Epoch): Buffer {
     const { buffer, wrapId } = this.#source.wrap(block * GRANULE_BYTES, lengthBytes)
     const owner = makeOwner(buffer, 0, sizeBytes, epoch, block)
-    this.#byBlock.set(block, { buffer, wrapId, lengthBytes, isIdle: false })
+    this.#byBlock.set(block, { buffer, wrapId, lengthBytes, reachedBy: null, isIdle: false })
     this.liveBlocks++
     return owner
   }
@@ -156,7 +159,7 @@ export class OwnBuffers {
     if (own.buffer.byteLength > 0) {
       try {
         this.#source.detach(own.buffer)
-        return null
+        return own.reachedBy
       } catch {
         // Marked by the runtime as not detachable: its views stay, as those of a moved one do.
       }

@@ -14,7 +14,7 @@
  *  2. `live` of a window = blocks handed out that start in it; `idleCount` = wrapped windows where it is zero
  */
 import { invariant } from '../base/assert.js'
-import { type Block, GRANULE_SHIFT, MIB, type PageNumber } from '../base/units.js'
+import { type Block, GRANULE_BYTES, GRANULE_SHIFT, MIB, type PageNumber } from '../base/units.js'
 import type { WrapId } from '../memory/kernel.js'
 import type { PageSource } from '../memory/page-source.js'
 import { endOf, type Segment } from '../memory/segment.js'
@@ -37,6 +37,8 @@ export class Windows {
   #wrapIds: WrapId[] = []
   /** Windows whose buffer somebody else moved, and the wrap whose finalizer ends that. */
   readonly #lost = new Map<number, WrapId>()
+  /** How many windows are lost: nearly always none. */
+  lostCount = 0
   /** Wrapped windows in which no block lives. */
   idleCount = 0
 
@@ -77,10 +79,9 @@ export class Windows {
     if (--this.#live[window] === 0 && this.#buffers[window] !== null) this.idleCount++
   }
 
-  /** Wraps a block's window. Returns false where the window is lost. Throws what the source throws. */
-  open(block: Block): boolean {
+  /** Wraps a block's window, which must not be lost. Throws what the source throws. */
+  open(block: Block): void {
     const window = block >>> WINDOW_SHIFT
-    if (this.#lost.has(window)) return false
     const start = window * WINDOW_STRIDE_BYTES
     const segment = this.#source.segmentOf(start / this.#source.pageBytes)
     const end = endOf(segment) * this.#source.pageBytes
@@ -89,7 +90,6 @@ export class Windows {
     this.#buffers[window] = buffer
     this.#wrapIds[window] = wrapId
     if (this.#live[window] === 0) this.idleCount++
-    return true
   }
 
   /** Whether the block's window is wrapped by a buffer that is not ours to use any more. */
@@ -107,11 +107,21 @@ export class Windows {
     for (const [window, wrapId] of this.#lost) {
       if (!this.#source.isWrapped(wrapId)) this.#lost.delete(window)
     }
+    this.lostCount = this.#lost.size
   }
 
-  /** The wrap that a lost window waits for. */
-  wrapOfLost(block: Block): WrapId {
-    return this.#lost.get(block >>> WINDOW_SHIFT) ?? NOT_WRAPPED
+  /**
+   * The wrap of a lost window that reaches into the `sizeBytes` bytes at `block`, or null. A window reaches into the
+   * stride behind its own, and a block may reach over many strides.
+   */
+  lostWrapOver(block: Block, sizeBytes: number): WrapId | null {
+    const start = block * GRANULE_BYTES
+    for (const [window, wrapId] of this.#lost) {
+      const lostStart = window * WINDOW_STRIDE_BYTES
+      const lostEnd = lostStart + WINDOW_STRIDE_BYTES + WINDOW_OVERLAP_BYTES
+      if (start < lostEnd && start + sizeBytes > lostStart) return wrapId
+    }
+    return null
   }
 
   /** Whether this buffer is one of the windows: what a `subarray` of a small block lies over. */
@@ -140,6 +150,7 @@ export class Windows {
       if (this.#buffers[window] !== null) this.#drop(window)
       this.#lost.delete(window)
     }
+    this.lostCount = this.#lost.size
   }
 
   /** Every block is gone: detaches every window, so that no view of one can see what comes after. */
@@ -178,6 +189,7 @@ export class Windows {
 
   #lose(window: number): void {
     this.#lost.set(window, this.#wrapIds[window])
+    this.lostCount = this.#lost.size
     this.#source.segmentOf((window * WINDOW_STRIDE_BYTES) / this.#source.pageBytes).hasMovedBuffer = true
     this.#forget(window)
   }

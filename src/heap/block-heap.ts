@@ -266,6 +266,12 @@ export class BlockHeap {
     this.#slabs.releaseCurrents()
   }
 
+  /** Gives back the memory of books that were needed once and are mostly unused now. */
+  shrinkBooks(): void {
+    this.#table.shrink()
+    this.#slabs.shrinkBooks()
+  }
+
   /** Most pages that may be committed. */
   set limitPages(pageCount: PageCount) {
     this.#states.limitPages = pageCount

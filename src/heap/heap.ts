@@ -4,8 +4,7 @@
  *
  * The space is made known to the books step by step as it is needed, so that metadata follows use, not capacity.
  */
-import { inspect } from 'node:util'
-import { ArenaError, invalidArgType, outOfRange } from '../base/errors.js'
+import { ArenaError, invalidArgType, outOfRange, show } from '../base/errors.js'
 import { type Block, GIB, GRANULE_SHIFT, isPowerOfTwo, KIB, MAX_SPACE_BYTES, NONE } from '../base/units.js'
 import { BlockHeap, REFUSED_SPACE } from './block-heap.js'
 
@@ -196,6 +195,6 @@ function busy(method: string): ArenaError {
 }
 
 function notLive(method: string, block: unknown): Error {
-  const message = `Heap.${method}: ${inspect(block)} is not a live block of this heap; it was freed already or never handed out`
+  const message = `Heap.${method}: ${show(block)} is not a live block of this heap; it was freed already or never handed out`
   return new ArenaError('ERR_ARENA_DOUBLE_FREE', message)
 }

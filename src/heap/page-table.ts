@@ -15,7 +15,7 @@
 import { invariant } from '../base/assert.js'
 import { wordsFor } from '../base/bits.js'
 import type { PageCount, PageNumber } from '../base/units.js'
-import { type Dispose, grow } from './columns.js'
+import { copyTo, type Dispose } from './columns.js'
 
 /**
  * Tags, one a page. 0: inside a run, or not managed: no block starts there. Positive: a page of a slab, whose record is
@@ -144,19 +144,34 @@ export class PageTable {
     this.managedPages -= pageCount
   }
 
+  /** Gives up columns of which less than half is used. Where there is no memory to do so, nothing happens. */
+  shrink(): void {
+    const last = this.#ranges[this.#ranges.length - 1]
+    const pages = Math.max(MIN_COLUMN_PAGES, last === undefined ? 0 : last.firstPage + last.pageCount)
+    if (pages > this.columnPages >>> 1) return
+    try {
+      this.#replaceColumns(pages)
+    } catch {
+      // No memory for the shorter ones: the longer ones go on.
+    }
+  }
+
   /** Segments double what is managed, so growing to exactly what is asked costs amortised O(1) a page. */
   #reserveColumns(pageCount: PageCount): void {
     if (pageCount <= this.columnPages) return
-    const pages = Math.max(MIN_COLUMN_PAGES, pageCount)
+    this.#replaceColumns(Math.max(MIN_COLUMN_PAGES, pageCount))
+  }
+
+  #replaceColumns(pages: PageCount): void {
     const words = wordsFor(pages)
     const old = [this.tags, this.links, this.dirty, this.aged, this.purged, this.freeHeads]
     // All before any is stored: an allocation that throws leaves the table as it was.
-    const tags = grow(this.tags, pages + 1)
-    const links = grow(this.links, pages << LINK_SHIFT)
-    const dirty = grow(this.dirty, words)
-    const aged = grow(this.aged, words)
-    const purged = grow(this.purged, words)
-    const freeHeads = grow(this.freeHeads, words)
+    const tags = copyTo(this.tags, pages + 1)
+    const links = copyTo(this.links, pages << LINK_SHIFT)
+    const dirty = copyTo(this.dirty, words)
+    const aged = copyTo(this.aged, words)
+    const purged = copyTo(this.purged, words)
+    const freeHeads = copyTo(this.freeHeads, words)
     this.tags = tags
     this.links = links
     this.dirty = dirty

@@ -8,7 +8,7 @@
  */
 import { invariant } from '../base/assert.js'
 import { GRANULE_SHIFT, NONE } from '../base/units.js'
-import { type Dispose, grow } from './columns.js'
+import { copyTo, type Dispose } from './columns.js'
 
 export const FIRST_GRANULE = 0 // where its first slot starts
 export const CLASS = 1 // its size class, or 0 in an unused record
@@ -59,7 +59,7 @@ export class SlabRecords {
     const more = old.length < LARGE_WORDS ? old.length : old.length >>> 3
     const records = Math.max(FIRST_RECORDS, Math.ceil((old.length + more) / this.words))
     try {
-      this.columns = grow(old, records * this.words)
+      this.columns = copyTo(old, records * this.words)
     } catch (error) {
       this.failure = error
       return false
@@ -78,6 +78,43 @@ export class SlabRecords {
     const end = this.#end
     this.#end = end + this.words
     return end
+  }
+
+  /**
+   * Moves the records of all slabs together and gives up the rest, where less than a quarter is in use. Returns the new
+   * index of each old record (at `record / words`), or null where nothing moved: then there was little to gain, or no
+   * memory.
+   */
+  compact(): Int32Array | null {
+    const { columns, words } = this
+    let used = 0
+    for (let record = 0; record < this.#end; record += words) if (columns[record + CLASS] > 0) used++
+    const records = Math.max(FIRST_RECORDS, used + (used >>> 3))
+    if (records * words > columns.length >>> 2) return null
+    try {
+      return this.#moveTogether(records)
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error
+      return null
+    }
+  }
+
+  #moveTogether(records: number): Int32Array {
+    const { columns, words } = this
+    const compacted = new Int32Array(records * words)
+    const movedTo = new Int32Array(this.#end / words).fill(NONE)
+    let end = 0
+    for (let record = 0; record < this.#end; record += words) {
+      if (columns[record + CLASS] === 0) continue
+      compacted.set(columns.subarray(record, record + words), end)
+      movedTo[record / words] = end
+      end += words
+    }
+    this.columns = compacted
+    this.#unused = NONE
+    this.#end = end
+    this.#dispose(columns.buffer)
+    return movedTo
   }
 
   release(record: number): void {

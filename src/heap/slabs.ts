@@ -183,6 +183,29 @@ export class Slabs {
     return released
   }
 
+  /** Gives back the memory of records that were needed once. Every slab may get another name. */
+  shrinkBooks(): void {
+    const movedTo = this.#records.compact()
+    if (movedTo === null) return
+    const { words, columns } = this.#records
+    const move = (slab: number): number => (slab === NONE ? NONE : movedTo[slab / words])
+    for (let i = 0; i < this.#current.length; i++) this.#current[i] = move(this.#current[i])
+    for (let i = 0; i < this.#buckets.length; i++) this.#buckets[i] = move(this.#buckets[i])
+    const { tags, granuleShift } = this.#table
+    for (const oldSlab of movedTo.keys()) {
+      const slab = movedTo[oldSlab]
+      if (slab === NONE) continue
+      // Links are valid in a bucket only; elsewhere they may name anything.
+      if (columns[slab + BUCKET] !== NONE) {
+        columns[slab + NEXT] = move(columns[slab + NEXT])
+        columns[slab + PREV] = move(columns[slab + PREV])
+      }
+      const firstPage = columns[slab + FIRST_GRANULE] >>> granuleShift
+      const pages = this.#classes[(columns[slab + CLASS] << CLASS_SHIFT) + PAGES]
+      tags.fill(slab + 1, firstPage, firstPage + pages)
+    }
+  }
+
   /** The slot that starts at `block`, or NOT_A_SLOT inside one and behind the last. */
   #slotOf(block: Block, slab: number): number {
     const records = this.#records.columns

@@ -17,8 +17,10 @@ export class Unmapper {
   readonly #kernel: Kernel
   readonly #deferral: Deferral
   #waiting: MappingId[] = []
-  #isScheduled = false
   #tries = 0
+  /** Runs that are due: what one of them does, a later one finds done. */
+  #isNextTurnDue = false
+  #isRetryDue = false
 
   constructor(kernel: Kernel, deferral: Deferral) {
     this.#kernel = kernel
@@ -32,15 +34,24 @@ export class Unmapper {
   }
 
   #schedule(): void {
-    if (this.#isScheduled) return
-    this.#isScheduled = true
-    const run = (): void => this.#run()
-    if (this.#tries < EAGER_TRIES) this.#deferral.nextTurn(run)
-    else this.#deferral.after(Math.min(MAX_RETRY_MS, RETRY_MS * 2 ** (this.#tries - EAGER_TRIES)), run)
+    if (this.#tries < EAGER_TRIES) {
+      if (this.#isNextTurnDue) return
+      this.#isNextTurnDue = true
+      this.#deferral.nextTurn(() => {
+        this.#isNextTurnDue = false
+        this.#run()
+      })
+    } else if (!this.#isRetryDue) {
+      this.#isRetryDue = true
+      const delayMs = Math.min(MAX_RETRY_MS, RETRY_MS * 2 ** (this.#tries - EAGER_TRIES))
+      this.#deferral.after(delayMs, () => {
+        this.#isRetryDue = false
+        this.#run()
+      })
+    }
   }
 
   #run(): void {
-    this.#isScheduled = false
     this.#tries++
     this.#waiting = this.#waiting.filter(mapping => !this.#unmap(mapping))
     if (this.#waiting.length > 0) this.#schedule()

@@ -15,7 +15,7 @@ const SLICE_MS = 1
 const PAUSE_MS = 1
 /** Two intervals make 0.9 of the promise; the rest is for timers that fire late and ticks of many slices. */
 const INTERVAL_SHARE = 0.45
-/** After the kernel refused to take pages back, with nothing else to go by. */
+/** Where pages go back on the freeing call: after the kernel refused to take some. */
 const RETRY_MS = 1_000
 /** One `madvise` call takes 0.24 µs a page: 2,048 pages stay well below a slice. */
 const MAX_CALL_PAGES = 2_048
@@ -47,9 +47,9 @@ export class ReleasePolicy {
     return this.#now() - this.#sliceStartMs < SLICE_MS
   }
 
-  /** How long to wait for the next tick, or for the next slice of this one. */
-  delayMs(isFinished: boolean, hasFailed: boolean): number {
-    if (hasFailed) return Math.max(RETRY_MS, this.#intervalMs)
-    return isFinished ? this.#intervalMs : PAUSE_MS
+  /** How long to wait for the next tick, or for the next slice of an unfinished one. */
+  delayMs(isFinished: boolean): number {
+    if (!isFinished) return PAUSE_MS
+    return this.isTimed ? this.#intervalMs : RETRY_MS
   }
 }

@@ -1,0 +1,333 @@
+/**
+ * Every call to the kernel may fail. Over one fixed scenario, each kind of call fails once at every place where it is
+ * made: the operation that needed it has no effect or says what did not happen, no block is harmed, and all goes on.
+ */
+import { describe, expect, it } from 'vitest'
+import type { Arena } from '../../src/arena.js'
+import type { ArenaOptions } from '../../src/options.js'
+import type { ArenaStats } from '../../src/stats.js'
+import { FAILING_KINDS, type FailingKind, type FaultyKernel } from '../support/faulty-kernel.js'
+import type { ManualDeferral } from '../support/manual-deferral.js'
+import { isMarked, isZero, mark, thrownBy, turns, worldWith } from '../support/world.js'
+
+const MIB = 2 ** 20
+const MAX_N = 50
+
+interface Live {
+  buffer: Buffer
+  tag: number
+}
+
+interface Subject {
+  arena: Arena
+  kernel: FaultyKernel
+  deferral: ManualDeferral
+  live: (Live | undefined)[]
+}
+
+type Step = (subject: Subject) => void
+
+let lastTag = 0
+
+function put(subject: Subject, index: number, buffer: Buffer): void {
+  const tag = ++lastTag
+  mark(buffer, tag)
+  subject.live[index] = { buffer, tag }
+}
+
+const alloc =
+  (index: number, size: number): Step =>
+  subject => {
+    const buffer = subject.arena.alloc(size)
+    expect(isZero(buffer)).toBe(true)
+    put(subject, index, buffer)
+  }
+
+const allocUnsafe =
+  (index: number, size: number, align?: number): Step =>
+  subject =>
+    put(subject, index, subject.arena.allocUnsafe(size, align === undefined ? undefined : { align }))
+
+const free =
+  (index: number): Step =>
+  subject => {
+    const block = subject.live[index]
+    if (block === undefined) return
+    subject.arena.free(block.buffer)
+    subject.live[index] = undefined
+  }
+
+const realloc =
+  (index: number, size: number): Step =>
+  subject => {
+    const block = subject.live[index]
+    if (block === undefined) return
+    const oldBytes = block.buffer.length
+    const buffer = subject.arena.realloc(block.buffer, size)
+    const kept = Math.min(oldBytes, size)
+    expect(isMarked(buffer, block.tag, kept, oldBytes)).toBe(true)
+    put(subject, index, buffer)
+  }
+
+const trim: Step = subject => {
+  subject.arena.trim()
+}
+
+const resident: Step = subject => {
+  subject.arena.residentBytes()
+}
+
+const wait: Step = subject => subject.deferral.advance(1_000)
+
+const reset: Step = subject => {
+  subject.arena.reset()
+  subject.live = []
+}
+
+/** Every way to need the kernel: first segment, further ones, windows, buffers of one's own, purging, surplus segments. */
+const SCENARIO: readonly Step[] = [
+  allocUnsafe(0, 64),
+  alloc(1, 1_000),
+  allocUnsafe(2, 20_000),
+  alloc(3, 64 * 1024),
+  allocUnsafe(4, 100_000, 4096),
+  resident,
+  alloc(5, MIB),
+  realloc(3, 70_000),
+  realloc(4, 50_000),
+  realloc(2, 90_000),
+  free(1),
+  free(5),
+  trim,
+  alloc(6, MIB),
+  allocUnsafe(7, 5 * MIB),
+  realloc(7, 4 * MIB),
+  resident,
+  free(6),
+  wait,
+  wait,
+  alloc(8, MIB),
+  free(7),
+  free(0),
+  wait,
+  wait,
+  trim,
+  ...Array.from({ length: 12 }, (_, i) => allocUnsafe(20 + i, 60_000)),
+  ...Array.from({ length: 12 }, (_, i) => realloc(20 + i, 66_000)),
+  ...Array.from({ length: 12 }, (_, i) => free(20 + i)),
+  wait,
+  resident,
+  reset,
+  alloc(9, 5_000),
+  alloc(10, 200_000),
+  free(9),
+  wait,
+  wait,
+  trim,
+]
+
+/** What no failed call may change. */
+function essentials(stats: ArenaStats) {
+  const { liveBlocks, liveBytes, usedBytes, allocations, frees } = stats
+  return { liveBlocks, liveBytes, usedBytes, allocations, frees }
+}
+
+function expectSound({ arena, live }: Subject): void {
+  arena.check()
+  const stats = arena.stats()
+  expect(stats.usedBytes + stats.dirtyBytes + stats.cleanBytes).toBe(stats.mappedBytes)
+  expect(stats.committedBytes).toBe(stats.usedBytes + stats.dirtyBytes)
+  expect(stats.allocations - stats.frees).toBe(stats.liveBlocks)
+  for (const block of live) {
+    if (block !== undefined) expect(isMarked(block.buffer, block.tag)).toBe(true)
+  }
+}
+
+/** What the operation throws where a call of that kind fails within it. */
+const CODES: Record<FailingKind, string | undefined> = {
+  map: 'ERR_ARENA_OUT_OF_MEMORY',
+  nohugepage: 'ERR_ARENA_OUT_OF_MEMORY',
+  wrap: 'ERR_ARENA_OUT_OF_MEMORY',
+  dontneed: 'ERR_ARENA_PURGE_FAILED',
+  residency: 'EAGAIN',
+  unmap: undefined,
+  detach: undefined,
+}
+
+/** Where no caller waits for it, a failure is retried in silence. */
+const SILENT_STEPS = new Set<Step>([wait, reset])
+
+function expectDocumented(error: Error & { code?: string }, kind: FailingKind): void {
+  expect(error.code).toBe(CODES[kind])
+  if (kind === 'residency') return
+  expect(error.message).toContain("arena 'subject'")
+  const cause = error.cause as NodeJS.ErrnoException
+  if (kind === 'wrap') expect(cause).toBeInstanceOf(RangeError)
+  else expect(cause).toMatchObject({ errno: expect.any(Number), syscall: expect.any(String) })
+}
+
+/** Runs the scenario with the `n`-th call of that kind failing. Returns whether there was such a call. */
+async function runWithFailure(kind: FailingKind, n: number, options: ArenaOptions): Promise<boolean> {
+  const subject: Subject = { ...worldWith({ name: 'subject', ...options }), live: [] }
+  const { arena, kernel, deferral } = subject
+  kernel.failNth(kind, n)
+  for (const step of SCENARIO) {
+    const before = essentials(arena.stats())
+    const failuresBefore = kernel.failures
+    const error = thrownBy(() => step(subject))
+    const hasFailed = kernel.failures > failuresBefore
+    if (error !== undefined) {
+      if (!hasFailed) throw error
+      expectDocumented(error, kind)
+      expect(essentials(arena.stats())).toEqual(before)
+    } else if (hasFailed && CODES[kind] !== undefined) {
+      const isPurgeOnTheWay = kind === 'dontneed' && step !== trim
+      expect(isPurgeOnTheWay || SILENT_STEPS.has(step), 'a failure somebody waits for is told').toBe(true)
+    }
+    if (hasFailed) expectSound(subject)
+    if (hasFailed && error !== undefined) {
+      const again = thrownBy(() => step(subject))
+      expect(again, 'the same again succeeds').toBeUndefined()
+      expectSound(subject)
+    }
+    deferral.runTurn()
+    await turns(1)
+  }
+  if (kind === 'residency') kernel.allow()
+  expectSound(subject)
+  arena.trim()
+  expect(arena.stats().dirtyBytes).toBe(0)
+  if (kind !== 'detach') expect(arena.residentBytes()).toBe(arena.stats().usedBytes)
+  arena.close()
+  arena.check()
+  await turns()
+  for (let i = 0; i < 3; i++) deferral.runTurn()
+  deferral.advance(60_000)
+  // Memory that a buffer still reaches stays mapped for good; everything else is gone.
+  expect([...kernel.mappings.keys()]).toEqual(
+    [...kernel.stillReached].filter(mapping => kernel.mappings.has(mapping)),
+  )
+  return kernel.failures > 0
+}
+
+describe.each(FAILING_KINDS)('a failing %s', kind => {
+  it.each([
+    ['by default', {}],
+    ['with every block detached', { detachFromBytes: 0 }],
+    ['with no block detached', { detachFromBytes: Number.POSITIVE_INFINITY }],
+    ['released at once', { releaseAfterMs: 0 }],
+    ['released by trim only', { releaseAfterMs: Number.POSITIVE_INFINITY }],
+  ])('leaves the arena sound wherever it happens, %s', async (_, options) => {
+    let failed = 0
+    for (let n = 1; n <= MAX_N; n++) {
+      try {
+        if (!(await runWithFailure(kind, n, options))) break
+      } catch (error) {
+        throw new Error(`call ${n} of ${kind}: ${(error as Error).message}`, { cause: error })
+      }
+      failed++
+    }
+    expect(failed).toBeGreaterThan(0)
+  })
+})
+
+describe('while every call of a kind fails', () => {
+  it('allocations are refused with the system error, and tryAlloc returns undefined', () => {
+    const { arena, kernel } = worldWith({ name: 'subject' })
+    kernel.refuse('map')
+    for (const call of [
+      () => arena.alloc(1),
+      () => arena.allocUnsafe(1),
+      () => arena.alloc(MIB, { align: 64 }),
+    ]) {
+      expect(thrownBy(call)).toMatchObject({
+        name: 'ArenaError',
+        code: 'ERR_ARENA_OUT_OF_MEMORY',
+        cause: { code: 'ENOMEM', syscall: 'mmap' },
+      })
+    }
+    expect(arena.tryAlloc(64)).toBeUndefined()
+    expect(arena.tryAllocUnsafe(64, { align: 4096 })).toBeUndefined()
+    expect(arena.stats()).toMatchObject({ segments: 0, mappedBytes: 0, allocations: 0, liveBlocks: 0 })
+    kernel.allow()
+    expect(arena.tryAlloc(64)?.length).toBe(64)
+    arena.close()
+  })
+
+  it('a segment that could not be set up is unmapped later', () => {
+    const { arena, kernel, deferral } = worldWith()
+    kernel.refuse('nohugepage')
+    expect(thrownBy(() => arena.alloc(1))).toMatchObject({ cause: { syscall: 'madvise' } })
+    expect(kernel.mappings.size).toBe(1)
+    deferral.runTurn()
+    expect(kernel.mappings.size).toBe(0)
+    arena.close()
+  })
+
+  it('trim says that pages stay, does all else, and the next one gives them back', () => {
+    const { arena, kernel } = worldWith({ name: 'subject' })
+    const blocks = [1, 2, 3, 4, 5].map(() => arena.allocUnsafe(100_000).fill(1))
+    for (const index of [0, 2, 4]) arena.free(blocks[index])
+    const { dirtyBytes } = arena.stats()
+    kernel.failNth('dontneed', 2)
+    expect(thrownBy(() => arena.trim())).toMatchObject({
+      code: 'ERR_ARENA_PURGE_FAILED',
+      cause: { code: 'EAGAIN', syscall: 'madvise' },
+    })
+    const left = arena.stats().dirtyBytes
+    expect(left).toBeGreaterThan(0)
+    expect(left).toBeLessThan(dirtyBytes)
+    expect(arena.trim()).toBe(left)
+    expect(arena.stats().dirtyBytes).toBe(0)
+    arena.check()
+    arena.close()
+  })
+
+  it('a limit that purging could have met is refused with the reason as its cause', () => {
+    const { arena, kernel } = worldWith({ name: 'subject', limitBytes: 256 * 1024 })
+    const [before, kept, after] = [60_000, 100_000, 60_000].map(size => arena.allocUnsafe(size))
+    arena.free(before)
+    arena.free(after)
+    kernel.refuse('dontneed')
+    const error = thrownBy(() => arena.allocUnsafe(150_000))
+    expect(error).toMatchObject({ code: 'ERR_ARENA_LIMIT', cause: { code: 'EAGAIN' } })
+    expect(arena.stats()).toMatchObject({ liveBlocks: 1, liveBytes: kept.length })
+    kernel.allow()
+    arena.allocUnsafe(150_000)
+    arena.check()
+    arena.close()
+  })
+
+  it('close still spends every Buffer, and the mappings follow when the kernel lets go', async () => {
+    const { arena, kernel, deferral } = worldWith()
+    const block = arena.alloc(100_000)
+    const small = arena.alloc(100)
+    kernel.refuse('dontneed', 'unmap')
+    arena.close()
+    expect([block.length, small.length]).toEqual([0, 0])
+    await turns()
+    for (let i = 0; i < 5; i++) deferral.runTurn()
+    deferral.advance(1_000)
+    expect(kernel.mappings.size).toBe(1)
+    kernel.allow()
+    deferral.advance(20_000)
+    expect(kernel.mappings.size).toBe(0)
+  })
+
+  it('an allocation that has no ArrayBuffer leaves its block free', () => {
+    const { arena, kernel } = worldWith({ name: 'subject' })
+    kernel.refuse('wrap')
+    for (const size of [64, 20_000, 100_000]) {
+      expect(thrownBy(() => arena.alloc(size))).toMatchObject({
+        code: 'ERR_ARENA_OUT_OF_MEMORY',
+        cause: expect.any(RangeError),
+      })
+      expect(arena.tryAllocUnsafe(size)).toBeUndefined()
+    }
+    expect(arena.stats()).toMatchObject({ liveBlocks: 0, usedBytes: 0, allocations: 0, frees: 0 })
+    arena.check()
+    arena.trim()
+    expect(arena.stats().dirtyBytes).toBe(0)
+    arena.close()
+  })
+})

@@ -1,0 +1,288 @@
+/**
+ * Random operations on an arena over a kernel that refuses calls at random, against a model that only knows which block
+ * has which contents. After every step the books are checked, and the statistics against the model; contents when
+ * blocks end and, all of them, now and then. `OFFHEAP_FUZZ_SEED` runs one seed again.
+ */
+import { describe, expect, it } from 'vitest'
+import { Arena } from '../../src/arena.js'
+import type { ArenaOptions } from '../../src/options.js'
+import { FaultyKernel } from '../support/faulty-kernel.js'
+import { ManualDeferral } from '../support/manual-deferral.js'
+import { fuzzSeed, type Random, randomFrom } from '../support/random.js'
+import { isMarked, isZero, mark, thrownBy, turns } from '../support/world.js'
+
+const MIB = 2 ** 20
+const STEPS = 3_200
+const TURN_EVERY = 50
+
+interface Block {
+  buffer: Buffer
+  tag: number
+  sizeBytes: number
+}
+
+/** Codes that a step may throw when a call failed meanwhile, and those that come of a limit. */
+const REFUSALS = new Set(['ERR_ARENA_OUT_OF_MEMORY', 'ERR_ARENA_PURGE_FAILED', 'EAGAIN'])
+
+class Session {
+  readonly arena: Arena
+  readonly #options: ArenaOptions
+  readonly #random: Random
+  readonly #kernel = new FaultyKernel()
+  readonly #deferral = new ManualDeferral()
+  readonly #blocks: Block[] = []
+  readonly #spent: Buffer[] = []
+  #liveBytes = 0
+  #allocations = 0
+  #frees = 0
+  #lastTag = 0
+  /** Failures come in episodes, so that much of the run is undisturbed. */
+  #failOneIn = 0
+  readonly refused = new Map<string, number>()
+
+  constructor(options: ArenaOptions, random: Random) {
+    this.#options = options
+    this.#random = random
+    this.#kernel.isRecording = false
+    this.#kernel.fails = kind => this.#failOneIn > 0 && kind !== 'detach' && random.oneIn(this.#failOneIn)
+    const { now } = this.#deferral
+    this.arena = new Arena(options, { kernel: this.#kernel, deferral: this.#deferral, now })
+  }
+
+  async run(steps: number): Promise<void> {
+    for (let step = 0; step < steps; step++) {
+      try {
+        this.#step()
+        this.#verify()
+      } catch (error) {
+        throw new Error(`step ${step}: ${(error as Error).message}`, { cause: error })
+      }
+      if (step % TURN_EVERY === 0) {
+        this.#verifyContents()
+        await turns(1)
+        this.#deferral.runTurn()
+      }
+    }
+    await this.#end()
+  }
+
+  #step(): void {
+    const { arena } = this
+    const random = this.#random
+    const failuresBefore = this.#kernel.failures
+    const choice = random.below(1_000)
+    const isOverfull = this.#blocks.length > 300 || this.#liveBytes > 24 * MIB
+    let call: () => void
+    if (choice < 420 && !isOverfull) call = () => this.#allocate()
+    else if (choice < 780) call = () => this.#free()
+    else if (choice < 880) call = () => this.#realloc()
+    else if (choice < 920) call = () => this.#misuse()
+    else if (choice < 965) call = () => this.#deferral.advance(random.below(1_200))
+    else if (choice < 980) call = () => this.#trim()
+    else if (choice < 984) call = () => this.#reset()
+    else if (choice < 990) call = () => void arena.residentBytes()
+    else {
+      this.#failOneIn = random.oneIn(2) ? 0 : 1 + random.below(6)
+      return
+    }
+    const error = thrownBy(call)
+    if (error === undefined) return
+    const code = error.code ?? ''
+    this.refused.set(code, (this.refused.get(code) ?? 0) + 1)
+    const isRefusal = REFUSALS.has(code) && this.#kernel.failures > failuresBefore
+    const isAtLimit = code === 'ERR_ARENA_LIMIT' && this.#options.limitBytes !== undefined
+    if (!isRefusal && !isAtLimit) throw error
+  }
+
+  #size(): number {
+    const random = this.#random
+    if (random.oneIn(40)) return random.size(6 * MIB)
+    return random.size(random.oneIn(4) ? 300_000 : 30_000)
+  }
+
+  #add(buffer: Buffer, sizeBytes: number): void {
+    const tag = ++this.#lastTag
+    mark(buffer, tag)
+    this.#blocks.push({ buffer, tag, sizeBytes })
+    this.#liveBytes += sizeBytes
+    this.#allocations++
+  }
+
+  #allocate(): void {
+    const random = this.#random
+    const sizeBytes = this.#size()
+    const align = random.oneIn(4) ? 2 ** random.below(13) : undefined
+    const options = align === undefined ? undefined : { align }
+    const method = random.pick(['alloc', 'allocUnsafe', 'tryAlloc', 'tryAllocUnsafe'] as const)
+    const failuresBefore = this.#kernel.failures
+    const buffer = this.arena[method](sizeBytes, options)
+    if (buffer === undefined) {
+      const mayRefuse = this.#kernel.failures > failuresBefore || this.#options.limitBytes !== undefined
+      expect(mayRefuse && method.startsWith('try')).toBe(true)
+      return
+    }
+    expect(buffer.length).toBe(sizeBytes)
+    if (method.endsWith('lloc')) expect(isZero(buffer), 'zero-filled').toBe(true)
+    if (sizeBytes > 0) this.#expectAligned(buffer, align ?? 16)
+    this.#add(buffer, sizeBytes)
+  }
+
+  #expectAligned(buffer: Buffer, align: number): void {
+    // Mappings begin on pages, so the offset tells.
+    expect(this.#kernel.placeOf(buffer).offsetBytes % Math.max(16, align)).toBe(0)
+  }
+
+  /** Takes a random block out of the model, once its contents have been checked. */
+  #pick(): Block | undefined {
+    if (this.#blocks.length === 0) return undefined
+    const index = this.#random.below(this.#blocks.length)
+    const block = this.#blocks[index]
+    expect(isMarked(block.buffer, block.tag), 'contents').toBe(true)
+    return block
+  }
+
+  #remove(block: Block): void {
+    const last = this.#blocks.pop() as Block
+    if (last !== block) this.#blocks[this.#blocks.indexOf(block)] = last
+    this.#liveBytes -= block.sizeBytes
+    this.#frees++
+    this.#spent.push(block.buffer)
+    if (this.#spent.length > 50) this.#spent.shift()
+  }
+
+  #free(): void {
+    const block = this.#pick()
+    if (block === undefined) return
+    this.arena.free(block.buffer)
+    this.#remove(block)
+    const { detachFromBytes = 64 * 1024 } = this.#options
+    if (block.sizeBytes >= detachFromBytes) expect(block.buffer.length).toBe(0)
+  }
+
+  #realloc(): void {
+    const block = this.#pick()
+    if (block === undefined) return
+    const random = this.#random
+    // Near the old size as often as not: in place, shrinking and growing.
+    const near = Math.max(0, block.sizeBytes + random.below(40_000) - 20_000)
+    const sizeBytes = random.oneIn(2) ? near : this.#size()
+    const moved = this.arena.realloc(block.buffer, sizeBytes)
+    expect(moved.length).toBe(sizeBytes)
+    expect(isMarked(moved, block.tag, Math.min(sizeBytes, block.sizeBytes), block.sizeBytes), 'moved').toBe(
+      true,
+    )
+    this.#remove(block)
+    this.#add(moved, sizeBytes)
+  }
+
+  #trim(): void {
+    const { dirtyBytes } = this.arena.stats()
+    const given = this.arena.trim()
+    // The pages of a slab kept warm count as dirty too: nothing else is given back than what was free.
+    expect(given).toBe(dirtyBytes)
+    expect(this.arena.stats().dirtyBytes).toBe(0)
+  }
+
+  #reset(): void {
+    this.arena.reset()
+    for (const { buffer, sizeBytes } of this.#blocks) {
+      if (sizeBytes > 0) expect(buffer.length).toBe(0)
+      this.#spent.push(buffer)
+    }
+    this.#frees += this.#blocks.length
+    this.#blocks.length = 0
+    this.#liveBytes = 0
+  }
+
+  #misuse(): void {
+    const { arena } = this
+    const random = this.#random
+    const view = this.#blocks.find(({ buffer }) => buffer.length > 0)?.buffer.subarray(0, 1)
+    const misuses: [() => unknown, string][] = [
+      [() => arena.free(Buffer.alloc(8)), 'ERR_ARENA_FOREIGN_BUFFER'],
+      [() => arena.realloc(Buffer.alloc(8), 9), 'ERR_ARENA_FOREIGN_BUFFER'],
+      [() => arena.free({} as Buffer), 'ERR_INVALID_ARG_TYPE'],
+      [() => arena.alloc(-1), 'ERR_OUT_OF_RANGE'],
+      [() => arena.alloc(random.below(9) + 0.5), 'ERR_OUT_OF_RANGE'],
+      [() => arena.alloc('8' as unknown as number), 'ERR_INVALID_ARG_TYPE'],
+      [() => arena.alloc(8, { align: 3 }), 'ERR_OUT_OF_RANGE'],
+    ]
+    if (view !== undefined) misuses.push([() => arena.free(view), 'ERR_ARENA_NOT_OWNER'])
+    if (this.#spent.length > 0) {
+      const spent = random.pick(this.#spent)
+      misuses.push([() => arena.free(spent), 'ERR_ARENA_DOUBLE_FREE'])
+      misuses.push([() => arena.realloc(spent, 5), 'ERR_ARENA_DOUBLE_FREE'])
+    }
+    const [call, code] = random.pick(misuses)
+    expect(thrownBy(call)?.code).toBe(code)
+  }
+
+  #verify(): void {
+    this.arena.check()
+    const stats = this.arena.stats()
+    const { limitBytes = Number.POSITIVE_INFINITY } = this.#options
+    const isRight =
+      stats.usedBytes + stats.dirtyBytes + stats.cleanBytes === stats.mappedBytes &&
+      stats.committedBytes === stats.usedBytes + stats.dirtyBytes &&
+      stats.committedBytes <= limitBytes &&
+      stats.committedBytes <= stats.peakCommittedBytes &&
+      stats.usedBytes >= stats.liveBytes &&
+      stats.allocations - stats.frees === stats.liveBlocks &&
+      stats.liveBlocks === this.#blocks.length &&
+      stats.liveBytes === this.#liveBytes &&
+      stats.allocations === this.#allocations &&
+      stats.frees === this.#frees
+    if (!isRight) {
+      const model = { liveBlocks: this.#blocks.length, liveBytes: this.#liveBytes }
+      throw new Error(`statistics ${JSON.stringify(stats)}, model ${JSON.stringify(model)}`)
+    }
+  }
+
+  #verifyContents(): void {
+    for (const { buffer, tag, sizeBytes } of this.#blocks) {
+      expect(buffer.length).toBe(sizeBytes)
+      expect(isMarked(buffer, tag), 'contents').toBe(true)
+    }
+  }
+
+  /** Everything can be freed and given back, and nothing stays mapped. */
+  async #end(): Promise<void> {
+    this.#failOneIn = 0
+    this.#verifyContents()
+    for (const block of [...this.#blocks]) {
+      this.arena.free(block.buffer)
+      this.#remove(block)
+    }
+    await turns()
+    this.arena.trim()
+    this.#verify()
+    expect(this.arena.stats()).toMatchObject({ usedBytes: 0, dirtyBytes: 0, liveBlocks: 0 })
+    expect(this.arena.residentBytes()).toBe(0)
+    this.arena.close()
+    this.arena.check()
+    await turns()
+    for (let i = 0; i < 4; i++) this.#deferral.runTurn()
+    this.#deferral.advance(60_000)
+    expect(this.#kernel.mappings.size).toBe(0)
+  }
+}
+
+describe.each([0, undefined, MIB, Number.POSITIVE_INFINITY])('detachFromBytes %s', detachFromBytes => {
+  describe.each([2 * MIB, undefined])('limitBytes %s', limitBytes => {
+    it.each([0, 1_000, Number.POSITIVE_INFINITY])(
+      'releaseAfterMs %d does what the model does',
+      async releaseAfterMs => {
+        const seed = fuzzSeed()
+        const options: ArenaOptions = { name: 'fuzz', releaseAfterMs }
+        if (detachFromBytes !== undefined) options.detachFromBytes = detachFromBytes
+        if (limitBytes !== undefined) options.limitBytes = limitBytes
+        const session = new Session(options, randomFrom(seed))
+        try {
+          await session.run(STEPS)
+        } catch (error) {
+          throw new Error(`OFFHEAP_FUZZ_SEED=${seed}: ${(error as Error).message}`, { cause: error })
+        }
+      },
+    )
+  })
+})

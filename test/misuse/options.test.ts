@@ -1,0 +1,89 @@
+import { afterEach, describe, expect, it } from 'vitest'
+import { Arena } from '../../src/arena.js'
+import type { ArenaOptions } from '../../src/options.js'
+import { thrownBy } from '../support/world.js'
+
+const opened: Arena[] = []
+afterEach(() => {
+  for (const arena of opened.splice(0)) arena.close()
+})
+
+function open(options?: unknown): Arena {
+  const arena = new Arena(options as ArenaOptions)
+  opened.push(arena)
+  return arena
+}
+
+describe('new Arena', () => {
+  it.each([null, 1, 'uploads', true, 5n, () => {}, Symbol('options')])('refuses %o for options', options => {
+    expect(thrownBy(() => open(options))).toMatchObject({ code: 'ERR_INVALID_ARG_TYPE' })
+  })
+
+  it.each([
+    [{ name: 1 }],
+    [{ name: null }],
+    [{ name: {} }],
+    [{ limitBytes: '1' }],
+    [{ limitBytes: null }],
+    [{ limitBytes: 1n }],
+    [{ releaseAfterMs: '0' }],
+    [{ releaseAfterMs: null }],
+    [{ releaseAfterMs: false }],
+    [{ detachFromBytes: '65536' }],
+    [{ detachFromBytes: null }],
+    [{ detachFromBytes: {} }],
+    [{ debug: 1 }],
+    [{ debug: 'true' }],
+    [{ hugePages: 0 }],
+    [{ hugePages: null }],
+  ])('refuses the wrong kind in %o', options => {
+    const error = thrownBy(() => open(options))
+    expect(error).toBeInstanceOf(TypeError)
+    expect(error).toMatchObject({ code: 'ERR_INVALID_ARG_TYPE' })
+    expect(error?.message).toContain(`"options.${Object.keys(options)[0]}"`)
+  })
+
+  it.each([
+    [{ name: '' }, 'ERR_INVALID_ARG_VALUE'],
+    [{ name: 'n'.repeat(129) }, 'ERR_INVALID_ARG_VALUE'],
+    [{ source: 'brk' }, 'ERR_INVALID_ARG_VALUE'],
+    [{ source: 1 }, 'ERR_INVALID_ARG_VALUE'],
+    [{ source: null }, 'ERR_INVALID_ARG_VALUE'],
+    [{ limitBytes: -1 }, 'ERR_OUT_OF_RANGE'],
+    [{ limitBytes: Number.NaN }, 'ERR_OUT_OF_RANGE'],
+    [{ limitBytes: Number.NEGATIVE_INFINITY }, 'ERR_OUT_OF_RANGE'],
+    [{ releaseAfterMs: -1 }, 'ERR_OUT_OF_RANGE'],
+    [{ releaseAfterMs: Number.NaN }, 'ERR_OUT_OF_RANGE'],
+    [{ releaseAfterMs: 2 ** 31 }, 'ERR_OUT_OF_RANGE'],
+    [{ detachFromBytes: -1 }, 'ERR_OUT_OF_RANGE'],
+    [{ detachFromBytes: Number.NaN }, 'ERR_OUT_OF_RANGE'],
+  ])('refuses the value in %o', (options, code) => {
+    expect(thrownBy(() => open(options))).toMatchObject({ code })
+  })
+
+  it.each([{ source: 'sbrk' }, { debug: true }, { hugePages: true }])(
+    'says that it does not support %o yet, and what to do',
+    options => {
+      const error = thrownBy(() => open({ name: 'subject', ...options }))
+      expect(error).toMatchObject({ name: 'ArenaError', code: 'ERR_ARENA_NOT_SUPPORTED' })
+      expect(error?.message).toContain("arena 'subject'")
+      expect(error?.message).toContain(Object.keys(options)[0])
+      expect(error?.message).toContain('leave it out')
+    },
+  )
+
+  it('takes every option at its borders, and undefined for the default', () => {
+    for (const options of [
+      undefined,
+      {},
+      { name: undefined, limitBytes: undefined, releaseAfterMs: undefined, detachFromBytes: undefined },
+      { source: 'mmap', debug: false, hugePages: false },
+      { name: 'n'.repeat(128), limitBytes: 0, releaseAfterMs: 0, detachFromBytes: 0 },
+      { limitBytes: Number.POSITIVE_INFINITY, releaseAfterMs: Number.POSITIVE_INFINITY },
+      { detachFromBytes: Number.POSITIVE_INFINITY, releaseAfterMs: 2 ** 31 - 1 },
+      { limitBytes: 1.5, releaseAfterMs: 0.25, detachFromBytes: 0.5 },
+    ]) {
+      open(options).check()
+    }
+  })
+})

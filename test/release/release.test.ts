@@ -1,0 +1,254 @@
+/** When pages go back, by a clock that the test moves. */
+import { afterEach, describe, expect, it } from 'vitest'
+import type { Arena } from '../../src/arena.js'
+import { loadKernel } from '../../src/memory/addon.js'
+import type { ArenaOptions } from '../../src/options.js'
+import { ReleasePolicy } from '../../src/release/policy.js'
+import { worldWith } from '../support/world.js'
+
+const PAGE = loadKernel().pageBytes
+const MIB = 2 ** 20
+
+const opened: Arena[] = []
+afterEach(() => {
+  for (const arena of opened.splice(0)) arena.close()
+})
+
+function open(options: ArenaOptions = {}) {
+  const world = worldWith(options)
+  opened.push(world.arena)
+  return world
+}
+
+describe('ReleasePolicy', () => {
+  it('waits twice within releaseAfterMs', () => {
+    for (const releaseAfterMs of [10, 1_000, 60_000]) {
+      const policy = new ReleasePolicy(releaseAfterMs, () => 0)
+      expect([policy.isTimed, policy.isImmediate]).toEqual([true, false])
+      expect(2 * policy.delayMs(true)).toBeLessThan(releaseAfterMs)
+      expect(policy.delayMs(false)).toBeLessThanOrEqual(1)
+    }
+  })
+
+  it('knows at once, and never', () => {
+    const atOnce = new ReleasePolicy(0, () => 0)
+    const never = new ReleasePolicy(Number.POSITIVE_INFINITY, () => 0)
+    expect([atOnce.isImmediate, atOnce.isTimed]).toEqual([true, false])
+    expect([never.isImmediate, never.isTimed]).toEqual([false, false])
+  })
+
+  it('ends a slice after a millisecond', () => {
+    let nowMs = 5
+    const policy = new ReleasePolicy(1_000, () => nowMs)
+    policy.startSlice()
+    expect(policy.hasTime()).toBe(true)
+    nowMs += 0.99
+    expect(policy.hasTime()).toBe(true)
+    nowMs += 0.02
+    expect(policy.hasTime()).toBe(false)
+    policy.startSlice()
+    expect(policy.hasTime()).toBe(true)
+  })
+
+  it('tries again after a second where pages should have gone back at once', () => {
+    expect(new ReleasePolicy(0, () => 0).delayMs(true)).toBe(1_000)
+  })
+})
+
+describe.each([20, 1_000, 60_000])('releaseAfterMs: %i', releaseAfterMs => {
+  it('gives a page back in that time after it came free, and not before an interval', () => {
+    // At any moment of the ticks that earlier blocks have set going.
+    for (let phase = 0; phase < 1; phase += 0.1) {
+      const { arena, deferral } = open({ releaseAfterMs })
+      arena.free(arena.allocUnsafe(MIB).fill(1))
+      deferral.advance(releaseAfterMs * phase)
+      const block = arena.allocUnsafe(200_000).fill(1)
+      arena.free(block)
+      const freedMs = deferral.nowMs
+      while (arena.stats().dirtyBytes > 0) {
+        expect(deferral.nextTimerInMs).toBeLessThan(Number.POSITIVE_INFINITY)
+        deferral.runTimer()
+      }
+      const tookMs = deferral.nowMs - freedMs
+      expect(tookMs).toBeLessThanOrEqual(releaseAfterMs)
+      expect(tookMs).toBeGreaterThan(releaseAfterMs * 0.4)
+      expect(arena.residentBytes()).toBe(0)
+    }
+  })
+
+  it('never purges what is reused within an interval', () => {
+    const { arena, kernel, deferral } = open({ releaseAfterMs })
+    arena.free(arena.allocUnsafe(100_000).fill(1))
+    for (let i = 0; i < 50; i++) {
+      deferral.advance(releaseAfterMs * 0.2)
+      arena.free(arena.allocUnsafe(100_000).fill(1))
+    }
+    expect(arena.stats()).toMatchObject({ purges: 0, refaultedBytes: 0 })
+    expect(kernel.counts.dontneed).toBe(0)
+    deferral.advance(releaseAfterMs)
+    expect(arena.stats().dirtyBytes).toBe(0)
+  })
+
+  it('has one timer at most, and none while there is nothing to give back', () => {
+    const { arena, deferral } = open({ releaseAfterMs })
+    expect(deferral.pendingTimers).toBe(0)
+    const kept = arena.allocUnsafe(100)
+    expect(deferral.pendingTimers).toBe(0)
+    for (let i = 0; i < 100; i++) {
+      arena.free(arena.allocUnsafe(1 + i * 999))
+      expect(deferral.pendingTimers).toBe(1)
+    }
+    deferral.advance(10 * releaseAfterMs)
+    expect(deferral.pendingTimers).toBe(0)
+    arena.free(kept)
+    expect(deferral.pendingTimers).toBe(1)
+    deferral.advance(10 * releaseAfterMs)
+    expect(deferral.pendingTimers).toBe(0)
+    expect(arena.stats()).toMatchObject({ usedBytes: 0, dirtyBytes: 0 })
+  })
+})
+
+describe('releaseAfterMs: 0', () => {
+  it('gives pages back on the call that frees them', () => {
+    const { arena, deferral } = open({ releaseAfterMs: 0 })
+    const blocks = [64, 1_000, 20_000, 100_000, MIB].map(size => arena.allocUnsafe(size).fill(1))
+    for (const block of blocks) {
+      arena.free(block)
+      expect(arena.stats().dirtyBytes).toBe(0)
+      expect(arena.residentBytes()).toBe(arena.stats().usedBytes)
+    }
+    expect(arena.residentBytes()).toBe(0)
+    expect(deferral.pendingTimers).toBe(0)
+  })
+
+  it('does so on reset and where realloc shrinks', () => {
+    const { arena } = open({ releaseAfterMs: 0 })
+    const block = arena.realloc(arena.allocUnsafe(MIB).fill(1), 100_000)
+    expect(arena.stats()).toMatchObject({ dirtyBytes: 0, liveBytes: block.length })
+    arena.reset()
+    expect(arena.residentBytes()).toBe(0)
+  })
+
+  it('does so again after the kernel refused once', () => {
+    const { arena, kernel, deferral } = open({ releaseAfterMs: 0 })
+    const [first, second] = [100_000, 100_000].map(size => arena.allocUnsafe(size).fill(1))
+    kernel.failNth('dontneed', 1)
+    arena.free(first)
+    expect(arena.stats().dirtyBytes).toBeGreaterThan(0)
+    arena.free(second)
+    expect(arena.stats().dirtyBytes).toBe(0)
+    deferral.advance(5_000)
+    expect(deferral.pendingTimers).toBe(0)
+  })
+})
+
+describe('releaseAfterMs: 0, while a block waits for the finalizer of its buffer', () => {
+  function withWaitingBlock() {
+    const world = open({ releaseAfterMs: 0 })
+    const block = world.arena.allocUnsafe(100_000)
+    world.kernel.refuse('detach')
+    world.arena.free(block)
+    world.kernel.allow()
+    world.arena.check()
+    return { ...world, block }
+  }
+
+  it('still gives pages back on the call that frees them', () => {
+    const { arena, block } = withWaitingBlock()
+    const other = arena.allocUnsafe(200_000).fill(1)
+    arena.free(other)
+    expect(arena.stats().dirtyBytes).toBe(0)
+    expect(block.length).toBe(100_000)
+  })
+
+  it('looks after it now and then, not at every millisecond', () => {
+    const { kernel, deferral, block } = withWaitingBlock()
+    const before = kernel.counts.isWrapped
+    deferral.advance(1_000)
+    expect(kernel.counts.isWrapped - before).toBeGreaterThan(0)
+    expect(kernel.counts.isWrapped - before).toBeLessThanOrEqual(100)
+    expect(block.length).toBe(100_000)
+  })
+})
+
+describe('releaseAfterMs: Infinity', () => {
+  it('gives pages back by trim only', () => {
+    const { arena, kernel, deferral } = open({ releaseAfterMs: Number.POSITIVE_INFINITY })
+    arena.free(arena.allocUnsafe(MIB).fill(1))
+    arena.reset()
+    deferral.advance(2 ** 31)
+    expect(deferral.pendingTimers).toBe(0)
+    expect(kernel.counts.dontneed).toBe(0)
+    expect(arena.residentBytes()).toBe(MIB)
+    expect(arena.trim()).toBe(MIB)
+    expect(arena.residentBytes()).toBe(0)
+  })
+})
+
+describe('a tick', () => {
+  it('stops after a millisecond, goes on after the event loop had its turn, and ends', () => {
+    const { arena, kernel, deferral } = open()
+    const blocks = Array.from({ length: 200 }, () => arena.allocUnsafe(20_000).fill(1))
+    for (let i = 0; i < blocks.length; i += 2) arena.free(blocks[i])
+    deferral.advance(500)
+    deferral.readCostMs = 0.2
+    const perTurn: number[] = []
+    while (arena.stats().dirtyBytes > 0) {
+      const before = kernel.counts.dontneed
+      deferral.runTimer()
+      perTurn.push(kernel.counts.dontneed - before)
+    }
+    expect(perTurn.length).toBeGreaterThan(10)
+    expect(Math.max(...perTurn)).toBeLessThanOrEqual(6)
+    expect(perTurn.reduce((a, b) => a + b)).toBe(100)
+    arena.check()
+  })
+
+  it('takes neighbouring stretches in one call, blocks and idle pages of slabs alike', () => {
+    const { arena, kernel, deferral } = open()
+    // Sizes that fill their slabs and runs, so that no page between them stays untouched.
+    const sizes = [5 * PAGE, PAGE, 25 * PAGE, 4 * PAGE, 1024, 1024, 1024, 1024, 7 * PAGE]
+    for (const block of sizes.map(size => arena.allocUnsafe(size).fill(1))) arena.free(block)
+    expect(arena.stats().dirtyBytes).toBe(43 * PAGE)
+    deferral.advance(1_000)
+    expect(arena.stats().dirtyBytes).toBe(0)
+    expect(kernel.counts.dontneed).toBe(1)
+    arena.free(arena.allocUnsafe(100_000))
+    arena.trim()
+    expect(arena.stats().purges).toBe(kernel.counts.dontneed)
+  })
+
+  it('makes no call longer than 8 MiB', () => {
+    const { arena, kernel, deferral } = open()
+    arena.free(arena.allocUnsafe(30 * MIB).fill(1))
+    deferral.advance(1_000)
+    expect(arena.stats().dirtyBytes).toBe(0)
+    const lengths = kernel.calls.filter(call => call.kind === 'dontneed').map(call => call.args[2] as number)
+    expect(lengths.length).toBe(4)
+    expect(Math.max(...lengths)).toBe(8 * MIB)
+  })
+
+  it('tries again what the kernel refused, and gives the rest back in time', () => {
+    const { arena, kernel, deferral } = open()
+    const blocks = Array.from({ length: 10 }, () => arena.allocUnsafe(20_000).fill(1))
+    for (let i = 0; i < 10; i += 2) arena.free(blocks[i])
+    const pages = Math.ceil(20_000 / PAGE) * PAGE
+    kernel.failNth('dontneed', 2)
+    deferral.advance(1_000)
+    expect(arena.stats().dirtyBytes).toBe(pages)
+    deferral.advance(3_000)
+    expect(arena.stats().dirtyBytes).toBe(0)
+    expect(deferral.pendingTimers).toBe(0)
+    arena.check()
+  })
+
+  it('of many slices is not held up by one refused call', () => {
+    const { arena, kernel, deferral } = open()
+    const blocks = Array.from({ length: 200 }, () => arena.allocUnsafe(20_000).fill(1))
+    for (let i = 0; i < blocks.length; i += 2) arena.free(blocks[i])
+    deferral.readCostMs = 0.1
+    kernel.failNth('dontneed', 1)
+    deferral.advance(1_000)
+    expect(arena.stats().dirtyBytes).toBe(Math.ceil(20_000 / PAGE) * PAGE)
+  })
+})

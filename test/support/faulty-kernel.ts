@@ -1,0 +1,208 @@
+/**
+ * The real kernel seam with an observer in between: counts and records every call, knows where each `ArrayBuffer` lies,
+ * and fails calls on demand as the system or the runtime would. A call that is not failed goes through: memory is
+ * never imitated.
+ */
+import { loadKernel } from '../../src/memory/addon.js'
+import type { Advice, Kernel, MappingId, SystemError, WrapId } from '../../src/memory/kernel.js'
+
+/** `advise` counts under its advice. */
+export type CallKind =
+  | 'map'
+  | 'unmap'
+  | 'dontneed'
+  | 'nohugepage'
+  | 'residency'
+  | 'wrap'
+  | 'detach'
+  | 'isWrapped'
+
+/** The calls that may be made to fail. */
+export type FailingKind = Exclude<CallKind, 'isWrapped'>
+
+export const FAILING_KINDS: readonly FailingKind[] = [
+  'map',
+  'unmap',
+  'dontneed',
+  'nohugepage',
+  'residency',
+  'wrap',
+  'detach',
+]
+
+/** `args` as passed, but for buffers, which are left out so that a record keeps nothing alive. */
+export interface Call {
+  readonly kind: CallKind
+  readonly args: readonly (number | string)[]
+}
+
+/** Where a Buffer's first byte lies. */
+export interface Place {
+  readonly mapping: MappingId
+  readonly offsetBytes: number
+}
+
+const SYSTEM_FAILURES = {
+  map: ['mmap', 'ENOMEM', -12],
+  unmap: ['munmap', 'ENOMEM', -12],
+  dontneed: ['madvise', 'EAGAIN', -11],
+  nohugepage: ['madvise', 'ENOMEM', -12],
+  residency: ['mincore', 'EAGAIN', -11],
+} as const
+
+// What no arena names its own wraps by: they count up from 1.
+let probeWrapId = 2 ** 40
+
+export class FaultyKernel implements Kernel {
+  readonly pageBytes: number
+  readonly #real: Kernel
+  /** Calls made, failed ones included. */
+  readonly counts: Record<CallKind, number> = {
+    map: 0,
+    unmap: 0,
+    dontneed: 0,
+    nohugepage: 0,
+    residency: 0,
+    wrap: 0,
+    detach: 0,
+    isWrapped: 0,
+  }
+  /** Every call while `isRecording`, in order. */
+  readonly calls: Call[] = []
+  isRecording = true
+  /** What is mapped now: bytes of each mapping. */
+  readonly mappings = new Map<MappingId, number>()
+  readonly #places = new WeakMap<ArrayBufferLike, Place>()
+  readonly #refused = new Set<FailingKind>()
+  readonly #failAt = new Map<FailingKind, number>()
+  /** Asked before each call: true makes it fail. */
+  fails: ((kind: FailingKind) => boolean) | undefined
+  /** Calls that were made to fail. */
+  failures = 0
+  /** Mappings with a buffer that a failed `detach` left attached. */
+  readonly stillReached = new Set<MappingId>()
+
+  constructor(real = loadKernel()) {
+    this.#real = real
+    this.pageBytes = real.pageBytes
+  }
+
+  /** All calls of all kinds. */
+  get callCount(): number {
+    return Object.values(this.counts).reduce((sum, count) => sum + count, 0)
+  }
+
+  /** From now on every call of that kind fails, until `allow`. */
+  refuse(...kinds: FailingKind[]): void {
+    for (const kind of kinds) this.#refused.add(kind)
+  }
+
+  /** Nothing fails any more. */
+  allow(): void {
+    this.#refused.clear()
+    this.#failAt.clear()
+    this.fails = undefined
+  }
+
+  /** The `n`-th call of that kind from now on fails, once: 1 is the next. */
+  failNth(kind: FailingKind, n: number): void {
+    this.#failAt.set(kind, this.counts[kind] + n)
+  }
+
+  map(lengthBytes: number): MappingId {
+    this.#enter('map', [lengthBytes])
+    const mapping = this.#real.map(lengthBytes)
+    this.mappings.set(mapping, lengthBytes)
+    return mapping
+  }
+
+  unmap(mapping: MappingId): boolean {
+    this.#enter('unmap', [mapping])
+    const isGone = this.#real.unmap(mapping)
+    if (isGone) this.mappings.delete(mapping)
+    return isGone
+  }
+
+  advise(mapping: MappingId, offsetBytes: number, lengthBytes: number, advice: Advice): void {
+    this.#enter(advice, [mapping, offsetBytes, lengthBytes])
+    this.#real.advise(mapping, offsetBytes, lengthBytes, advice)
+  }
+
+  residency(mapping: MappingId, offsetBytes: number, lengthBytes: number, residency: Uint8Array): void {
+    this.#enter('residency', [mapping, offsetBytes, lengthBytes])
+    this.#real.residency(mapping, offsetBytes, lengthBytes, residency)
+  }
+
+  wrap(mapping: MappingId, offsetBytes: number, lengthBytes: number, wrapId: WrapId): ArrayBuffer {
+    this.#enter('wrap', [mapping, offsetBytes, lengthBytes, wrapId])
+    const buffer = this.#real.wrap(mapping, offsetBytes, lengthBytes, wrapId)
+    this.#places.set(buffer, { mapping, offsetBytes })
+    return buffer
+  }
+
+  detach(buffer: ArrayBuffer): void {
+    try {
+      this.#enter('detach', [])
+    } catch (error) {
+      const place = this.#places.get(buffer)
+      if (place !== undefined) this.stillReached.add(place.mapping)
+      throw error
+    }
+    this.#real.detach(buffer)
+  }
+
+  isWrapped(wrapId: WrapId): boolean {
+    this.#enter('isWrapped', [wrapId])
+    return this.#real.isWrapped(wrapId)
+  }
+
+  /** Where a Buffer of an arena over this kernel lies. */
+  placeOf(buffer: Uint8Array): Place {
+    const place = this.#places.get(buffer.buffer)
+    if (place === undefined) throw new Error('not over memory of this kernel')
+    return { mapping: place.mapping, offsetBytes: place.offsetBytes + buffer.byteOffset }
+  }
+
+  /** One byte for each page of a mapping, 1 where it is resident. Not counted. */
+  residentPages(mapping: MappingId): Uint8Array {
+    const lengthBytes = this.mappings.get(mapping) as number
+    const residency = new Uint8Array(lengthBytes / this.pageBytes)
+    this.#real.residency(mapping, 0, lengthBytes, residency)
+    return residency
+  }
+
+  /** Runs `look` on the bytes of a whole mapping, past everything that knows of blocks. Not counted. */
+  inspect<T>(mapping: MappingId, look: (bytes: Uint8Array) => T): T {
+    const lengthBytes = this.mappings.get(mapping) as number
+    const buffer = this.#real.wrap(mapping, 0, lengthBytes, probeWrapId++)
+    try {
+      return look(new Uint8Array(buffer))
+    } finally {
+      this.#real.detach(buffer)
+    }
+  }
+
+  #enter(kind: CallKind, args: (number | string)[]): void {
+    const count = ++this.counts[kind]
+    if (this.isRecording) this.calls.push({ kind, args })
+    if (kind === 'isWrapped') return
+    if (this.#failAt.get(kind) === count || this.#refused.has(kind) || this.fails?.(kind)) {
+      this.failures++
+      throw failureOf(kind)
+    }
+  }
+}
+
+/** What the system, or the runtime, would throw. */
+function failureOf(kind: FailingKind): Error {
+  if (kind === 'wrap') return new RangeError('Array buffer allocation failed')
+  if (kind === 'detach')
+    return new TypeError('Cannot perform %ArrayBuffer.prototype.transfer on this ArrayBuffer')
+  const [syscall, code, errno] = SYSTEM_FAILURES[kind]
+  const error: SystemError = Object.assign(new Error(`${syscall}: refused by the test (${code})`), {
+    code,
+    errno,
+    syscall,
+  })
+  return error
+}

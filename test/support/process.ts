@@ -1,0 +1,66 @@
+/** What the kernel says of this process, and processes of our own. */
+import { spawn } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+
+/** The built package, for processes that have no TypeScript. */
+export const DIST = new URL('../../dist/', import.meta.url)
+
+/** Exact resident bytes of this process. */
+export function rssBytes(): number {
+  const match = /^Rss:\s+(\d+) kB$/m.exec(readFileSync('/proc/self/smaps_rollup', 'latin1'))
+  return Number(match?.[1]) * 1024
+}
+
+/** Kernel mappings of this process. */
+export function kernelMappingCount(): number {
+  return readFileSync('/proc/self/maps', 'latin1').split('\n').length - 1
+}
+
+export interface Outcome {
+  readonly code: number | null
+  readonly signal: NodeJS.Signals | null
+  readonly stdout: string
+  readonly stderr: string
+}
+
+/** Runs Node with these arguments and collects what it says. */
+export function runNode(args: string[]): Promise<Outcome> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] })
+    let stdout = ''
+    let stderr = ''
+    child.stdout.setEncoding('utf8').on('data', text => {
+      stdout += text
+    })
+    child.stderr.setEncoding('utf8').on('data', text => {
+      stderr += text
+    })
+    child.on('error', reject)
+    child.on('close', (code, signal) => resolve({ code, signal, stdout, stderr }))
+  })
+}
+
+/** Runs a script beside the caller (`import.meta.url`). */
+export function runFile(
+  path: string,
+  base: string,
+  args: string[] = [],
+  nodeArgs: string[] = [],
+): Promise<Outcome> {
+  return runNode([...nodeArgs, fileURLToPath(new URL(path, base)), ...args])
+}
+
+/**
+ * Runs a module body with `Arena`, `assert` (strict), `turn` (a promise of the next turn) and `codeOf` (the code of what
+ * a call throws, or what it returns) at hand.
+ */
+export function runScript(body: string, nodeArgs: string[] = []): Promise<Outcome> {
+  const prelude = `
+    import assert from 'node:assert/strict'
+    import { setImmediate as turn, setTimeout as sleep } from 'node:timers/promises'
+    const { Arena } = await import(${JSON.stringify(new URL('index.js', DIST).href)})
+    const codeOf = call => { try { return call() } catch (error) { return error.code ?? error.message } }
+  `
+  return runNode([...nodeArgs, '--no-warnings', '--input-type=module', '-e', prelude + body])
+}

@@ -1,0 +1,41 @@
+/** Random numbers that a seed repeats. */
+
+export interface Random {
+  readonly seed: number
+  /** An integer in [0, end). */
+  below(end: number): number
+  /** True once in `n` times. */
+  oneIn(n: number): boolean
+  pick<T>(items: readonly T[]): T
+  /** A size from 0 to `most`, spread evenly over the powers of two, with page borders more often than chance. */
+  size(most: number): number
+}
+
+/** mulberry32. */
+export function randomFrom(seed: number): Random {
+  let state = seed | 0
+  const next = (): number => {
+    state = (state + 0x6d2b79f5) | 0
+    let bits = Math.imul(state ^ (state >>> 15), state | 1)
+    bits ^= bits + Math.imul(bits ^ (bits >>> 7), bits | 61)
+    return ((bits ^ (bits >>> 14)) >>> 0) / 2 ** 32
+  }
+  const below = (end: number): number => Math.floor(next() * end)
+  return {
+    seed,
+    below,
+    oneIn: n => below(n) === 0,
+    pick: items => items[below(items.length)],
+    size(most) {
+      const magnitude = 2 ** (next() * Math.log2(most + 1))
+      const bytes = below(8) === 0 ? Math.round(magnitude / 4096) * 4096 : Math.floor(magnitude)
+      return Math.min(most, bytes)
+    },
+  }
+}
+
+/** The seed to use: `OFFHEAP_FUZZ_SEED`, or another one each time. */
+export function fuzzSeed(): number {
+  const given = process.env.OFFHEAP_FUZZ_SEED
+  return given === undefined ? (Date.now() ^ (process.pid << 16)) >>> 0 : Number(given)
+}

@@ -1,0 +1,73 @@
+/** Arenas in a world that a test controls, and what makes their contents checkable. */
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import { Arena } from '../../src/arena.js'
+import { eventLoop } from '../../src/base/deferral.js'
+import type { ArenaOptions } from '../../src/options.js'
+import { FaultyKernel } from './faulty-kernel.js'
+import { ManualDeferral } from './manual-deferral.js'
+
+export interface World {
+  readonly arena: Arena
+  readonly kernel: FaultyKernel
+  readonly deferral: ManualDeferral
+}
+
+/** An arena over the real kernel, observed, with a clock that stands still. */
+export function worldWith(options: ArenaOptions = {}): World {
+  const kernel = new FaultyKernel()
+  const deferral = new ManualDeferral()
+  return { arena: new Arena(options, { kernel, deferral, now: deferral.now }), kernel, deferral }
+}
+
+/** An arena over the real kernel, observed, with real turns and timers. */
+export function realWorldWith(options: ArenaOptions = {}): { arena: Arena; kernel: FaultyKernel } {
+  const kernel = new FaultyKernel()
+  return { arena: new Arena(options, { kernel, deferral: eventLoop, now: () => performance.now() }), kernel }
+}
+
+/** Turns of the real event loop: the finalizers of what was detached before have run after two. */
+export async function turns(count = 2): Promise<void> {
+  for (let i = 0; i < count; i++) await nextTurn()
+}
+
+/** Fills a block with a pattern that no other tag has. */
+export function mark(bytes: Uint8Array, tag: number): void {
+  const words = new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength >>> 2)
+  words.fill(Math.imul(tag, 0x9e3779b1) | 1)
+  for (let i = words.byteLength; i < bytes.length; i++) bytes[i] = tag | 1
+}
+
+/** Whether the first `length` bytes, as far as `mark` filled a block of `markedBytes`, still carry the pattern. */
+export function isMarked(
+  bytes: Uint8Array,
+  tag: number,
+  length = bytes.length,
+  markedBytes = length,
+): boolean {
+  const expected = (Math.imul(tag, 0x9e3779b1) | 1) >>> 0
+  const wordBytes = Math.min(length, markedBytes & ~3)
+  const words = new Uint32Array(bytes.buffer, bytes.byteOffset, wordBytes >>> 2)
+  for (let i = 0; i < words.length; i++) if (words[i] !== expected) return false
+  for (let i = words.byteLength; i < length; i++) {
+    const byte = i < (markedBytes & ~3) ? (expected >>> ((i & 3) * 8)) & 0xff : (tag | 1) & 0xff
+    if (bytes[i] !== byte) return false
+  }
+  return true
+}
+
+export function isZero(bytes: Uint8Array): boolean {
+  const words = new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength >>> 2)
+  for (let i = 0; i < words.length; i++) if (words[i] !== 0) return false
+  for (let i = words.byteLength; i < bytes.length; i++) if (bytes[i] !== 0) return false
+  return true
+}
+
+/** What a call throws, or undefined. */
+export function thrownBy(call: () => unknown): (Error & { code?: string }) | undefined {
+  try {
+    call()
+  } catch (error) {
+    return error as Error
+  }
+  return undefined
+}
