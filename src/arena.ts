@@ -15,7 +15,7 @@ import { BlockBuffers } from './buffers/block-buffers.js'
 import * as owners from './buffers/owner.js'
 import { type Environment, realEnvironment } from './environment.js'
 import { BlockHeap } from './heap/block-heap.js'
-import type { Kernel } from './memory/kernel.js'
+import { BookStorage } from './memory/book-storage.js'
 import { MmapSource } from './memory/mmap-source.js'
 import type { PageSource } from './memory/page-source.js'
 import {
@@ -87,7 +87,7 @@ export class Arena {
     this.#epoch = { arena: this.#identity }
     this.#limitBytes = limitBytes
     const policy = new ReleasePolicy(releaseAfterMs, now)
-    this.#heap = new BlockHeap(kernel.pageBytes, storage => giveBack(storage, kernel))
+    this.#heap = new BlockHeap(kernel.pageBytes, new BookStorage(kernel, deferral))
     this.#source = new MmapSource(kernel, deferral)
     this.#scavenger = new Scavenger(this.#heap, this.#source, policy)
     this.#buffers = new BlockBuffers(this.#heap, this.#source, detachFromBytes)
@@ -375,15 +375,6 @@ export class Arena {
 
   #requireOpen(method: string): void {
     if (this.#isClosed) throw closedError(this.#identity, method)
-  }
-}
-
-/** Frees the memory of outgrown books at once. */
-function giveBack(storage: ArrayBufferLike, kernel: Kernel): void {
-  try {
-    kernel.detach(storage as ArrayBuffer)
-  } catch {
-    // Then the garbage collector does it.
   }
 }
 

@@ -74,6 +74,7 @@ export class Releaser {
       this.#heap.markPurged(segment.firstPage, segment.pageCount)
       this.#remove(segment)
     }
+    this.#heap.shrinkBooks()
   }
 
   #tick(): void {

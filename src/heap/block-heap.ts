@@ -16,7 +16,7 @@
 import { invariant } from '../base/assert.js'
 import type { Block, PageCount, PageNumber } from '../base/units.js'
 import * as units from '../base/units.js'
-import type { Dispose } from './columns.js'
+import { type ColumnStorage, plainStorage } from './columns.js'
 import { PageRuns } from './page-runs.js'
 import { PageStates } from './page-states.js'
 import * as layout from './page-table.js'
@@ -51,14 +51,14 @@ export class BlockHeap {
   /** A live block that was handed out on clean pages only, so that it read as zero then: the latest such, or NONE. */
   zeroedBlock: Block = NONE
 
-  /** `pageBytes`: a power of two from 4 KiB to 64 KiB. `dispose`: given the storage of books that were outgrown. */
-  constructor(pageBytes: number, dispose: Dispose = () => {}) {
+  /** `pageBytes`: a power of two from 4 KiB to 64 KiB. `storage`: memory for the books. */
+  constructor(pageBytes: number, storage: ColumnStorage = plainStorage) {
     this.pageBytes = pageBytes
-    this.#table = new PageTable(pageBytes, dispose)
+    this.#table = new PageTable(pageBytes, storage)
     this.#states = new PageStates(this.#table)
     this.#runs = new PageRuns(this.#table)
     this.#classes = new SizeClasses(pageBytes)
-    this.#slabs = new Slabs(this.#table, this.#states, this.#runs, this.#classes, dispose)
+    this.#slabs = new Slabs(this.#table, this.#states, this.#runs, this.#classes, storage)
   }
 
   // ---- blocks ----------------------------------------------------------------------------------------------------

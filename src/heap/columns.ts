@@ -1,14 +1,35 @@
 /** Columns: typed arrays that grow and shrink. */
 
-/**
- * Called with the storage of a column that was replaced by another. Whoever can give memory back at once (by
- * detaching the buffer) does it here; otherwise the garbage collector will.
- */
-export type Dispose = (storage: ArrayBufferLike) => void
+/** Where the memory of columns comes from. */
+export interface ColumnStorage {
+  /** That many zeroed bytes. Throws where there is no memory. */
+  allocate(lengthBytes: number): ArrayBuffer
+  /** Called with a buffer that `allocate` returned and that was replaced: nothing refers to it any more. */
+  dispose(storage: ArrayBuffer): void
+}
 
-/** A column of that length with the same contents as far as they fit, zeros behind. Throws a `RangeError` where there is no memory. */
-export function copyTo(column: Int32Array, length: number): Int32Array {
-  const copy = new Int32Array(length)
+// Detaches the buffer, which frees its memory at once; on runtimes without it, the garbage collector does.
+const transfer = (ArrayBuffer.prototype as { transfer?: (this: ArrayBuffer, length: number) => unknown })
+  .transfer
+
+/** The runtime's own buffers. */
+export const plainStorage: ColumnStorage = {
+  allocate: lengthBytes => new ArrayBuffer(lengthBytes),
+  dispose: storage => transfer?.call(storage, 0),
+}
+
+/**
+ * A column of that length with the same contents as far as they fit, zeros behind. Throws where there is no memory. The
+ * caller disposes of the old one.
+ */
+export function copyTo(column: Int32Array, length: number, storage: ColumnStorage): Int32Array {
+  const copy = new Int32Array(storage.allocate(length * Int32Array.BYTES_PER_ELEMENT), 0, length)
   copy.set(length < column.length ? column.subarray(0, length) : column)
   return copy
+}
+
+/** Disposes of a column that another has replaced. */
+export function disposeOf(column: Int32Array, storage: ColumnStorage): void {
+  // The empty one that every column starts as was never allocated here.
+  if (column.length > 0) storage.dispose(column.buffer as ArrayBuffer)
 }

@@ -68,7 +68,7 @@ export class Heap {
     this.capacityBytes = capacityBytes
     this.pageBytes = pageBytes
     this.#capacityPages = capacityBytes / pageBytes
-    this.#blocks = new BlockHeap(pageBytes, disposeStorage)
+    this.#blocks = new BlockHeap(pageBytes)
   }
 
   /**
@@ -167,14 +167,6 @@ export class Heap {
   #allocateRounded(sizeBytes: number): Block {
     return this.#blocks.refusal === REFUSED_SPACE ? this.#blocks.allocatePages(sizeBytes) : NONE
   }
-}
-
-// Detaches the buffer, which frees its memory at once; on runtimes without it, the garbage collector does.
-const transfer = (ArrayBuffer.prototype as { transfer?: (this: ArrayBufferLike, length: number) => unknown })
-  .transfer
-
-function disposeStorage(storage: ArrayBufferLike): void {
-  transfer?.call(storage, 0)
 }
 
 function isGranule(value: unknown): value is number {

@@ -15,7 +15,7 @@
 import { invariant } from '../base/assert.js'
 import { wordsFor } from '../base/bits.js'
 import type { PageCount, PageNumber } from '../base/units.js'
-import { copyTo, type Dispose } from './columns.js'
+import { type ColumnStorage, copyTo, disposeOf } from './columns.js'
 
 /**
  * Tags, one a page. 0: inside a run, or not managed: no block starts there. Positive: a page of a slab, whose record is
@@ -82,10 +82,10 @@ export class PageTable {
   /** All pages of all ranges. */
   managedPages: PageCount = 0
   #ranges: PageRange[] = []
-  readonly #dispose: Dispose
+  readonly #storage: ColumnStorage
 
   /** `pageBytes`: a power of two from 4 KiB to 64 KiB. */
-  constructor(pageBytes: number, dispose: Dispose) {
+  constructor(pageBytes: number, storage: ColumnStorage) {
     // Not Math.log2: what derives from its result is a double for V8, and so would every shift by it be.
     const pageShift = 31 - Math.clz32(pageBytes)
     invariant(
@@ -94,8 +94,8 @@ export class PageTable {
     )
     this.pageBytes = pageBytes
     this.granuleShift = pageShift - 4
-    this.#dispose = dispose
-    this.tags = new Int32Array(1)
+    this.#storage = storage
+    this.tags = copyTo(new Int32Array(0), 1, storage)
     this.links = new Int32Array(0)
     this.dirty = new Int32Array(0)
     this.aged = new Int32Array(0)
@@ -165,13 +165,14 @@ export class PageTable {
   #replaceColumns(pages: PageCount): void {
     const words = wordsFor(pages)
     const old = [this.tags, this.links, this.dirty, this.aged, this.purged, this.freeHeads]
+    const storage = this.#storage
     // All before any is stored: an allocation that throws leaves the table as it was.
-    const tags = copyTo(this.tags, pages + 1)
-    const links = copyTo(this.links, pages << LINK_SHIFT)
-    const dirty = copyTo(this.dirty, words)
-    const aged = copyTo(this.aged, words)
-    const purged = copyTo(this.purged, words)
-    const freeHeads = copyTo(this.freeHeads, words)
+    const tags = copyTo(this.tags, pages + 1, storage)
+    const links = copyTo(this.links, pages << LINK_SHIFT, storage)
+    const dirty = copyTo(this.dirty, words, storage)
+    const aged = copyTo(this.aged, words, storage)
+    const purged = copyTo(this.purged, words, storage)
+    const freeHeads = copyTo(this.freeHeads, words, storage)
     this.tags = tags
     this.links = links
     this.dirty = dirty
@@ -179,7 +180,7 @@ export class PageTable {
     this.purged = purged
     this.freeHeads = freeHeads
     this.columnPages = pages
-    for (const column of old) this.#dispose(column.buffer)
+    for (const column of old) disposeOf(column, storage)
   }
 
   check(): void {

@@ -8,7 +8,7 @@
  */
 import { invariant } from '../base/assert.js'
 import { GRANULE_SHIFT, NONE } from '../base/units.js'
-import { copyTo, type Dispose } from './columns.js'
+import { type ColumnStorage, copyTo, disposeOf } from './columns.js'
 
 export const FIRST_GRANULE = 0 // where its first slot starts
 export const CLASS = 1 // its size class, or 0 in an unused record
@@ -37,12 +37,12 @@ export class SlabRecords {
   #unused: number = NONE
   /** Records from here on were never used. */
   #end = 0
-  readonly #dispose: Dispose
+  readonly #storage: ColumnStorage
 
-  constructor(pageBytes: number, dispose: Dispose) {
+  constructor(pageBytes: number, storage: ColumnStorage) {
     this.words = recordWords(pageBytes)
     this.columns = new Int32Array(0)
-    this.#dispose = dispose
+    this.#storage = storage
   }
 
   get metadataBytes(): number {
@@ -59,12 +59,12 @@ export class SlabRecords {
     const more = old.length < LARGE_WORDS ? old.length : old.length >>> 3
     const records = Math.max(FIRST_RECORDS, Math.ceil((old.length + more) / this.words))
     try {
-      this.columns = copyTo(old, records * this.words)
+      this.columns = copyTo(old, records * this.words, this.#storage)
     } catch (error) {
       this.failure = error
       return false
     }
-    this.#dispose(old.buffer)
+    disposeOf(old, this.#storage)
     return true
   }
 
@@ -81,7 +81,7 @@ export class SlabRecords {
   }
 
   /**
-   * Moves the records of all slabs together and gives up the rest, where less than a quarter is in use. Returns the new
+   * Moves the records of all slabs together and gives up the rest, where less than half is in use. Returns the new
    * index of each old record (at `record / words`), or null where nothing moved: then there was little to gain, or no
    * memory.
    */
@@ -90,18 +90,17 @@ export class SlabRecords {
     let used = 0
     for (let record = 0; record < this.#end; record += words) if (columns[record + CLASS] > 0) used++
     const records = Math.max(FIRST_RECORDS, used + (used >>> 3))
-    if (records * words > columns.length >>> 2) return null
+    if (records * words > columns.length >>> 1) return null
     try {
-      return this.#moveTogether(records)
-    } catch (error) {
-      if (!(error instanceof RangeError)) throw error
+      return this.#moveTogether(copyTo(new Int32Array(0), records * words, this.#storage))
+    } catch {
+      // No memory for the shorter column: the longer one goes on.
       return null
     }
   }
 
-  #moveTogether(records: number): Int32Array {
+  #moveTogether(compacted: Int32Array): Int32Array {
     const { columns, words } = this
-    const compacted = new Int32Array(records * words)
     const movedTo = new Int32Array(this.#end / words).fill(NONE)
     let end = 0
     for (let record = 0; record < this.#end; record += words) {
@@ -113,7 +112,7 @@ export class SlabRecords {
     this.columns = compacted
     this.#unused = NONE
     this.#end = end
-    this.#dispose(columns.buffer)
+    disposeOf(columns, this.#storage)
     return movedTo
   }
 

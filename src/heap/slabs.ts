@@ -24,7 +24,7 @@ import { invariant } from '../base/assert.js'
 import { lowestBit, popcount } from '../base/bits.js'
 import type { Block, PageNumber } from '../base/units.js'
 import * as units from '../base/units.js'
-import type { Dispose } from './columns.js'
+import type { ColumnStorage } from './columns.js'
 import type { PageRuns } from './page-runs.js'
 import type { PageStates } from './page-states.js'
 import { type PageTable, TAG_NONE } from './page-table.js'
@@ -59,11 +59,17 @@ export class Slabs {
   readonly #bucketBits: Int32Array
   liveSlots = 0
 
-  constructor(table: PageTable, states: PageStates, runs: PageRuns, classes: SizeClasses, dispose: Dispose) {
+  constructor(
+    table: PageTable,
+    states: PageStates,
+    runs: PageRuns,
+    classes: SizeClasses,
+    storage: ColumnStorage,
+  ) {
     this.#table = table
     this.#states = states
     this.#runs = runs
-    this.#records = new SlabRecords(table.pageBytes, dispose)
+    this.#records = new SlabRecords(table.pageBytes, storage)
     this.#classCount = classes.count
     this.#classes = classes.columns
     this.#current = new Int32Array(classes.count + 1).fill(NONE)

@@ -16,13 +16,11 @@ import type { Kernel, WrapId } from './kernel.js'
 import { type PageSource, SEGMENT_ALIGN_BYTES, type Wrap } from './page-source.js'
 import { endOf, type Segment } from './segment.js'
 import { Unmapper } from './unmapper.js'
+import { nextWrapId } from './wrap-ids.js'
 
 const FIRST_SEGMENT_BYTES = 4 * MIB
 const MAX_REGULAR_SEGMENT_BYTES = 64 * MIB
 const RESIDENCY_CHUNK_PAGES = 16_384
-
-// Wraps are named across all arenas of a thread: the kernel interface knows no arenas.
-let lastWrapId: WrapId = 0
 
 export class MmapSource implements PageSource {
   readonly name = 'mmap'
@@ -101,7 +99,7 @@ export class MmapSource implements PageSource {
 
   wrap(offsetBytes: number, lengthBytes: number): Wrap {
     const { mapping, firstPage } = this.segmentOf(Math.floor(offsetBytes / this.pageBytes))
-    const wrapId = ++lastWrapId
+    const wrapId = nextWrapId()
     return {
       buffer: this.#kernel.wrap(mapping, offsetBytes - firstPage * this.pageBytes, lengthBytes, wrapId),
       wrapId,

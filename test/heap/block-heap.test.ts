@@ -518,6 +518,42 @@ describe('ageDirtyPages', () => {
   })
 })
 
+describe('shrinkBooks', () => {
+  it('gives back records that are mostly unused, and every block is still found', () => {
+    const heap = makeHeap(4096)
+    const blocks = Array.from({ length: 40_000 }, () => heap.allocate(48))
+    const spanning = Array.from({ length: 500 }, () => heap.allocate(2_400))
+    const kept = [...blocks, ...spanning].filter((_, i) => i % 200 === 0)
+    const keptSet = new Set(kept)
+    for (const block of [...blocks, ...spanning]) if (!keptSet.has(block)) heap.free(block)
+    const before = heap.metadataBytes
+    heap.shrinkBooks()
+    heap.check()
+    expect(heap.metadataBytes).toBeLessThan(before)
+    expect([...heap.listLive()]).toEqual([...kept].sort((a, b) => a - b))
+    for (let i = 0; i < 1_000; i++) heap.allocate(16 * (i % 200))
+    heap.check()
+    expectWholeSpaceFree(heap)
+  })
+
+  it('gives back the columns of pages that are not managed any more', () => {
+    const heap = new BlockHeap(PAGE)
+    heap.addRange(0, 100)
+    heap.addRange(1_000, 10_000)
+    const block = heap.allocate(100)
+    const before = heap.metadataBytes
+    heap.removeRange(1_000, 10_000)
+    heap.shrinkBooks()
+    heap.check()
+    expect(heap.metadataBytes).toBeLessThan(before / 10)
+    expect(heap.isLive(block)).toBe(true)
+    heap.addRange(1_000, 10_000)
+    expect(heap.free(block)).toBe(true)
+    heap.check()
+    expect(heap.allocatePages(10_000 * PAGE)).not.toBe(NONE)
+  })
+})
+
 describe('listLive', () => {
   it('lists slots and runs of all ranges in ascending order', () => {
     const heap = new BlockHeap(PAGE)

@@ -1,5 +1,7 @@
 /** What the tests of the heap's parts share: the parts wired up, and ways to reach the books. */
+
 import { BlockHeap } from '../../src/heap/block-heap.js'
+import { plainStorage } from '../../src/heap/columns.js'
 import { PageRuns } from '../../src/heap/page-runs.js'
 import { PageStates } from '../../src/heap/page-states.js'
 import { PageTable } from '../../src/heap/page-table.js'
@@ -8,9 +10,6 @@ import { SlabRecords } from '../../src/heap/slab-records.js'
 import { Slabs } from '../../src/heap/slabs.js'
 
 export const PAGE = 4096
-
-/** Leaves replaced columns to the garbage collector. */
-export const keep = () => {}
 
 export interface Books {
   table: PageTable
@@ -22,11 +21,11 @@ export interface Books {
 
 /** The parts of a heap over one range of free, clean pages. */
 export function makeBooks(pageCount: number, pageBytes = PAGE): Books {
-  const table = new PageTable(pageBytes, keep)
+  const table = new PageTable(pageBytes, plainStorage)
   const states = new PageStates(table)
   const runs = new PageRuns(table)
   const classes = new SizeClasses(pageBytes)
-  const slabs = new Slabs(table, states, runs, classes, keep)
+  const slabs = new Slabs(table, states, runs, classes, plainStorage)
   if (pageCount > 0) {
     table.addRange(0, pageCount)
     runs.give(0, pageCount)

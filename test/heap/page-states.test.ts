@@ -1,13 +1,13 @@
 import { describe, expect, it } from 'vitest'
 import { setRange } from '../../src/base/bits.js'
+import { plainStorage } from '../../src/heap/columns.js'
 import { PageStates } from '../../src/heap/page-states.js'
 import { PageTable } from '../../src/heap/page-table.js'
-import { keep } from './books.js'
 
 const PAGES = 100
 
 function makeStates(): PageStates {
-  const table = new PageTable(4096, keep)
+  const table = new PageTable(4096, plainStorage)
   table.addRange(0, PAGES)
   return new PageStates(table)
 }

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { plainStorage } from '../../src/heap/columns.js'
 import {
   freeTag,
   isFreeTag,
@@ -9,7 +10,6 @@ import {
   TAG_NONE,
   usedTag,
 } from '../../src/heap/page-table.js'
-import { keep } from './books.js'
 
 describe('tags', () => {
   it.each([1, 2, 3, 255, 2 ** 23, 2 ** 30 - 1])('carry a length of %i pages', pageCount => {
@@ -29,17 +29,17 @@ describe('tags', () => {
 
 describe('PageTable', () => {
   it.each([4096, 8192, 16384, 32768, 65536])('finds the page of a block in pages of %i bytes', pageBytes => {
-    expect(1 << new PageTable(pageBytes, keep).granuleShift).toBe(pageBytes / 16)
+    expect(1 << new PageTable(pageBytes, plainStorage).granuleShift).toBe(pageBytes / 16)
   })
 
   it.each([2048, 131072, 5000, 0, Number.NaN])('refuses pages of %d bytes', pageBytes => {
-    expect(() => new PageTable(pageBytes, keep)).toThrow('pages are 4 to 64 KiB')
+    expect(() => new PageTable(pageBytes, plainStorage)).toThrow('pages are 4 to 64 KiB')
   })
 })
 
 describe('addRange', () => {
   it('keeps ranges in ascending order, whatever the order they come in', () => {
-    const table = new PageTable(4096, keep)
+    const table = new PageTable(4096, plainStorage)
     table.addRange(300, 10)
     table.addRange(0, 10)
     table.addRange(100, 10)
@@ -53,7 +53,7 @@ describe('addRange', () => {
   })
 
   it('joins a range right behind another to it', () => {
-    const table = new PageTable(4096, keep)
+    const table = new PageTable(4096, plainStorage)
     table.addRange(0, 10)
     table.addRange(50, 10)
     table.addRange(10, 5)
@@ -71,7 +71,7 @@ describe('addRange', () => {
     [0, 30],
     [12, 3],
   ])('refuses a range that overlaps another: page %i, %i pages', (first, count) => {
-    const table = new PageTable(4096, keep)
+    const table = new PageTable(4096, plainStorage)
     table.addRange(10, 10)
     expect(() => table.addRange(first, count)).toThrow('ranges are disjoint')
     expect(table.ranges).toEqual([{ firstPage: 10, pageCount: 10 }])
@@ -79,7 +79,7 @@ describe('addRange', () => {
   })
 
   it('keeps what stands in the columns as they grow', () => {
-    const table = new PageTable(4096, keep)
+    const table = new PageTable(4096, plainStorage)
     table.addRange(0, 64)
     table.tags[63] = 42
     table.links[(63 << LINK_SHIFT) + 3] = 43
@@ -96,7 +96,10 @@ describe('addRange', () => {
 
   it('hands over the storage it grew out of', () => {
     const disposed: ArrayBufferLike[] = []
-    const table = new PageTable(4096, storage => disposed.push(storage))
+    const table = new PageTable(4096, {
+      allocate: plainStorage.allocate,
+      dispose: storage => disposed.push(storage),
+    })
     table.addRange(0, 64)
     disposed.length = 0
     const { tags, links, dirty, aged, purged, freeHeads } = table
@@ -110,7 +113,7 @@ describe('addRange', () => {
   })
 
   it('changes nothing where the columns cannot grow', () => {
-    const table = new PageTable(65536, keep)
+    const table = new PageTable(65536, plainStorage)
     table.addRange(0, 10)
     const { tags } = table
     expect(() => table.addRange(10, 2 ** 40)).toThrow(RangeError)
@@ -122,7 +125,7 @@ describe('addRange', () => {
 
 describe('removeRange', () => {
   it('forgets a range, so that it can be added again', () => {
-    const table = new PageTable(4096, keep)
+    const table = new PageTable(4096, plainStorage)
     table.addRange(0, 10)
     table.addRange(20, 10)
     table.removeRange(0, 10)
@@ -139,7 +142,7 @@ describe('removeRange', () => {
     [5, 5],
     [30, 10],
   ])('refuses what was not added so: page %i, %i pages', (first, count) => {
-    const table = new PageTable(4096, keep)
+    const table = new PageTable(4096, plainStorage)
     table.addRange(0, 10)
     expect(() => table.removeRange(first, count)).toThrow('a range is removed as it was added')
     expect(table.managedPages).toBe(10)
@@ -148,7 +151,7 @@ describe('removeRange', () => {
 
 describe('metadataBytes', () => {
   it('is 20 bytes and four bits a page', () => {
-    const table = new PageTable(4096, keep)
+    const table = new PageTable(4096, plainStorage)
     table.addRange(0, 1024)
     expect(table.metadataBytes).toBe(1025 * 4 + 1024 * 16 + (4 * 1024) / 8)
   })
@@ -156,7 +159,7 @@ describe('metadataBytes', () => {
 
 describe('check', () => {
   function twoRanges(): PageTable {
-    const table = new PageTable(4096, keep)
+    const table = new PageTable(4096, plainStorage)
     table.addRange(10, 10)
     table.addRange(30, 10)
     table.check()

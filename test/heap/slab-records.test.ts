@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
+import { plainStorage } from '../../src/heap/columns.js'
 import { CLASS, NEXT, recordWords, SlabRecords } from '../../src/heap/slab-records.js'
-import { exhaust, keep, PAGE } from './books.js'
+import { exhaust, PAGE } from './books.js'
 
 /** Records that count as slabs. */
 function acquire(records: SlabRecords, count: number): number[] {
@@ -21,7 +22,7 @@ describe('recordWords', () => {
 
 describe('acquire', () => {
   it('gives records that do not overlap', () => {
-    const records = new SlabRecords(PAGE, keep)
+    const records = new SlabRecords(PAGE, plainStorage)
     const acquired = acquire(records, 100)
     expect(acquired).toEqual(acquired.map((_, i) => i * records.words))
     expect(records.columns.length).toBeGreaterThanOrEqual(100 * records.words)
@@ -29,7 +30,7 @@ describe('acquire', () => {
   })
 
   it('reuses released records, the latest first', () => {
-    const records = new SlabRecords(PAGE, keep)
+    const records = new SlabRecords(PAGE, plainStorage)
     const acquired = acquire(records, 10)
     for (const i of [2, 7, 5]) records.release(acquired[i])
     records.check(7)
@@ -41,7 +42,10 @@ describe('acquire', () => {
 describe('reserve', () => {
   it('keeps what is written, and hands over the storage it grew out of', () => {
     const disposed: ArrayBufferLike[] = []
-    const records = new SlabRecords(PAGE, storage => disposed.push(storage))
+    const records = new SlabRecords(PAGE, {
+      allocate: plainStorage.allocate,
+      dispose: storage => disposed.push(storage),
+    })
     acquire(records, 16)
     const { columns } = records
     columns[100] = 12345
@@ -52,7 +56,7 @@ describe('reserve', () => {
   })
 
   it('grows by a share of what there is, so that copying stays cheap', () => {
-    const records = new SlabRecords(PAGE, keep)
+    const records = new SlabRecords(PAGE, plainStorage)
     let growths = 0
     for (let n = 0; n < 50_000; n++) {
       const { columns } = records
@@ -65,7 +69,10 @@ describe('reserve', () => {
   })
 
   it('says so where there is no memory, and changes nothing', () => {
-    const records = new SlabRecords(PAGE, () => expect.fail('nothing was replaced'))
+    const records = new SlabRecords(PAGE, {
+      allocate: plainStorage.allocate,
+      dispose: () => expect.fail('nothing was replaced'),
+    })
     const { columns } = records
     exhaust(records)
     expect(records.reserve()).toBe(false)
@@ -76,13 +83,13 @@ describe('reserve', () => {
 
 describe('check', () => {
   it('finds a count of slabs that is not that of the records (1)', () => {
-    const records = new SlabRecords(PAGE, keep)
+    const records = new SlabRecords(PAGE, plainStorage)
     acquire(records, 3)
     expect(() => records.check(2)).toThrow('1: 2 slabs, 3 records')
   })
 
   it('finds a record both used and unused (1)', () => {
-    const records = new SlabRecords(PAGE, keep)
+    const records = new SlabRecords(PAGE, plainStorage)
     const [record] = acquire(records, 3)
     records.release(record)
     records.columns[record + CLASS] = 1
@@ -90,7 +97,7 @@ describe('check', () => {
   })
 
   it('finds a record that is neither (1)', () => {
-    const records = new SlabRecords(PAGE, keep)
+    const records = new SlabRecords(PAGE, plainStorage)
     const acquired = acquire(records, 3)
     records.release(acquired[0])
     records.release(acquired[1])

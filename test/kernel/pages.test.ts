@@ -32,7 +32,7 @@ function pagesOf(kernel: FaultyKernel, blocks: Iterable<Block>): Map<number, Set
 
 /** Every page but those of `live` is not resident. */
 function expectAllElseGivenBack(kernel: FaultyKernel, live: Map<number, Set<number>>): void {
-  for (const mapping of kernel.mappings.keys()) {
+  for (const mapping of kernel.segments.keys()) {
     const pages = live.get(mapping) ?? new Set()
     const resident = [...kernel.residentPages(mapping)].flatMap((is, page) => (is ? [page] : []))
     expect(resident.filter(page => !pages.has(page))).toEqual([])
@@ -41,7 +41,7 @@ function expectAllElseGivenBack(kernel: FaultyKernel, live: Map<number, Set<numb
 
 /** Every page but those of `live` reads as zero. Reading puts the kernel's zero page there, which counts as resident. */
 function expectAllElseZero(kernel: FaultyKernel, live: Map<number, Set<number>>): void {
-  for (const mapping of kernel.mappings.keys()) {
+  for (const mapping of kernel.segments.keys()) {
     const pages = live.get(mapping) ?? new Set()
     kernel.inspect(mapping, bytes => {
       for (let page = 0; page * kernel.pageBytes < bytes.length; page++) {

@@ -72,6 +72,7 @@ export class FaultyKernel implements Kernel {
   isRecording = true
   /** What is mapped now: bytes of each mapping. */
   readonly mappings = new Map<MappingId, number>()
+  readonly #segments = new Set<MappingId>()
   readonly #places = new WeakMap<ArrayBufferLike, Place>()
   readonly #refused = new Set<FailingKind>()
   readonly #failAt = new Map<FailingKind, number>()
@@ -124,6 +125,7 @@ export class FaultyKernel implements Kernel {
   }
 
   advise(mapping: MappingId, offsetBytes: number, lengthBytes: number, advice: Advice): void {
+    if (advice === 'nohugepage') this.#segments.add(mapping)
     this.#enter(advice, [mapping, offsetBytes, lengthBytes])
     this.#real.advise(mapping, offsetBytes, lengthBytes, advice)
   }
@@ -161,6 +163,11 @@ export class FaultyKernel implements Kernel {
     const place = this.#places.get(buffer.buffer)
     if (place === undefined) throw new Error('not over memory of this kernel')
     return { mapping: place.mapping, offsetBytes: place.offsetBytes + buffer.byteOffset }
+  }
+
+  /** Lengths of the mappings that hold blocks: those that huge pages are kept off. The others hold an arena's books. */
+  get segments(): Map<MappingId, number> {
+    return new Map([...this.mappings].filter(([mapping]) => this.#segments.has(mapping)))
   }
 
   /** One byte for each page of a mapping, 1 where it is resident. Not counted. */

@@ -1,0 +1,51 @@
+/**
+ * Memory for an arena's books, given back as promptly as that of its blocks.
+ *
+ * Large columns get a mapping of their own. From `malloc`, which V8 takes them from, an outgrown column leaves a hole that
+ * stays resident: its threshold for mapping grows with every large column freed, up to 32 MiB.
+ */
+import type { Deferral } from '../base/deferral.js'
+import type { Kernel, MappingId } from './kernel.js'
+import { Unmapper } from './unmapper.js'
+import { nextWrapId } from './wrap-ids.js'
+
+/** Below this, `malloc` never maps and holes are small. */
+const MAPPED_FROM_BYTES = 64 * 1024
+
+export class BookStorage {
+  readonly #kernel: Kernel
+  readonly #unmapper: Unmapper
+  readonly #mappings = new Map<ArrayBuffer, MappingId>()
+
+  constructor(kernel: Kernel, deferral: Deferral) {
+    this.#kernel = kernel
+    this.#unmapper = new Unmapper(kernel, deferral)
+  }
+
+  /** That many zeroed bytes. Throws a `SystemError` or a `RangeError` where there is no memory. */
+  allocate(lengthBytes: number): ArrayBuffer {
+    if (lengthBytes < MAPPED_FROM_BYTES) return new ArrayBuffer(lengthBytes)
+    const { pageBytes } = this.#kernel
+    const mapping = this.#kernel.map(Math.ceil(lengthBytes / pageBytes) * pageBytes)
+    try {
+      const buffer = this.#kernel.wrap(mapping, 0, lengthBytes, nextWrapId())
+      this.#mappings.set(buffer, mapping)
+      return buffer
+    } catch (error) {
+      this.#unmapper.add(mapping)
+      throw error
+    }
+  }
+
+  /** Frees at once what `allocate` returned; a mapping goes on the next turn. */
+  dispose(storage: ArrayBuffer): void {
+    const mapping = this.#mappings.get(storage)
+    this.#mappings.delete(storage)
+    try {
+      this.#kernel.detach(storage)
+    } catch {
+      // Then the garbage collector frees it, and the mapping after it.
+    }
+    if (mapping !== undefined) this.#unmapper.add(mapping)
+  }
+}
