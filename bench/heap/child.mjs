@@ -1,0 +1,79 @@
+/**
+ * One measurement of one allocator in a process of its own; started by `runner.mjs`.
+ *
+ *     node child.mjs '{"mode":"speed","allocator":"offheap","columnsPath":"…","options":{…}}'
+ *
+ * Prints its figures as JSON. An allocator that could not complete the recording is a figure too: `{"failure":"…"}`.
+ */
+import { capacityFor, makeAllocator, makeOffheap } from './allocators.mjs'
+import { measureLatency } from './latency.mjs'
+import { replayWatched, slotsLiveAtEnd, timePasses } from './passes.mjs'
+import { loadTrace } from './traces.mjs'
+
+const nothing = () => {}
+
+/** Frees what the recording left live, and says whether the whole capacity is one block again. */
+function endsWhole(heap, trace, live, capacityBytes) {
+  for (const slot of slotsLiveAtEnd(trace)) heap.free(live[slot])
+  return isWhole(heap, capacityBytes)
+}
+
+function isWhole(heap, capacityBytes) {
+  const block = heap.allocate(capacityBytes)
+  if (block < 0) return false
+  heap.free(block)
+  return true
+}
+
+function measureSpeed({ allocator: name, columnsPath, options }) {
+  const trace = loadTrace(columnsPath)
+  const capacityBytes = capacityFor(trace.peakLiveBytes)
+  const live = new Int32Array(trace.slotCount)
+  const allocator = makeAllocator(name, capacityBytes)
+  if (name !== 'bare') {
+    replayWatched(trace, allocator, live, options.timeLimitMs / 2, nothing)
+    for (const slot of slotsLiveAtEnd(trace)) allocator.free(live[slot])
+  }
+  const figures = timePasses(trace, allocator, live, options)
+  return name === 'offheap' ? { ...figures, endsWhole: isWhole(allocator, capacityBytes) } : figures
+}
+
+function measureHeapMemory({ columnsPath, options }) {
+  const trace = loadTrace(columnsPath)
+  const capacityBytes = capacityFor(trace.peakLiveBytes)
+  const live = new Int32Array(trace.slotCount)
+  const heap = makeOffheap(capacityBytes)
+  let metadataBytes = 0
+  let checks = 0
+  const look = () => {
+    metadataBytes = Math.max(metadataBytes, heap.stats().metadataBytes)
+    if (!options.hasCheck) return
+    heap.check()
+    checks++
+  }
+  replayWatched(trace, heap, live, options.timeLimitMs, look)
+  const { peakCommittedBytes } = heap.stats()
+  const whole = endsWhole(heap, trace, live, capacityBytes)
+  heap.check()
+  return { peakResidentBytes: peakCommittedBytes, metadataBytes, endsWhole: whole, checks: checks + 1 }
+}
+
+function measureThingMemory({ columnsPath, options }) {
+  const trace = loadTrace(columnsPath)
+  const live = new Int32Array(trace.slotCount)
+  const pool = makeAllocator('thi.ng', capacityFor(trace.peakLiveBytes))
+  replayWatched(trace, pool, live, options.timeLimitMs, nothing)
+  return { peakResidentBytes: pool.peakEndBytes }
+}
+
+function measure(task) {
+  if (task.mode === 'latency') return measureLatency(task.liveBlocks, task.options.latencySamples)
+  if (task.mode === 'speed') return measureSpeed(task)
+  return task.allocator === 'offheap' ? measureHeapMemory(task) : measureThingMemory(task)
+}
+
+try {
+  console.log(JSON.stringify(measure(JSON.parse(process.argv[2]))))
+} catch (error) {
+  console.log(JSON.stringify({ failure: error.message }))
+}

@@ -1,0 +1,82 @@
+/**
+ * Reads the recordings once and writes each twice for the processes that replay it: as text for the C replayer, as columns
+ * for ours. Both have the blocks renumbered to the smallest numbers that tell the live ones apart, so that on either side
+ * the replay's own table of blocks is as short as it can be, and the same.
+ */
+import { createWriteStream, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { basename, join } from 'node:path'
+import { Readable } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import { deserialize, serialize } from 'node:v8'
+import { readTrace } from '../../dist/cli/trace.js'
+import { UsageError } from './options.mjs'
+
+const SUFFIX = /\.(trace|txt)(\.gz)?$/
+const LETTERS = 'arf'
+const LINES_A_PIECE = 50_000
+
+/**
+ * @typedef {{
+ *   name: string, textPath: string, columnsPath: string,
+ *   operationCount: number, allocationCount: number, resizeCount: number, freeCount: number, peakLiveBytes: number
+ * }} Recording
+ */
+
+/** The paths of the recordings asked for: all of the directory, or those named. Throws `UsageError`. */
+export function findTraces(directory, names) {
+  if (names.length > 0) return names.map(name => findTrace(directory, name))
+  const files = existsSync(directory) ? readdirSync(directory) : []
+  const found = files.filter(file => SUFFIX.test(file)).sort()
+  if (found.length === 0) throw new UsageError(`there is no recording (*.trace, *.trace.gz) in ${directory}`)
+  return found.map(file => join(directory, file))
+}
+
+function findTrace(directory, name) {
+  const candidates = [
+    join(directory, name),
+    ...['.trace.gz', '.trace'].map(end => join(directory, name + end)),
+    name,
+  ]
+  const found = candidates.find(path => existsSync(path))
+  if (found === undefined) throw new UsageError(`no recording "${name}" in ${directory}, nor at that path`)
+  return found
+}
+
+/**
+ * Reads the recording at `path` and writes its two forms into `scratch` under a name that begins with `index`.
+ * Throws `TraceError` where it breaks the format. @returns {Promise<Recording>}
+ */
+export async function prepareTrace(path, scratch, index) {
+  const trace = await readTrace(path)
+  const name = basename(path).replace(SUFFIX, '')
+  const stem = join(scratch, `${index}-${name}`)
+  writeFileSync(`${stem}.columns`, serialize(trace))
+  await pipeline(Readable.from(linesOf(trace)), createWriteStream(`${stem}.txt`))
+  const { operationCount, allocationCount, resizeCount, freeCount, peakLiveBytes } = trace
+  return {
+    name,
+    textPath: `${stem}.txt`,
+    columnsPath: `${stem}.columns`,
+    operationCount,
+    allocationCount,
+    resizeCount,
+    freeCount,
+    peakLiveBytes,
+  }
+}
+
+function* linesOf({ operations, slots, sizes, operationCount }) {
+  for (let from = 0; from < operationCount; from += LINES_A_PIECE) {
+    let text = ''
+    for (let index = from; index < Math.min(from + LINES_A_PIECE, operationCount); index++) {
+      const letter = LETTERS[operations[index]]
+      text += letter === 'f' ? `f ${slots[index]}\n` : `${letter} ${slots[index]} ${sizes[index]}\n`
+    }
+    yield text
+  }
+}
+
+/** What `prepareTrace` wrote: a `Trace` as `dist/cli/trace.js` has it. */
+export function loadTrace(columnsPath) {
+  return deserialize(readFileSync(columnsPath))
+}
