@@ -1,8 +1,8 @@
-import { afterEach, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { Arena, ArenaError } from '../../src/index.js'
 import { loadKernel } from '../../src/memory/addon.js'
 import type { ArenaOptions } from '../../src/options.js'
-import { isMarked, isZero, mark, thrownBy, worldWith } from '../support/world.js'
+import { isMarked, isZero, mark, open, thrownBy } from '../support/world.js'
 
 const KIB = 1024
 const MIB = 1024 * KIB
@@ -27,17 +27,6 @@ const SIZES = [
 ]
 const LARGE_SIZES = [64 * KIB - 1, 64 * KIB, 64 * KIB + 1, 100_000, MIB, 3 * MIB + 1, 10 * MIB]
 
-const opened: Arena[] = []
-afterEach(() => {
-  for (const arena of opened.splice(0)) arena.close()
-})
-
-function open(options: ArenaOptions = {}) {
-  const world = worldWith(options)
-  opened.push(world.arena)
-  return world
-}
-
 const DETACH_FROM = [0, undefined, MIB, Number.POSITIVE_INFINITY]
 
 /** Options with `detachFromBytes`, or the default. */
@@ -48,9 +37,9 @@ function detaching(detachFromBytes: number | undefined): ArenaOptions {
 describe('new Arena', () => {
   it('works with the real world and no options', () => {
     const arena = new Arena()
-    opened.push(arena)
     expect(arena.name).toMatch(/^arena-\d+$/)
     expect(arena.alloc(64).length).toBe(64)
+    arena.close()
   })
 
   it('gives each arena a name of its own, or the one asked for', () => {

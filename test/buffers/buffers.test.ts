@@ -7,27 +7,14 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { deflateSync, inflateSync } from 'node:zlib'
-import { afterEach, describe, expect, it } from 'vitest'
-import type { Arena } from '../../src/arena.js'
-import type { ArenaOptions } from '../../src/options.js'
-import { isZero, turns, worldWith } from '../support/world.js'
+import { describe, expect, it } from 'vitest'
+import { isZero, open, turns } from '../support/world.js'
 
 const KIB = 1024
 const MIB = 1024 * KIB
 const STRIDE_BYTES = MIB
 const OVERLAP_BYTES = 64 * KIB
 const SIZES = [1, 100, 5_000, 20_000, 64 * KIB, 300_000]
-
-const opened: Arena[] = []
-afterEach(() => {
-  for (const arena of opened.splice(0)) arena.close()
-})
-
-function open(options: ArenaOptions = {}) {
-  const world = worldWith(options)
-  opened.push(world.arena)
-  return world
-}
 
 describe.each([0, 64 * KIB, Number.POSITIVE_INFINITY])('a block (detachFromBytes %d)', detachFromBytes => {
   it.each(SIZES)('of %i bytes is what a plain Buffer is', size => {

@@ -39,7 +39,7 @@ describe('offheap', () => {
 
   it('shows the version of the package', async () => {
     const { version } = JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8'))
-    expect(await offheap(['--version'])).toEqual({ code: 0, stdout: `${version}\n`, stderr: '' })
+    expect(await offheap(['--version'])).toMatchObject({ code: 0, stdout: `${version}\n`, stderr: '' })
   })
 
   const wrong: [args: string[], message: RegExp, help: string][] = [

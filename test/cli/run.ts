@@ -1,31 +1,14 @@
-/** Runs the built command line as users do: a process of its own, its streams collected. */
-import { spawn } from 'node:child_process'
+/** Runs the built command line as users do. */
 import { fileURLToPath } from 'node:url'
+import { DIST, type Outcome, runNode } from '../support/process.js'
 
-export const MAIN = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url))
-
-export interface Outcome {
-  code: number | null
-  stdout: string
-  stderr: string
-}
+export const MAIN = fileURLToPath(new URL('cli/main.js', DIST))
 
 /** Runs `offheap ...args` with `input` as its standard input; `nodeArgs` go to Node itself. */
-export function offheap(args: string[], input: string | Uint8Array = '', nodeArgs: string[] = []) {
-  return new Promise<Outcome>((resolve, reject) => {
-    const child = spawn(process.execPath, [...nodeArgs, MAIN, ...args])
-    let stdout = ''
-    let stderr = ''
-    child.stdout.setEncoding('utf8').on('data', text => {
-      stdout += text
-    })
-    child.stderr.setEncoding('utf8').on('data', text => {
-      stderr += text
-    })
-    child.on('error', reject)
-    child.on('close', code => resolve({ code, stdout, stderr }))
-    // A command that fails early does not read its input.
-    child.stdin.on('error', () => {})
-    child.stdin.end(input)
-  })
+export function offheap(
+  args: string[],
+  input: string | Uint8Array = '',
+  nodeArgs: string[] = [],
+): Promise<Outcome> {
+  return runNode([...nodeArgs, MAIN, ...args], input)
 }

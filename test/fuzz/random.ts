@@ -4,22 +4,15 @@
  * `OFFHEAP_FUZZ_SEED` (an integer) fixes the seed; without it every run has a new one. `OFFHEAP_FUZZ_STEPS` sets how many
  * steps each scenario takes.
  */
+import { mulberry32 } from '../support/random.js'
 
-/** mulberry32: 32 bits of state, good enough to choose what a test does next, and the same on every machine. */
+/** What a test does next, decided by a seed. */
 export class Random {
-  #state: number
+  /** An integer from 0 to 2^32 - 1. */
+  readonly uint32: () => number
 
   constructor(seed: number) {
-    this.#state = seed >>> 0
-  }
-
-  /** An integer from 0 to 2^32 - 1. */
-  uint32(): number {
-    this.#state = (this.#state + 0x6d2b79f5) >>> 0
-    let t = this.#state
-    t = Math.imul(t ^ (t >>> 15), t | 1)
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61)
-    return (t ^ (t >>> 14)) >>> 0
+    this.uint32 = mulberry32(seed)
   }
 
   /** From 0 up to but not including 1. */

@@ -3,6 +3,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
 import { describe, expect, it } from 'vitest'
 import { loadKernel } from '../../src/memory/addon.js'
+import { kernelMappingCount } from '../support/process.js'
+import { type Random, randomFrom } from '../support/random.js'
 
 const GIB = 2 ** 30
 
@@ -24,30 +26,15 @@ function firstMessage(worker: Worker): Promise<unknown> {
   })
 }
 
-function kernelMappingCount(): number {
-  return readFileSync('/proc/self/maps', 'latin1').split('\n').length - 1
-}
-
 function addressSpaceBytes(): number {
   const match = /^VmSize:\s+(\d+) kB$/m.exec(readFileSync('/proc/self/status', 'latin1'))
   return Number(match?.[1]) * 1024
 }
 
-/** mulberry32: numbers in [0, 1), the same for the same seed. */
-function randomFrom(seed: number): () => number {
-  let state = seed
-  return () => {
-    state = (state + 0x6d2b79f5) | 0
-    let bits = Math.imul(state ^ (state >>> 15), state | 1)
-    bits ^= bits + Math.imul(bits ^ (bits >>> 7), bits | 61)
-    return ((bits ^ (bits >>> 14)) >>> 0) / 2 ** 32
-  }
-}
-
 /** Twenty Workers, four at a time, each ended at a random moment of its work. */
-async function terminateTwenty(random: () => number, keeps: boolean): Promise<void> {
+async function terminateTwenty(random: Random, keeps: boolean): Promise<void> {
   for (let batch = 0; batch < 5; batch++) {
-    await Promise.all(Array.from({ length: 4 }, () => runAndTerminate(random() * 60, keeps)))
+    await Promise.all(Array.from({ length: 4 }, () => runAndTerminate(random.below(60), keeps)))
   }
 }
 

@@ -1,24 +1,11 @@
 /** When pages go back, by a clock that the test moves. */
-import { afterEach, describe, expect, it } from 'vitest'
-import type { Arena } from '../../src/arena.js'
+import { describe, expect, it } from 'vitest'
 import { loadKernel } from '../../src/memory/addon.js'
-import type { ArenaOptions } from '../../src/options.js'
 import { ReleasePolicy } from '../../src/release/policy.js'
-import { worldWith } from '../support/world.js'
+import { open } from '../support/world.js'
 
 const PAGE = loadKernel().pageBytes
 const MIB = 2 ** 20
-
-const opened: Arena[] = []
-afterEach(() => {
-  for (const arena of opened.splice(0)) arena.close()
-})
-
-function open(options: ArenaOptions = {}) {
-  const world = worldWith(options)
-  opened.push(world.arena)
-  return world
-}
 
 describe('ReleasePolicy', () => {
   it('waits twice within releaseAfterMs', () => {

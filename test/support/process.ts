@@ -24,10 +24,10 @@ export interface Outcome {
   readonly stderr: string
 }
 
-/** Runs Node with these arguments and collects what it says. */
-export function runNode(args: string[]): Promise<Outcome> {
+/** Runs Node with these arguments and `input` as its standard input, and collects what it says. */
+export function runNode(args: string[], input: string | Uint8Array = ''): Promise<Outcome> {
   return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] })
+    const child = spawn(process.execPath, args)
     let stdout = ''
     let stderr = ''
     child.stdout.setEncoding('utf8').on('data', text => {
@@ -38,6 +38,9 @@ export function runNode(args: string[]): Promise<Outcome> {
     })
     child.on('error', reject)
     child.on('close', (code, signal) => resolve({ code, signal, stdout, stderr }))
+    // A process that ends early does not read its input.
+    child.stdin.on('error', () => {})
+    child.stdin.end(input)
   })
 }
 

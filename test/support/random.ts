@@ -11,15 +11,20 @@ export interface Random {
   size(most: number): number
 }
 
-/** mulberry32. */
-export function randomFrom(seed: number): Random {
+/** mulberry32: integers from 0 to 2^32 - 1, the same for the same seed on every machine. */
+export function mulberry32(seed: number): () => number {
   let state = seed | 0
-  const next = (): number => {
+  return () => {
     state = (state + 0x6d2b79f5) | 0
     let bits = Math.imul(state ^ (state >>> 15), state | 1)
     bits ^= bits + Math.imul(bits ^ (bits >>> 7), bits | 61)
-    return ((bits ^ (bits >>> 14)) >>> 0) / 2 ** 32
+    return (bits ^ (bits >>> 14)) >>> 0
   }
+}
+
+export function randomFrom(seed: number): Random {
+  const uint32 = mulberry32(seed)
+  const next = (): number => uint32() / 2 ** 32
   const below = (end: number): number => Math.floor(next() * end)
   return {
     seed,

@@ -1,5 +1,6 @@
 /** Arenas in a world that a test controls, and what makes their contents checkable. */
 import { setImmediate as nextTurn } from 'node:timers/promises'
+import { afterEach } from 'vitest'
 import { Arena } from '../../src/arena.js'
 import { eventLoop } from '../../src/base/deferral.js'
 import type { ArenaOptions } from '../../src/options.js'
@@ -17,6 +18,18 @@ export function worldWith(options: ArenaOptions = {}): World {
   const kernel = new FaultyKernel()
   const deferral = new ManualDeferral()
   return { arena: new Arena(options, { kernel, deferral, now: deferral.now }), kernel, deferral }
+}
+
+const opened: Arena[] = []
+afterEach(() => {
+  for (const arena of opened.splice(0)) arena.close()
+})
+
+/** `worldWith`, and the arena is closed after the test. */
+export function open(options: ArenaOptions = {}): World {
+  const world = worldWith(options)
+  opened.push(world.arena)
+  return world
 }
 
 /** An arena over the real kernel, observed, with real turns and timers. */
