@@ -5,10 +5,9 @@
  * slab of several pages also counts, for each page, the live slots that touch it. When a page's count leaves or
  * reaches zero, `page-states` is told, so that single pages go back to the kernel while the slab lives.
  *
- * For each class one *current* slab serves allocation, lowest slot first, until it is full. The other slabs with free
- * slots wait in buckets by how many are free (one bucket a doubling) and the fullest bucket is served next, so sparse
- * slabs drain. A slab that becomes empty gives its pages back at once, but for the current one: a block that bounces
- * must not cut and join a run each time. `releaseCurrents` gives those back too, when a run is wanted.
+ * The lowest free slot of the class's current slab is served first; which slab comes next is for `slab-lists` to say. A
+ * slab that becomes empty gives its pages back at once, but for the current one: a block that bounces must not cut and
+ * join a run each time. `releaseCurrents` gives those back too, when a run is wanted.
  *
  * A slab is named by the index of its record.
  *
@@ -16,12 +15,9 @@
  *  1. every page of a slab carries its tag, and its record says where it starts
  *  2. free slots = ones in the bitmap; no ones behind the last slot, none before the hint
  *  3. a page's live count = live slots that touch it
- *  4. current slabs have a free slot and are in no bucket; full slabs are in none; all others are in the bucket of
- *     their free count, and are not empty
- *  5. a bucket's bit is set exactly where it is not empty
  */
 import { invariant } from '../base/assert.js'
-import { lowestBit, popcount } from '../base/bits.js'
+import { popcount } from '../base/bits.js'
 import type { Block, PageNumber } from '../base/units.js'
 import * as units from '../base/units.js'
 import type { ColumnStorage } from './columns.js'
@@ -30,16 +26,14 @@ import type { PageStates } from './page-states.js'
 import { type PageTable, TAG_NONE } from './page-table.js'
 import type { SizeClasses } from './size-class.js'
 import * as classLayout from './size-class.js'
+import { SlabLists } from './slab-lists.js'
 import * as layout from './slab-records.js'
 import { SlabRecords } from './slab-records.js'
 
 // V8 folds a module's own constants into optimised code, but loads imported ones each time.
-const { BITMAP, BUCKET, CLASS, FIRST_GRANULE, FREE_SLOTS, HINT, NEXT, PREV } = layout
+const { BITMAP, BUCKET, CLASS, FIRST_GRANULE, FREE_SLOTS, HINT } = layout
 const { CLASS_SHIFT, GRANULES, LIVE_COUNTS, PAGES, QUIET_BELOW, RECIPROCAL, SHIFT, SLOTS } = classLayout
 const NONE = units.NONE
-
-const BUCKETS = 16 // free slots of a slab: below 2^16
-const BUCKET_SHIFT = 4
 
 /** What `slotOf` answers for a granule where no slot starts. */
 const NOT_A_SLOT = -1
@@ -49,14 +43,11 @@ export class Slabs {
   readonly #states: PageStates
   readonly #runs: PageRuns
   readonly #records: SlabRecords
+  readonly #lists: SlabLists
   readonly #classCount: number
   readonly #classes: Int32Array
-  /** Each class's current slab, or NONE. */
+  /** Each class's current slab, or NONE: the lists' own. */
   readonly #current: Int32Array
-  /** Each bucket's first slab, or NONE; bucket `b` of class `c` is `(c << BUCKET_SHIFT) + b`. */
-  readonly #buckets: Int32Array
-  /** One word a class: bit `b` is set where bucket `b` is not empty. */
-  readonly #bucketBits: Int32Array
   liveSlots = 0
 
   constructor(
@@ -72,9 +63,8 @@ export class Slabs {
     this.#records = new SlabRecords(table.pageBytes, storage)
     this.#classCount = classes.count
     this.#classes = classes.columns
-    this.#current = new Int32Array(classes.count + 1).fill(NONE)
-    this.#buckets = new Int32Array((classes.count + 1) << BUCKET_SHIFT).fill(NONE)
-    this.#bucketBits = new Int32Array(classes.count + 1)
+    this.#lists = new SlabLists(this.#records, classes.count)
+    this.#current = this.#lists.current
   }
 
   get metadataBytes(): number {
@@ -195,17 +185,11 @@ export class Slabs {
     if (movedTo === null) return
     const { words, columns } = this.#records
     const move = (slab: number): number => (slab === NONE ? NONE : movedTo[slab / words])
-    for (let i = 0; i < this.#current.length; i++) this.#current[i] = move(this.#current[i])
-    for (let i = 0; i < this.#buckets.length; i++) this.#buckets[i] = move(this.#buckets[i])
+    this.#lists.rename(move)
     const { tags, granuleShift } = this.#table
     for (const oldSlab of movedTo.keys()) {
       const slab = movedTo[oldSlab]
       if (slab === NONE) continue
-      // Links are valid in a bucket only; elsewhere they may name anything.
-      if (columns[slab + BUCKET] !== NONE) {
-        columns[slab + NEXT] = move(columns[slab + NEXT])
-        columns[slab + PREV] = move(columns[slab + PREV])
-      }
       const firstPage = columns[slab + FIRST_GRANULE] >>> granuleShift
       const pages = this.#classes[(columns[slab + CLASS] << CLASS_SHIFT) + PAGES]
       tags.fill(slab + 1, firstPage, firstPage + pages)
@@ -249,15 +233,12 @@ export class Slabs {
    * committed already. Reads the class's slabs that have room: a cost that only an allocation at the limit has.
    */
   #allocateOnUsedPages(sizeClass: number): Block {
-    const records = this.#records.columns
     const block = this.#takeCommitted(this.#current[sizeClass], sizeClass)
     if (block !== NONE) return block
-    for (let bucket = 0; bucket < BUCKETS; bucket++) {
-      let slab = this.#buckets[(sizeClass << BUCKET_SHIFT) + bucket]
-      for (; slab !== NONE; slab = records[slab + NEXT]) {
-        const found = this.#takeCommitted(slab, sizeClass)
-        if (found !== NONE) return found
-      }
+    let slab = this.#lists.nextWaiting(sizeClass, NONE)
+    for (; slab !== NONE; slab = this.#lists.nextWaiting(sizeClass, slab)) {
+      const found = this.#takeCommitted(slab, sizeClass)
+      if (found !== NONE) return found
     }
     return NONE
   }
@@ -290,8 +271,8 @@ export class Slabs {
       if (free === 0) this.#current[sizeClass] = NONE
       return
     }
-    this.#unlist(slab)
-    if (free > 0) this.#list(slab, 31 - Math.clz32(free))
+    this.#lists.remove(slab)
+    if (free > 0) this.#lists.add(slab, free)
   }
 
   /** How many of a slab's pages from `first` to `last` are clean. Live ones never are. */
@@ -325,9 +306,9 @@ export class Slabs {
     const records = this.#records.columns
     const sizeClass = records[slab + CLASS]
     if (slab === this.#current[sizeClass]) return
-    if (records[slab + BUCKET] !== NONE) this.#unlist(slab)
+    if (records[slab + BUCKET] !== NONE) this.#lists.remove(slab)
     if (free === this.#classes[(sizeClass << CLASS_SHIFT) + SLOTS]) this.#dissolve(slab)
-    else this.#list(slab, 31 - Math.clz32(free))
+    else this.#lists.add(slab, free)
   }
 
   /** Makes another slab current and allocates from it. */
@@ -337,12 +318,8 @@ export class Slabs {
 
   /** Makes the fullest waiting slab current, or a new one. */
   #refill(sizeClass: number): number {
-    const bits = this.#bucketBits[sizeClass]
-    let slab = NONE
-    if (bits !== 0) {
-      slab = this.#buckets[(sizeClass << BUCKET_SHIFT) + lowestBit(bits)]
-      this.#unlist(slab)
-    } else {
+    let slab = this.#lists.takeFullest(sizeClass)
+    if (slab === NONE) {
       if (!this.#records.reserve()) return NONE
       const firstPage = this.#runs.take(this.#classes[(sizeClass << CLASS_SHIFT) + PAGES])
       if (firstPage === NONE) return NONE
@@ -381,35 +358,6 @@ export class Slabs {
     this.#runs.give(firstPage, pages)
   }
 
-  #list(slab: number, bucket: number): void {
-    const records = this.#records.columns
-    const sizeClass = records[slab + CLASS]
-    const index = (sizeClass << BUCKET_SHIFT) + bucket
-    const head = this.#buckets[index]
-    records[slab + NEXT] = head
-    records[slab + PREV] = NONE
-    records[slab + BUCKET] = bucket
-    if (head !== NONE) records[head + PREV] = slab
-    this.#buckets[index] = slab
-    this.#bucketBits[sizeClass] |= 1 << bucket
-  }
-
-  #unlist(slab: number): void {
-    const records = this.#records.columns
-    const sizeClass = records[slab + CLASS]
-    const next = records[slab + NEXT]
-    const previous = records[slab + PREV]
-    const bucket = records[slab + BUCKET]
-    if (next !== NONE) records[next + PREV] = previous
-    if (previous !== NONE) {
-      records[previous + NEXT] = next
-    } else {
-      this.#buckets[(sizeClass << BUCKET_SHIFT) + bucket] = next
-      if (next === NONE) this.#bucketBits[sizeClass] &= ~(1 << bucket)
-    }
-    records[slab + BUCKET] = NONE
-  }
-
   // ---- proof -----------------------------------------------------------------------------------------------------
 
   /** Checks the slab whose first page is `firstPage`; returns how many pages it has. */
@@ -432,7 +380,7 @@ export class Slabs {
         pages === 1 || records[slab + this.#classes[column + LIVE_COUNTS] + page] === live[page]
       invariant(isCounted, `3: page ${firstPage + page} counts its live slots`)
     }
-    this.#checkPlace(slab, free, this.#classes[column + SLOTS])
+    this.#lists.checkPlace(slab, free, this.#classes[column + SLOTS])
     return pages
   }
 
@@ -460,16 +408,6 @@ export class Slabs {
     return { free, live }
   }
 
-  #checkPlace(slab: number, free: number, slots: number): void {
-    const records = this.#records.columns
-    const bucket = records[slab + BUCKET]
-    const isCurrent = this.#current[records[slab + CLASS]] === slab
-    if (isCurrent)
-      invariant(free > 0 && bucket === NONE, `4: current slab ${slab} has a free slot and no bucket`)
-    else if (free === 0) invariant(bucket === NONE, `4: full slab ${slab} is in no bucket`)
-    else invariant(free < slots && bucket === 31 - Math.clz32(free), `4: slab ${slab} is in its bucket`)
-  }
-
   /** Whether a live slot touches this page of a slab. */
   isPageLive(page: PageNumber): boolean {
     const records = this.#records.columns
@@ -481,40 +419,14 @@ export class Slabs {
     return records[slab + this.#classes[column + LIVE_COUNTS] + index] > 0
   }
 
-  /** Whether the slab is a current one or in a bucket. */
+  /** Whether the slab is a current one or waits. */
   isListed(slab: number): boolean {
-    const records = this.#records.columns
-    return records[slab + BUCKET] !== NONE || this.#current[records[slab + CLASS]] === slab
+    return this.#lists.isWaiting(slab) || this.#current[this.classOf(slab)] === slab
   }
 
-  /**
-   * Checks that the buckets and currents list slabs of their class only, `listedSlabs` in all, and that there are
-   * `slabCount` records.
-   */
+  /** Checks that `listedSlabs` slabs are listed, rightly, and that there are records for `slabCount`. */
   checkLists(listedSlabs: number, slabCount: number): void {
-    const records = this.#records.columns
     this.#records.check(slabCount)
-    let listed = 0
-    for (let c = 1; c <= this.#classCount; c++) {
-      const current = this.#current[c]
-      if (current !== NONE) listed++
-      invariant(
-        current === NONE || records[current + CLASS] === c,
-        `4: the current slab of class ${c} is of that class`,
-      )
-      for (let bucket = 0; bucket < BUCKETS; bucket++) {
-        const head = this.#buckets[(c << BUCKET_SHIFT) + bucket]
-        const isSet = ((this.#bucketBits[c] >>> bucket) & 1) === 1
-        invariant(isSet === (head !== NONE), `5: bit of bucket ${bucket} of class ${c}`)
-        let previous = NONE
-        for (let slab = head; slab !== NONE; slab = records[slab + NEXT]) {
-          const isInPlace = records[slab + CLASS] === c && records[slab + BUCKET] === bucket
-          invariant(isInPlace && records[slab + PREV] === previous, `4: slab ${slab} is listed rightly`)
-          previous = slab
-          listed++
-        }
-      }
-    }
-    invariant(listed === listedSlabs, `4: ${listedSlabs} slabs to be listed, found ${listed}`)
+    this.#lists.check(listedSlabs)
   }
 }

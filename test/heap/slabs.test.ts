@@ -347,26 +347,26 @@ describe('checkSlab', () => {
     expect(() => slabs.checkSlab(0)).toThrow('3: page 2 counts its live slots')
   })
 
-  it('finds a listed slab in the wrong bucket (4)', () => {
+  it('finds a listed slab in the wrong bucket', () => {
     const { slabs, records, first } = twoSlabs()
     records[first + BUCKET] = 0
-    expect(() => slabs.checkSlab(0)).toThrow(`4: slab ${first} is in its bucket`)
+    expect(() => slabs.checkSlab(0)).toThrow(`1: slab ${first} is in its bucket`)
   })
 
-  it('finds a current slab with a bucket (4)', () => {
+  it('finds a current slab with a bucket', () => {
     const { slabs, records, second, firstPage } = twoSlabs()
     records[second + BUCKET] = 0
     expect(() => slabs.checkSlab(firstPage)).toThrow(
-      `4: current slab ${second} has a free slot and no bucket`,
+      `1: current slab ${second} has a free slot and no bucket`,
     )
   })
 
-  it('finds a full slab with a bucket (4)', () => {
+  it('finds a full slab with a bucket', () => {
     const { slabs, c, records, second, firstPage } = twoSlabs()
     slabs.allocate(c)
     slabs.checkSlab(firstPage)
     records[second + BUCKET] = 0
-    expect(() => slabs.checkSlab(firstPage)).toThrow(`4: full slab ${second} is in no bucket`)
+    expect(() => slabs.checkSlab(firstPage)).toThrow(`1: full slab ${second} is in no bucket`)
   })
 })
 
@@ -385,47 +385,47 @@ describe('checkLists', () => {
     return { ...books, books, c, both, records: records.columns, first, second }
   }
 
-  it('finds a current slab of another class (4)', () => {
+  it('finds a current slab of another class', () => {
     const { slabs, classes } = makeBooks(100)
     const c = classOf(classes, 64)
     const records: SlabRecords = catchRecords(() => slabs.allocate(c))
     slabs.checkLists(1, 1)
     records.columns[CLASS] = c + 1
-    expect(() => slabs.checkLists(1, 1)).toThrow(`4: the current slab of class ${c} is of that class`)
+    expect(() => slabs.checkLists(1, 1)).toThrow(`1: the current slab of class ${c} is of that class`)
   })
 
-  it('finds a slab of another class in a bucket (4)', () => {
+  it('finds a slab of another class in a bucket', () => {
     const { slabs, records, first, c } = fixture()
     records[first + CLASS] = c + 1
-    expect(() => slabs.checkLists(2, 2)).toThrow(`4: slab ${first} is listed rightly`)
+    expect(() => slabs.checkLists(2, 2)).toThrow(`1: slab ${first} is listed rightly`)
   })
 
-  it('finds a slab that says it is in another bucket (4)', () => {
+  it('finds a slab that says it is in another bucket', () => {
     const { slabs, records, first } = fixture()
     records[first + BUCKET] = 2
-    expect(() => slabs.checkLists(2, 2)).toThrow(`4: slab ${first} is listed rightly`)
+    expect(() => slabs.checkLists(2, 2)).toThrow(`1: slab ${first} is listed rightly`)
   })
 
-  it('finds a link that does not go both ways (4)', () => {
+  it('finds a link that does not go both ways', () => {
     const { slabs, records, first } = fixture()
     records[first + PREV] = NONE
-    expect(() => slabs.checkLists(2, 2)).toThrow(`4: slab ${first} is listed rightly`)
+    expect(() => slabs.checkLists(2, 2)).toThrow(`1: slab ${first} is listed rightly`)
   })
 
-  it('finds slabs listed too few and too many (4)', () => {
+  it('finds slabs listed too few and too many', () => {
     const { slabs, records, second } = fixture()
-    expect(() => slabs.checkLists(1, 2)).toThrow('4: 1 slabs to be listed, found 2')
+    expect(() => slabs.checkLists(1, 2)).toThrow('1: 1 slabs to be listed, found 2')
     records[second + NEXT] = NONE
-    expect(() => slabs.checkLists(2, 2)).toThrow('4: 2 slabs to be listed, found 1')
+    expect(() => slabs.checkLists(2, 2)).toThrow('1: 2 slabs to be listed, found 1')
   })
 
-  it('finds a bucket that is not empty although its bit says so (5)', () => {
+  it('finds a bucket that is not empty although its bit says so', () => {
     const { books, slabs, records, first, second, both } = fixture()
     // The second slab leaves a bucket that never held it, and the first one follows it there.
     records[second + BUCKET] = 0
     records[second + NEXT] = first
     freeSlot(books, both[1][3])
-    expect(() => slabs.checkLists(2, 2)).toThrow('5: bit of bucket 0')
+    expect(() => slabs.checkLists(2, 2)).toThrow('2: bit of bucket 0')
   })
 
   it('finds records that are not the slabs’', () => {
