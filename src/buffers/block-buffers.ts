@@ -171,11 +171,6 @@ export class BlockBuffers {
     return this.#setAside.has(block)
   }
 
-  /** Bytes of `ArrayBuffer` that the windows hold now. */
-  get windowBytes(): number {
-    return this.#windows.wrappedBytes
-  }
-
   #makeInNewWindow(block: Block, sizeBytes: number, epoch: Epoch): Buffer | null {
     this.#windows.open(block)
     return this.#windows.makeOwner(block, sizeBytes, epoch)

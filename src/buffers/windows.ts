@@ -25,7 +25,7 @@ export const WINDOW_STRIDE_BYTES = MIB
 /** How far a window reaches into the next: the largest block that a window serves. */
 export const WINDOW_OVERLAP_BYTES = 64 * 1024
 
-/** `block >>> WINDOW_SHIFT` is the window that the block starts in. (Not by Math.log2, whose results V8 keeps as doubles.) */
+/** `block >>> WINDOW_SHIFT` is the window that the block starts in. */
 const WINDOW_SHIFT = 31 - Math.clz32(WINDOW_STRIDE_BYTES) - GRANULE_SHIFT
 const WINDOW_GRANULES_MASK = (1 << WINDOW_SHIFT) - 1
 const NOT_WRAPPED: WrapId = 0
@@ -160,13 +160,6 @@ export class Windows {
       if (this.#buffers[window] !== null) this.#drop(window)
     }
     this.idleCount = 0
-  }
-
-  /** Bytes wrapped now: what `process.memoryUsage().external` counts of them. */
-  get wrappedBytes(): number {
-    let bytes = 0
-    for (const buffer of this.#buffers) bytes += buffer?.byteLength ?? 0
-    return bytes
   }
 
   #drop(window: number): void {

@@ -86,7 +86,6 @@ export class PageTable {
 
   /** `pageBytes`: a power of two from 4 KiB to 64 KiB. */
   constructor(pageBytes: number, storage: ColumnStorage) {
-    // Not Math.log2: what derives from its result is a double for V8, and so would every shift by it be.
     const pageShift = 31 - Math.clz32(pageBytes)
     invariant(
       pageBytes === 1 << pageShift && pageShift >= MIN_PAGE_SHIFT && pageShift <= MAX_PAGE_SHIFT,
