@@ -36,6 +36,8 @@ import { outOfMemory, Supply } from './supply.js'
 
 const { blockOf, EMPTY, epochOf, isOwner, makeOwner, sizeOf, spend } = owners
 const NO_MEMORY = new ArrayBuffer(0)
+/** Blocks of that size and up start on a page, and fresh ones read as zero. No window serves more: see `buffers/windows`. */
+const WHOLE_PAGES_FROM_BYTES = 64 * 1024
 // Taken once, so that nobody's patch of a prototype reaches the contents of blocks.
 const fillBytes = Uint8Array.prototype.fill
 const copyBytes = Uint8Array.prototype.set
@@ -87,7 +89,11 @@ export class Arena {
     this.#epoch = { arena: this.#identity }
     this.#limitBytes = limitBytes
     const policy = new ReleasePolicy(releaseAfterMs, now)
-    this.#heap = new BlockHeap(kernel.pageBytes, new BookStorage(kernel, deferral))
+    this.#heap = new BlockHeap(kernel.pageBytes, {
+      wholePagesFromBytes: WHOLE_PAGES_FROM_BYTES,
+      hasCache: releaseAfterMs > 0,
+      storage: new BookStorage(kernel, deferral),
+    })
     this.#source = new MmapSource(kernel, deferral)
     this.#scavenger = new Scavenger(this.#heap, this.#source, policy)
     this.#buffers = new BlockBuffers(this.#heap, this.#source, detachFromBytes)
@@ -225,6 +231,7 @@ export class Arena {
   /** What the arena holds and has done. Makes no system call. Works on a closed arena too. */
   stats(): ArenaStats {
     const heap = this.#heap
+    heap.flush()
     const { pageBytes } = heap
     const mappedBytes = heap.managedPages * pageBytes
     const usedBytes = heap.usedPages * pageBytes

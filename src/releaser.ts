@@ -66,10 +66,10 @@ export class Releaser {
   close(): void {
     this.#isStopped = true
     this.isSettled = true
+    this.#buffers.abandonSetAside()
     // Where the kernel refuses, the unmapping that follows gives these pages back.
     this.#scavenger.purgeAll()
-    this.#buffers.abandonSetAside()
-    this.#heap.releaseEmptySlabs()
+    this.#heap.flush()
     for (const segment of [...this.#source.segments]) {
       this.#heap.markPurged(segment.firstPage, segment.pageCount)
       this.#remove(segment)
@@ -103,7 +103,7 @@ export class Releaser {
   }
 
   get #hasWork(): boolean {
-    return this.#heap.dirtyPages > 0 || this.#buffers.hasIdle
+    return this.#heap.dirtyPages > 0 || this.#heap.holdsPages || this.#buffers.hasIdle
   }
 
   /** Buffers that nothing uses, and segments beyond the spare one. */

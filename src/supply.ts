@@ -8,7 +8,7 @@
 import { ArenaError } from './base/errors.js'
 import { type Block, NONE, type PageCount } from './base/units.js'
 import type { BlockBuffers } from './buffers/block-buffers.js'
-import { type BlockHeap, REFUSED_BOOKS, REFUSED_LIMIT } from './heap/block-heap.js'
+import { type BlockHeap, REFUSED_LIMIT } from './heap/block-heap.js'
 import type { PageSource } from './memory/page-source.js'
 import type { Segment } from './memory/segment.js'
 import type { Scavenger } from './release/scavenger.js'
@@ -51,7 +51,6 @@ export class Supply {
     for (;;) {
       const block = this.#allocate(sizeBytes, alignBytes)
       if (block !== NONE) return block
-      if (heap.refusal === REFUSED_BOOKS) throw this.#outOfMemory(sizeBytes, BOOKS, heap.failure)
       if (heap.refusal !== REFUSED_LIMIT) {
         this.#makeRoom(sizeBytes, alignBytes)
       } else if (!hasPurged) {
@@ -87,8 +86,7 @@ export class Supply {
       if (heap.committedPages + needed > heap.limitPages)
         throw this.#limitError(sizeBytes, this.#scavenger.failure)
     }
-    const pageCount = Math.max(heap.runPagesFor(sizeBytes), heap.runPagesFor(alignBytes))
-    const segment = this.#reserve(sizeBytes, pageCount)
+    const segment = this.#reserve(sizeBytes, heap.runPagesFor(sizeBytes, alignBytes))
     try {
       this.#buffers.addSegment(segment)
       heap.addRange(segment.firstPage, segment.pageCount)

@@ -1,234 +1,294 @@
 /**
  * Blocks over a page-number space: which block a size gets, what a block is, and what freeing it makes free.
  *
- * A small block is a slot of a slab, a larger one a run of pages. Which of the two a granule index belongs to stands in
- * the tag of its page, so looking a block up is exact and O(1): a granule where no live block starts (freed, inside a
- * block, unaligned, never managed) is told from one where a block does without any search.
+ * The warm paths are here: a size that was freed lately comes from the stack of that size, and goes back there. All else
+ * is behind them: the space that blocks are cut from, and the states of its pages.
+ *
+ * Blocks are told apart exactly and in O(1): a granule where no live block starts (freed, inside a block, unaligned, never
+ * managed) has not both of its bits set in the map.
  *
  * It knows no kernel, no addon and no Buffer. Whoever owns the pages adds ranges of page numbers, is told by `refusal`
  * why an allocation found none, reads off which pages are dirty, and says when they were purged. Nothing here calls up.
  *
  * Invariants, checked by `check()` together with those of the parts:
- *  1. every managed page is in exactly one of: a free run, a slab, a block that is a run
- *  2. live blocks = live slots + runs that are blocks
- *  3. a page is used exactly where a live block touches it
+ *  1. a block is live, or kept by the cache and then held back in the map, not both
+ *  2. `#endPair` is the first pair of words of the map behind the last range
  */
 import { invariant } from '../base/assert.js'
 import type { Block, PageCount, PageNumber } from '../base/units.js'
 import * as units from '../base/units.js'
+import * as caching from './block-cache.js'
+import { BlockCache } from './block-cache.js'
+import * as space from './block-space.js'
+import { BlockSpace } from './block-space.js'
 import { type ColumnStorage, plainStorage } from './columns.js'
-import { PageRuns } from './page-runs.js'
+import { pairOf } from './granule-map.js'
 import { PageStates } from './page-states.js'
 import * as layout from './page-table.js'
 import { type PageRange, PageTable } from './page-table.js'
-import * as classLayout from './size-class.js'
-import { SizeClasses } from './size-class.js'
-import { Slabs } from './slabs.js'
+
+export { REFUSED_LIMIT, REFUSED_SPACE } from './block-space.js'
 
 // V8 folds a module's own constants into optimised code, but loads imported ones each time.
-const { isFreeTag, isUsedTag, lengthOf, TAG_NONE, usedTag } = layout
-const { CLASS_SHIFT, GRANULES, MAX_SLAB_BYTES, NO_CLASS, PAGES } = classLayout
+const { BITS_PREFIX } = layout
+const { DIRECT } = caching
+const { REFUSED_GROWTH, REFUSED_LIMIT } = space
 const { GRANULE_BYTES, GRANULE_SHIFT, NONE } = units
 
-/** No free run is long enough: add pages and try again. */
-export const REFUSED_SPACE = 1
-/** It would commit more than `limitPages`: purge and try again. */
-export const REFUSED_LIMIT = 2
-/** The runtime had no memory for the books: `failure` is what it said. */
-export const REFUSED_BOOKS = 3
+/** The last granule that a block can start at. */
+const MAX_BLOCK = 2 ** 31 - 1
+/** Sizes up to this many bytes have a stack of their own in the cache. */
+const DIRECT_BYTES = (DIRECT - 1) * GRANULE_BYTES
+/** Before clean pages are taken, blocks are kept only where they are at most one part in so many of what is in use. */
+const KEPT_SHARE = 64
+/** Clean pages that may be taken before that is asked again: 1/128 of those in use, but no fewer than 16. */
+const GROWTH_SHIFT = 7
+const MIN_GROWTH_PAGES = 16
+
+export interface BlockHeapOptions {
+  /** Blocks of this many bytes and more are whole pages, at the start of a page. Default: none. */
+  wholePagesFromBytes?: number
+  /** Whether freed blocks are kept for the next of their size. Default true. Without, pages come free at once. */
+  hasCache?: boolean
+  /** Memory for the books. */
+  storage?: ColumnStorage
+}
 
 export class BlockHeap {
   readonly pageBytes: number
   readonly #table: PageTable
   readonly #states: PageStates
-  readonly #runs: PageRuns
-  readonly #classes: SizeClasses
-  readonly #slabs: Slabs
-  #liveRuns = 0
+  readonly #space: BlockSpace
+  readonly #cache: BlockCache
+  readonly #hasCache: boolean
+  readonly #wholePagesFromBytes: number
+  /** `#table.bits` and `#cache.stacks`, which are replaced when they grow. */
+  #bits: Int32Array
+  #stacks: Int32Array
+  #endPair = 0
   /** Why the last `allocate` returned NONE. Valid only right after it did. */
   refusal = 0
-  failure: unknown = null
-  /** A live block that was handed out on clean pages only, so that it read as zero then: the latest such, or NONE. */
-  zeroedBlock: Block = NONE
 
-  /** `pageBytes`: a power of two from 4 KiB to 64 KiB. `storage`: memory for the books. */
-  constructor(pageBytes: number, storage: ColumnStorage = plainStorage) {
+  /** `pageBytes`: a power of two from 4 KiB to 64 KiB. */
+  constructor(pageBytes: number, options: BlockHeapOptions = {}) {
+    const {
+      wholePagesFromBytes = Number.POSITIVE_INFINITY,
+      hasCache = true,
+      storage = plainStorage,
+    } = options
     this.pageBytes = pageBytes
+    this.#wholePagesFromBytes = wholePagesFromBytes
+    this.#hasCache = hasCache
     this.#table = new PageTable(pageBytes, storage)
     this.#states = new PageStates(this.#table)
-    this.#runs = new PageRuns(this.#table)
-    this.#classes = new SizeClasses(pageBytes)
-    this.#slabs = new Slabs(this.#table, this.#states, this.#runs, this.#classes, storage)
+    this.#space = new BlockSpace(this.#table, this.#states)
+    this.#cache = new BlockCache(storage, this.#space.map)
+    this.#bits = this.#table.bits
+    this.#stacks = this.#cache.stacks
+    if (!hasCache) this.#space.growthPages = Number.MAX_SAFE_INTEGER
   }
 
   // ---- blocks ----------------------------------------------------------------------------------------------------
 
-  /**
-   * A block of at least `sizeBytes` (an integer from 0 to 2^35), or NONE; `refusal` then says why. O(1).
-   */
+  /** A block of at least `sizeBytes` (an integer from 0 to 2^35), or NONE; `refusal` then says why. O(1). */
   allocate(sizeBytes: number): Block {
-    const sizeClass = this.#classOfSize(sizeBytes)
-    return sizeClass !== NO_CLASS
-      ? this.#allocateSlot(sizeClass)
-      : this.#allocateRun(this.pagesFor(sizeBytes))
+    if (sizeBytes <= DIRECT_BYTES) {
+      const stacks = this.#stacks
+      const stack = ((sizeBytes + GRANULE_BYTES - 1) >>> GRANULE_SHIFT) << 1
+      const top = stacks[stack]
+      const kept = stacks[top]
+      if (kept > 0) {
+        stacks[stack] = top - 1
+        const block = kept - 1
+        this.#bits[BITS_PREFIX + 1 + ((block >>> 5) << 1)] |= 1 << block
+        return block
+      }
+    }
+    return this.#allocateSlow(sizeBytes)
+  }
+
+  #allocateSlow(sizeBytes: number): Block {
+    const size = this.#granulesFor(sizeBytes)
+    if (sizeBytes >= this.#wholePagesFromBytes) return this.#allocateLong(size, this.#pageMask)
+    return size < DIRECT ? this.#take(size, 0) : this.#allocateLong(size, 0)
+  }
+
+  #allocateLong(size: number, mask: number): Block {
+    const stack = this.#cache.stackOf(size)
+    if (this.#cache.isFor(stack, size)) {
+      const stacks = this.#stacks
+      const top = stacks[stack << 1]
+      const kept = stacks[top]
+      if (kept > 0) {
+        stacks[stack << 1] = top - 1
+        this.#space.map.markLive(kept - 1)
+        return kept - 1
+      }
+    }
+    return this.#take(size, mask)
   }
 
   /** The same, at a multiple of `alignBytes`: a power of two from 16 to the page size. */
   allocateAligned(sizeBytes: number, alignBytes: number): Block {
-    const sizeClass = this.#classes.aligned(sizeBytes, alignBytes)
-    return sizeClass !== NO_CLASS ? this.#allocateSlot(sizeClass) : this.allocatePages(sizeBytes)
+    if (sizeBytes >= this.#wholePagesFromBytes) return this.allocate(sizeBytes)
+    return this.#take(this.#granulesFor(sizeBytes), (alignBytes >>> GRANULE_SHIFT) - 1)
   }
 
-  /** The same in whole pages of its own, whatever the size: for small blocks where no slab fits any more. */
-  allocatePages(sizeBytes: number): Block {
-    return this.#allocateRun(Math.max(1, this.pagesFor(sizeBytes)))
+  /** A new block of `size` granules, at a multiple of `mask + 1`. */
+  #take(size: number, mask: number): Block {
+    const block = this.#takeOnce(size, mask)
+    return block !== NONE ? block : this.#takeAgain(size, mask)
   }
 
-  #allocateSlot(sizeClass: number): Block {
-    const block = this.#slabs.allocate(sizeClass)
-    return block !== NONE ? block : this.#allocateLastSlot(sizeClass)
+  #takeOnce(size: number, mask: number): Block {
+    return mask === 0 ? this.#space.take(size) : this.#space.takeAligned(size, mask)
   }
 
-  /** Tries again with the pages of empty slabs, and says why there is nothing. */
-  #allocateLastSlot(sizeClass: number): Block {
-    if (!this.#slabs.hasRoom(sizeClass) && this.#slabs.releaseCurrents()) {
-      const block = this.#slabs.allocate(sizeClass)
+  /** Does what can be done for a block that was refused: takes clean pages after all, or gives up what is kept. */
+  #takeAgain(size: number, mask: number): Block {
+    const space = this.#space
+    const { usedPages } = this.#states
+    const isGrowth = space.refusal === REFUSED_GROWTH
+    space.growthPages = Math.max(MIN_GROWTH_PAGES, usedPages >>> GROWTH_SHIFT)
+    if (isGrowth) {
+      const usedGranules = usedPages * this.#table.pageGranules
+      if (this.#cache.keptGranules > usedGranules / KEPT_SHARE) this.flush()
+      const block = this.#takeOnce(size, mask)
       if (block !== NONE) return block
     }
-    this.refusal = this.#slabs.hasRoom(sizeClass) ? REFUSED_LIMIT : REFUSED_SPACE
-    if (this.#slabs.failure !== null) {
-      this.refusal = REFUSED_BOOKS
-      this.failure = this.#slabs.failure
-      this.#slabs.failure = null
+    if (this.hasKept) {
+      this.flush()
+      const block = this.#takeOnce(size, mask)
+      if (block !== NONE) return block
+      // The attempt may have made a front, and then been refused by the limit.
+      space.dropFront()
     }
-    return NONE
-  }
-
-  #allocateRun(pageCount: PageCount): Block {
-    let first = this.#runs.take(pageCount)
-    if (first === NONE && this.#slabs.releaseCurrents()) first = this.#runs.take(pageCount)
-    if (first === NONE) {
-      this.refusal = REFUSED_SPACE
-      return NONE
-    }
-    const dirtyCount = this.#runs.takenDirty
-    if (!this.#states.useCounted(first, pageCount, dirtyCount)) {
-      this.#runs.give(first, pageCount)
-      this.refusal = REFUSED_LIMIT
-      return NONE
-    }
-    const block = first << this.#table.granuleShift
-    this.zeroedBlock = dirtyCount === 0 ? block : NONE
-    this.#table.tags[first] = usedTag(pageCount)
-    this.#liveRuns++
+    let block: Block = NONE
+    if (space.refusal !== REFUSED_LIMIT) block = space.takeLast(size, mask)
+    if (block === NONE && space.refusal === REFUSED_LIMIT) block = space.takeCommitted(size, mask)
+    this.refusal = space.refusal
     return block
   }
 
   /** Ends a block. Returns false, and changes nothing, where no live block starts at this granule (an int32). O(1). */
   free(block: Block): boolean {
-    const { tags, granuleShift, columnPages } = this.#table
-    const page = block >>> granuleShift
-    if (page >= columnPages) return false
-    const tag = tags[page]
-    if (tag > 0) return this.#slabs.free(block, tag - 1)
-    if (!isUsedTag(tag) || block !== page << granuleShift) return false
-    const length = lengthOf(tag)
-    tags[page] = TAG_NONE
-    this.#states.release(page, length)
-    this.#runs.giveCounted(page, length, length)
-    this.#liveRuns--
-    this.zeroedBlock = NONE
+    const bits = this.#bits
+    const pair = BITS_PREFIX + ((block >>> 5) << 1)
+    if (pair >= this.#endPair) return false
+    const starts = bits[pair]
+    const marks = bits[pair + 1]
+    const bit = 1 << block
+    if ((starts & marks & bit) === 0) return false
+    bits[pair + 1] = marks ^ bit
+    // The bits from the block's granule on, for 32 granules: most blocks end within.
+    const behind = ((bits[pair + 2] | bits[pair + 3]) << 1) << (~block & 31)
+    const ends = (((starts | marks) >>> block) | behind) & -2
+    if (ends === 0) {
+      this.#freeLong(block)
+      return true
+    }
+    const size = 31 - Math.clz32(ends & -ends)
+    const stacks = this.#stacks
+    const top = stacks[size << 1] + 1
+    if (top <= stacks[(size << 1) + 1]) {
+      stacks[top] = block + 1
+      stacks[size << 1] = top
+    } else {
+      this.#giveOrKeep(block, size, size)
+    }
     return true
+  }
+
+  /** Ends a block of 32 granules or more, already held back. */
+  #freeLong(block: Block): void {
+    const space = this.#space
+    const end = space.map.nextBehind(block)
+    const size = end - block
+    const stack = this.#cache.stackOf(size)
+    if (size >= DIRECT) {
+      if (block === space.zeroedBlock) space.zeroedBlock = NONE
+      if (!this.#cache.isFor(stack, size) && !(this.#hasCache && this.#cache.claim(stack, size))) {
+        space.give(block, end)
+        return
+      }
+    }
+    const stacks = this.#stacks
+    const top = stacks[stack << 1] + 1
+    if (top <= stacks[(stack << 1) + 1]) {
+      stacks[top] = block + 1
+      stacks[stack << 1] = top
+    } else {
+      this.#giveOrKeep(block, size, stack)
+    }
+  }
+
+  /** Its stack is full: gives the block back, unless the stack may be longer. */
+  #giveOrKeep(block: Block, size: number, stack: number): void {
+    const usedGranules = this.#states.usedPages * this.#table.pageGranules
+    // The slot holds the block plus one, and must not be negative.
+    if (!this.#hasCache || block === MAX_BLOCK || !this.#cache.extend(stack, size, usedGranules)) {
+      this.#space.give(block, block + size)
+      return
+    }
+    const { stacks } = this.#cache
+    this.#stacks = stacks
+    const top = stacks[stack << 1] + 1
+    stacks[top] = block + 1
+    stacks[stack << 1] = top
   }
 
   /** Whether a live block starts at this granule. O(1). */
   isLive(block: Block): boolean {
-    const { tags, granuleShift, columnPages } = this.#table
-    const page = block >>> granuleShift
-    if (page >= columnPages) return false
-    const tag = tags[page]
-    return tag > 0 ? this.#slabs.isLive(block, tag - 1) : isUsedTag(tag) && block === page << granuleShift
+    return pairOf(block) < this.#endPair && this.#space.map.isLive(block)
   }
 
   /** Usable bytes of a live block: at least what was asked for. */
   sizeOf(block: Block): number {
-    const { tags, granuleShift } = this.#table
-    const tag = tags[block >>> granuleShift]
-    return tag > 0 ? this.#classColumn(tag, GRANULES) << GRANULE_SHIFT : lengthOf(tag) * this.pageBytes
+    return (this.#space.map.next(block) - block) * GRANULE_BYTES
   }
 
   /**
-   * Makes a live block fit `sizeBytes` without moving it, where its slot is the right one for that size or its run can
-   * shrink or grow over free pages behind it. Returns false, and changes nothing, where it has to move; `refusal` then
-   * says whether the page limit alone stood in the way.
+   * Makes a live block fit `sizeBytes` without moving it: it shrinks, or grows over free space behind it. Returns false,
+   * and changes nothing, where it has to move; `refusal` then says whether the page limit alone stood in the way.
    */
   resize(block: Block, sizeBytes: number): boolean {
-    const { tags, granuleShift } = this.#table
-    const page = block >>> granuleShift
-    const tag = tags[page]
-    this.refusal = REFUSED_SPACE
-    if (tag > 0 || sizeBytes <= MAX_SLAB_BYTES) {
-      return (
-        tag > 0 &&
-        sizeBytes <= MAX_SLAB_BYTES &&
-        this.#classOfSize(sizeBytes) === this.#slabs.classOf(tag - 1)
-      )
+    const isWhole = sizeBytes >= this.#wholePagesFromBytes
+    this.refusal = space.REFUSED_SPACE
+    if (isWhole !== this.sizeOf(block) >= this.#wholePagesFromBytes) return false
+    const size = this.#granulesFor(sizeBytes)
+    let isDone = this.#space.resize(block, size)
+    if (!isDone && this.#space.map.isHeld(this.#space.map.next(block))) {
+      // What lies behind is perhaps only kept.
+      this.flush()
+      isDone = this.#space.resize(block, size)
     }
-    const pageCount = this.pagesFor(sizeBytes)
-    const length = lengthOf(tag)
-    if (pageCount > length) return this.#growRun(page, length, pageCount)
-    if (pageCount < length) {
-      tags[page] = usedTag(pageCount)
-      this.#states.release(page + pageCount, length - pageCount)
-      this.#runs.give(page + pageCount, length - pageCount)
-    }
-    return true
-  }
-
-  #growRun(page: PageNumber, length: PageCount, pageCount: PageCount): boolean {
-    const more = pageCount - length
-    if (this.#runs.freeRunAt(page + length) < more) return false
-    const cleanCount = this.#states.cleanIn(page + length, more)
-    if (!this.#states.fits(cleanCount)) {
-      this.refusal = REFUSED_LIMIT
-      return false
-    }
-    // In this order: taking the pages reads their dirty bits, using them clears these.
-    this.#runs.takeAt(page + length, more)
-    this.#states.useCounted(page + length, more, more - cleanCount)
-    this.#table.tags[page] = usedTag(pageCount)
-    return true
+    // Shrunk below a frame it would not be noticed when it is freed.
+    if (isDone && block === this.#space.zeroedBlock) this.#space.zeroedBlock = NONE
+    this.refusal = this.#space.refusal
+    return isDone
   }
 
   /** Every live block, in ascending order. Walks all pages. */
   listLive(): Int32Array {
-    const { tags, granuleShift, ranges } = this.#table
+    const { pageGranules, ranges } = this.#table
     const blocks = new Int32Array(this.liveBlocks)
     let count = 0
     for (const { firstPage, pageCount } of ranges) {
-      for (let page = firstPage; page < firstPage + pageCount; page += this.#pagesAt(page)) {
-        const tag = tags[page]
-        if (tag > 0) count += this.#slabs.listLive(tag - 1, blocks.subarray(count))
-        else if (isUsedTag(tag)) blocks[count++] = page << granuleShift
-      }
+      const first = firstPage * pageGranules
+      const end = first + pageCount * pageGranules
+      count += this.#space.map.listLive(first, end, blocks.subarray(count))
     }
     return blocks
   }
 
-  /** Pages of the slab or run that starts at `page`. */
-  #pagesAt(page: PageNumber): PageCount {
-    const tag = this.#table.tags[page]
-    return tag > 0 ? this.#classColumn(tag, PAGES) : lengthOf(tag)
+  /** Granules of a block of that many bytes. */
+  #granulesFor(sizeBytes: number): number {
+    if (sizeBytes >= this.#wholePagesFromBytes) return this.pagesFor(sizeBytes) * this.#table.pageGranules
+    return Math.max(1, Math.ceil(sizeBytes / GRANULE_BYTES))
   }
 
-  /** A figure of the size class of the slab with this tag. */
-  #classColumn(tag: number, column: number): number {
-    return this.#classes.columns[(this.#slabs.classOf(tag - 1) << CLASS_SHIFT) + column]
-  }
-
-  #classOfSize(sizeBytes: number): number {
-    if (sizeBytes > MAX_SLAB_BYTES) return NO_CLASS
-    return this.#classes.ofGranules[(sizeBytes + GRANULE_BYTES - 1) >>> GRANULE_SHIFT]
+  get #pageMask(): number {
+    return this.#table.pageGranules - 1
   }
 
   /** Whole pages for that many bytes. */
@@ -236,40 +296,63 @@ export class BlockHeap {
     return Math.ceil(sizeBytes / this.pageBytes)
   }
 
-  /** Pages in a row that a block of that size may need: what to add when `refusal` is `REFUSED_SPACE`. */
-  runPagesFor(sizeBytes: number): PageCount {
-    return sizeBytes > MAX_SLAB_BYTES ? this.pagesFor(sizeBytes) : this.#classes.longestSlabPages
+  /** Pages in a row that are sure to have room for a block of that size: what to add when `refusal` is `REFUSED_SPACE`. */
+  runPagesFor(sizeBytes: number, alignBytes: number = GRANULE_BYTES): PageCount {
+    return Math.max(1, this.pagesFor(sizeBytes + alignBytes - GRANULE_BYTES))
   }
 
   // ---- pages -----------------------------------------------------------------------------------------------------
 
   /** Adds free, clean pages. A range right behind another joins it. Throws a `RangeError` if the books cannot grow. */
   addRange(firstPage: PageNumber, pageCount: PageCount): void {
-    this.#table.addRange(firstPage, pageCount)
-    this.#runs.give(firstPage, pageCount)
+    this.#cache.open()
+    this.#space.addRange(firstPage, pageCount)
+    this.#meetColumns()
   }
 
-  /** Whether no block lives in a range, so that it can be removed. */
+  /** Whether no block lives in a range, so that it can be removed. After `flush`. */
   isRangeFree(range: PageRange): boolean {
-    return this.#runs.freeRunAt(range.firstPage) === range.pageCount
+    return this.#space.isRangeFree(range)
   }
 
   /** Removes a range that is free and purged. */
   removeRange(firstPage: PageNumber, pageCount: PageCount): void {
-    this.#runs.takeAt(firstPage, pageCount)
-    this.#states.forget(firstPage, pageCount)
-    this.#table.removeRange(firstPage, pageCount)
+    this.#space.removeRange(firstPage, pageCount)
+    this.#meetColumns()
   }
 
-  /** Slabs kept warm for the next small block give their pages back. Before ranges are tested for being free. */
-  releaseEmptySlabs(): void {
-    this.#slabs.releaseCurrents()
+  /** Whether freed blocks are kept, or space is held back for small ones, so that more can be had after `flush`. */
+  get hasKept(): boolean {
+    return this.#space.hasFront || !this.#cache.isEmpty
   }
 
-  /** Gives back the memory of books that were needed once and are mostly unused now. */
+  /** Whether `flush` may make pages free. */
+  get holdsPages(): boolean {
+    return this.#space.frontHoldsPages || !this.#cache.isEmpty
+  }
+
+  /**
+   * Gives up what is kept for the next block of its size: a page is used afterwards exactly where a live block touches it.
+   * At most some thousand blocks.
+   */
+  flush(): void {
+    this.#cache.flush((block, end) => this.#space.give(block, end))
+    this.#space.dropFront()
+  }
+
+  /** Gives back the memory of books that were needed once and are mostly unused now. After `flush`. */
   shrinkBooks(): void {
     this.#table.shrink()
-    this.#slabs.shrinkBooks()
+    if (this.#cache.isEmpty) this.#cache.shrink()
+    this.#meetColumns()
+  }
+
+  #meetColumns(): void {
+    const { ranges, pageGranules, bits } = this.#table
+    const last = ranges[ranges.length - 1]
+    this.#bits = bits
+    this.#stacks = this.#cache.stacks
+    this.#endPair = last === undefined ? 0 : pairOf((last.firstPage + last.pageCount) * pageGranules)
   }
 
   /** Most pages that may be committed. */
@@ -281,6 +364,12 @@ export class BlockHeap {
     return this.#states.limitPages
   }
 
+  /** A live block of a page or more that was handed out on clean pages only, so that it read as zero then: the latest, or NONE. */
+  get zeroedBlock(): Block {
+    return this.#space.zeroedBlock
+  }
+
+  /** Pages with live blocks, and those with blocks that are kept. */
   get usedPages(): PageCount {
     return this.#states.usedPages
   }
@@ -310,11 +399,11 @@ export class BlockHeap {
   }
 
   get liveBlocks(): number {
-    return this.#slabs.liveSlots + this.#liveRuns
+    return this.#space.heldBlocks - this.#cache.keptBlocks
   }
 
   get metadataBytes(): number {
-    return this.#table.metadataBytes + this.#slabs.metadataBytes
+    return this.#table.metadataBytes + this.#cache.metadataBytes
   }
 
   // ---- purging ---------------------------------------------------------------------------------------------------
@@ -342,18 +431,7 @@ export class BlockHeap {
 
   /** These dirty pages were given back to the kernel: they are clean. */
   markPurged(firstPage: PageNumber, pageCount: PageCount): void {
-    const { tags } = this.#table
-    const end = firstPage + pageCount
-    this.#states.markPurged(firstPage, pageCount)
-    for (let page = firstPage; page < end; ) {
-      if (tags[page] > 0) {
-        page++ // an idle page of a slab
-        continue
-      }
-      const head = this.#runs.headOf(page)
-      page = head + lengthOf(tags[head])
-      this.#runs.refresh(head)
-    }
+    this.#space.markPurged(firstPage, pageCount)
   }
 
   // ---- proof -----------------------------------------------------------------------------------------------------
@@ -361,50 +439,18 @@ export class BlockHeap {
   /** Throws an `Error` that names the first broken invariant. Walks everything. */
   check(): void {
     this.#table.check()
-    this.#runs.check()
-    const { tags, ranges } = this.#table
-    const used = new Uint8Array(this.#table.columnPages)
-    const count = { freePages: 0, runs: 0, slabs: 0, listedSlabs: 0 }
-    for (const { firstPage, pageCount } of ranges) {
-      let page = firstPage
-      while (page < firstPage + pageCount) {
-        const tag = tags[page]
-        invariant(tag !== TAG_NONE, `1: page ${page} starts a free run, a slab or a block`)
-        page += tag > 0 ? this.#checkSlab(page, used, count) : this.#checkRun(page, used, count)
-      }
-      invariant(page === firstPage + pageCount, '1: a range is covered exactly')
-    }
-    invariant(count.freePages === this.#runs.freePages, '1: every free run is in a bin')
-    invariant(count.runs === this.#liveRuns, '2: live runs')
-    this.#slabs.checkLists(count.listedSlabs, count.slabs)
-    this.#states.check(page => used[page] === 1)
-  }
-
-  #checkSlab(
-    firstPage: PageNumber,
-    used: Uint8Array,
-    count: { slabs: number; listedSlabs: number },
-  ): PageCount {
-    const pages = this.#slabs.checkSlab(firstPage)
-    for (let page = firstPage; page < firstPage + pages; page++)
-      used[page] = this.#slabs.isPageLive(page) ? 1 : 0
-    count.slabs++
-    if (this.#slabs.isListed(this.#table.tags[firstPage] - 1)) count.listedSlabs++
-    return pages
-  }
-
-  #checkRun(firstPage: PageNumber, used: Uint8Array, count: { freePages: number; runs: number }): PageCount {
-    const { tags } = this.#table
-    const length = lengthOf(tags[firstPage])
-    if (isFreeTag(tags[firstPage])) {
-      count.freePages += length
-      return length
-    }
-    count.runs++
-    used.fill(1, firstPage, firstPage + length)
-    for (let page = firstPage + 1; page < firstPage + length; page++) {
-      invariant(tags[page] === TAG_NONE, `1: no tag inside the block at page ${firstPage}`)
-    }
-    return length
+    const held = new Set<Block>()
+    let live = 0
+    this.#space.check(block => {
+      if (this.#space.map.isLive(block)) live++
+      else held.add(block)
+    })
+    this.#cache.check(block => invariant(held.delete(block), `1: kept block ${block} is held back, once`))
+    invariant(held.size === 0, `1: ${held.size} blocks are held back by nobody`)
+    invariant(live === this.liveBlocks, `1: ${this.liveBlocks} live blocks, found ${live}`)
+    const { ranges, pageGranules, bits } = this.#table
+    const last = ranges[ranges.length - 1]
+    const end = last === undefined ? 0 : pairOf((last.firstPage + last.pageCount) * pageGranules)
+    invariant(this.#endPair === end && this.#bits === bits, '2: the end of the map')
   }
 }

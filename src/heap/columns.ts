@@ -8,6 +8,8 @@ export interface ColumnStorage {
   dispose(storage: ArrayBuffer): void
 }
 
+export type Column = Int32Array | Uint16Array | Uint8Array
+
 // Detaches the buffer, which frees its memory at once; on runtimes without it, the garbage collector does.
 const transfer = (ArrayBuffer.prototype as { transfer?: (this: ArrayBuffer, length: number) => unknown })
   .transfer
@@ -22,14 +24,15 @@ export const plainStorage: ColumnStorage = {
  * A column of that length with the same contents as far as they fit, zeros behind. Throws where there is no memory. The
  * caller disposes of the old one.
  */
-export function copyTo(column: Int32Array, length: number, storage: ColumnStorage): Int32Array {
-  const copy = new Int32Array(storage.allocate(length * Int32Array.BYTES_PER_ELEMENT), 0, length)
+export function copyTo<C extends Column>(column: C, length: number, storage: ColumnStorage): C {
+  const Kind = column.constructor as new (buffer: ArrayBuffer, offset: number, length: number) => C
+  const copy = new Kind(storage.allocate(length * column.BYTES_PER_ELEMENT), 0, length)
   copy.set(length < column.length ? column.subarray(0, length) : column)
   return copy
 }
 
 /** Disposes of a column that another has replaced. */
-export function disposeOf(column: Int32Array, storage: ColumnStorage): void {
+export function disposeOf(column: Column, storage: ColumnStorage): void {
   // The empty one that every column starts as was never allocated here.
   if (column.length > 0) storage.dispose(column.buffer as ArrayBuffer)
 }

@@ -34,7 +34,8 @@ const DEFAULT_PAGE_BYTES = 4 * KIB
 const MIN_STEP_PAGES = 64
 
 /**
- * Allocates blocks of a linear space of `capacityBytes`. Every operation is O(1); nothing is stored in the space.
+ * Allocates blocks of a linear space of `capacityBytes`. Every operation is O(1); nothing is stored in the space. Blocks that
+ * were freed are kept for a while for the next of their size; `stats` and `purge` count them as free.
  *
  * ```ts
  * const heap = new Heap({ capacityBytes: 64 * 2 ** 20 })
@@ -48,7 +49,8 @@ export class Heap {
   readonly pageBytes: number
   readonly #blocks: BlockHeap
   readonly #capacityPages: number
-  #isPurging = false
+  /** 1 inside the callback of `purge`, else 0: a small integer is cheaper to test than a boolean. */
+  #purging = 0
 
   /** Throws `ERR_INVALID_ARG_TYPE` or `ERR_OUT_OF_RANGE` for options outside what `HeapOptions` says. */
   constructor(options: HeapOptions) {
@@ -79,11 +81,16 @@ export class Heap {
    * integer.
    */
   allocate(sizeBytes: number): Block {
-    if (!(Number.isSafeInteger(sizeBytes) && sizeBytes >= 0)) throw badSize(sizeBytes)
-    if (this.#isPurging) throw busy('allocate')
-    if (sizeBytes > this.capacityBytes) return NONE
-    const block = this.#blocks.allocate(sizeBytes)
-    return block !== NONE ? block : this.#allocateSlow(sizeBytes)
+    if (
+      typeof sizeBytes === 'number' &&
+      (sizeBytes | 0) === sizeBytes &&
+      sizeBytes >= 0 &&
+      this.#purging === 0
+    ) {
+      const block = this.#blocks.allocate(sizeBytes)
+      if (block !== NONE) return block
+    }
+    return this.#allocateSlow(sizeBytes)
   }
 
   /** Byte offset of a block in the space, a multiple of 16. `block` must come from `allocate`. */
@@ -102,8 +109,32 @@ export class Heap {
    * inside a block, never handed out); nothing has changed then.
    */
   free(block: Block): void {
-    if (this.#isPurging) throw busy('free')
-    if (!isGranule(block) || !this.#blocks.free(block)) throw notLive('free', block)
+    // A negative number is no granule of the map either.
+    if (
+      typeof block !== 'number' ||
+      (block | 0) !== block ||
+      this.#purging !== 0 ||
+      !this.#blocks.free(block)
+    ) {
+      this.#refuseFree(block)
+    }
+  }
+
+  #refuseFree(block: unknown): never {
+    throw this.#purging !== 0 ? busy('free') : notLive('free', block)
+  }
+
+  /**
+   * Makes a live block hold at least `sizeBytes` where it is: it shrinks, or grows over free space behind it. Returns false,
+   * and changes nothing, where it would have to move: `allocate` another, copy, and `free` this one.
+   *
+   * Throws `ERR_ARENA_DOUBLE_FREE` for a block that is not live, and what `allocate` throws for a bad size.
+   */
+  resize(block: Block, sizeBytes: number): boolean {
+    if (!(Number.isSafeInteger(sizeBytes) && sizeBytes >= 0)) throw badSize(sizeBytes)
+    if (this.#purging !== 0) throw busy('resize')
+    if (!isGranule(block) || !this.#blocks.isLive(block)) throw notLive('resize', block)
+    return sizeBytes <= this.capacityBytes && this.#blocks.resize(block, sizeBytes)
   }
 
   /**
@@ -112,10 +143,11 @@ export class Heap {
    * the callback `allocate`, `free` and `purge` throw `ERR_ARENA_BUSY`.
    */
   purge(purge: (offsetBytes: number, lengthBytes: number) => void): number {
-    if (this.#isPurging) throw busy('purge')
+    if (this.#purging !== 0) throw busy('purge')
     const blocks = this.#blocks
     let purgedPages = 0
-    this.#isPurging = true
+    blocks.flush()
+    this.#purging = 1
     try {
       for (let page = blocks.nextDirty(0, false); page !== NONE; ) {
         const end = blocks.dirtyEnd(page, this.#capacityPages, false)
@@ -125,7 +157,7 @@ export class Heap {
         page = blocks.nextDirty(end, false)
       }
     } finally {
-      this.#isPurging = false
+      this.#purging = 0
     }
     return purgedPages * this.pageBytes
   }
@@ -133,6 +165,7 @@ export class Heap {
   stats(): HeapStats {
     const { pageBytes } = this
     const blocks = this.#blocks
+    if (this.#purging === 0) blocks.flush()
     return {
       capacityBytes: this.capacityBytes,
       liveBlocks: blocks.liveBlocks,
@@ -150,22 +183,20 @@ export class Heap {
     this.#blocks.check()
   }
 
-  /** Makes more of the space known to the books, and tries again. */
+  /** Checks the size, makes more of the space known to the books where that is all that is missing, and tries again. */
   #allocateSlow(sizeBytes: number): Block {
+    if (!(Number.isSafeInteger(sizeBytes) && sizeBytes >= 0)) throw badSize(sizeBytes)
+    if (this.#purging !== 0) throw busy('allocate')
+    if (sizeBytes > this.capacityBytes) return NONE
     const blocks = this.#blocks
-    let block: Block = NONE
+    let block: Block = blocks.allocate(sizeBytes)
     while (block === NONE && blocks.refusal === REFUSED_SPACE && blocks.managedPages < this.#capacityPages) {
       const known: number = blocks.managedPages
       const wanted = Math.max(blocks.runPagesFor(sizeBytes), MIN_STEP_PAGES, known >>> 2)
       blocks.addRange(known, Math.min(wanted, this.#capacityPages - known))
       block = blocks.allocate(sizeBytes)
     }
-    return block !== NONE ? block : this.#allocateRounded(sizeBytes)
-  }
-
-  /** Where no slab of the right length fits any more, a single page may still hold a small block. */
-  #allocateRounded(sizeBytes: number): Block {
-    return this.#blocks.refusal === REFUSED_SPACE ? this.#blocks.allocatePages(sizeBytes) : NONE
+    return block
   }
 }
 

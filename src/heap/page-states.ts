@@ -77,14 +77,26 @@ export class PageStates {
       clearRange(this.table.purged, firstPage, end)
     }
     if (dirtyCount > 0) {
-      clearRange(this.table.dirty, firstPage, end)
-      clearRange(this.table.aged, firstPage, end)
       this.dirtyPages -= dirtyCount
+      this.#clearDirty(firstPage, end)
     }
     this.usedPages += pageCount
     if (this.usedPages > this.peakUsedPages) this.peakUsedPages = this.usedPages
     if (this.committedPages > this.peakCommittedPages) this.peakCommittedPages = this.committedPages
     return true
+  }
+
+  #clearDirty(firstPage: PageNumber, end: PageNumber): void {
+    const { dirty, aged } = this.table
+    const word = firstPage >>> 5
+    if (word !== (end - 1) >>> 5) {
+      clearRange(dirty, firstPage, end)
+      clearRange(aged, firstPage, end)
+      return
+    }
+    const kept = ~((-1 << firstPage) & (-1 >>> -end))
+    dirty[word] &= kept
+    aged[word] &= kept
   }
 
   /** A used page comes free, and is dirty. */

@@ -1,56 +1,43 @@
 /**
- * The columns that the books of pages are kept in, and the page-number space they describe.
+ * The columns that the books are kept in, and the page-number space they describe.
  *
- * For each page below the highest one ever managed: a tag of four bytes that says what is there, four links that only the
- * first page of a free run uses, and one bit in each of four bitmaps; 20.5 bytes, half a percent of a 4 KiB page. Nothing
- * is stored in the managed memory itself, so a free page is truly empty and an overrun cannot reach the books. The
- * columns grow with the highest page ever managed, not with the capacity.
+ * Nothing is stored in the managed memory itself, so a free page is truly empty and an overrun cannot reach the books.
+ * The unit of the books is the *frame*, 256 granules or 4 KiB, whatever the size of a page: two bits a granule say what
+ * starts there, 23 bytes a frame what lies across its borders and how long its gaps are, and three bits a page what the
+ * page is to the kernel. That is 2.2 % of the space at most. The columns grow with the highest page ever managed, not
+ * with the capacity.
  *
- * This file owns storage and ranges. It does not know which page is free or why (`page-runs`, `slabs`, `page-states`).
+ * This file owns storage and ranges. What the columns mean is said where they are kept: `granule-map` (bits, occupied,
+ * rows), `short-gaps` (tops, leaves, branches, roots), `long-gaps` (rows), `page-states` (dirty, aged, purged).
  *
  * Invariants, checked by `check()`:
  *  1. ranges are disjoint, in ascending order, and lie within the columns
- *  2. no page outside the ranges carries a tag
  */
 import { invariant } from '../base/assert.js'
 import { wordsFor } from '../base/bits.js'
 import type { PageCount, PageNumber } from '../base/units.js'
-import { type ColumnStorage, copyTo, disposeOf } from './columns.js'
+import { type Column, type ColumnStorage, copyTo, disposeOf } from './columns.js'
 
-/**
- * Tags, one a page. 0: inside a run, or not managed: no block starts there. Positive: a page of a slab, whose record is
- * at `tag - 1`. Negative and odd: the first or the last page of a free run. Negative and even: the first page of a run
- * that is one block. Negative tags carry the run's length.
- */
-export const TAG_NONE = 0
+/** `granule >>> FRAME_SHIFT` is its frame. */
+export const FRAME_SHIFT = 8
+export const FRAME_GRANULES = 1 << FRAME_SHIFT
 
-export function freeTag(pageCount: PageCount): number {
-  return -2 * pageCount - 1
-}
+/** Words of `bits` before those of the first granules, so that the granule before the first one can be read. */
+export const BITS_PREFIX = 2
+/** Words of `bits` a frame: a pair for every 32 granules. A frame is one cache line. */
+const FRAME_BITS_WORDS = 16
 
-export function usedTag(pageCount: PageCount): number {
-  return -2 * pageCount
-}
+// Row of a frame: word `w` of frame `f` is `rows[f * ROW_WORDS + w]`.
+export const ROW_WORDS = 5
+export const END = 0 // where what starts last in the frame ends, if that is the frame's end or beyond; read with `>>> 0`
+export const START = 1 // where what covers the frame's first granule starts, if it ends in the frame and starts before
+export const NEXT = 2 // neighbours in its bin, as frames, of the long gap that starts in the frame
+export const PREV = 3
+export const EDGE = 4 // of that gap: its clean pages << 8 | where in the frame it starts
 
-export function isFreeTag(tag: number): boolean {
-  return tag < 0 && (tag & 1) !== 0
-}
-
-export function isUsedTag(tag: number): boolean {
-  return tag < 0 && (tag & 1) === 0
-}
-
-/** Pages of the run that a negative tag is of. */
-export function lengthOf(tag: number): PageCount {
-  return -tag >>> 1
-}
-
-// Links of a free run, at its first page: link `l` of page `p` is `links[(p << LINK_SHIFT) + l]`.
-export const LINK_SHIFT = 2
-export const NEXT = 0 // neighbours in its bin, as pages
-export const PREV = 1
-export const DIRTY = 2 // how many of its pages are dirty
-export const BIN = 3 // the bin that holds it
+/** Levels of the tree over frames in `short-gaps`: one word a bin for 32 of the level below. */
+export const BINS = 32
+const LEVEL_SHIFT = 5
 
 const MIN_PAGE_SHIFT = 12
 const MAX_PAGE_SHIFT = 16
@@ -61,22 +48,38 @@ export interface PageRange {
   readonly pageCount: PageCount
 }
 
-export class PageTable {
+interface Columns {
+  bits: Int32Array
+  occupied: Uint16Array
+  rows: Int32Array
+  tops: Uint8Array
+  leaves: Int32Array
+  branches: Int32Array
+  roots: Int32Array
+  dirty: Int32Array
+  aged: Int32Array
+  purged: Int32Array
+}
+
+export class PageTable implements Columns {
   readonly pageBytes: number
   /** log2 of granules a page: `block >>> granuleShift` is the block's page. */
   readonly granuleShift: number
+  readonly pageGranules: number
 
-  /** A tag for each page below `columnPages`, and one more, always 0, so that a page's right neighbour can be read. */
-  tags: Int32Array
-  links: Int32Array
+  bits = new Int32Array(0)
+  occupied = new Uint16Array(0)
+  rows = new Int32Array(0)
+  tops = new Uint8Array(0)
+  leaves = new Int32Array(0)
+  branches = new Int32Array(0)
+  roots = new Int32Array(0)
   /** Bit set: the page holds no live byte and may still be resident. */
-  dirty: Int32Array
+  dirty = new Int32Array(0)
   /** Bit set: dirty since before the last call of `PageStates.age`. A subset of `dirty`. */
-  aged: Int32Array
+  aged = new Int32Array(0)
   /** Bit set: the page was purged and not used since, so that its next use is a refault. */
-  purged: Int32Array
-  /** Bit set: a free run starts here. Finds the run around a page in the middle of it. */
-  freeHeads: Int32Array
+  purged = new Int32Array(0)
 
   columnPages: PageCount = 0
   /** All pages of all ranges. */
@@ -93,13 +96,8 @@ export class PageTable {
     )
     this.pageBytes = pageBytes
     this.granuleShift = pageShift - 4
+    this.pageGranules = 1 << this.granuleShift
     this.#storage = storage
-    this.tags = copyTo(new Int32Array(0), 1, storage)
-    this.links = new Int32Array(0)
-    this.dirty = new Int32Array(0)
-    this.aged = new Int32Array(0)
-    this.purged = new Int32Array(0)
-    this.freeHeads = new Int32Array(0)
   }
 
   get ranges(): readonly PageRange[] {
@@ -108,16 +106,17 @@ export class PageTable {
 
   /** Bytes of the columns. */
   get metadataBytes(): number {
-    return this.tags.byteLength + this.links.byteLength + 4 * this.dirty.byteLength
+    return this.#columns().reduce((bytes, [, column]) => bytes + column.byteLength, 0)
   }
 
   /**
-   * Makes pages known, all unmanaged tags zero. A range that begins where another ends extends it. Throws a
-   * `RangeError` where the columns cannot grow; nothing has changed then.
+   * Makes pages known. A range that begins where another ends extends it. Throws a `RangeError` where the columns cannot
+   * grow; nothing has changed then.
    */
   addRange(firstPage: PageNumber, pageCount: PageCount): void {
     const end = firstPage + pageCount
-    this.#reserveColumns(end)
+    // Segments double what is managed, so growing to exactly what is asked costs amortised O(1) a page.
+    if (end > this.columnPages) this.#replaceColumns(Math.max(MIN_COLUMN_PAGES, end))
     let at = this.#ranges.findIndex(range => range.firstPage >= end)
     if (at < 0) at = this.#ranges.length
     const before = this.#ranges[at - 1]
@@ -155,44 +154,57 @@ export class PageTable {
     }
   }
 
-  /** Segments double what is managed, so growing to exactly what is asked costs amortised O(1) a page. */
-  #reserveColumns(pageCount: PageCount): void {
-    if (pageCount <= this.columnPages) return
-    this.#replaceColumns(Math.max(MIN_COLUMN_PAGES, pageCount))
+  #columns(): [keyof Columns, Column][] {
+    const { bits, occupied, rows, tops, leaves, branches, roots, dirty, aged, purged } = this
+    return Object.entries({ bits, occupied, rows, tops, leaves, branches, roots, dirty, aged, purged }) as [
+      keyof Columns,
+      Column,
+    ][]
+  }
+
+  /** Lengths of the columns for that many pages. One frame more than there are: where the last range ends is marked. */
+  #lengthsFor(pages: PageCount): Record<keyof Columns, number> {
+    const frames = (pages << (this.granuleShift - FRAME_SHIFT)) + 1
+    const words = wordsFor(pages)
+    return {
+      bits: BITS_PREFIX + frames * FRAME_BITS_WORDS,
+      occupied: frames,
+      rows: frames * ROW_WORDS,
+      tops: frames,
+      leaves: wordsFor(frames) * BINS,
+      branches: wordsFor(frames >>> LEVEL_SHIFT) * BINS + BINS,
+      roots: wordsFor(frames >>> (2 * LEVEL_SHIFT)) * BINS + BINS,
+      dirty: words,
+      aged: words,
+      purged: words,
+    }
   }
 
   #replaceColumns(pages: PageCount): void {
-    const words = wordsFor(pages)
-    const old = [this.tags, this.links, this.dirty, this.aged, this.purged, this.freeHeads]
     const storage = this.#storage
-    // All before any is stored: an allocation that throws leaves the table as it was.
-    const tags = copyTo(this.tags, pages + 1, storage)
-    const links = copyTo(this.links, pages << LINK_SHIFT, storage)
-    const dirty = copyTo(this.dirty, words, storage)
-    const aged = copyTo(this.aged, words, storage)
-    const purged = copyTo(this.purged, words, storage)
-    const freeHeads = copyTo(this.freeHeads, words, storage)
-    this.tags = tags
-    this.links = links
-    this.dirty = dirty
-    this.aged = aged
-    this.purged = purged
-    this.freeHeads = freeHeads
+    const lengths = this.#lengthsFor(pages)
+    const old = this.#columns()
+    const made: Column[] = []
+    try {
+      for (const [name, column] of old) made.push(copyTo(column, lengths[name], storage))
+    } catch (error) {
+      // None is stored yet: the table is as it was.
+      for (const column of made) disposeOf(column, storage)
+      throw error
+    }
+    Object.assign(this, Object.fromEntries(old.map(([name], index) => [name, made[index]])))
     this.columnPages = pages
-    for (const column of old) disposeOf(column, storage)
+    for (const [, column] of old) disposeOf(column, storage)
   }
 
   check(): void {
-    const { tags } = this
     let page = 0
     let managed = 0
     for (const range of this.#ranges) {
       invariant(range.firstPage >= page && range.pageCount > 0, '1: ranges are ascending and disjoint')
-      for (; page < range.firstPage; page++) invariant(tags[page] === TAG_NONE, '2: no tag between ranges')
       page = range.firstPage + range.pageCount
       managed += range.pageCount
     }
     invariant(page <= this.columnPages && managed === this.managedPages, '1: ranges lie within the columns')
-    for (; page <= this.columnPages; page++) invariant(tags[page] === TAG_NONE, '2: no tag behind the ranges')
   }
 }

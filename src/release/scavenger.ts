@@ -30,7 +30,10 @@ export class Scavenger {
 
   /** One slice of a tick: purges aged pages while there is time. Returns whether the tick is finished. */
   purgeAged(): boolean {
-    if (this.#cursor === 0) this.failure = null
+    if (this.#cursor === 0) {
+      this.failure = null
+      this.#heap.flush()
+    }
     this.#policy.startSlice()
     let page = this.#heap.nextDirty(this.#cursor, true)
     while (page !== NONE) {
@@ -51,6 +54,7 @@ export class Scavenger {
   purgeAll(): PageCount {
     const before = this.purgedPages
     this.failure = null
+    this.#heap.flush()
     let page = this.#heap.nextDirty(0, false)
     while (page !== NONE) {
       const end = this.#heap.dirtyEnd(page, Number.MAX_SAFE_INTEGER, false)
@@ -66,7 +70,6 @@ export class Scavenger {
    * an arena that goes to and fro around empty does not map and unmap.
    */
   surplusSegments(): Segment[] {
-    this.#heap.releaseEmptySlabs()
     const free = this.#source.segments.filter(
       segment =>
         !segment.hasMovedBuffer &&

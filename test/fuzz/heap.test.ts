@@ -3,7 +3,6 @@ import { ArenaError } from '../../src/base/errors.js'
 import { GRANULE_BYTES, KIB, MIB, NONE } from '../../src/base/units.js'
 import { BlockHeap, REFUSED_LIMIT, REFUSED_SPACE } from '../../src/heap/block-heap.js'
 import { Heap } from '../../src/heap/heap.js'
-import { CLASS_SHIFT, GRANULES, MAX_SLAB_BYTES, SizeClasses } from '../../src/heap/size-class.js'
 import { HeapModel, must, type Stretch } from './model.js'
 import { fuzzSteps, type Journal, type Random, runSequences } from './random.js'
 
@@ -12,13 +11,10 @@ const STEPS = fuzzSteps(20_000)
 const SEQUENCE_STEPS = 1_000
 const PHASE_STEPS = 120
 const LIST_EVERY = 32
-/** Pages of the longest slab. */
-const SLAB_PAGES = 8
-/**
- * Idle pages at the ends of a stretch may belong to slabs with a live block outside of it, at most so many at each end.
- * Nothing else keeps an idle page from a run, since empty slabs are given up before a run is refused.
- */
-const SLAB_FRINGE = SLAB_PAGES - 1
+/** Where some scenarios have blocks of whole pages begin. */
+const WHOLE_BYTES = 16 * KIB
+/** How often what is kept for the next block of its size is given up before the counts are compared. */
+const FLUSH_CHANCE = 0.3
 
 // ---- sizes ---------------------------------------------------------------------------------------------------------
 
@@ -30,16 +26,16 @@ interface Space {
   runsOnly: boolean
 }
 
-/** Sizes one granule or byte to either side of what the heap treats differently. */
+/** Sizes one byte to either side of what the heap treats differently. */
 function boundarySizes(pageBytes: number): number[] {
-  const { columns, count } = new SizeClasses(pageBytes)
-  const edges = [0, pageBytes, 2 * pageBytes, 3 * pageBytes, MAX_SLAB_BYTES, 16 * pageBytes]
-  for (let c = 1; c <= count; c++) edges.push(columns[(c << CLASS_SHIFT) + GRANULES] * GRANULE_BYTES)
+  const granules = [0, 1, 15, 16, 31, 32, 33, 255, 256, 257, 512, 4095, 4096]
+  const edges = [pageBytes, 2 * pageBytes, 3 * pageBytes, WHOLE_BYTES, 16 * pageBytes]
+  for (const count of granules) edges.push(count * GRANULE_BYTES)
   return edges.flatMap(edge => [edge - 1, edge, edge + 1]).filter(size => size >= 0)
 }
 
 function choosePhaseSizes(random: Random, { pageBytes, spaceBytes, runsOnly }: Space): [string, Sizes] {
-  const smallest = runsOnly ? MAX_SLAB_BYTES + 1 : 0
+  const smallest = runsOnly ? WHOLE_BYTES : 0
   const single = random.chance(0.5) ? random.below(4 * KIB) : random.below(spaceBytes / 8)
   const edges = boundarySizes(pageBytes)
   const phases: Record<string, Sizes> = {
@@ -47,8 +43,8 @@ function choosePhaseSizes(random: Random, { pageBytes, spaceBytes, runsOnly }: S
     small: r => r.below(300),
     'power law': r => Math.floor(2 ** (r.fraction() * Math.log2(spaceBytes / 2))),
     boundaries: r => r.pick(edges),
-    slabs: r => r.below(MAX_SLAB_BYTES + 1),
-    runs: r => r.between(MAX_SLAB_BYTES, spaceBytes / 12),
+    medium: r => r.below(WHOLE_BYTES),
+    long: r => r.between(WHOLE_BYTES, spaceBytes / 12),
     pages: r => pageBytes * r.between(1, 12),
     huge: r => r.between(spaceBytes / 4, spaceBytes + pageBytes),
   }
@@ -68,8 +64,12 @@ interface Scenario {
   ranges?: boolean
   /** The page limit moves. */
   limit?: boolean
-  /** No block is small enough for a slab, so the model can tell exactly what must fit. */
+  /** All blocks are whole pages, so the model can tell exactly what can be resized. */
   runsOnly?: boolean
+  /** Some blocks are whole pages. */
+  wholePages?: boolean
+  /** Freed blocks are not kept. */
+  cacheless?: boolean
 }
 
 /** Drives a `BlockHeap` and the model through the same steps. */
@@ -80,8 +80,7 @@ class BlockHeapSequence {
   readonly #heap: BlockHeap
   readonly #model: HeapModel
   readonly #ranges: Stretch[] = []
-  /** Usable bytes that each count of granules got from `allocate`: always the same, for sizes that slabs serve. */
-  readonly #slotBytes = new Map<number, number>()
+  readonly #wholeFromBytes: number
   #sizes: Sizes = () => 0
   #growth = 0
 
@@ -89,7 +88,11 @@ class BlockHeapSequence {
     this.#random = random
     this.#journal = journal
     this.#scenario = scenario
-    this.#heap = new BlockHeap(scenario.pageBytes)
+    this.#wholeFromBytes = scenario.wholePages || scenario.runsOnly ? WHOLE_BYTES : Infinity
+    this.#heap = new BlockHeap(scenario.pageBytes, {
+      wholePagesFromBytes: this.#wholeFromBytes,
+      hasCache: !scenario.cacheless,
+    })
     this.#model = new HeapModel(scenario.pageBytes, scenario.spaceBytes / scenario.pageBytes)
     if (!scenario.ranges) this.#addRange(0, this.#model.spacePages)
   }
@@ -122,7 +125,7 @@ class BlockHeapSequence {
       purge: 5,
       age: 2,
       purgeAged: 2,
-      releaseEmptySlabs: 1,
+      flush: 1,
       limit: limit ? 4 : 0,
       addRange: ranges ? 4 : 0,
       removeRange: ranges ? 4 : 0,
@@ -138,14 +141,12 @@ class BlockHeapSequence {
     purge: () => this.#purge(false),
     purgeAged: () => this.#purge(true),
     age: () => {
+      this.#flush()
       this.#journal.note('age')
       this.#heap.ageDirtyPages()
       this.#model.age()
     },
-    releaseEmptySlabs: () => {
-      this.#journal.note('release empty slabs')
-      this.#heap.releaseEmptySlabs()
-    },
+    flush: () => this.#flush(),
     limit: () => this.#moveLimit(),
     addRange: () => this.#addSomeRange(),
     removeRange: () => this.#removeSomeRange(),
@@ -154,17 +155,26 @@ class BlockHeapSequence {
     },
   }
 
+  #flush(): void {
+    this.#journal.note('flush')
+    this.#heap.flush()
+    must(!this.#heap.hasKept, 'nothing is kept after a flush')
+  }
+
   #allocate(): void {
     const size = this.#sizes(this.#random)
-    const way = this.#random.weighted({ plain: 90, aligned: 8, pages: 2 })
-    if (way === 'plain') {
+    if (this.#random.chance(0.9)) {
       this.#place(this.#heap.allocate(size), size, GRANULE_BYTES, 'allocate')
-    } else if (way === 'aligned') {
+    } else {
       const align = 2 ** this.#random.between(4, Math.log2(this.#scenario.pageBytes))
       this.#place(this.#heap.allocateAligned(size, align), size, align, 'allocateAligned')
-    } else {
-      this.#place(this.#heap.allocatePages(size), size, this.#scenario.pageBytes, 'allocatePages')
     }
+  }
+
+  /** What a block of that size has. */
+  #usableBytes(size: number): number {
+    if (size >= this.#wholeFromBytes) return this.#heap.pagesFor(size) * this.#heap.pageBytes
+    return Math.max(1, Math.ceil(size / GRANULE_BYTES)) * GRANULE_BYTES
   }
 
   #place(block: number, size: number, align: number, way: string): void {
@@ -179,32 +189,26 @@ class BlockHeapSequence {
     const wasClean = this.#model.allocate(block, size, usable, align)
     const readsZero = heap.zeroedBlock === block
     if (readsZero) must(wasClean, `block ${block} reads as zero only on clean pages`)
-    if (size > MAX_SLAB_BYTES) {
-      must(
-        usable === heap.pagesFor(size) * heap.pageBytes,
-        `a run of ${size} bytes has whole pages: ${usable}`,
-      )
+    must(usable === this.#usableBytes(size), `${size} bytes get ${usable} bytes`)
+    if (size >= this.#wholeFromBytes) {
+      must((block * GRANULE_BYTES) % heap.pageBytes === 0, `block ${block} of ${size} bytes starts on a page`)
       must(readsZero === wasClean, `block ${block} on clean pages, ${wasClean}, reads as zero, ${readsZero}`)
-    } else if (way === 'allocate') {
-      const granules = Math.ceil(size / GRANULE_BYTES)
-      const known = this.#slotBytes.get(granules) ?? usable
-      must(known === usable, `${size} bytes get ${usable} bytes, and got ${known} before`)
-      this.#slotBytes.set(granules, usable)
     }
   }
 
   #judgeRefusal(size: number): void {
     const heap = this.#heap
     const model = this.#model
-    const pages = size > MAX_SLAB_BYTES ? heap.pagesFor(size) : SLAB_PAGES
+    const pages = Math.max(1, heap.pagesFor(size))
+    must(!heap.hasKept, `${size} bytes are refused only after all that was kept was given up`)
     if (heap.refusal === REFUSED_LIMIT) {
-      must(model.committedPages + pages > model.limitPages, `${size} bytes were refused within the limit`)
+      // A block that does not start on a page may touch one page more than it has bytes for.
+      must(model.committedPages + pages + 1 > model.limitPages, `${size} bytes were refused within the limit`)
       return
     }
     must(heap.refusal === REFUSED_SPACE, `a reason for refusing: ${heap.refusal}`)
-    const needed = this.#scenario.runsOnly ? pages : pages + 2 * SLAB_FRINGE
     const idle = model.longestIdle()
-    must(idle < needed, `${size} bytes were refused for space with ${idle} idle pages in a row`)
+    must(idle < pages, `${size} bytes were refused for space with ${idle} idle pages in a row`)
   }
 
   #free(): void {
@@ -231,6 +235,8 @@ class BlockHeapSequence {
     const size = this.#random.chance(0.5)
       ? this.#sizes(this.#random)
       : Math.max(0, before + this.#random.between(-3, 3) * heap.pageBytes + this.#random.between(-1, 1))
+    // What is kept behind a block may be in the way.
+    if (this.#scenario.runsOnly) this.#flush()
     const done = heap.resize(block, size)
     this.#journal.note(`resize ${block} from ${before} to ${size}: ${done}`)
     const after = heap.sizeOf(block)
@@ -239,13 +245,13 @@ class BlockHeapSequence {
       this.#judgeResizeRefusal(block, before, size)
       return
     }
-    must(after === before || after === heap.pagesFor(size) * heap.pageBytes, `${size} bytes became ${after}`)
+    must(after === this.#usableBytes(size), `${size} bytes became ${after}`)
     model.resize(block, size, after)
   }
 
   #judgeResizeRefusal(block: number, before: number, size: number): void {
     const { pageBytes, runsOnly } = this.#scenario
-    if (!runsOnly || size <= MAX_SLAB_BYTES) return
+    if (!runsOnly || size < WHOLE_BYTES) return
     const end = (block * GRANULE_BYTES + before) / pageBytes
     const newEnd = (block * GRANULE_BYTES) / pageBytes + this.#heap.pagesFor(size)
     must(newEnd > end, `block ${block} can always shrink to ${size} bytes`)
@@ -264,7 +270,7 @@ class BlockHeapSequence {
       inside + 1,
       inside + random.below(64),
       inside + this.#scenario.pageBytes / GRANULE_BYTES,
-      // Behind the last slot of a slab that is no slot, though it divides like one.
+      // Where the next block starts, or a gap.
       inside + (this.#model.isLive(inside) ? this.#model.sizeOf(inside) / GRANULE_BYTES : 0),
       inside - 2 ** 31,
       random.uint32(),
@@ -282,6 +288,7 @@ class BlockHeapSequence {
   /** Purges a few stretches of dirty pages, found from a random page on. */
   #purge(agedOnly: boolean): void {
     const random = this.#random
+    this.#flush()
     let from = random.below(this.#model.spacePages)
     for (let count = random.between(1, 4); count > 0; count--) {
       const maxPages = random.pick([1, 3, 32, Number.MAX_SAFE_INTEGER])
@@ -351,7 +358,7 @@ class BlockHeapSequence {
     const index = this.#random.below(this.#ranges.length)
     const { first, end } = this.#ranges[index]
     const range = { firstPage: first, pageCount: end - first }
-    this.#heap.releaseEmptySlabs()
+    this.#flush()
     const isFree = !this.#model.anyUsed(first, end)
     must(this.#heap.isRangeFree(range) === isFree, `pages ${first} to ${end} are free: ${isFree}`)
     must(
@@ -373,7 +380,9 @@ class BlockHeapSequence {
   #compare(step: number): void {
     const heap = this.#heap
     const model = this.#model
-    model.compare(heap)
+    if (step === 0 || this.#random.chance(FLUSH_CHANCE)) this.#flush()
+    if (heap.hasKept) model.compareKept(heap)
+    else model.compare(heap)
     must(heap.managedPages === model.managedPages, `${heap.managedPages} managed pages`)
     must(
       heap.refaultedPages === model.refaultedPages,
@@ -411,7 +420,7 @@ class BlockHeapSequence {
     const byLength = this.#ranges.toSorted((a, b) => b.end - b.first - (a.end - a.first))
     for (const { first, end } of byLength) {
       const size = (end - first) * heap.pageBytes
-      this.#place(heap.allocatePages(size), size, heap.pageBytes, 'allocatePages')
+      this.#place(heap.allocate(size), size, heap.pageBytes, 'allocate')
     }
     this.#compare(0)
     must(heap.liveBlocks === byLength.length, 'every range can be allocated as one block')
@@ -479,7 +488,7 @@ class HeapSequence {
     if (block === NONE) {
       const pages = Math.max(1, Math.ceil(size / heap.pageBytes))
       const idle = this.#model.longestIdle()
-      must(idle < pages + 2 * SLAB_FRINGE, `${size} bytes were refused with ${idle} idle pages in a row`)
+      must(idle < pages, `${size} bytes were refused with ${idle} idle pages in a row`)
       return
     }
     must(heap.offsetOf(block) === block * GRANULE_BYTES, `the offset of block ${block}`)
@@ -581,9 +590,11 @@ describe('BlockHeap agrees with the model', () => {
     const spaceBytes = pageBytes === 64 * KIB ? 4 * MIB : MIB
     const scenarios: Record<string, Scenario> = {
       [`one range of ${pages}`]: { pageBytes, spaceBytes },
+      [`one range of ${pages}, nothing kept`]: { pageBytes, spaceBytes, cacheless: true },
+      [`one range of ${pages}, some blocks whole pages`]: { pageBytes, spaceBytes, wholePages: true },
       [`ranges of ${pages} that come and go`]: { pageBytes, spaceBytes: 2 * spaceBytes, ranges: true },
       [`a moving limit on ${pages}`]: { pageBytes, spaceBytes, limit: true },
-      [`runs only of ${pages}`]: {
+      [`whole pages only, of ${pages}`]: {
         pageBytes,
         spaceBytes: 4 * MIB,
         runsOnly: true,

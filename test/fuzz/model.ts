@@ -286,8 +286,17 @@ export class HeapModel {
     this.#same('usedPages', counts.usedPages, this.usedPages)
     this.#same('dirtyPages', counts.dirtyPages, this.dirtyPages)
     this.#same('committedPages', counts.committedPages, this.committedPages)
-    this.#same('peakUsedPages', counts.peakUsedPages, this.peakUsedPages)
+    must(counts.peakUsedPages >= this.peakUsedPages, `at most ${counts.peakUsedPages} pages were used`)
     this.#same('peakCommittedPages', counts.peakCommittedPages, this.peakCommittedPages)
+  }
+
+  /** Where freed blocks are kept, their pages count as used, not as dirty. */
+  compareKept(counts: Counts): void {
+    this.#same('liveBlocks', counts.liveBlocks, this.liveBlocks)
+    this.#same('committedPages', counts.committedPages, this.committedPages)
+    this.#same('peakCommittedPages', counts.peakCommittedPages, this.peakCommittedPages)
+    must(counts.usedPages >= this.usedPages, `${counts.usedPages} pages used, ${this.usedPages} at least`)
+    must(counts.peakUsedPages >= this.peakUsedPages, `at most ${counts.peakUsedPages} pages were used`)
   }
 
   #same(what: string, actual: number, expected: number): void {

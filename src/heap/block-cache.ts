@@ -1,0 +1,212 @@
+/**
+ * Blocks that were freed and are kept for the next one of exactly their size.
+ *
+ * Programs free a size and soon want it again, and then nothing need be searched, split or coalesced. Each size has a
+ * stack of its own: sizes below `DIRECT` granules one each, longer ones share some by a hash. What is kept here cannot
+ * coalesce, so there is a budget: a stack is granted room when it overflows and as long as all rooms together, each full,
+ * hold at most an eighth of what is in use.
+ *
+ * The warm paths of `BlockHeap` work on `stacks` directly; this class does the rest.
+ *
+ * Invariants, checked by `check()`:
+ *  1. a stack's top is at its empty slot, or at one of the blocks above it, not above its limit
+ *  2. `grantedGranules` is what all stacks can hold
+ *  3. every block kept is a held one in the map, of its stack's size
+ */
+import { invariant } from '../base/assert.js'
+import type { Block } from '../base/units.js'
+import { type ColumnStorage, copyTo, disposeOf } from './columns.js'
+import type { GranuleMap } from './granule-map.js'
+
+/** Sizes below this many granules have a stack of their own. */
+export const DIRECT = 256
+const HASHED_SHIFT = 6
+const HASHED = 1 << HASHED_SHIFT
+const STACKS = DIRECT + HASHED
+/** Words of `stacks` before the slots: top and limit of each stack. */
+const FIRST_SLOT = 2 * STACKS
+const FIRST_LENGTH = FIRST_SLOT + 64
+/** The stacks of a cache that was never opened: no room anywhere. */
+const NO_STACKS = new Int32Array(FIRST_LENGTH)
+/** Room of a stack when it has any, and when it needed more. */
+const FIRST_ROOM = 3
+const FULL_ROOM = 15
+const BUDGET_SHIFT = 3
+const MIN_BUDGET = 512
+
+export class BlockCache {
+  readonly #storage: ColumnStorage
+  readonly #map: GranuleMap
+  /**
+   * Stack `s` has `stacks[2 * s]`, the index of its top slot, and `stacks[2 * s + 1]`, that of its last. Slots hold a block
+   * plus one, so that an empty one is 0: the one below each stack, and the one that tops of stacks without room point to.
+   */
+  stacks = NO_STACKS
+  /** Granules of the blocks in each hashed stack. */
+  readonly #sizes = new Int32Array(HASHED)
+  readonly #rooms = new Uint8Array(STACKS)
+  #endSlot = FIRST_SLOT
+  grantedGranules = 0
+
+  constructor(storage: ColumnStorage, map: GranuleMap) {
+    this.#storage = storage
+    this.#map = map
+  }
+
+  get metadataBytes(): number {
+    const stackBytes = this.stacks === NO_STACKS ? 0 : this.stacks.byteLength
+    return stackBytes + this.#sizes.byteLength + this.#rooms.byteLength
+  }
+
+  /** Before the first block is kept. Throws where there is no memory. */
+  open(): void {
+    if (this.stacks === NO_STACKS) this.stacks = copyTo(NO_STACKS, FIRST_LENGTH, this.#storage)
+  }
+
+  /** The stack for blocks of that many granules; for hashed ones, of that many only after `claim`. */
+  stackOf(size: number): number {
+    return size < DIRECT ? size : DIRECT + (Math.imul(size, 0x9e3779b1) >>> (32 - HASHED_SHIFT))
+  }
+
+  /** Whether a hashed stack is for blocks of `size` granules now. */
+  isFor(stack: number, size: number): boolean {
+    return this.#sizes[stack - DIRECT] === size
+  }
+
+  /** Makes a hashed stack one for blocks of `size` granules, unless it keeps others. */
+  claim(stack: number, size: number): boolean {
+    const { stacks } = this
+    if (stacks[stacks[stack << 1]] !== 0) return false
+    this.grantedGranules -= this.#rooms[stack] * this.#sizes[stack - DIRECT]
+    this.#rooms[stack] = 0
+    stacks[stack << 1] = 0
+    stacks[(stack << 1) + 1] = 0
+    this.#sizes[stack - DIRECT] = size
+    return true
+  }
+
+  /** Grants more room to a full stack. Returns false, and changes nothing, where the budget or the memory is used up. */
+  extend(stack: number, size: number, usedGranules: number): boolean {
+    const room = this.#rooms[stack]
+    if (room === FULL_ROOM) return false
+    const newRoom = room === 0 ? FIRST_ROOM : FULL_ROOM
+    const granted = this.grantedGranules + (newRoom - room) * size
+    if (granted > Math.max(MIN_BUDGET, usedGranules >>> BUDGET_SHIFT)) return false
+    if (!this.#reserve(newRoom + 1)) return false
+    const { stacks } = this
+    const from = stacks[(stack << 1) + 1] - room
+    const kept = room === 0 ? 0 : stacks[stack << 1] - from
+    const to = this.#endSlot
+    for (let slot = 1; slot <= kept; slot++) stacks[to + slot] = stacks[from + slot]
+    this.#endSlot = to + newRoom + 1
+    this.grantedGranules = granted
+    this.#rooms[stack] = newRoom
+    stacks[stack << 1] = to + kept
+    stacks[(stack << 1) + 1] = to + newRoom
+    return true
+  }
+
+  /** Makes sure that there are `slots` slots behind the last one. */
+  #reserve(slots: number): boolean {
+    const old = this.stacks
+    if (this.#endSlot + slots <= old.length) return true
+    try {
+      this.stacks = copyTo(old, old.length + (old.length >>> 2) + slots, this.#storage)
+    } catch {
+      // Then less is kept. Nothing depends on it.
+      return false
+    }
+    disposeOf(old, this.#storage)
+    return true
+  }
+
+  /** Granules of all blocks kept. */
+  get keptGranules(): number {
+    let granules = 0
+    for (let stack = 1; stack < STACKS; stack++) granules += this.#countIn(stack) * this.#sizeIn(stack)
+    return granules
+  }
+
+  /** How many blocks are kept. */
+  get keptBlocks(): number {
+    let blocks = 0
+    for (let stack = 1; stack < STACKS; stack++) blocks += this.#countIn(stack)
+    return blocks
+  }
+
+  /** Whether any block is kept. */
+  get isEmpty(): boolean {
+    const { stacks } = this
+    for (let stack = 1; stack < STACKS; stack++) if (stacks[stacks[stack << 1]] !== 0) return false
+    return true
+  }
+
+  #countIn(stack: number): number {
+    if (this.#rooms[stack] === 0) return 0
+    return this.stacks[stack << 1] - this.stacks[(stack << 1) + 1] + this.#rooms[stack]
+  }
+
+  #sizeIn(stack: number): number {
+    return stack < DIRECT ? stack : this.#sizes[stack - DIRECT]
+  }
+
+  /** Empties every stack; the rooms stay. Calls `give` with each block and its end. */
+  flush(give: (block: Block, end: number) => void): void {
+    const { stacks } = this
+    for (let stack = 1; stack < STACKS; stack++) {
+      if (this.#rooms[stack] === 0) continue
+      const size = this.#sizeIn(stack)
+      let top = stacks[stack << 1]
+      for (; stacks[top] !== 0; top--) {
+        const block = (stacks[top] - 1) | 0
+        give(block, block + size)
+      }
+      stacks[stack << 1] = top
+    }
+  }
+
+  /** Takes back the rooms of all stacks, which must be empty, and gives up slots that were needed once. */
+  shrink(): void {
+    const old = this.stacks
+    if (old === NO_STACKS) return
+    old.fill(0)
+    this.#rooms.fill(0)
+    this.#endSlot = FIRST_SLOT
+    this.grantedGranules = 0
+    if (old.length <= 2 * FIRST_LENGTH) return
+    try {
+      this.stacks = copyTo(new Int32Array(0), FIRST_LENGTH, this.#storage)
+    } catch {
+      // No memory for fewer slots: the old ones go on.
+      return
+    }
+    disposeOf(old, this.#storage)
+  }
+
+  /** Calls `meet` with each block kept and its end. */
+  check(meet: (block: Block, end: number) => void): void {
+    const { stacks } = this
+    let granted = 0
+    for (let stack = 0; stack < STACKS; stack++) {
+      const room = this.#rooms[stack]
+      const top = stacks[stack << 1]
+      const limit = stacks[(stack << 1) + 1]
+      const size = this.#sizeIn(stack)
+      granted += room * size
+      if (room === 0) invariant(top === 0 && limit === 0, `1: stack ${stack} has no room`)
+      else invariant(top >= limit - room && top <= limit, `1: stack ${stack} stays within its room`)
+      if (room > 0) invariant(stacks[limit - room] === 0, `1: the slot below stack ${stack} is empty`)
+      for (let slot = limit - room + 1; room > 0 && slot <= top; slot++) {
+        const block = (stacks[slot] - 1) | 0
+        invariant(stacks[slot] !== 0, `1: no empty slot in stack ${stack}`)
+        invariant(this.#map.isHeld(block), `3: block ${block} is held`)
+        invariant(this.#map.next(block) === block + size, `3: block ${block} has ${size} granules`)
+        meet(block, block + size)
+      }
+    }
+    invariant(
+      granted === this.grantedGranules,
+      `2: ${this.grantedGranules} granules granted, found ${granted}`,
+    )
+  }
+}

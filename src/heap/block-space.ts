@@ -1,0 +1,544 @@
+/**
+ * The space that blocks are cut from, in granules: a block starts where the one before it ends, also in the middle of a
+ * page. Gaps are split and coalesced at once, so a gap is always maximal.
+ *
+ * What a page is follows from the gaps alone: a page that lies wholly in one is free, any other is used. So a block that is
+ * taken makes exactly those of its pages used that lay wholly in the gap it was cut from, and a block that is given
+ * back frees exactly those that lie wholly in the gap it coalesces to.
+ *
+ * Small blocks come from the gap that fits best if it is shorter than a frame, and else from the *front*: one longer gap
+ * at a time, held back from all others, from which they are cut one behind the other. Gaps that hold no clean page are
+ * used before others, so that memory which is resident anyway is used before a page is committed.
+ *
+ * Invariants, checked by `check()`:
+ *  1. a range is covered exactly by blocks, gaps and the front; behind it a held start marks its end
+ *  2. no two gaps touch
+ *  3. a gap is where it can be found: in `short-gaps`, or with its length and its clean pages in `long-gaps`
+ *  4. `heldBlocks` counts the blocks that are live or held back
+ *  5. a page is used exactly where a block touches it, or an end of the front that is not a whole page
+ */
+import { invariant } from '../base/assert.js'
+import type { Block, PageCount, PageNumber } from '../base/units.js'
+import * as units from '../base/units.js'
+import { GranuleMap } from './granule-map.js'
+import * as gaps from './long-gaps.js'
+import { LongGaps } from './long-gaps.js'
+import type { PageStates } from './page-states.js'
+import type { PageRange, PageTable } from './page-table.js'
+import * as layout from './page-table.js'
+import { ShortGaps } from './short-gaps.js'
+
+// V8 folds a module's own constants into optimised code, but loads imported ones each time.
+const { FRAME_GRANULES, FRAME_SHIFT } = layout
+const { COLD, WARM } = gaps
+const NONE = units.NONE
+
+/** No gap is long enough: add pages and try again. */
+export const REFUSED_SPACE = 1
+/** It would commit more than `limitPages`: purge and try again. */
+export const REFUSED_LIMIT = 2
+/** It would take clean pages, and `growthPages` are used up: see what else can be had, and allow more. */
+export const REFUSED_GROWTH = 3
+
+/** The front is cut from a longer gap in pieces of about this many granules: 16 KiB. */
+const FRONT_GRANULES = 1024
+
+export class BlockSpace {
+  readonly map: GranuleMap
+  readonly #table: PageTable
+  readonly #states: PageStates
+  readonly #short: ShortGaps
+  readonly #long: LongGaps
+  readonly #pageShift: number
+  readonly #pageGranules: number
+  /** [#front, #frontEnd) is held back for small blocks; both 0 where there is no front. */
+  #front: Block = 0
+  #frontEnd = 0
+  /** A gap in which pages were purged last. */
+  #purgedGap: Block = 0
+  /** Blocks that were taken and not given back. */
+  heldBlocks = 0
+  /** Clean pages that may be taken before `REFUSED_GROWTH`. */
+  growthPages: PageCount = 0
+  /** Why the last `take…` returned NONE. */
+  refusal = 0
+  /** The latest block of a frame or more that was cut from whole clean pages only, so that it reads as zero, or NONE. */
+  zeroedBlock: Block = NONE
+
+  constructor(table: PageTable, states: PageStates) {
+    this.map = new GranuleMap(table)
+    this.#table = table
+    this.#states = states
+    this.#short = new ShortGaps(table, this.map)
+    this.#long = new LongGaps(table)
+    this.#pageShift = table.granuleShift
+    this.#pageGranules = table.pageGranules
+  }
+
+  // ---- taking ----------------------------------------------------------------------------------------------------
+
+  /** A live block of `size` granules, at least 1, or NONE; `refusal` then says why, and nothing has changed. O(1). */
+  take(size: number): Block {
+    if (size >= FRAME_GRANULES) return this.#takeLong(size)
+    const block = this.#short.take(size)
+    if (block !== NONE) {
+      this.heldBlocks++
+      return block
+    }
+    const front = this.#front
+    if (front + size <= this.#frontEnd) return this.#takeFromFront(front, front + size)
+    return this.#takeFromNewFront(size)
+  }
+
+  /** Makes [block, end) of the front a block. */
+  #takeFromFront(block: Block, end: number): Block {
+    const shift = this.#pageShift
+    const lastPage = (end - 1) >>> shift
+    if (lastPage !== (block - 1) >>> shift && !this.#useFront(block, lastPage)) return NONE
+    this.map.split(block, end, this.#frontEnd)
+    this.heldBlocks++
+    if (end < this.#frontEnd) {
+      this.#front = end
+    } else {
+      this.#front = 0
+      this.#frontEnd = 0
+    }
+    return block
+  }
+
+  /** A block from `block` up to `lastPage` is about to be cut from the front. False where the page limit refuses. */
+  #useFront(block: Block, lastPage: PageNumber): boolean {
+    const firstPage = (block + this.#pageGranules - 1) >>> this.#pageShift
+    const endPage = Math.min(lastPage + 1, this.#frontEnd >>> this.#pageShift)
+    if (firstPage >= endPage) return true
+    const clean = this.#states.cleanIn(firstPage, endPage - firstPage)
+    if (!this.#states.useCounted(firstPage, endPage - firstPage, endPage - firstPage - clean)) {
+      this.refusal = REFUSED_LIMIT
+      return false
+    }
+    this.growthPages -= clean
+    return true
+  }
+
+  #takeFromNewFront(size: number): Block {
+    this.dropFront()
+    const gap = this.#find(size)
+    if (gap === NONE) return NONE
+    const end = this.map.next(gap)
+    const clean = this.#long.cleanOf(gap)
+    let frontEnd = end
+    this.#long.remove(gap, end - gap, clean)
+    // Cut at the end of a page: a page that the front shares with a gap would be neither used nor free.
+    const cutAt = this.#pageCeil(gap + FRONT_GRANULES)
+    if (end - cutAt >= FRONT_GRANULES) {
+      frontEnd = cutAt
+      this.map.markGap(frontEnd)
+      this.map.span(frontEnd, end)
+      this.#long.add(frontEnd, end - frontEnd, clean === 0 ? 0 : clean - this.#cleanWithin(gap, frontEnd))
+    }
+    this.map.markHeld(gap)
+    this.map.span(gap, frontEnd)
+    this.#front = gap
+    this.#frontEnd = frontEnd
+    return this.#takeFromFront(gap, gap + size)
+  }
+
+  /** What is left of the front is a gap again. */
+  dropFront(): void {
+    const front = this.#front
+    const frontEnd = this.#frontEnd
+    if (frontEnd === 0) return
+    this.#front = 0
+    this.#frontEnd = 0
+    this.#give(front, frontEnd, this.#cleanWithin(front, frontEnd), false)
+  }
+
+  get hasFront(): boolean {
+    return this.#frontEnd !== 0
+  }
+
+  /** Whether a page would come free without the front: one that it shares with a gap, at either end. */
+  get frontHoldsPages(): boolean {
+    const front = this.#front
+    const frontEnd = this.#frontEnd
+    if (frontEnd === 0) return false
+    const mask = this.#pageGranules - 1
+    if ((frontEnd & mask) !== 0 && this.map.isGap(frontEnd)) return true
+    const before = this.map.previous(front)
+    return (front & mask) !== 0 && before !== NONE && this.map.isGap(before)
+  }
+
+  /** A long gap for `size` granules, or NONE. A warm one if there is any. */
+  #find(size: number): Block {
+    const warm = this.#long.find(WARM, size)
+    if (warm !== NONE) return warm
+    const cold = this.#long.find(COLD, size)
+    if (cold === NONE) this.refusal = REFUSED_SPACE
+    else if (this.growthPages <= 0) this.refusal = REFUSED_GROWTH
+    else return cold
+    return NONE
+  }
+
+  #takeLong(size: number): Block {
+    const gap = this.#find(size)
+    return gap === NONE ? NONE : this.#cut(gap, this.map.next(gap), gap, gap + size)
+  }
+
+  /** The same as `take` at a multiple of `mask + 1` granules: a power of two, a page at most. */
+  takeAligned(size: number, mask: number): Block {
+    // In a short gap all pages are used anyway: what lies before the aligned block is cut off, and given back.
+    const whole = size + mask < FRAME_GRANULES ? this.#short.take(size + mask) : NONE
+    if (whole !== NONE) {
+      this.heldBlocks++
+      return this.#trim(whole, whole + (-whole & mask), size, whole + size + mask)
+    }
+    const gap = this.#find(size + mask)
+    if (gap === NONE) return NONE
+    const block = gap + (-gap & mask)
+    return this.#cut(gap, this.map.next(gap), block, block + size)
+  }
+
+  /** Of the live block [whole, end) only `size` granules at `block` stay. */
+  #trim(whole: Block, block: Block, size: number, end: number): Block {
+    if (block > whole) {
+      this.map.markHeld(block)
+      this.map.markLive(block)
+      this.map.span(block, end)
+      this.map.span(whole, block)
+      this.#give(whole, block, 0, true)
+    }
+    if (block + size < end) {
+      this.map.span(block, block + size)
+      this.map.markHeld(block + size)
+      this.map.span(block + size, end)
+      this.#give(block + size, end, 0, true)
+    }
+    return block
+  }
+
+  /** For when there was no gap for `take` or `takeAligned`: looks at all that may still do before more pages are added. */
+  takeLast(size: number, mask: number): Block {
+    const gap = this.#long.findLast(size, mask)
+    if (gap === NONE) {
+      this.refusal = REFUSED_SPACE
+      return NONE
+    }
+    const block = gap + (-gap & mask)
+    return this.#cut(gap, this.map.next(gap), block, block + size)
+  }
+
+  /**
+   * For when the limit has refused: a block wherever it commits no more than the limit allows, at either end of any long
+   * gap. Reads all of these: a cost that only an allocation at the limit has.
+   */
+  takeCommitted(size: number, mask: number): Block {
+    for (let gap = this.#long.following(NONE); gap !== NONE; gap = this.#long.following(gap)) {
+      const end = this.map.next(gap)
+      const low = gap + (-gap & mask)
+      const high = (end - size) & ~mask
+      if (low + size > end || high < gap) continue
+      for (const block of [low, high]) {
+        if (!this.#states.fits(this.#cleanTouched(block, block + size, gap, end))) continue
+        return this.#cut(gap, end, block, block + size)
+      }
+    }
+    this.refusal = REFUSED_LIMIT
+    return NONE
+  }
+
+  /** Makes [block, end) of the long gap [gap, gapEnd) a live block; what is left on both sides stays a gap. */
+  #cut(gap: Block, gapEnd: number, block: Block, end: number): Block {
+    const shift = this.#pageShift
+    const clean = this.#long.cleanOf(gap)
+    const firstPage = (Math.max(block & -this.#pageGranules, gap) + this.#pageGranules - 1) >>> shift
+    const endPage = Math.min(gapEnd >>> shift, (end + this.#pageGranules - 1) >>> shift)
+    const pages = endPage - firstPage
+    let taken = 0
+    if (pages > 0) {
+      if (clean > 0) taken = this.#states.cleanIn(firstPage, pages)
+      if (!this.#states.useCounted(firstPage, pages, pages - taken)) {
+        this.refusal = REFUSED_LIMIT
+        return NONE
+      }
+      this.growthPages -= taken
+      if (taken === pages && end - block >= FRAME_GRANULES) this.#noteZeroed(block, end, pages)
+    }
+    this.heldBlocks++
+    if (block === gap) {
+      this.map.carve(gap, end, gapEnd)
+      if (end === gapEnd) this.#long.remove(gap, gapEnd - gap, clean)
+      else this.#shorten(gap, gapEnd, clean, end, clean - taken)
+      return block
+    }
+    this.map.markHeld(block)
+    this.map.markLive(block)
+    this.map.span(block, end)
+    this.map.span(gap, block)
+    this.#long.remove(gap, gapEnd - gap, clean)
+    const before = clean === 0 ? 0 : this.#cleanWithin(gap, block)
+    this.#addGap(gap, block, before)
+    if (end < gapEnd) {
+      this.map.markGap(end)
+      this.map.span(end, gapEnd)
+      this.#addGap(end, gapEnd, clean - taken - before)
+    }
+    return block
+  }
+
+  /** `cleanPages` clean pages were taken for a block: if they are all that it touches, it reads as zero. */
+  #noteZeroed(block: Block, end: number, cleanPages: PageCount): void {
+    const touched = ((end - 1) >>> this.#pageShift) - (block >>> this.#pageShift) + 1
+    if (touched === cleanPages) this.zeroedBlock = block
+  }
+
+  /** The long gap [gap, end) was carved, and starts at `start` now: files it again. */
+  #shorten(gap: Block, end: number, clean: PageCount, start: Block, cleanLeft: PageCount): void {
+    if (end - start >= FRAME_GRANULES) {
+      this.#long.change(gap, end - gap, clean, start, end - start, cleanLeft)
+    } else {
+      this.#long.remove(gap, end - gap, clean)
+      this.#short.raise(start >>> FRAME_SHIFT, end - start)
+    }
+  }
+
+  /** Files the gap [first, end), which is marked. */
+  #addGap(first: Block, end: number, clean: PageCount): void {
+    if (end - first < FRAME_GRANULES) this.#short.raise(first >>> FRAME_SHIFT, end - first)
+    else this.#long.add(first, end - first, clean)
+  }
+
+  // ---- giving back -----------------------------------------------------------------------------------------------
+
+  /** The block [block, end), held back or live, is a gap from now on. O(1). */
+  give(block: Block, end: number): void {
+    this.heldBlocks--
+    this.#give(block, end, 0, true)
+  }
+
+  /**
+   * [first, end) is a gap: it coalesces with those on both sides. `clean` of its whole pages are clean; `isUsed`: all of them
+   * were used, else all were free.
+   */
+  #give(first: Block, end: number, clean: PageCount, isUsed: boolean): void {
+    const from = this.map.coalesce(first, end)
+    const to = this.map.coalescedEnd
+    if (to - from < FRAME_GRANULES) this.#short.raise(from >>> FRAME_SHIFT, to - from)
+    else this.#fileLong(first, end, from, to, clean, isUsed)
+  }
+
+  /** [first, end) has coalesced to the long gap [from, to): its pages come free, and the gaps it is made of are refiled. */
+  #fileLong(first: Block, end: number, from: Block, to: number, clean: PageCount, isUsed: boolean): void {
+    const long = this.#long
+    const left = first - from
+    const right = to - end
+    const leftClean = left >= FRAME_GRANULES ? long.cleanOf(from) : 0
+    const rightClean = right >= FRAME_GRANULES ? long.cleanOf(end) : 0
+    this.#releasePages(first, end, from, to, isUsed)
+    const allClean = clean + leftClean + rightClean
+    if (left >= FRAME_GRANULES) {
+      if (right >= FRAME_GRANULES) long.remove(end, right, rightClean)
+      long.change(from, left, leftClean, from, to - from, allClean)
+    } else if (right >= FRAME_GRANULES) {
+      long.change(end, right, rightClean, from, to - from, allClean)
+    } else {
+      long.add(from, to - from, allClean)
+    }
+  }
+
+  /** Pages of [first, end) that lie wholly in [from, to) come free; where they were free, those at the two ends do. */
+  #releasePages(first: Block, end: number, from: Block, to: number, isUsed: boolean): void {
+    const shift = this.#pageShift
+    let firstPage = first >>> shift
+    let endPage = ((end - 1) >>> shift) + 1
+    if (firstPage << shift < from) firstPage++
+    if (endPage > to >>> shift) endPage = to >>> shift
+    if (firstPage >= endPage) return
+    if (isUsed) {
+      this.#states.release(firstPage, endPage - firstPage)
+      return
+    }
+    const firstFree = (first + this.#pageGranules - 1) >>> shift
+    const endFree = end >>> shift
+    if (firstFree >= endFree) {
+      this.#states.release(firstPage, endPage - firstPage)
+      return
+    }
+    if (firstPage < firstFree) this.#states.release(firstPage, firstFree - firstPage)
+    if (endFree < endPage) this.#states.release(endFree, endPage - endFree)
+  }
+
+  /** Makes a live block `size` granules long where it is. Returns false, and changes nothing, where it has to move. */
+  resize(block: Block, size: number): boolean {
+    const end = this.map.next(block)
+    const newEnd = block + size
+    this.refusal = REFUSED_SPACE
+    if (newEnd > end) return this.#grow(block, end, newEnd)
+    if (newEnd < end) {
+      this.map.span(block, newEnd)
+      this.map.markHeld(newEnd)
+      this.map.span(newEnd, end)
+      this.#give(newEnd, end, 0, true)
+    }
+    return true
+  }
+
+  #grow(block: Block, end: number, newEnd: number): boolean {
+    if (end === this.#front) this.dropFront()
+    if (!this.map.isGap(end)) return false
+    const gapEnd = this.map.next(end)
+    if (gapEnd < newEnd) return false
+    if (gapEnd - end >= FRAME_GRANULES) {
+      if (this.#cut(end, gapEnd, end, newEnd) === NONE) return false
+      this.heldBlocks--
+      if (this.zeroedBlock === end) this.zeroedBlock = NONE
+    } else if (newEnd < gapEnd) {
+      this.map.markGap(newEnd)
+      this.map.span(newEnd, gapEnd)
+      this.#short.raise(newEnd >>> FRAME_SHIFT, gapEnd - newEnd)
+    }
+    this.map.clear(end)
+    this.map.span(block, newEnd)
+    return true
+  }
+
+  // ---- pages -----------------------------------------------------------------------------------------------------
+
+  /** The first granule at or behind `granule` that starts a page, or would. */
+  #pageCeil(granule: number): number {
+    return ((granule + this.#pageGranules - 1) >>> this.#pageShift) * this.#pageGranules
+  }
+
+  /** Clean pages that lie wholly in [first, end), which is free. */
+  #cleanWithin(first: Block, end: number): PageCount {
+    const firstPage = (first + this.#pageGranules - 1) >>> this.#pageShift
+    const endPage = end >>> this.#pageShift
+    return firstPage < endPage ? this.#states.cleanIn(firstPage, endPage - firstPage) : 0
+  }
+
+  /** Clean pages of the gap [gap, gapEnd) that a block over [block, end) would touch. */
+  #cleanTouched(block: Block, end: number, gap: Block, gapEnd: number): PageCount {
+    const first = Math.max(gap, block & -this.#pageGranules)
+    const last = Math.min(gapEnd, this.#pageCeil(end))
+    return this.#cleanWithin(first, last)
+  }
+
+  /** Adds free, clean pages. Throws where the books cannot grow; nothing has changed then. */
+  addRange(firstPage: PageNumber, pageCount: PageCount): void {
+    this.#table.addRange(firstPage, pageCount)
+    const first = firstPage * this.#pageGranules
+    const end = first + pageCount * this.#pageGranules
+    // What is before the first granule, and what is behind the last, must not be taken for a gap.
+    if (first === 0) this.#table.bits[0] = 1 << 31
+    else if (!this.map.isHeld(first)) this.map.markHeld(first - 1)
+    this.map.markHeld(end)
+    this.map.markHeld(first)
+    this.map.span(first, end)
+    this.#give(first, end, pageCount, false)
+  }
+
+  /** Whether a range is one gap. After `dropFront`. */
+  isRangeFree({ firstPage, pageCount }: PageRange): boolean {
+    const first = firstPage * this.#pageGranules
+    return this.map.isGap(first) && this.map.next(first) === first + pageCount * this.#pageGranules
+  }
+
+  /** Removes a range that is one gap, and purged. */
+  removeRange(firstPage: PageNumber, pageCount: PageCount): void {
+    invariant(this.isRangeFree({ firstPage, pageCount }), 'only a free range is removed')
+    const first = firstPage * this.#pageGranules
+    const end = first + pageCount * this.#pageGranules
+    this.#long.remove(first, end - first, this.#long.cleanOf(first))
+    this.#short.forget(first >>> FRAME_SHIFT, end >>> FRAME_SHIFT)
+    this.map.clear(first)
+    this.map.clear(end)
+    if (first > 0) this.map.clear(first - 1)
+    this.#states.forget(firstPage, pageCount)
+    this.#table.removeRange(firstPage, pageCount)
+  }
+
+  /** These free pages were given back to the kernel: they are clean. */
+  markPurged(firstPage: PageNumber, pageCount: PageCount): void {
+    const end = firstPage + pageCount
+    for (let page = firstPage; page < end; ) page = this.#purgeIn(page, end)
+    this.#states.markPurged(firstPage, pageCount)
+  }
+
+  /** Counts the pages from `page` up to `end` as clean that lie in one gap; returns the first one that does not. */
+  #purgeIn(page: PageNumber, end: PageNumber): PageNumber {
+    const first = page * this.#pageGranules
+    const start = this.#gapAround(first)
+    const gapEnd = this.map.next(start)
+    const endPage = Math.min(end, gapEnd >>> this.#pageShift)
+    if (this.map.isGap(start)) {
+      const clean = this.#long.cleanOf(start)
+      const dirty = endPage - page - this.#states.cleanIn(page, endPage - page)
+      this.#long.change(start, gapEnd - start, clean, start, gapEnd - start, clean + dirty)
+    }
+    return endPage
+  }
+
+  /** Where the gap, or the front, starts that a free page lies in. Pages are purged in order, so it is often the last one. */
+  #gapAround(granule: number): Block {
+    const known = this.#purgedGap
+    const isKnown = known <= granule && this.map.isGap(known) && this.map.next(known) > granule
+    if (!isKnown) this.#purgedGap = this.map.startOf(granule)
+    return this.#purgedGap
+  }
+
+  // ---- proof -----------------------------------------------------------------------------------------------------
+
+  /** `meet` is called with each block, live or held back, and its end. */
+  check(meet: (block: Block, end: number) => void): void {
+    const count = { blocks: 0, long: 0 }
+    const isUsed = new Uint8Array(this.#table.columnPages)
+    for (const { firstPage, pageCount } of this.#table.ranges) {
+      const first = firstPage * this.#pageGranules
+      const end = first + pageCount * this.#pageGranules
+      this.map.checkFrames(first >>> FRAME_SHIFT, end >>> FRAME_SHIFT)
+      let wasGap = false
+      for (let at = first; at < end; at = this.map.next(at)) {
+        const next = this.map.next(at)
+        const isGap = this.map.isGap(at)
+        invariant(next > at && next <= end, `1: what starts at ${at} ends in its range`)
+        invariant(!(isGap && wasGap), `2: gap ${at} touches no other`)
+        this.map.checkStretch(at, next)
+        if (isGap) this.#checkGap(at, next, count)
+        else this.#checkBlock(at, next, isUsed, count, meet)
+        wasGap = isGap
+      }
+      invariant(!this.map.isGap(end) && !this.map.isLive(end), `1: range ends at ${end}`)
+    }
+    const filed = this.#long.check(
+      gap => (this.map.isGap(gap) ? this.map.next(gap) - gap : 0),
+      gap => this.#cleanWithin(gap, this.map.next(gap)),
+    )
+    invariant(filed === count.long, `3: ${count.long} long gaps, found ${filed}`)
+    this.#short.check()
+    invariant(count.blocks === this.heldBlocks, `4: ${this.heldBlocks} blocks, found ${count.blocks}`)
+    this.#states.check(page => isUsed[page] === 1)
+  }
+
+  #checkGap(gap: Block, end: number, count: { long: number }): void {
+    if (end - gap >= FRAME_GRANULES) count.long++
+    else this.#short.checkGap(gap, end - gap)
+  }
+
+  #checkBlock(
+    block: Block,
+    end: number,
+    isUsed: Uint8Array,
+    count: { blocks: number },
+    meet: (block: Block, end: number) => void,
+  ): void {
+    if (block === this.#front && this.#frontEnd > 0) {
+      invariant(end === this.#frontEnd && !this.map.isLive(block), `1: the front is held back`)
+      const mask = this.#pageGranules - 1
+      if ((block & mask) !== 0) isUsed[block >>> this.#pageShift] = 1
+      if ((end & mask) !== 0) isUsed[end >>> this.#pageShift] = 1
+      return
+    }
+    count.blocks++
+    isUsed.fill(1, block >>> this.#pageShift, ((end - 1) >>> this.#pageShift) + 1)
+    meet(block, end)
+  }
+}

@@ -1,0 +1,285 @@
+/**
+ * What starts where: two bits for each granule.
+ *
+ * The space is covered by *blocks* and *gaps*, end to end. Where one starts, a bit is set in one of two bitmaps, or in
+ * both; inside, both are clear. So what starts at a granule ends where the next bit is, and blocks need no header:
+ *
+ *     start  mark
+ *       1     1    a live block
+ *       1     0    a block that is held back: freed, but kept for the next user; or the end of a range
+ *       0     1    a gap: free granules between blocks
+ *
+ * The words of the two bitmaps stand in pairs, so that a pair tells all of 32 granules, and the eight pairs of a frame are one
+ * cache line. `occupied` says which pairs have any bit (low byte) and which have a gap start (high byte), so the next
+ * bit in a frame is found without a search; rows say how far a stretch reaches that crosses the end of a frame.
+ *
+ * Invariants, checked by `check()`:
+ *  1. `occupied` says exactly which pairs of a frame have bits, and which have gaps
+ *  2. of a stretch that ends at the end of its first frame or beyond, the row of that frame has the end; of one that
+ *     ends in a later frame, the row of that frame has the start
+ */
+import { invariant } from '../base/assert.js'
+import type { Block } from '../base/units.js'
+import type { PageTable } from './page-table.js'
+import * as layout from './page-table.js'
+
+// V8 folds a module's own constants into optimised code, but loads imported ones each time.
+const { BITS_PREFIX, END, FRAME_SHIFT, ROW_WORDS, START } = layout
+
+/** Bits of `occupied` for pair 0: some bit is set there; a gap starts there. */
+const ANY = 1
+const GAP = 0x100
+
+/** Index of the pair of words that holds a granule's bits. */
+export function pairOf(granule: number): number {
+  return BITS_PREFIX + ((granule >>> 5) << 1)
+}
+
+export class GranuleMap {
+  readonly #table: PageTable
+  /** Where the gap ends that `coalesce` last made. */
+  coalescedEnd = 0
+
+  constructor(table: PageTable) {
+    this.#table = table
+  }
+
+  /** Whether a live block starts here. */
+  isLive(granule: number): boolean {
+    const { bits } = this.#table
+    const pair = BITS_PREFIX + ((granule >>> 5) << 1)
+    return (((bits[pair] & bits[pair + 1]) >>> granule) & 1) === 1
+  }
+
+  /** Whether a gap starts here. */
+  isGap(granule: number): boolean {
+    const { bits } = this.#table
+    const pair = BITS_PREFIX + ((granule >>> 5) << 1)
+    return (((bits[pair + 1] & ~bits[pair]) >>> granule) & 1) === 1
+  }
+
+  /** Whether a held block starts here, or a range ends. */
+  isHeld(granule: number): boolean {
+    const { bits } = this.#table
+    const pair = BITS_PREFIX + ((granule >>> 5) << 1)
+    return (((bits[pair] & ~bits[pair + 1]) >>> granule) & 1) === 1
+  }
+
+  /** Where the block or gap ends that starts at `granule`. */
+  next(granule: number): number {
+    const { bits } = this.#table
+    const pair = BITS_PREFIX + ((granule >>> 5) << 1)
+    const near = (bits[pair] | bits[pair + 1]) & (-2 << granule)
+    return near !== 0 ? (granule & ~31) + 31 - Math.clz32(near & -near) : this.nextBehind(granule)
+  }
+
+  /** The same where no other bit is set behind `granule` in its pair. */
+  nextBehind(granule: number): number {
+    const { bits, occupied, rows } = this.#table
+    const frame = granule >>> FRAME_SHIFT
+    const later = occupied[frame] & 0xff & (0xfe << ((granule >>> 5) & 7))
+    if (later === 0) return rows[frame * ROW_WORDS + END] >>> 0
+    const word = (frame << 3) + 31 - Math.clz32(later & -later)
+    const pair = BITS_PREFIX + (word << 1)
+    const any = bits[pair] | bits[pair + 1]
+    return (word << 5) + 31 - Math.clz32(any & -any)
+  }
+
+  /** Where the block or gap starts that ends at `granule`. At the first granule of a range, a held one. */
+  previous(granule: number): number {
+    const { bits, occupied, rows } = this.#table
+    const last = (granule - 1) | 0
+    const word = last >> 5
+    const pair = BITS_PREFIX + (word << 1)
+    const near = (bits[pair] | bits[pair + 1]) & (-1 >>> (31 - (last & 31)))
+    if (near !== 0) return (last & ~31) + 31 - Math.clz32(near)
+    const frame = last >>> FRAME_SHIFT
+    const earlier = occupied[frame] & ((1 << (word & 7)) - 1)
+    if (earlier === 0) return rows[frame * ROW_WORDS + START]
+    const found = (frame << 3) + 31 - Math.clz32(earlier)
+    const at = BITS_PREFIX + (found << 1)
+    return (found << 5) + 31 - Math.clz32(bits[at] | bits[at + 1])
+  }
+
+  /** Where the block or gap starts that the managed `granule` lies in. Reads two bytes for each frame in between. */
+  startOf(granule: number): number {
+    const { bits, occupied } = this.#table
+    const pair = BITS_PREFIX + ((granule >>> 5) << 1)
+    const near = (bits[pair] | bits[pair + 1]) & (-1 >>> (31 - (granule & 31)))
+    if (near !== 0) return (granule & ~31) + 31 - Math.clz32(near)
+    let frame = granule >>> FRAME_SHIFT
+    let earlier = occupied[frame] & ((1 << ((granule >>> 5) & 7)) - 1)
+    while (earlier === 0) earlier = occupied[--frame] & 0xff
+    const word = (frame << 3) + 31 - Math.clz32(earlier)
+    const at = BITS_PREFIX + (word << 1)
+    return (word << 5) + 31 - Math.clz32(bits[at] | bits[at + 1])
+  }
+
+  /** A stretch is [first, end): its rows say so. */
+  span(first: number, end: number): void {
+    const frame = first >>> FRAME_SHIFT
+    if (end >>> FRAME_SHIFT === frame) return
+    const { rows } = this.#table
+    rows[frame * ROW_WORDS + END] = end
+    const lastFrame = (end - 1) >>> FRAME_SHIFT
+    if (lastFrame !== frame) rows[lastFrame * ROW_WORDS + START] = first
+  }
+
+  /** A gap starts here, where nothing did. */
+  markGap(granule: number): void {
+    const { bits, occupied } = this.#table
+    bits[BITS_PREFIX + 1 + ((granule >>> 5) << 1)] |= 1 << granule
+    occupied[granule >>> FRAME_SHIFT] |= (GAP | ANY) << ((granule >>> 5) & 7)
+  }
+
+  /** A held block starts here, where nothing did or a gap. */
+  markHeld(granule: number): void {
+    const { bits, occupied } = this.#table
+    const pair = BITS_PREFIX + ((granule >>> 5) << 1)
+    const bit = 1 << granule
+    bits[pair] |= bit
+    bits[pair + 1] &= ~bit
+    occupied[granule >>> FRAME_SHIFT] |= ANY << ((granule >>> 5) & 7)
+    this.#forgetGaps(granule, pair)
+  }
+
+  /** Makes [gap, end) of the gap [gap, gapEnd) a live block; the rest stays a gap. */
+  carve(gap: number, end: number, gapEnd: number): void {
+    const { bits, occupied, rows } = this.#table
+    const pair = BITS_PREFIX + ((gap >>> 5) << 1)
+    const frame = gap >>> FRAME_SHIFT
+    const endFrame = end >>> FRAME_SHIFT
+    bits[pair] |= 1 << gap
+    if ((bits[pair + 1] & ~bits[pair]) === 0) occupied[frame] &= ~(GAP << ((gap >>> 5) & 7))
+    if (endFrame !== frame) {
+      rows[frame * ROW_WORDS + END] = end
+      const lastFrame = (end - 1) >>> FRAME_SHIFT
+      if (lastFrame !== frame) rows[lastFrame * ROW_WORDS + START] = gap
+    }
+    if (end === gapEnd) return
+    bits[BITS_PREFIX + 1 + ((end >>> 5) << 1)] |= 1 << end
+    occupied[endFrame] |= (GAP | ANY) << ((end >>> 5) & 7)
+    if (gapEnd >>> FRAME_SHIFT === endFrame) return
+    rows[endFrame * ROW_WORDS + END] = gapEnd
+    const lastFrame = (gapEnd - 1) >>> FRAME_SHIFT
+    if (lastFrame !== endFrame) rows[lastFrame * ROW_WORDS + START] = end
+  }
+
+  /** Makes [held, end) of the held block [held, heldEnd) a live one; the rest stays held. */
+  split(held: number, end: number, heldEnd: number): void {
+    const { bits, occupied, rows } = this.#table
+    const frame = held >>> FRAME_SHIFT
+    const endFrame = end >>> FRAME_SHIFT
+    bits[BITS_PREFIX + 1 + ((held >>> 5) << 1)] |= 1 << held
+    if (endFrame !== frame) {
+      rows[frame * ROW_WORDS + END] = end
+      const lastFrame = (end - 1) >>> FRAME_SHIFT
+      if (lastFrame !== frame) rows[lastFrame * ROW_WORDS + START] = held
+    }
+    if (end === heldEnd) return
+    bits[BITS_PREFIX + ((end >>> 5) << 1)] |= 1 << end
+    occupied[endFrame] |= ANY << ((end >>> 5) & 7)
+    if (heldEnd >>> FRAME_SHIFT === endFrame) return
+    rows[endFrame * ROW_WORDS + END] = heldEnd
+    const lastFrame = (heldEnd - 1) >>> FRAME_SHIFT
+    if (lastFrame !== endFrame) rows[lastFrame * ROW_WORDS + START] = end
+  }
+
+  /** The block [first, end) is a gap, and one with the gaps on both sides: from what is returned to `coalescedEnd`. */
+  coalesce(first: number, end: number): number {
+    const { bits, occupied, rows } = this.#table
+    let to = end
+    let pair = BITS_PREFIX + ((end >>> 5) << 1)
+    let starts = bits[pair]
+    let marks = bits[pair + 1]
+    if ((((marks & ~starts) >>> end) & 1) === 1) {
+      const later = (starts | marks) & (-2 << end)
+      to = later !== 0 ? (end & ~31) + 31 - Math.clz32(later & -later) : this.nextBehind(end)
+      marks &= ~(1 << end)
+      bits[pair + 1] = marks
+      if ((marks & ~starts) === 0) {
+        occupied[end >>> FRAME_SHIFT] &= ~(((starts | marks) === 0 ? GAP | ANY : GAP) << ((end >>> 5) & 7))
+      }
+    }
+    const before = this.previous(first)
+    const bit = 1 << first
+    const frame = first >>> FRAME_SHIFT
+    const isAfterGap = before >= 0 && this.isGap(before)
+    pair = BITS_PREFIX + ((first >>> 5) << 1)
+    starts = bits[pair] & ~bit
+    marks = isAfterGap ? bits[pair + 1] & ~bit : bits[pair + 1] | bit
+    bits[pair] = starts
+    bits[pair + 1] = marks
+    if (!isAfterGap) occupied[frame] |= GAP << ((first >>> 5) & 7)
+    else if ((starts | marks) === 0) occupied[frame] &= ~(ANY << ((first >>> 5) & 7))
+    const from = isAfterGap ? before : first
+    this.coalescedEnd = to
+    const fromFrame = from >>> FRAME_SHIFT
+    if (to >>> FRAME_SHIFT !== fromFrame) {
+      rows[fromFrame * ROW_WORDS + END] = to
+      const lastFrame = (to - 1) >>> FRAME_SHIFT
+      if (lastFrame !== fromFrame) rows[lastFrame * ROW_WORDS + START] = from
+    }
+    return from
+  }
+
+  /** The held block that starts here is live from now on. */
+  markLive(granule: number): void {
+    this.#table.bits[BITS_PREFIX + 1 + ((granule >>> 5) << 1)] |= 1 << granule
+  }
+
+  /** Nothing starts here any more. */
+  clear(granule: number): void {
+    const { bits, occupied } = this.#table
+    const pair = BITS_PREFIX + ((granule >>> 5) << 1)
+    const bit = ~(1 << granule)
+    const starts = bits[pair] & bit
+    const marks = bits[pair + 1] & bit
+    bits[pair] = starts
+    bits[pair + 1] = marks
+    const gone = (starts | marks) === 0 ? GAP | ANY : GAP
+    if ((marks & ~starts) === 0) occupied[granule >>> FRAME_SHIFT] &= ~(gone << ((granule >>> 5) & 7))
+  }
+
+  #forgetGaps(granule: number, pair: number): void {
+    const { bits, occupied } = this.#table
+    if ((bits[pair + 1] & ~bits[pair]) === 0) {
+      occupied[granule >>> FRAME_SHIFT] &= ~(GAP << ((granule >>> 5) & 7))
+    }
+  }
+
+  /** Writes the live blocks of [first, end) into `blocks`, ascending; returns how many. Both are multiples of 32. */
+  listLive(first: number, end: number, blocks: Int32Array): number {
+    const { bits } = this.#table
+    let count = 0
+    for (let word = first >>> 5; word < end >>> 5; word++) {
+      const pair = BITS_PREFIX + (word << 1)
+      for (let live = bits[pair] & bits[pair + 1]; live !== 0; live &= live - 1) {
+        blocks[count++] = (word << 5) + 31 - Math.clz32(live & -live)
+      }
+    }
+    return count
+  }
+
+  // ---- proof -----------------------------------------------------------------------------------------------------
+
+  /** Checks what is said of frames [firstFrame, endFrame). */
+  checkFrames(firstFrame: number, endFrame: number): void {
+    const { bits, occupied } = this.#table
+    for (let frame = firstFrame; frame < endFrame; frame++) {
+      let expected = 0
+      for (let word = 0; word < 8; word++) {
+        const pair = BITS_PREFIX + (((frame << 3) + word) << 1)
+        if ((bits[pair] | bits[pair + 1]) !== 0) expected |= ANY << word
+        if ((bits[pair + 1] & ~bits[pair]) !== 0) expected |= GAP << word
+      }
+      invariant(occupied[frame] === expected, `1: pairs of frame ${frame}`)
+    }
+  }
+
+  /** Checks that [first, end) is one stretch, found from both ends. */
+  checkStretch(first: Block, end: number): void {
+    invariant(this.next(first) === end, `2: what starts at ${first} ends at ${end}`)
+    invariant(this.previous(end) === first, `2: what ends at ${end} starts at ${first}`)
+  }
+}

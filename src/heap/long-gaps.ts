@@ -1,0 +1,241 @@
+/**
+ * Gaps of a frame and longer, found by length in O(1).
+ *
+ * They hang in bins by length, eight bins a doubling, under a two-level bitmap, oldest first: a gap that is old has had time
+ * to coalesce. Such a gap starts last in its frame, so its links stand in the frame's row. There are two sets of
+ * bins: *warm* gaps, which hold no whole clean page, so that taking from them costs no fault, and all others.
+ *
+ * Invariants, checked by `check()`:
+ *  1. a long gap is in the one bin that its length and its clean pages name, and its row says where it starts
+ *  2. a bin's bit is set exactly where the bin is not empty, a summary bit where its word is not zero
+ */
+import { invariant } from '../base/assert.js'
+import { testBit } from '../base/bits.js'
+import type { PageCount } from '../base/units.js'
+import * as units from '../base/units.js'
+import type { PageTable } from './page-table.js'
+import * as layout from './page-table.js'
+
+// V8 folds a module's own constants into optimised code, but loads imported ones each time.
+const { EDGE, END, FRAME_GRANULES, FRAME_SHIFT, NEXT, PREV, ROW_WORDS } = layout
+const NONE = units.NONE
+
+/** Gaps that hold no whole clean page. */
+export const WARM = 0
+/** All others. */
+export const COLD = 1
+const SETS = 2
+
+const STEPS_SHIFT = 3 // eight bins a doubling
+const STEPS_MASK = (1 << STEPS_SHIFT) - 1
+const BIN_SHIFT = 8 // a set's bins: eight for each of the 24 doublings from 2^8 to 2^31
+const WORDS_SHIFT = BIN_SHIFT - 5
+const FRAME_MASK = FRAME_GRANULES - 1
+/** The gaps of a bin differ in length. The best of that many is taken. */
+const PROBES = 4
+
+function binOf(length: number): number {
+  const doubling = 31 - Math.clz32(length)
+  return ((doubling - FRAME_SHIFT) << STEPS_SHIFT) + ((length >>> (doubling - STEPS_SHIFT)) & STEPS_MASK)
+}
+
+/** The bin, of both sets, of a gap. */
+function slotOf(length: number, clean: PageCount): number {
+  return binOf(length) + (clean === 0 ? WARM << BIN_SHIFT : COLD << BIN_SHIFT)
+}
+
+export class LongGaps {
+  readonly #table: PageTable
+  /** First and last frame of each bin, or NONE. Bin `b` of set `s` is `(s << BIN_SHIFT) + b`. */
+  readonly #heads = new Int32Array(SETS << BIN_SHIFT).fill(NONE)
+  readonly #tails = new Int32Array(SETS << BIN_SHIFT).fill(NONE)
+  readonly #bits = new Int32Array(SETS << WORDS_SHIFT)
+  readonly #summaries = new Int32Array(SETS)
+
+  constructor(table: PageTable) {
+    this.#table = table
+  }
+
+  /** Whole clean pages of the long gap that starts at `granule`. */
+  cleanOf(granule: number): PageCount {
+    return this.#table.rows[(granule >>> FRAME_SHIFT) * ROW_WORDS + EDGE] >>> FRAME_SHIFT
+  }
+
+  /** Where a gap of `set` with at least `length` granules starts, the best of a few, or NONE. Stays in its bin. */
+  find(set: number, length: number): number {
+    const summary = this.#summaries[set]
+    if (summary === 0) return NONE
+    let bin = 0
+    if (length >= FRAME_GRANULES) {
+      bin = binOf(length)
+      const near = this.#best((set << BIN_SHIFT) + bin, length)
+      if (near !== NONE) return near
+      bin++
+    }
+    let word = bin >>> 5
+    let bits = word < 1 << WORDS_SHIFT ? this.#bits[(set << WORDS_SHIFT) + word] & (-1 << bin) : 0
+    if (bits === 0) {
+      const later = summary & (-2 << word)
+      if (later === 0) return NONE
+      word = 31 - Math.clz32(later & -later)
+      bits = this.#bits[(set << WORDS_SHIFT) + word]
+    }
+    return this.#best((set << BIN_SHIFT) + (word << 5) + 31 - Math.clz32(bits & -bits), length)
+  }
+
+  /** The shortest of a bin's first few gaps that has `length` granules, or NONE. */
+  #best(slot: number, length: number): number {
+    const { rows } = this.#table
+    let best: number = NONE
+    let bestLength = Number.MAX_SAFE_INTEGER
+    let frame = this.#heads[slot]
+    for (let n = 0; n < PROBES && frame !== NONE; n++) {
+      const row = frame * ROW_WORDS
+      const start = (frame << FRAME_SHIFT) + (rows[row + EDGE] & FRAME_MASK)
+      const found = (rows[row + END] >>> 0) - start
+      if (found >= length && found < bestLength) {
+        best = start
+        bestLength = found
+      }
+      frame = rows[row + NEXT]
+    }
+    return best
+  }
+
+  /**
+   * For when `find` has found nothing: where a gap starts that has room for `size` granules at a multiple of `mask + 1`,
+   * or NONE. Reads all gaps of nearly that length, of which `find` probes a few.
+   */
+  findLast(size: number, mask: number): number {
+    const { rows } = this.#table
+    const lastBin = binOf(Math.max(FRAME_GRANULES, size + mask))
+    for (let bin = size < FRAME_GRANULES ? 0 : binOf(size); bin <= lastBin; bin++) {
+      for (let set = WARM; set <= COLD; set++) {
+        let frame = this.#heads[(set << BIN_SHIFT) + bin]
+        for (; frame !== NONE; frame = rows[frame * ROW_WORDS + NEXT]) {
+          const start = this.#startIn(frame)
+          const end = rows[frame * ROW_WORDS + END] >>> 0
+          if (start + (-start & mask) + size <= end) return start
+        }
+      }
+    }
+    return NONE
+  }
+
+  /** The first gap (`after` NONE), or the one behind `after`; NONE at the end. In no particular order. */
+  following(after: number): number {
+    const { rows } = this.#table
+    let slot = 0
+    if (after !== NONE) {
+      const row = (after >>> FRAME_SHIFT) * ROW_WORDS
+      if (rows[row + NEXT] !== NONE) return this.#startIn(rows[row + NEXT])
+      slot = slotOf((rows[row + END] >>> 0) - after, rows[row + EDGE] >>> FRAME_SHIFT) + 1
+    }
+    while (slot < SETS << BIN_SHIFT && this.#heads[slot] === NONE) slot++
+    return slot < SETS << BIN_SHIFT ? this.#startIn(this.#heads[slot]) : NONE
+  }
+
+  #startIn(frame: number): number {
+    return (frame << FRAME_SHIFT) + (this.#table.rows[frame * ROW_WORDS + EDGE] & FRAME_MASK)
+  }
+
+  /** A gap of `length` granules starts at `granule`; `clean` of its whole pages are clean. */
+  add(granule: number, length: number, clean: PageCount): void {
+    const { rows } = this.#table
+    const frame = granule >>> FRAME_SHIFT
+    const row = frame * ROW_WORDS
+    const slot = slotOf(length, clean)
+    const tail = this.#tails[slot]
+    rows[row + EDGE] = (clean << FRAME_SHIFT) | (granule & FRAME_MASK)
+    rows[row + NEXT] = NONE
+    rows[row + PREV] = tail
+    this.#tails[slot] = frame
+    if (tail !== NONE) {
+      rows[tail * ROW_WORDS + NEXT] = frame
+      return
+    }
+    this.#heads[slot] = frame
+    const word = slot >>> 5
+    this.#bits[word] |= 1 << slot
+    this.#summaries[word >>> WORDS_SHIFT] |= 1 << (word & ((1 << WORDS_SHIFT) - 1))
+  }
+
+  /** The gap that starts at `granule` is no longer one, or no longer of that length and those clean pages. */
+  remove(granule: number, length: number, clean: PageCount): void {
+    const { rows } = this.#table
+    const row = (granule >>> FRAME_SHIFT) * ROW_WORDS
+    const slot = slotOf(length, clean)
+    const next = rows[row + NEXT]
+    const previous = rows[row + PREV]
+    if (next !== NONE) rows[next * ROW_WORDS + PREV] = previous
+    else this.#tails[slot] = previous
+    if (previous !== NONE) {
+      rows[previous * ROW_WORDS + NEXT] = next
+      return
+    }
+    this.#heads[slot] = next
+    if (next !== NONE) return
+    const word = slot >>> 5
+    this.#bits[word] &= ~(1 << slot)
+    if (this.#bits[word] === 0)
+      this.#summaries[word >>> WORDS_SHIFT] &= ~(1 << (word & ((1 << WORDS_SHIFT) - 1)))
+  }
+
+  /**
+   * A gap has another start, length or count of clean pages. Keeps its place in its bin where that is still the right
+   * one, as for the longest gaps it nearly always is.
+   */
+  change(
+    from: number,
+    fromLength: number,
+    fromClean: PageCount,
+    to: number,
+    length: number,
+    clean: PageCount,
+  ): void {
+    const slot = slotOf(length, clean)
+    if (slot !== slotOf(fromLength, fromClean)) {
+      this.remove(from, fromLength, fromClean)
+      this.add(to, length, clean)
+      return
+    }
+    const { rows } = this.#table
+    const fromFrame = from >>> FRAME_SHIFT
+    const frame = to >>> FRAME_SHIFT
+    rows[frame * ROW_WORDS + EDGE] = (clean << FRAME_SHIFT) | (to & FRAME_MASK)
+    if (frame === fromFrame) return
+    const next = rows[fromFrame * ROW_WORDS + NEXT]
+    const previous = rows[fromFrame * ROW_WORDS + PREV]
+    rows[frame * ROW_WORDS + NEXT] = next
+    rows[frame * ROW_WORDS + PREV] = previous
+    if (next !== NONE) rows[next * ROW_WORDS + PREV] = frame
+    else this.#tails[slot] = frame
+    if (previous !== NONE) rows[previous * ROW_WORDS + NEXT] = frame
+    else this.#heads[slot] = frame
+  }
+
+  /** Checks the bins. `lengthOf`: granules of the gap that starts there, or 0. `cleanIn`: its clean pages. Returns how many gaps there are. */
+  check(lengthOf: (granule: number) => number, cleanIn: (granule: number) => PageCount): number {
+    const { rows } = this.#table
+    let gaps = 0
+    for (let slot = 0; slot < SETS << BIN_SHIFT; slot++) {
+      invariant(testBit(this.#bits, slot) === (this.#heads[slot] !== NONE), `2: bit of bin ${slot}`)
+      let previous = NONE as number
+      for (let frame = this.#heads[slot]; frame !== NONE; frame = rows[frame * ROW_WORDS + NEXT]) {
+        const start = this.#startIn(frame)
+        const clean = this.cleanOf(start)
+        invariant(rows[frame * ROW_WORDS + PREV] === previous, `1: gap ${start} is linked`)
+        invariant(clean === cleanIn(start), `1: gap ${start} counts its clean pages`)
+        invariant(slot === slotOf(lengthOf(start), clean), `1: gap ${start} is in its bin`)
+        previous = frame
+        gaps++
+      }
+      invariant(this.#tails[slot] === previous, `1: the last gap of bin ${slot}`)
+    }
+    for (let word = 0; word < SETS << WORDS_SHIFT; word++) {
+      const summary = (this.#summaries[word >>> WORDS_SHIFT] >>> (word & ((1 << WORDS_SHIFT) - 1))) & 1
+      invariant((summary === 1) === (this.#bits[word] !== 0), `2: summary of word ${word}`)
+    }
+    return gaps
+  }
+}

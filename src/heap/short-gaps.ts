@@ -1,0 +1,213 @@
+/**
+ * Gaps shorter than a frame, found by the longest of each frame.
+ *
+ * There are far too many short gaps to link each. So a frame has one figure, its *top*: the bin of the longest short gap that
+ * starts in it. Frames of one top are the set bits of a tree, and the lowest frame whose top is the least that will do is
+ * searched: best fit by frame, lowest address first, so that memory at high addresses drains. The search of a frame
+ * reads one cache line, takes the gap that fits best, and finds the new top on the way.
+ *
+ * A top may be too high, where a gap has coalesced with one that starts in an earlier frame: a search finds out and lowers
+ * it. It is never too low.
+ *
+ * Invariants, checked by `check()`:
+ *  1. no short gap of a frame is in a bin above the frame's top
+ *  2. the tree has each frame in the bin of its top, and in no other; a bit above is set exactly where one below is
+ */
+import { invariant } from '../base/assert.js'
+import type { Block } from '../base/units.js'
+import * as units from '../base/units.js'
+import type { GranuleMap } from './granule-map.js'
+import type { PageTable } from './page-table.js'
+import * as layout from './page-table.js'
+
+// V8 folds a module's own constants into optimised code, but loads imported ones each time.
+const { BINS, BITS_PREFIX, FRAME_GRANULES, FRAME_SHIFT } = layout
+const NONE = units.NONE
+
+const BINS_SHIFT = 5
+/** Below this many granules a bin holds one length, from there four bins a doubling. Bin 0: no gap. */
+const EXACT_BELOW = 16
+const STEPS_SHIFT = 2
+const STEPS_MASK = (1 << STEPS_SHIFT) - 1
+
+function binOf(length: number): number {
+  if (length < EXACT_BELOW) return length
+  const doubling = 31 - Math.clz32(length)
+  return (doubling << STEPS_SHIFT) + ((length >>> (doubling - STEPS_SHIFT)) & STEPS_MASK)
+}
+
+export class ShortGaps {
+  readonly #table: PageTable
+  readonly #map: GranuleMap
+  /** Bit `b` is clear only where no frame has top `b`. */
+  #tops = 0
+
+  constructor(table: PageTable, map: GranuleMap) {
+    this.#table = table
+    this.#map = map
+  }
+
+  /** A gap of `length` granules, less than a frame, starts in `frame`. */
+  raise(frame: number, length: number): void {
+    const bin = binOf(length)
+    const top = this.#table.tops[frame]
+    if (bin > top) this.#move(frame, top, bin)
+  }
+
+  /** Makes a live block of `size` granules, less than a frame, in the gap that fits best. NONE where none does. */
+  take(size: number): Block {
+    const own = binOf(size)
+    // The gaps of a wide bin may be too short, those of all bins above it fit.
+    const sure = size < EXACT_BELOW ? own : own + 1
+    let bins = sure < BINS ? this.#tops & (-1 << sure) : 0
+    while (bins !== 0) {
+      const bin = 31 - Math.clz32(bins & -bins)
+      const frame = this.#lowestFrame(bin)
+      if (frame === NONE) {
+        this.#tops &= ~(1 << bin)
+      } else {
+        const block = this.#takeIn(frame, bin, size)
+        if (block !== NONE) return block
+      }
+      bins = this.#tops & (-1 << bin)
+    }
+    return sure === own || (this.#tops & (1 << own)) === 0 ? NONE : this.#takeFromOwnBin(own, size)
+  }
+
+  #takeFromOwnBin(own: number, size: number): Block {
+    for (;;) {
+      const frame = this.#lowestFrame(own)
+      if (frame === NONE) return NONE
+      const block = this.#takeIn(frame, own, size)
+      // A frame that keeps its top has a gap of that bin, and it is too short.
+      if (block !== NONE || this.#table.tops[frame] === own) return block
+    }
+  }
+
+  /** The lowest frame with that top, or NONE. */
+  #lowestFrame(bin: number): number {
+    const { leaves, branches, roots } = this.#table
+    let at = bin
+    while (at < roots.length && roots[at] === 0) at += BINS
+    if (at >= roots.length) return NONE
+    let word = roots[at]
+    at = ((at - bin + 31 - Math.clz32(word & -word)) << BINS_SHIFT) + bin
+    word = branches[at]
+    at = ((at - bin + 31 - Math.clz32(word & -word)) << BINS_SHIFT) + bin
+    word = leaves[at]
+    return at - bin + 31 - Math.clz32(word & -word)
+  }
+
+  /** Takes `size` granules from the gap of `frame` that fits best; NONE where none does. The top is right afterwards. */
+  #takeIn(frame: number, top: number, size: number): Block {
+    const { bits, occupied } = this.#table
+    let best: number = NONE
+    let bestLength = FRAME_GRANULES
+    let longest = 0
+    for (let words = occupied[frame] >>> 8; words !== 0; words &= words - 1) {
+      const word = (frame << 3) + 31 - Math.clz32(words & -words)
+      const pair = BITS_PREFIX + (word << 1)
+      const marks = bits[pair + 1]
+      const any = marks | bits[pair]
+      let gaps = marks & ~bits[pair]
+      do {
+        const bit = 31 - Math.clz32(gaps & -gaps)
+        gaps &= gaps - 1
+        const later = any & (-2 << bit)
+        const start = (word << 5) + bit
+        const length =
+          later !== 0 ? 31 - Math.clz32(later & -later) - bit : this.#map.nextBehind(start) - start
+        if (length >= size && length < bestLength) {
+          if (best !== NONE && bestLength > longest) longest = bestLength
+          best = start
+          bestLength = length
+        } else if (length > longest && length < FRAME_GRANULES) {
+          longest = length
+        }
+      } while (gaps !== 0)
+    }
+    if (best !== NONE) {
+      const rest = best + size
+      const left = bestLength - size
+      this.#map.carve(best, rest, best + bestLength)
+      if (rest >>> FRAME_SHIFT !== frame) {
+        if (left > 0) this.raise(rest >>> FRAME_SHIFT, left)
+      } else if (left > longest) {
+        longest = left
+      }
+    }
+    const newTop = longest === 0 ? 0 : binOf(longest)
+    if (newTop !== top) this.#move(frame, top, newTop)
+    return best
+  }
+
+  #move(frame: number, from: number, to: number): void {
+    const { leaves, tops } = this.#table
+    const leaf = frame & -32
+    const bit = 1 << frame
+    tops[frame] = to
+    if (from !== 0) {
+      const word = leaves[leaf + from] & ~bit
+      leaves[leaf + from] = word
+      if (word === 0) this.#clearAbove(frame, from)
+    }
+    if (to !== 0) {
+      const word = leaves[leaf + to]
+      leaves[leaf + to] = word | bit
+      if (word === 0) this.#setAbove(frame, to)
+    }
+  }
+
+  #clearAbove(frame: number, bin: number): void {
+    const { branches, roots } = this.#table
+    const branch = ((frame >>> 10) << BINS_SHIFT) + bin
+    branches[branch] &= ~(1 << (frame >>> 5))
+    if (branches[branch] === 0) roots[((frame >>> 15) << BINS_SHIFT) + bin] &= ~(1 << (frame >>> 10))
+  }
+
+  #setAbove(frame: number, bin: number): void {
+    const { branches, roots } = this.#table
+    branches[((frame >>> 10) << BINS_SHIFT) + bin] |= 1 << (frame >>> 5)
+    roots[((frame >>> 15) << BINS_SHIFT) + bin] |= 1 << (frame >>> 10)
+    this.#tops |= 1 << bin
+  }
+
+  /** Frames [firstFrame, endFrame) are not managed any more. */
+  forget(firstFrame: number, endFrame: number): void {
+    const { tops } = this.#table
+    for (let frame = firstFrame; frame < endFrame; frame++) {
+      if (tops[frame] !== 0) this.#move(frame, tops[frame], 0)
+    }
+  }
+
+  // ---- proof -----------------------------------------------------------------------------------------------------
+
+  /** Checks that the gap of `length` granules that starts at `granule` can be found. */
+  checkGap(granule: Block, length: number): void {
+    const top = this.#table.tops[granule >>> FRAME_SHIFT]
+    invariant(top >= binOf(length), `1: gap ${granule} of ${length} is not above its frame's top`)
+  }
+
+  check(): void {
+    const { tops, leaves, branches, roots } = this.#table
+    const frames = tops.length
+    for (let bin = 1; bin < BINS; bin++) {
+      for (let frame = 0; frame < frames; frame++) {
+        const isSet = ((leaves[(frame & -32) + bin] >>> frame) & 1) === 1
+        invariant(isSet === (tops[frame] === bin), `2: frame ${frame} in bin ${bin}`)
+        if (isSet) invariant(((this.#tops >>> bin) & 1) === 1, `2: bin ${bin} is known to have frames`)
+      }
+      checkLevel(leaves, branches, bin)
+      checkLevel(branches, roots, bin)
+    }
+  }
+}
+
+/** A bit of a word above says whether the word below has any. */
+function checkLevel(below: Int32Array, above: Int32Array, bin: number): void {
+  for (let at = bin; at < below.length; at += BINS) {
+    const index = at >>> BINS_SHIFT
+    const isSet = ((above[((index >>> 5) << BINS_SHIFT) + bin] >>> index) & 1) === 1
+    invariant(isSet === (below[at] !== 0), `2: tree word ${index} of bin ${bin}`)
+  }
+}
