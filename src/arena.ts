@@ -364,6 +364,7 @@ export class Arena {
     for (const block of this.#heap.listLive()) {
       if (!this.#buffers.isSetAside(block)) this.#heap.free(block)
     }
+    this.#heap.flush()
     this.#epoch = { arena: this.#identity }
     this.#frees = this.#allocations
     this.#liveBytes = 0

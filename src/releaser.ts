@@ -66,9 +66,9 @@ export class Releaser {
   close(): void {
     this.#isStopped = true
     this.isSettled = true
-    this.#buffers.abandonSetAside()
     // Where the kernel refuses, the unmapping that follows gives these pages back.
     this.#scavenger.purgeAll()
+    this.#buffers.abandonSetAside()
     this.#heap.flush()
     for (const segment of [...this.#source.segments]) {
       this.#heap.markPurged(segment.firstPage, segment.pageCount)

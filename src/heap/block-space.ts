@@ -473,6 +473,9 @@ export class BlockSpace {
       const clean = this.#long.cleanOf(start)
       const dirty = endPage - page - this.#states.cleanIn(page, endPage - page)
       this.#long.change(start, gapEnd - start, clean, start, gapEnd - start, clean + dirty)
+      const firstFrame = Math.max(first, start + FRAME_GRANULES) >>> FRAME_SHIFT
+      const endFrame = Math.min(endPage * this.#pageGranules, gapEnd - FRAME_GRANULES) >>> FRAME_SHIFT
+      this.#table.purgeFrames(firstFrame, endFrame)
     }
     return endPage
   }

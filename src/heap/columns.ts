@@ -6,6 +6,11 @@ export interface ColumnStorage {
   allocate(lengthBytes: number): ArrayBuffer
   /** Called with a buffer that `allocate` returned and that was replaced: nothing refers to it any more. */
   dispose(storage: ArrayBuffer): void
+  /**
+   * These bytes of a buffer are not needed for now, whatever they hold: they may read as zero afterwards, or be as they
+   * were. Where it is absent they stay as they are.
+   */
+  purge?(storage: ArrayBuffer, offsetBytes: number, lengthBytes: number): void
 }
 
 export type Column = Int32Array | Uint16Array | Uint8Array

@@ -42,6 +42,8 @@ const LEVEL_SHIFT = 5
 const MIN_PAGE_SHIFT = 12
 const MAX_PAGE_SHIFT = 16
 const MIN_COLUMN_PAGES = 64
+/** The bits of fewer frames are less than a page. */
+const MIN_PURGED_FRAMES = 64
 
 export interface PageRange {
   readonly firstPage: PageNumber
@@ -140,6 +142,19 @@ export class PageTable implements Columns {
     invariant(at >= 0, 'a range is removed as it was added')
     this.#ranges.splice(at, 1)
     this.managedPages -= pageCount
+  }
+
+  /**
+   * Frames [firstFrame, endFrame) lie inside one gap, and nothing starts or ends there: their bits are zero and their rows
+   * mean nothing, so the memory of both can go. With few blocks left in a large space, it is most of the books.
+   */
+  purgeFrames(firstFrame: number, endFrame: number): void {
+    const storage = this.#storage
+    if (storage.purge === undefined || endFrame - firstFrame < MIN_PURGED_FRAMES) return
+    const bitsAt = (frame: number) => (BITS_PREFIX + frame * FRAME_BITS_WORDS) * Int32Array.BYTES_PER_ELEMENT
+    const rowsAt = (frame: number) => frame * ROW_WORDS * Int32Array.BYTES_PER_ELEMENT
+    storage.purge(this.bits.buffer as ArrayBuffer, bitsAt(firstFrame), bitsAt(endFrame) - bitsAt(firstFrame))
+    storage.purge(this.rows.buffer as ArrayBuffer, rowsAt(firstFrame), rowsAt(endFrame) - rowsAt(firstFrame))
   }
 
   /** Gives up columns of which less than half is used. Where there is no memory to do so, nothing happens. */

@@ -37,6 +37,21 @@ export class BookStorage {
     }
   }
 
+  /** Gives back the whole pages of these bytes, which are not needed for now. They read as zero then. */
+  purge(storage: ArrayBuffer, offsetBytes: number, lengthBytes: number): void {
+    const mapping = this.#mappings.get(storage)
+    if (mapping === undefined) return
+    const { pageBytes } = this.#kernel
+    const first = Math.ceil(offsetBytes / pageBytes) * pageBytes
+    const end = Math.floor((offsetBytes + lengthBytes) / pageBytes) * pageBytes
+    if (first >= end) return
+    try {
+      this.#kernel.advise(mapping, first, end - first, 'dontneed')
+    } catch {
+      // Then they stay resident. They are tried again when pages there are used and purged the next time.
+    }
+  }
+
   /** Frees at once what `allocate` returned; a mapping goes on the next turn. */
   dispose(storage: ArrayBuffer): void {
     const mapping = this.#mappings.get(storage)

@@ -79,6 +79,9 @@ describe('a window', () => {
   it('goes when nothing lives in it and its pages were given back, and comes again', () => {
     const { arena, kernel, deferral } = open()
     const block = arena.allocUnsafe(100)
+    // The books are wrapped too; a window is longer than its stride.
+    const windows = () => kernel.calls.filter(call => call.kind === 'wrap' && Number(call.args[2]) > MIB).length
+    expect(windows()).toBe(1)
     const view = block.subarray(1)
     const { buffer } = block
     arena.free(block)
@@ -86,7 +89,6 @@ describe('a window', () => {
     deferral.advance(1_000)
     deferral.advance(1_000)
     expect([buffer.byteLength, view.length]).toEqual([0, 0])
-    expect(kernel.counts).toMatchObject({ wrap: 1 })
     const again = arena.allocUnsafe(100).fill(3)
     expect(again.every(byte => byte === 3)).toBe(true)
     expect(kernel.counts.wrap).toBe(2)
@@ -104,8 +106,12 @@ describe('a window', () => {
 
   it('is not wrapped by blocks that have a buffer of their own', () => {
     const { arena, kernel } = open()
+    // Now nothing but the block can be wrapped: the first one also made the books.
     arena.allocUnsafe(64 * KIB)
-    expect(kernel.calls.filter(call => call.kind === 'wrap').map(call => call.args[2])).toEqual([64 * KIB])
+    const before = kernel.calls.length
+    arena.allocUnsafe(64 * KIB)
+    const wraps = kernel.calls.slice(before).filter(call => call.kind === 'wrap')
+    expect(wraps.map(call => call.args[2])).toEqual([64 * KIB])
   })
 })
 
@@ -139,6 +145,7 @@ describe('a buffer of its own', () => {
     const { arena, kernel } = open({ detachFromBytes: Number.POSITIVE_INFINITY })
     const first = arena.allocUnsafe(100_000)
     const { buffer } = first
+    const { wrap } = kernel.counts
     arena.free(first)
     const second = arena.allocUnsafe(99_000)
     expect(second.buffer).toBe(buffer)
@@ -146,7 +153,7 @@ describe('a buffer of its own', () => {
     arena.free(second)
     const third = arena.alloc(100_001)
     expect(isZero(third)).toBe(true)
-    expect(kernel.counts.wrap).toBe(1)
+    expect(kernel.counts.wrap).toBe(wrap)
     arena.check()
   })
 

