@@ -14,6 +14,7 @@
  *  3. a page is used exactly where a live block touches it
  */
 import { invariant } from '../base/assert.js'
+import { countRange } from '../base/bits.js'
 import type { Block, PageCount, PageNumber } from '../base/units.js'
 import * as units from '../base/units.js'
 import { type ColumnStorage, plainStorage } from './columns.js'
@@ -45,6 +46,8 @@ export class BlockHeap {
   readonly #classes: SizeClasses
   readonly #slabs: Slabs
   #liveRuns = 0
+  /** The highest peak of used pages before `takePeakUsed` last began a new one. */
+  #earlierPeakUsed: PageCount = 0
   /** Why the last `allocate` returned NONE. Valid only right after it did. */
   refusal = 0
   failure: unknown = null
@@ -294,7 +297,7 @@ export class BlockHeap {
   }
 
   get peakUsedPages(): PageCount {
-    return this.#states.peakUsedPages
+    return Math.max(this.#earlierPeakUsed, this.#states.peakUsedPages)
   }
 
   get peakCommittedPages(): PageCount {
@@ -318,6 +321,19 @@ export class BlockHeap {
   }
 
   // ---- purging ---------------------------------------------------------------------------------------------------
+
+  /** Most pages that were used at once since the last call of this. Costs the allocating paths nothing. */
+  takePeakUsed(): PageCount {
+    const peak = this.#states.peakUsedPages
+    this.#earlierPeakUsed = this.peakUsedPages
+    this.#states.peakUsedPages = this.#states.usedPages
+    return peak
+  }
+
+  /** Dirty pages that were dirty at the last `ageDirtyPages` and not used since. Reads one bitmap. */
+  get agedPages(): PageCount {
+    return countRange(this.#table.aged, 0, this.#table.columnPages)
+  }
 
   /** Every page that is dirty now counts as aged, until it is used again or purged. */
   ageDirtyPages(): void {

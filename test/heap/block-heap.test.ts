@@ -518,6 +518,47 @@ describe('ageDirtyPages', () => {
   })
 })
 
+describe('agedPages', () => {
+  it('counts what was dirty at the last mark and is not used since', () => {
+    const heap = makeHeap(30)
+    const [a, b] = [run(heap, 10), run(heap, 10)]
+    heap.free(a)
+    expect(heap.agedPages).toBe(0)
+    heap.ageDirtyPages()
+    expect(heap.agedPages).toBe(10)
+    heap.free(b)
+    expect(heap.agedPages).toBe(10)
+    expect(run(heap, 4)).toBe(0)
+    expect([heap.agedPages, heap.dirtyPages]).toEqual([6, 16])
+    heap.ageDirtyPages()
+    heap.markPurged(14, 3)
+    expect([heap.agedPages, heap.dirtyPages]).toEqual([13, 13])
+    heap.check()
+    expectWholeSpaceFree(heap)
+  })
+})
+
+describe('takePeakUsed', () => {
+  it('gives the most pages used at once since the last call, and leaves the highest peak as it was', () => {
+    const heap = makeHeap(40)
+    const [a, b] = [run(heap, 10), run(heap, 20)]
+    heap.free(b)
+    expect(heap.takePeakUsed()).toBe(30)
+    expect(heap.takePeakUsed()).toBe(10)
+    const c = run(heap, 5)
+    heap.free(c)
+    expect(heap.peakUsedPages).toBe(30)
+    expect(heap.takePeakUsed()).toBe(15)
+    heap.free(a)
+    expect(heap.takePeakUsed()).toBe(10)
+    expect(heap.takePeakUsed()).toBe(0)
+    run(heap, 33)
+    expect(heap.peakUsedPages).toBe(33)
+    heap.check()
+    expectWholeSpaceFree(heap)
+  })
+})
+
 describe('shrinkBooks', () => {
   it('gives back records that are mostly unused, and every block is still found', () => {
     const heap = makeHeap(4096)
