@@ -28,13 +28,15 @@ import {
   requireSize,
 } from './misuse.js'
 import { type ArenaOptions, resolveOptions } from './options.js'
-import { ReleasePolicy } from './release/policy.js'
+import { AT_ONCE_BYTES as AT_ONCE, ReleasePolicy } from './release/policy.js'
 import { Scavenger } from './release/scavenger.js'
 import { Releaser } from './releaser.js'
 import type { ArenaStats } from './stats.js'
 import { outOfMemory, Supply } from './supply.js'
 
 const { blockOf, EMPTY, epochOf, isOwner, makeOwner, sizeOf, spend } = owners
+// V8 folds a module's own constants into optimised code, but loads imported ones each time.
+const AT_ONCE_BYTES = AT_ONCE
 const NO_MEMORY = new ArrayBuffer(0)
 // Taken once, so that nobody's patch of a prototype reaches the contents of blocks.
 const fillBytes = Uint8Array.prototype.fill
@@ -86,13 +88,22 @@ export class Arena {
     this.#identity = { name }
     this.#epoch = { arena: this.#identity }
     this.#limitBytes = limitBytes
-    const policy = new ReleasePolicy(releaseAfterMs, now)
+    const policy = new ReleasePolicy(releaseAfterMs, now, kernel.pageBytes)
     this.#heap = new BlockHeap(kernel.pageBytes, new BookStorage(kernel, deferral))
     this.#source = new MmapSource(kernel, deferral)
     this.#scavenger = new Scavenger(this.#heap, this.#source, policy)
     this.#buffers = new BlockBuffers(this.#heap, this.#source, detachFromBytes)
     this.#supply = new Supply(name, limitBytes, this.#heap, this.#source, this.#scavenger, this.#buffers)
-    this.#releaser = new Releaser(policy, this.#heap, this.#source, this.#scavenger, this.#buffers, deferral)
+    const calls = (): number => this.#allocations + this.#frees
+    this.#releaser = new Releaser(
+      policy,
+      this.#heap,
+      this.#source,
+      this.#scavenger,
+      this.#buffers,
+      deferral,
+      calls,
+    )
   }
 
   get name(): string {
@@ -199,6 +210,7 @@ export class Arena {
     if (buffer.length === 0) this.#buffers.notice(block, sizeBytes)
     this.#buffers.end(block, sizeBytes)
     if (!this.#releaser.isSettled) this.#releaser.afterFree()
+    if (sizeBytes >= AT_ONCE_BYTES) this.#releaser.afterLargeFree()
   }
 
   /** Frees every block at once. Their Buffers are spent, and every view of them has length 0. Throws `ERR_ARENA_CLOSED`. */
@@ -206,6 +218,7 @@ export class Arena {
     this.#requireOpen('reset')
     this.#endAll()
     if (!this.#releaser.isSettled) this.#releaser.afterFree()
+    this.#releaser.afterLargeFree()
   }
 
   /**

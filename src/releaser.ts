@@ -1,13 +1,14 @@
 /**
  * Carries out the release policy over an arena's parts: runs the scavenger by timer, then drops the buffers that nothing
  * uses and the segments that hold nothing. One timer at most is due, none while there is nothing to give back, and none
- * keeps the process alive.
+ * keeps the process alive. Long runs that come free bring it forward.
  *
  * Invariant, checked by `check()`:
  *  1. while pages are dirty, or buffers idle, a tick is due, unless nothing is released by timer
  */
 import { invariant } from './base/assert.js'
-import type { Deferral } from './base/deferral.js'
+import type { Deferral, Timer } from './base/deferral.js'
+import { PAUSE_MS } from './base/timer-queue.js'
 import type { PageCount } from './base/units.js'
 import type { BlockBuffers } from './buffers/block-buffers.js'
 import type { BlockHeap } from './heap/block-heap.js'
@@ -23,14 +24,19 @@ export class Releaser {
   readonly #scavenger: Scavenger
   readonly #buffers: BlockBuffers
   readonly #deferral: Deferral
+  readonly #calls: () => number
   #isStopped = false
-  #isArmed = false
+  /** The tick that is due. */
+  #timer: Timer | null = null
+  /** It is due at once: long runs may have come free. */
+  #isUrgent = false
   /**
    * Nothing is to be done when something comes free: a tick is due already, or nothing is released but by `trim`. Read on
    * every `free`.
    */
   isSettled: boolean
 
+  /** `calls`: blocks allocated and freed, ever. */
   constructor(
     policy: ReleasePolicy,
     heap: BlockHeap,
@@ -38,6 +44,7 @@ export class Releaser {
     scavenger: Scavenger,
     buffers: BlockBuffers,
     deferral: Deferral,
+    calls: () => number,
   ) {
     this.#policy = policy
     this.#heap = heap
@@ -45,13 +52,28 @@ export class Releaser {
     this.#scavenger = scavenger
     this.#buffers = buffers
     this.#deferral = deferral
+    this.#calls = calls
     this.isSettled = !policy.isTimed && !policy.isImmediate
   }
 
   /** After something came free, where `isSettled` is false. */
   afterFree(): void {
     if (this.#policy.isImmediate) this.releaseAll()
+    if (this.#timer === null) this.#policy.start()
     this.#arm(true)
+  }
+
+  /**
+   * After a run of `AT_ONCE_BYTES` or more may have come free: it goes back when the event loop had its turn, unless
+   * traffic is likely to want it again.
+   */
+  afterLargeFree(): void {
+    const { atOncePages, warmPages, isTimed } = this.#policy
+    if (this.#isUrgent || !isTimed || this.#heap.dirtyPages - warmPages < atOncePages) return
+    this.#isUrgent = true
+    this.isSettled = true
+    this.#timer?.cancel()
+    this.#armIn(PAUSE_MS)
   }
 
   /** Gives everything back that is free. Returns the pages; the scavenger's `failure` says whether some were refused. */
@@ -66,6 +88,8 @@ export class Releaser {
   close(): void {
     this.#isStopped = true
     this.isSettled = true
+    this.#timer?.cancel()
+    this.#timer = null
     // Where the kernel refuses, the unmapping that follows gives these pages back.
     this.#scavenger.purgeAll()
     this.#buffers.abandonSetAside()
@@ -77,8 +101,10 @@ export class Releaser {
     this.#heap.shrinkBooks()
   }
 
-  #tick(): void {
-    this.#isArmed = false
+  #tick(turnStartMs: number): void {
+    const seeksLong = this.#isUrgent
+    this.#timer = null
+    this.#isUrgent = false
     if (this.#isStopped) return
     this.isSettled = false
     if (this.#policy.isImmediate) {
@@ -86,8 +112,8 @@ export class Releaser {
       this.#arm(true)
       return
     }
-    const isFinished = this.#scavenger.purgeAged()
-    if (isFinished) {
+    const isFinished = this.#scavenger.tick(turnStartMs, this.#calls(), seeksLong)
+    if (isFinished && (this.#policy.isMarked || this.#heap.dirtyPages === 0)) {
       this.#buffers.recoverSetAside()
       this.#dropUnused()
     }
@@ -95,11 +121,14 @@ export class Releaser {
   }
 
   #arm(isFinished: boolean): void {
-    if (this.#isArmed || !this.#hasWork) return
-    this.#isArmed = true
+    if (this.#timer !== null || !this.#hasWork) return
     // With `releaseAfterMs: 0` a tick is for what could not go back at once; all else still does.
     this.isSettled = !this.#policy.isImmediate
-    this.#deferral.after(this.#policy.delayMs(isFinished), () => this.#tick())
+    this.#armIn(this.#policy.delayMs(isFinished, this.#heap.dirtyPages > 0))
+  }
+
+  #armIn(delayMs: number): void {
+    this.#timer = this.#deferral.after(delayMs, turnStartMs => this.#tick(turnStartMs))
   }
 
   get #hasWork(): boolean {
@@ -120,6 +149,9 @@ export class Releaser {
   }
 
   check(): void {
-    invariant(this.isSettled || this.#isArmed || !this.#hasWork, '1: what is dirty or idle has a timer')
+    invariant(
+      this.isSettled || this.#timer !== null || !this.#hasWork,
+      '1: what is dirty or idle has a timer',
+    )
   }
 }

@@ -1,6 +1,9 @@
 /**
- * Gives pages back: finds stretches of dirty pages in the heap, has the source purge them, and tells the heap. Longer
- * stretches make fewer calls, so one stretch runs over free runs and the idle pages of slabs alike.
+ * Gives pages back: finds stretches of dirty pages in the heap, has the source purge them, and tells the heap. It carries
+ * out what the policy allows, for a millisecond in one turn of the event loop at most.
+ *
+ * Longest first: a page costs nine times less in a long stretch, so a tick sweeps over the long ones, then over shorter
+ * ones, then over all. One stretch runs over free runs and the idle pages of slabs alike.
  *
  * A purge that the kernel refuses leaves its pages dirty: nothing is lost, and the next tick or `trim` tries again.
  */
@@ -10,12 +13,25 @@ import type { PageSource } from '../memory/page-source.js'
 import type { Segment } from '../memory/segment.js'
 import type { ReleasePolicy } from './policy.js'
 
+/** The stretches that each sweep over the marked pages takes: of at least so many pages. */
+const SWEEPS: readonly PageCount[] = [256, 16, 1]
+/** A stretch is not cut finer than this, for the sake of a quota: a call costs as much as three pages. */
+const LEAST_CALL_PAGES = 16
+/** Stretches that are too short for a sweep cost time too: the clock is read after so many. */
+const LOOKS = 64
+
 export class Scavenger {
   readonly #heap: BlockHeap
   readonly #source: PageSource
   readonly #policy: ReleasePolicy
-  /** Where the next slice of an unfinished tick goes on. */
+  /** Which sweep over the marked pages is under way, and where it goes on: a tick of many slices starts no sweep twice. */
+  #sweep = 0
   #cursor: PageNumber = 0
+  /** Long runs may have come free: search for them, and where that goes on. */
+  #seeksLong = false
+  #longCursor: PageNumber = 0
+  /** The last call of a slice ended inside a stretch that was long enough: the rest of it is, too. */
+  #isInside = false
   /** Successful purge calls, and the pages they gave back, ever. */
   purges = 0
   purgedPages: PageCount = 0
@@ -28,23 +44,111 @@ export class Scavenger {
     this.#policy = policy
   }
 
-  /** One slice of a tick: purges aged pages while there is time. Returns whether the tick is finished. */
-  purgeAged(): boolean {
-    if (this.#cursor === 0) this.failure = null
-    this.#policy.startSlice()
-    let page = this.#heap.nextDirty(this.#cursor, true)
+  /**
+   * One slice of a tick: what the policy wants back, while this turn of the event loop, whose work began at
+   * `turnStartMs`, has time for it. `calls`: blocks allocated and freed, ever. `seeksLong`: long runs have
+   * come free. Returns whether the tick is finished.
+   */
+  tick(turnStartMs: number, calls: number, seeksLong: boolean): boolean {
+    const heap = this.#heap
+    const policy = this.#policy
+    if (this.#sweep === 0 && this.#cursor === 0) this.failure = null
+    policy.observe({
+      calls,
+      usedPages: heap.usedPages,
+      peakUsedPages: heap.takePeakUsed(),
+      dirtyPages: heap.dirtyPages,
+      agedPages: heap.agedPages,
+      refaultedPages: heap.refaultedPages,
+    })
+    // Blocks that were freed one by one make long runs too: those are looked for now and then.
+    this.#seeksLong ||= seeksLong || policy.isMarkDue
+    if (!this.#purgeLong(turnStartMs) || !this.#purgeAged(turnStartMs)) return false
+    if (policy.isMarkDue) {
+      heap.ageDirtyPages()
+      policy.marked()
+    }
+    return true
+  }
+
+  /** Wholly free, long runs. Returns whether all that are to go are gone. */
+  #purgeLong(turnStartMs: number): boolean {
+    if (!this.#seeksLong) return true
+    const policy = this.#policy
+    const wanted = policy.atOncePagesWanted
+    const quota = policy.affordable(wanted)
+    // What the budget does not allow now is looked for again later.
+    this.#seeksLong = wanted > 0
+    if (quota === 0) return true
+    const before = this.purgedPages
+    const agedBefore = this.#heap.agedPages
+    policy.startMeasure()
+    this.#longCursor = this.#sweepOver(this.#longCursor, quota, policy.atOncePages, false, turnStartMs)
+    const purged = this.purgedPages - before
+    policy.purgedAtOnce(purged, agedBefore - this.#heap.agedPages)
+    if (this.#longCursor !== 0) return false
+    this.#seeksLong = quota < wanted && purged >= quota
+    return true
+  }
+
+  /** Marked pages whose time has come. Returns whether all that are to go are gone. */
+  #purgeAged(turnStartMs: number): boolean {
+    const quota = this.#policy.agedQuota
+    const before = this.purgedPages
+    if (quota > 0) {
+      this.#policy.startMeasure()
+      this.#sweepThrough(quota, turnStartMs)
+      this.#policy.purgedAged(this.purgedPages - before)
+      if (this.#sweep < SWEEPS.length && this.purgedPages - before < quota) return false
+    }
+    this.#sweep = 0
+    this.#cursor = 0
+    return true
+  }
+
+  #sweepThrough(quota: PageCount, turnStartMs: number): void {
+    const goal = this.purgedPages + quota
+    while (this.#sweep < SWEEPS.length && this.purgedPages < goal) {
+      const left = goal - this.purgedPages
+      this.#cursor = this.#sweepOver(this.#cursor, left, SWEEPS[this.#sweep], true, turnStartMs)
+      if (this.#cursor !== 0) return
+      if (this.purgedPages < goal) this.#sweep++
+    }
+  }
+
+  /**
+   * Purges stretches of at least `leastPages` from `from` on, about `quota` pages of them. Returns where to go on when time is
+   * up, or 0 where there is nothing left to do.
+   */
+  #sweepOver(
+    from: PageNumber,
+    quota: PageCount,
+    leastPages: PageCount,
+    isAgedOnly: boolean,
+    turnStartMs: number,
+  ): PageNumber {
+    const { maxCallPages } = this.#policy
+    const lookPages = Math.max(maxCallPages, leastPages)
+    let isInside = from !== 0 && this.#isInside
+    let left = quota
+    let looks = 0
+    let page = this.#heap.nextDirty(from, isAgedOnly)
     while (page !== NONE) {
-      const end = this.#heap.dirtyEnd(page, this.#policy.maxCallPages, true)
-      this.#purge(page, end)
-      page = this.#heap.nextDirty(end, true)
-      if (page !== NONE && !this.#policy.hasTime()) {
-        this.#cursor = page
-        return false
+      let end = this.#heap.dirtyEnd(page, lookPages, isAgedOnly)
+      const isLong = isInside || end - page >= leastPages
+      if (isLong) {
+        end = Math.min(end, page + Math.min(maxCallPages, Math.max(left, LEAST_CALL_PAGES)))
+        left -= this.#purge(page, end)
+        if (left <= 0) return 0
+      }
+      page = this.#heap.nextDirty(end, isAgedOnly)
+      isInside = isLong && page === end
+      if ((isLong || ++looks % LOOKS === 0) && page !== NONE && !this.#policy.hasTime(turnStartMs)) {
+        this.#isInside = isInside
+        return page
       }
     }
-    this.#cursor = 0
-    this.#heap.ageDirtyPages()
-    return true
+    return 0
   }
 
   /** Purges every dirty page now. Returns how many; `failure` says whether some are left. */
@@ -57,7 +161,9 @@ export class Scavenger {
       this.#purge(page, end)
       page = this.#heap.nextDirty(end, false)
     }
+    this.#sweep = 0
     this.#cursor = 0
+    this.#longCursor = 0
     return this.purgedPages - before
   }
 
@@ -77,15 +183,17 @@ export class Scavenger {
     return free.slice(1)
   }
 
-  #purge(firstPage: PageNumber, end: PageNumber): void {
+  /** Returns how many pages the kernel took. */
+  #purge(firstPage: PageNumber, end: PageNumber): PageCount {
     try {
       this.#source.purge(firstPage, end - firstPage)
     } catch (error) {
       this.failure = error
-      return
+      return 0
     }
     this.#heap.markPurged(firstPage, end - firstPage)
     this.purges++
     this.purgedPages += end - firstPage
+    return end - firstPage
   }
 }

@@ -8,46 +8,35 @@ const PAGE = loadKernel().pageBytes
 const MIB = 2 ** 20
 
 describe('ReleasePolicy', () => {
-  it('waits twice within releaseAfterMs', () => {
-    for (const releaseAfterMs of [10, 1_000, 60_000]) {
-      const policy = new ReleasePolicy(releaseAfterMs, () => 0)
-      expect([policy.isTimed, policy.isImmediate]).toEqual([true, false])
-      expect(2 * policy.delayMs(true)).toBeLessThan(releaseAfterMs)
-      expect(policy.delayMs(false)).toBeLessThanOrEqual(1)
-    }
-  })
-
   it('knows at once, and never', () => {
-    const atOnce = new ReleasePolicy(0, () => 0)
-    const never = new ReleasePolicy(Number.POSITIVE_INFINITY, () => 0)
+    const atOnce = new ReleasePolicy(0, () => 0, PAGE)
+    const never = new ReleasePolicy(Number.POSITIVE_INFINITY, () => 0, PAGE)
     expect([atOnce.isImmediate, atOnce.isTimed]).toEqual([true, false])
     expect([never.isImmediate, never.isTimed]).toEqual([false, false])
   })
 
-  it('ends a slice after a millisecond', () => {
+  it('gives a turn of the event loop a millisecond, whoever began it', () => {
     let nowMs = 5
-    const policy = new ReleasePolicy(1_000, () => nowMs)
-    policy.startSlice()
-    expect(policy.hasTime()).toBe(true)
+    const policy = new ReleasePolicy(1_000, () => nowMs, PAGE)
+    expect(policy.hasTime(5)).toBe(true)
     nowMs += 0.99
-    expect(policy.hasTime()).toBe(true)
+    expect(policy.hasTime(5)).toBe(true)
     nowMs += 0.02
-    expect(policy.hasTime()).toBe(false)
-    policy.startSlice()
-    expect(policy.hasTime()).toBe(true)
+    expect(policy.hasTime(5)).toBe(false)
+    expect(policy.hasTime(6)).toBe(true)
   })
 
   it('tries again after a second where pages should have gone back at once', () => {
-    expect(new ReleasePolicy(0, () => 0).delayMs(true)).toBe(1_000)
+    expect(new ReleasePolicy(0, () => 0, PAGE).delayMs(true, true)).toBe(1_000)
   })
 })
 
 describe.each([20, 1_000, 60_000])('releaseAfterMs: %i', releaseAfterMs => {
-  it('gives a page back in that time after it came free, and not before an interval', () => {
+  it('gives a page back in that time after it came free, and not before half an interval', () => {
     // At any moment of the ticks that earlier blocks have set going.
     for (let phase = 0; phase < 1; phase += 0.1) {
       const { arena, deferral } = open({ releaseAfterMs })
-      arena.free(arena.allocUnsafe(MIB).fill(1))
+      arena.free(arena.allocUnsafe(MIB / 2).fill(1))
       deferral.advance(releaseAfterMs * phase)
       const block = arena.allocUnsafe(200_000).fill(1)
       arena.free(block)
@@ -57,13 +46,13 @@ describe.each([20, 1_000, 60_000])('releaseAfterMs: %i', releaseAfterMs => {
         deferral.runTimer()
       }
       const tookMs = deferral.nowMs - freedMs
-      expect(tookMs).toBeLessThanOrEqual(releaseAfterMs)
-      expect(tookMs).toBeGreaterThan(releaseAfterMs * 0.4)
+      expect(tookMs).toBeLessThan(releaseAfterMs + 1e-6)
+      expect(tookMs).toBeGreaterThan(releaseAfterMs * 0.22)
       expect(arena.residentBytes()).toBe(0)
     }
   })
 
-  it('never purges what is reused within an interval', () => {
+  it('never purges what is reused within half an interval', () => {
     const { arena, kernel, deferral } = open({ releaseAfterMs })
     arena.free(arena.allocUnsafe(100_000).fill(1))
     for (let i = 0; i < 50; i++) {
@@ -191,7 +180,7 @@ describe('a tick', () => {
     arena.check()
   })
 
-  it('takes neighbouring stretches in one call, blocks and idle pages of slabs alike', () => {
+  it('takes neighbouring stretches in few calls, blocks and idle pages of slabs alike', () => {
     const { arena, kernel, deferral } = open()
     // Sizes that fill their slabs and runs, so that no page between them stays untouched.
     const sizes = [5 * PAGE, PAGE, 25 * PAGE, 4 * PAGE, 1024, 1024, 1024, 1024, 7 * PAGE]
@@ -199,20 +188,22 @@ describe('a tick', () => {
     expect(arena.stats().dirtyBytes).toBe(43 * PAGE)
     deferral.advance(1_000)
     expect(arena.stats().dirtyBytes).toBe(0)
-    expect(kernel.counts.dontneed).toBe(1)
+    // The decay goes in steps; no call is for less than 16 pages but the last.
+    expect(kernel.counts.dontneed).toBe(3)
     arena.free(arena.allocUnsafe(100_000))
     arena.trim()
     expect(arena.stats().purges).toBe(kernel.counts.dontneed)
   })
 
-  it('makes no call longer than 8 MiB', () => {
+  it('makes no call longer than half a millisecond is expected to take', () => {
     const { arena, kernel, deferral } = open()
     arena.free(arena.allocUnsafe(30 * MIB).fill(1))
     deferral.advance(1_000)
     expect(arena.stats().dirtyBytes).toBe(0)
     const lengths = kernel.calls.filter(call => call.kind === 'dontneed').map(call => call.args[2] as number)
-    expect(lengths.length).toBe(4)
-    expect(Math.max(...lengths)).toBe(8 * MIB)
+    // Nothing was measured under a clock that stands still: the first guess is a microsecond a page.
+    expect(Math.max(...lengths)).toBe(500 * PAGE)
+    expect(lengths.length).toBeLessThan((30 * MIB) / (500 * PAGE) + 4)
   })
 
   it('tries again what the kernel refused, and gives the rest back in time', () => {
@@ -220,10 +211,12 @@ describe('a tick', () => {
     const blocks = Array.from({ length: 10 }, () => arena.allocUnsafe(20_000).fill(1))
     for (let i = 0; i < 10; i += 2) arena.free(blocks[i])
     const pages = Math.ceil(20_000 / PAGE) * PAGE
+    kernel.refuse('dontneed')
+    deferral.advance(1_000)
+    expect(arena.stats()).toMatchObject({ dirtyBytes: 5 * pages, purges: 0 })
+    kernel.allow()
     kernel.failNth('dontneed', 2)
     deferral.advance(1_000)
-    expect(arena.stats().dirtyBytes).toBe(pages)
-    deferral.advance(3_000)
     expect(arena.stats().dirtyBytes).toBe(0)
     expect(deferral.pendingTimers).toBe(0)
     arena.check()
@@ -234,8 +227,12 @@ describe('a tick', () => {
     const blocks = Array.from({ length: 200 }, () => arena.allocUnsafe(20_000).fill(1))
     for (let i = 0; i < blocks.length; i += 2) arena.free(blocks[i])
     deferral.readCostMs = 0.1
-    kernel.failNth('dontneed', 1)
+    const first = kernel.calls.length
+    // Always the same stretch: the kernel refuses it, and takes all others.
+    kernel.fails = kind => kind === 'dontneed' && kernel.calls.at(-1)?.args[1] === 0
     deferral.advance(1_000)
+    expect(kernel.failures).toBeGreaterThan(0)
+    expect(kernel.calls.length - first).toBeGreaterThan(99)
     expect(arena.stats().dirtyBytes).toBe(Math.ceil(20_000 / PAGE) * PAGE)
   })
 })
