@@ -23,6 +23,7 @@
 #include <napi.h>
 #include <uv.h>
 
+#include <atomic>
 #include <cerrno>
 #include <cmath>
 #include <cstdint>
@@ -47,6 +48,27 @@ struct Mapping {
   bool used_elsewhere = false;  // another thread may use the memory: never unmap
 };
 
+// --- The process's limit ------------------------------------------------------------------------------------------
+
+// How many bytes of pages all arenas of the process may hold, and have taken: shared by all threads.
+// 5. `g_taken_bytes` is the sum of `Instance::taken_bytes` over all environments.
+std::atomic<double> g_limit_bytes{HUGE_VAL};
+std::atomic<double> g_taken_bytes{0};
+
+bool TakeBytes(double bytes) {
+  double taken = g_taken_bytes.load();
+  do {
+    if (taken + bytes > g_limit_bytes.load()) return false;
+  } while (!g_taken_bytes.compare_exchange_weak(taken, taken + bytes));
+  return true;
+}
+
+void GiveBytes(double bytes) {
+  double taken = g_taken_bytes.load();
+  while (!g_taken_bytes.compare_exchange_weak(taken, taken - bytes)) {
+  }
+}
+
 struct Books;
 
 // One ArrayBuffer over part of a mapping. Owned by the finalizer's hint.
@@ -68,8 +90,10 @@ struct Books {
 // The instance data of one environment. Deleted after all finalizers and hooks of this environment have run.
 struct Instance {
   std::shared_ptr<Books> books = std::make_shared<Books>();
+  double taken_bytes = 0;  // of the process's limit, by this environment
 
   ~Instance() {
+    GiveBytes(taken_bytes);
     for (const auto& entry : books->mappings) {
       const Mapping& mapping = *entry.second;
       // Left mapped on purpose: a leak harms less than a fault in whoever may still hold this memory.
@@ -384,6 +408,35 @@ void Detach(const Napi::CallbackInfo& info) {
   }
 }
 
+Napi::Value ProcessLimit(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), g_limit_bytes.load());
+}
+
+void SetProcessLimit(const Napi::CallbackInfo& info) {
+  if (!info[0].IsNumber()) throw InvalidType(info.Env(), "limitBytes", "of type number");
+  const double limit_bytes = info[0].As<Napi::Number>().DoubleValue();
+  if (!(limit_bytes >= 0)) throw OutOfRange(info.Env(), "limitBytes", ">= 0", limit_bytes);
+  g_limit_bytes.store(limit_bytes);
+}
+
+Napi::Value ProcessTaken(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), g_taken_bytes.load());
+}
+
+Napi::Value Take(const Napi::CallbackInfo& info) {
+  const double bytes = static_cast<double>(IntegerIn(info, 0, "lengthBytes", 0, kMaxSafeInteger));
+  const bool is_taken = TakeBytes(bytes);
+  if (is_taken) info.Env().GetInstanceData<Instance>()->taken_bytes += bytes;
+  return Napi::Boolean::New(info.Env(), is_taken);
+}
+
+void Give(const Napi::CallbackInfo& info) {
+  Instance& instance = *info.Env().GetInstanceData<Instance>();
+  const double bytes = static_cast<double>(IntegerIn(info, 0, "lengthBytes", 0, instance.taken_bytes));
+  instance.taken_bytes -= bytes;
+  GiveBytes(bytes);
+}
+
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
   auto* instance = new Instance();
   env.SetInstanceData(instance);
@@ -397,6 +450,11 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("residency", Napi::Function::New<Residency>(env, "residency"));
   exports.Set("wrap", Napi::Function::New<WrapRange>(env, "wrap"));
   exports.Set("isWrapped", Napi::Function::New<IsWrapped>(env, "isWrapped"));
+  exports.Set("processLimit", Napi::Function::New<ProcessLimit>(env, "processLimit"));
+  exports.Set("setProcessLimit", Napi::Function::New<SetProcessLimit>(env, "setProcessLimit"));
+  exports.Set("processTaken", Napi::Function::New<ProcessTaken>(env, "processTaken"));
+  exports.Set("take", Napi::Function::New<Take>(env, "take"));
+  exports.Set("give", Napi::Function::New<Give>(env, "give"));
   exports.Set("detach", Napi::Function::New<Detach>(env, "detach"));
   return exports;
 }

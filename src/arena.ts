@@ -8,6 +8,7 @@
  *  1. live blocks of the heap = blocks with an owner + blocks set aside
  *  2. no more pages are managed than the source's segments have
  */
+import { type Member, memberOf } from './arena-group.js'
 import { invariant } from './base/assert.js'
 import { ArenaError } from './base/errors.js'
 import { type Block, NONE } from './base/units.js'
@@ -15,6 +16,7 @@ import { BlockBuffers } from './buffers/block-buffers.js'
 import * as owners from './buffers/owner.js'
 import { type Environment, realEnvironment } from './environment.js'
 import { BlockHeap } from './heap/block-heap.js'
+import { Limits } from './limits.js'
 import { BookStorage } from './memory/book-storage.js'
 import { MmapSource } from './memory/mmap-source.js'
 import type { PageSource } from './memory/page-source.js'
@@ -25,8 +27,10 @@ import {
   detachedError,
   purgeError,
   requireAlign,
+  requireListener,
   requireSize,
 } from './misuse.js'
+import { type LimitListener, Notices } from './notices.js'
 import { type ArenaOptions, resolveOptions } from './options.js'
 import { AT_ONCE_BYTES as AT_ONCE, ReleasePolicy } from './release/policy.js'
 import { Scavenger } from './release/scavenger.js'
@@ -58,7 +62,11 @@ const byteLengthOf = Object.getOwnPropertyDescriptor(
  */
 export class Arena {
   readonly #identity: owners.ArenaIdentity
-  readonly #limitBytes: number
+  readonly #softLimitBytes: number
+  readonly #notices: Notices
+  readonly #limits: Limits
+  readonly #member: Member
+  readonly #leaveGroup: (() => void) | undefined
   readonly #heap: BlockHeap
   readonly #source: PageSource
   readonly #scavenger: Scavenger
@@ -83,27 +91,45 @@ export class Arena {
   /** @internal */
   constructor(options: ArenaOptions | undefined, environment: Environment)
   constructor(options: ArenaOptions = {}, environment?: Environment) {
-    const { name, limitBytes, releaseAfterMs, detachFromBytes } = resolveOptions(options)
-    const { kernel, deferral, now } = environment ?? realEnvironment()
+    const resolved = resolveOptions(options)
+    const { name, releaseAfterMs, detachFromBytes } = resolved
+    const { kernel, deferral, now, ledger, group } = environment ?? realEnvironment()
     this.#identity = { name }
     this.#epoch = { arena: this.#identity }
-    this.#limitBytes = limitBytes
+    this.#softLimitBytes = resolved.softLimitBytes
+    this.#notices = new Notices(name)
     const policy = new ReleasePolicy(releaseAfterMs, now, kernel.pageBytes)
     this.#heap = new BlockHeap(kernel.pageBytes, new BookStorage(kernel, deferral))
     this.#source = new MmapSource(kernel, deferral)
     this.#scavenger = new Scavenger(this.#heap, this.#source, policy)
     this.#buffers = new BlockBuffers(this.#heap, this.#source, detachFromBytes)
-    this.#supply = new Supply(name, limitBytes, this.#heap, this.#source, this.#scavenger, this.#buffers)
-    const calls = (): number => this.#allocations + this.#frees
-    this.#releaser = new Releaser(
-      policy,
+    this.#limits = new Limits(this.#heap, resolved, ledger, {
+      purge: () => this.#releaser.purgeAll('limit'),
+      purgeOthers: () => group?.giveBack('limit', this.#member),
+      crossedSoftLimit: pages => this.#notices.crossed(resolved.softLimitBytes, pages * kernel.pageBytes),
+    })
+    this.#supply = new Supply(
+      name,
+      this.#limits,
+      ledger,
+      this.#notices,
       this.#heap,
       this.#source,
       this.#scavenger,
       this.#buffers,
-      deferral,
-      calls,
     )
+    this.#releaser = new Releaser(policy, {
+      heap: this.#heap,
+      source: this.#source,
+      scavenger: this.#scavenger,
+      buffers: this.#buffers,
+      limits: this.#limits,
+      notices: this.#notices,
+      deferral,
+      calls: () => this.#allocations + this.#frees,
+    })
+    this.#member = memberOf(this.#heap, this.#limits, this.#releaser)
+    this.#leaveGroup = group?.add(this.#member)
   }
 
   get name(): string {
@@ -229,7 +255,7 @@ export class Arena {
    */
   trim(): number {
     this.#requireOpen('trim')
-    const purgedPages = this.#releaser.releaseAll()
+    const purgedPages = this.#releaser.releaseAll('trim')
     const { failure } = this.#scavenger
     if (failure !== null) throw purgeError(this.#identity, 'trim', failure)
     return purgedPages * this.#heap.pageBytes
@@ -254,7 +280,8 @@ export class Arena {
       mappedBytes,
       committedBytes: usedBytes + dirtyBytes,
       peakCommittedBytes: heap.peakCommittedPages * pageBytes,
-      limitBytes: this.#limitBytes,
+      limitBytes: this.#limits.limitBytes,
+      softLimitBytes: this.#softLimitBytes,
       allocations: this.#allocations,
       frees: this.#frees,
       purges: this.#scavenger.purges,
@@ -263,6 +290,28 @@ export class Arena {
       pinnedBlocks: 0,
       metadataBytes: heap.metadataBytes,
     }
+  }
+
+  /**
+   * Calls `listener` after the arena crossed `softLimitBytes`: it has given back all that is free and still needs more.
+   * Once for each crossing, soon after the call that crossed it. Throws `ERR_INVALID_ARG_VALUE` for another event,
+   * `ERR_INVALID_ARG_TYPE` for no function.
+   *
+   * ```ts
+   * arena.on('limit', ({ committedBytes }) => cache.shrinkBy(committedBytes / 4))
+   * ```
+   */
+  on(event: 'limit', listener: LimitListener): this {
+    requireListener(event, listener)
+    this.#notices.addLimitListener(listener)
+    return this
+  }
+
+  /** Ends one `on` with the same arguments, if there is one. */
+  off(event: 'limit', listener: LimitListener): this {
+    requireListener(event, listener)
+    this.#notices.removeLimitListener(listener)
+    return this
   }
 
   /** Bytes of the arena that the kernel holds resident now (`mincore`). Throws a system error; `ERR_ARENA_CLOSED`. */
@@ -280,6 +329,8 @@ export class Arena {
     this.#isClosed = true
     this.#endAll()
     this.#releaser.close()
+    this.#limits.yieldShare()
+    this.#leaveGroup?.()
   }
 
   [Symbol.dispose](): void {
@@ -298,6 +349,7 @@ export class Arena {
     const mapped = this.#source.segments.reduce((pages, segment) => pages + segment.pageCount, 0)
     invariant(mapped === this.#heap.managedPages, '2: the heap manages exactly the segments')
     this.#releaser.check()
+    this.#limits.check()
   }
 
   // ---- behind the warm paths -------------------------------------------------------------------------------------

@@ -12,6 +12,11 @@ export interface ArenaOptions {
    */
   limitBytes?: number
   /**
+   * At this many bytes of pages the arena gives back all it can; if it still needs more, it goes on, and listeners of
+   * `'limit'` are told, once each time it is crossed. Default: none.
+   */
+  softLimitBytes?: number
+  /**
    * Within this many milliseconds after a page comes free it is back with the kernel, even if nobody calls again. `0`:
    * on the freeing call. `Infinity`: only by `trim()`. Default 1000.
    */
@@ -26,7 +31,7 @@ export interface ArenaOptions {
 }
 
 export type ResolvedOptions = Required<
-  Pick<ArenaOptions, 'name' | 'limitBytes' | 'releaseAfterMs' | 'detachFromBytes'>
+  Pick<ArenaOptions, 'name' | 'limitBytes' | 'softLimitBytes' | 'releaseAfterMs' | 'detachFromBytes'>
 >
 
 const DEFAULT_RELEASE_AFTER_MS = 1_000
@@ -44,6 +49,7 @@ export function resolveOptions(options: ArenaOptions): ResolvedOptions {
     name = `arena-${++arenaCount}`,
     source = 'mmap',
     limitBytes = Number.POSITIVE_INFINITY,
+    softLimitBytes = Number.POSITIVE_INFINITY,
     releaseAfterMs = DEFAULT_RELEASE_AFTER_MS,
     detachFromBytes = DEFAULT_DETACH_FROM_BYTES,
     debug = false,
@@ -57,6 +63,7 @@ export function resolveOptions(options: ArenaOptions): ResolvedOptions {
     throw invalidArgValue('options.source', "must be 'mmap' or 'sbrk'", source)
   }
   requireNumber('options.limitBytes', limitBytes, Number.POSITIVE_INFINITY)
+  requireNumber('options.softLimitBytes', softLimitBytes, Number.POSITIVE_INFINITY)
   requireNumber('options.releaseAfterMs', releaseAfterMs, MAX_RELEASE_AFTER_MS)
   requireNumber('options.detachFromBytes', detachFromBytes, Number.POSITIVE_INFINITY)
   requireBoolean('options.debug', debug)
@@ -65,10 +72,10 @@ export function resolveOptions(options: ArenaOptions): ResolvedOptions {
   if (debug)
     throw notSupported(name, 'debug: true', 'leave it out; detachFromBytes: 0 detaches every block on free')
   if (hugePages) throw notSupported(name, 'hugePages: true', 'leave it out')
-  return { name, limitBytes, releaseAfterMs, detachFromBytes }
+  return { name, limitBytes, softLimitBytes, releaseAfterMs, detachFromBytes }
 }
 
-function requireNumber(name: string, value: unknown, most: number): void {
+export function requireNumber(name: string, value: unknown, most: number): void {
   if (typeof value !== 'number') throw invalidArgType(name, 'of type number', value)
   if (value === Number.POSITIVE_INFINITY || (value >= 0 && value <= most)) return
   throw outOfRange(

@@ -12,10 +12,25 @@ import { PAUSE_MS } from './base/timer-queue.js'
 import type { PageCount } from './base/units.js'
 import type { BlockBuffers } from './buffers/block-buffers.js'
 import type { BlockHeap } from './heap/block-heap.js'
+import type { Limits } from './limits.js'
 import type { PageSource } from './memory/page-source.js'
 import type { Segment } from './memory/segment.js'
+import type { Notices, PurgeReason } from './notices.js'
 import type { ReleasePolicy } from './release/policy.js'
 import type { Scavenger } from './release/scavenger.js'
+
+/** The parts of an arena that releasing memory touches. */
+export interface ReleaserParts {
+  readonly heap: BlockHeap
+  readonly source: PageSource
+  readonly scavenger: Scavenger
+  readonly buffers: BlockBuffers
+  readonly limits: Pick<Limits, 'settle'>
+  readonly notices: Pick<Notices, 'purged'>
+  readonly deferral: Deferral
+  /** Blocks allocated and freed, ever. */
+  readonly calls: () => number
+}
 
 export class Releaser {
   readonly #policy: ReleasePolicy
@@ -24,6 +39,8 @@ export class Releaser {
   readonly #scavenger: Scavenger
   readonly #buffers: BlockBuffers
   readonly #deferral: Deferral
+  readonly #limits: Pick<Limits, 'settle'>
+  readonly #notices: Pick<Notices, 'purged'>
   readonly #calls: () => number
   #isStopped = false
   /** The tick that is due. */
@@ -36,29 +53,22 @@ export class Releaser {
    */
   isSettled: boolean
 
-  /** `calls`: blocks allocated and freed, ever. */
-  constructor(
-    policy: ReleasePolicy,
-    heap: BlockHeap,
-    source: PageSource,
-    scavenger: Scavenger,
-    buffers: BlockBuffers,
-    deferral: Deferral,
-    calls: () => number,
-  ) {
+  constructor(policy: ReleasePolicy, parts: ReleaserParts) {
     this.#policy = policy
-    this.#heap = heap
-    this.#source = source
-    this.#scavenger = scavenger
-    this.#buffers = buffers
-    this.#deferral = deferral
-    this.#calls = calls
+    this.#heap = parts.heap
+    this.#source = parts.source
+    this.#scavenger = parts.scavenger
+    this.#buffers = parts.buffers
+    this.#limits = parts.limits
+    this.#notices = parts.notices
+    this.#deferral = parts.deferral
+    this.#calls = parts.calls
     this.isSettled = !policy.isTimed && !policy.isImmediate
   }
 
   /** After something came free, where `isSettled` is false. */
   afterFree(): void {
-    if (this.#policy.isImmediate) this.releaseAll()
+    if (this.#policy.isImmediate) this.releaseAll('free')
     if (this.#timer === null) this.#policy.start()
     this.#arm(true)
   }
@@ -77,11 +87,25 @@ export class Releaser {
   }
 
   /** Gives everything back that is free. Returns the pages; the scavenger's `failure` says whether some were refused. */
-  releaseAll(): PageCount {
+  releaseAll(reason: PurgeReason): PageCount {
     this.#buffers.recoverSetAside()
-    const pageCount = this.#scavenger.purgeAll()
+    const pageCount = this.purgeAll(reason)
     this.#dropUnused()
     return pageCount
+  }
+
+  /** Gives every dirty page back, and leaves buffers and segments as they are: an allocation is under way. */
+  purgeAll(reason: PurgeReason): PageCount {
+    const callsBefore = this.#scavenger.purges
+    const pageCount = this.#scavenger.purgeAll()
+    this.#tell(pageCount, callsBefore, reason)
+    return pageCount
+  }
+
+  #tell(pageCount: PageCount, callsBefore: number, reason: PurgeReason): void {
+    if (pageCount === 0) return
+    this.#limits.settle()
+    this.#notices.purged(pageCount * this.#heap.pageBytes, this.#scavenger.purges - callsBefore, reason)
   }
 
   /** Every block is gone: gives up every segment, and never runs again. */
@@ -108,11 +132,13 @@ export class Releaser {
     if (this.#isStopped) return
     this.isSettled = false
     if (this.#policy.isImmediate) {
-      this.releaseAll()
+      this.releaseAll('timer')
       this.#arm(true)
       return
     }
+    const { purges, purgedPages } = this.#scavenger
     const isFinished = this.#scavenger.tick(turnStartMs, this.#calls(), seeksLong)
+    this.#tell(this.#scavenger.purgedPages - purgedPages, purges, 'timer')
     if (isFinished && (this.#policy.isMarked || this.#heap.dirtyPages === 0)) {
       this.#buffers.recoverSetAside()
       this.#dropUnused()

@@ -23,6 +23,8 @@ export interface ArenaStats {
   peakCommittedBytes: number
   /** `Infinity` where there is none. */
   limitBytes: number
+  /** `Infinity` where there is none. */
+  softLimitBytes: number
   /** Blocks handed out, ever, a count. */
   allocations: number
   /** Blocks freed, ever, a count: `allocations - frees === liveBlocks`. */

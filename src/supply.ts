@@ -9,8 +9,11 @@ import { ArenaError } from './base/errors.js'
 import { type Block, NONE, type PageCount } from './base/units.js'
 import type { BlockBuffers } from './buffers/block-buffers.js'
 import { type BlockHeap, REFUSED_BOOKS, REFUSED_LIMIT } from './heap/block-heap.js'
+import type { Limits } from './limits.js'
+import type { Ledger } from './memory/ledger.js'
 import type { PageSource } from './memory/page-source.js'
 import type { Segment } from './memory/segment.js'
+import type { Notices } from './notices.js'
 import type { Scavenger } from './release/scavenger.js'
 
 /** Alignment that every block has anyway. */
@@ -24,51 +27,57 @@ export class Supply {
   readonly #source: PageSource
   readonly #scavenger: Scavenger
   readonly #buffers: BlockBuffers
-  readonly #limitBytes: number
+  readonly #limits: Limits
+  readonly #ledger: Ledger | undefined
+  readonly #notices: Notices
 
   constructor(
     arenaName: string,
-    limitBytes: number,
+    limits: Limits,
+    ledger: Ledger | undefined,
+    notices: Notices,
     heap: BlockHeap,
     source: PageSource,
     scavenger: Scavenger,
     buffers: BlockBuffers,
   ) {
     this.#arenaName = arenaName
-    this.#limitBytes = limitBytes
+    this.#limits = limits
+    this.#ledger = ledger
+    this.#notices = notices
     this.#heap = heap
     this.#source = source
     this.#scavenger = scavenger
     this.#buffers = buffers
-    heap.limitPages = Math.min(Number.MAX_SAFE_INTEGER, Math.floor(limitBytes / heap.pageBytes))
   }
 
   /** A block of at least `sizeBytes`. Throws `ERR_ARENA_LIMIT` or `ERR_ARENA_OUT_OF_MEMORY`. */
   obtain(sizeBytes: number, alignBytes: number): Block {
     const heap = this.#heap
-    if (heap.pagesFor(sizeBytes) > heap.limitPages) throw this.#limitError(sizeBytes, null)
-    let hasPurged = false
+    // In the worst case every page of the block is clean and would have to be committed.
+    const needed = Math.max(1, heap.pagesFor(sizeBytes))
+    if (needed > this.#limits.hardPages) throw this.#limitError(sizeBytes, needed, null)
     for (;;) {
       const block = this.#allocate(sizeBytes, alignBytes)
       if (block !== NONE) return block
       if (heap.refusal === REFUSED_BOOKS) throw this.#outOfMemory(sizeBytes, BOOKS, heap.failure)
-      if (heap.refusal !== REFUSED_LIMIT) {
-        this.#makeRoom(sizeBytes, alignBytes)
-      } else if (!hasPurged) {
-        this.#scavenger.purgeAll()
-        hasPurged = true
-      } else {
-        throw this.#limitError(sizeBytes, this.#scavenger.failure)
-      }
+      if (heap.refusal === REFUSED_LIMIT) this.#makeRoom(sizeBytes, needed)
+      else this.#addPages(sizeBytes, alignBytes, needed)
     }
   }
 
   /** Makes a live block fit `sizeBytes` where it is. Returns false, and changes nothing, where it has to move. */
   resize(block: Block, sizeBytes: number): boolean {
-    if (this.#heap.resize(block, sizeBytes)) return true
-    if (this.#heap.refusal !== REFUSED_LIMIT) return false
-    this.#scavenger.purgeAll()
-    return this.#heap.resize(block, sizeBytes)
+    const heap = this.#heap
+    for (;;) {
+      if (heap.resize(block, sizeBytes)) return true
+      if (heap.refusal !== REFUSED_LIMIT) return false
+      if (!this.#limits.makeRoom(heap.pagesFor(sizeBytes) - heap.pagesFor(heap.sizeOf(block)))) return false
+    }
+  }
+
+  #makeRoom(sizeBytes: number, needed: PageCount): void {
+    if (!this.#limits.makeRoom(needed)) throw this.#limitError(sizeBytes, needed, this.#scavenger.failure)
   }
 
   #allocate(sizeBytes: number, alignBytes: number): Block {
@@ -78,15 +87,9 @@ export class Supply {
   }
 
   /** Adds a segment, unless the limit would not let the block use it. */
-  #makeRoom(sizeBytes: number, alignBytes: number): void {
+  #addPages(sizeBytes: number, alignBytes: number, needed: PageCount): void {
     const heap = this.#heap
-    // In a new segment every page of the block is clean and would have to be committed.
-    const needed = Math.max(1, heap.pagesFor(sizeBytes))
-    if (heap.committedPages + needed > heap.limitPages) {
-      this.#scavenger.purgeAll()
-      if (heap.committedPages + needed > heap.limitPages)
-        throw this.#limitError(sizeBytes, this.#scavenger.failure)
-    }
+    while (heap.committedPages + needed > heap.limitPages) this.#makeRoom(sizeBytes, needed)
     const pageCount = Math.max(heap.runPagesFor(sizeBytes), heap.runPagesFor(alignBytes))
     const segment = this.#reserve(sizeBytes, pageCount)
     try {
@@ -97,6 +100,7 @@ export class Supply {
       this.#source.retire(segment)
       throw this.#outOfMemory(sizeBytes, BOOKS, cause)
     }
+    this.#notices.grew(segment.pageCount * heap.pageBytes, heap.managedPages * heap.pageBytes)
   }
 
   #reserve(sizeBytes: number, pageCount: PageCount): Segment {
@@ -112,12 +116,20 @@ export class Supply {
     return outOfMemory(this.#arenaName, sizeBytes, `${what}; the arena holds ${held} bytes`, cause)
   }
 
-  #limitError(sizeBytes: number, failure: unknown): ArenaError {
-    const used = this.#heap.usedPages * this.#heap.pageBytes
-    const message =
-      `arena '${this.#arenaName}': ${sizeBytes} bytes do not fit: limitBytes is ${this.#limitBytes}, and pages with ` +
-      `live blocks take ${used} of it. Free blocks, or raise the limit`
-    return new ArenaError('ERR_ARENA_LIMIT', message, failure === null ? undefined : { cause: failure })
+  #limitError(sizeBytes: number, needed: PageCount, failure: unknown): ArenaError {
+    const { pageBytes, usedPages, committedPages } = this.#heap
+    const isHard = this.#limits.isHard(needed) || this.#ledger === undefined
+    const limitBytes = isHard ? this.#limits.limitBytes : (this.#ledger?.limitBytes ?? 0)
+    this.#notices.refused(isHard ? 'arena' : 'process', limitBytes, committedPages * pageBytes)
+    const where = isHard
+      ? `limitBytes is ${limitBytes}, and pages with live blocks take ${usedPages * pageBytes} of it`
+      : `setProcessLimit() allows ${limitBytes} bytes over all arenas, and they hold ${this.#ledger?.takenBytes}, ` +
+        `this one ${committedPages * pageBytes}`
+    return new ArenaError(
+      'ERR_ARENA_LIMIT',
+      `arena '${this.#arenaName}': ${sizeBytes} bytes do not fit: ${where}. Free blocks, or raise the limit`,
+      failure === null ? undefined : { cause: failure },
+    )
   }
 }
 

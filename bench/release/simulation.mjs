@@ -71,18 +71,18 @@ export class Simulation {
         this.purgingMs += callMs + pageCount * pageMs
       },
     }
-    const buffers = { hasIdle: false, recoverSetAside() {}, dropIdle() {} }
     this.policy = new ReleasePolicy(releaseAfterMs, this.time.now, PAGE_BYTES)
     this.scavenger = new Scavenger(this.heap, source, this.policy)
-    this.releaser = new Releaser(
-      this.policy,
-      this.heap,
+    this.releaser = new Releaser(this.policy, {
+      heap: this.heap,
       source,
-      this.scavenger,
-      buffers,
-      this.time,
-      () => this.calls,
-    )
+      scavenger: this.scavenger,
+      buffers: { hasIdle: false, recoverSetAside() {}, dropIdle() {} },
+      limits: { settle() {} },
+      notices: { purged() {} },
+      deferral: this.time,
+      calls: () => this.calls,
+    })
     const tick = this.scavenger.tick.bind(this.scavenger)
     this.scavenger.tick = (...args) => {
       const before = this.purgingMs

@@ -10,12 +10,18 @@ import { dirname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { ArenaError, outOfRange } from '../base/errors.js'
 import type { Advice, Kernel, MappingId, SystemError, WrapId } from './kernel.js'
+import type { Ledger } from './ledger.js'
 
 /** What native/addon.cc exports: see there. */
 interface NativeAddon extends Omit<Kernel, 'advise'> {
   readonly MADV_DONTNEED: number
   readonly MADV_NOHUGEPAGE: number
   advise(mapping: MappingId, offsetBytes: number, lengthBytes: number, advice: number): void
+  processLimit(): number
+  setProcessLimit(limitBytes: number): void
+  processTaken(): number
+  take(lengthBytes: number): boolean
+  give(lengthBytes: number): void
 }
 
 // Both src/memory and dist/memory are two levels below the package.
@@ -88,6 +94,35 @@ class AddonKernel implements Kernel {
   }
 }
 
+/** The one sum of the process, kept in native code, where all threads meet. */
+class AddonLedger implements Ledger {
+  readonly #native: NativeAddon
+
+  constructor(native: NativeAddon) {
+    this.#native = native
+  }
+
+  get limitBytes(): number {
+    return this.#native.processLimit()
+  }
+
+  set limitBytes(limitBytes: number) {
+    this.#native.setProcessLimit(limitBytes)
+  }
+
+  get takenBytes(): number {
+    return this.#native.processTaken()
+  }
+
+  take(lengthBytes: number): boolean {
+    return this.#native.take(lengthBytes)
+  }
+
+  give(lengthBytes: number): void {
+    this.#native.give(lengthBytes)
+  }
+}
+
 function notLoadable(cause: unknown): ArenaError {
   return new ArenaError('ERR_ARENA_NOT_SUPPORTED', `Cannot load the native addon: ${reasonOf(cause)}`, {
     cause,
@@ -111,7 +146,18 @@ function reasonOf(cause: unknown): string {
   )
 }
 
-let loaded: Kernel | undefined
+let loaded: { readonly kernel: Kernel; readonly ledger: Ledger } | undefined
+
+function load(): { readonly kernel: Kernel; readonly ledger: Ledger } {
+  if (loaded) return loaded
+  try {
+    const native = loadBinary()
+    loaded = { kernel: new AddonKernel(native), ledger: new AddonLedger(native) }
+  } catch (cause) {
+    throw notLoadable(cause)
+  }
+  return loaded
+}
 
 /**
  * The kernel seam of this environment; the first call loads the addon, later ones return the same object.
@@ -119,11 +165,10 @@ let loaded: Kernel | undefined
  * loaded; a later call tries again.
  */
 export function loadKernel(): Kernel {
-  if (loaded) return loaded
-  try {
-    loaded = new AddonKernel(loadBinary())
-  } catch (cause) {
-    throw notLoadable(cause)
-  }
-  return loaded
+  return load().kernel
+}
+
+/** The process's limit over all arenas. Throws what `loadKernel` throws. */
+export function loadLedger(): Ledger {
+  return load().ledger
 }

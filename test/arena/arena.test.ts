@@ -412,6 +412,7 @@ describe('stats', () => {
       committedBytes: 0,
       peakCommittedBytes: 0,
       limitBytes: 50 * MIB,
+      softLimitBytes: Number.POSITIVE_INFINITY,
       allocations: 0,
       frees: 0,
       purges: 0,

@@ -5,6 +5,8 @@
  */
 import { describe, expect, it } from 'vitest'
 import { Arena } from '../../src/arena.js'
+import { ArenaGroup } from '../../src/arena-group.js'
+import { loadLedger } from '../../src/memory/addon.js'
 import type { ArenaOptions } from '../../src/options.js'
 import { FaultyKernel } from '../support/faulty-kernel.js'
 import { ManualDeferral } from '../support/manual-deferral.js'
@@ -46,7 +48,13 @@ class Session {
     this.#kernel.isRecording = false
     this.#kernel.fails = kind => this.#failOneIn > 0 && kind !== 'detach' && random.oneIn(this.#failOneIn)
     const { now } = this.#deferral
-    this.arena = new Arena(options, { kernel: this.#kernel, deferral: this.#deferral, now })
+    this.arena = new Arena(options, {
+      kernel: this.#kernel,
+      deferral: this.#deferral,
+      now,
+      ledger: loadLedger(),
+      group: new ArenaGroup(),
+    })
   }
 
   async run(steps: number): Promise<void> {
@@ -268,7 +276,11 @@ class Session {
 }
 
 describe.each([0, undefined, MIB, Number.POSITIVE_INFINITY])('detachFromBytes %s', detachFromBytes => {
-  describe.each([2 * MIB, undefined])('limitBytes %s', limitBytes => {
+  describe.each([
+    [2 * MIB, undefined],
+    [undefined, undefined],
+    [3 * MIB, MIB],
+  ])('limitBytes %s, softLimitBytes %s', (limitBytes, softLimitBytes) => {
     it.each([0, 1_000, Number.POSITIVE_INFINITY])(
       'releaseAfterMs %d does what the model does',
       async releaseAfterMs => {
@@ -276,6 +288,7 @@ describe.each([0, undefined, MIB, Number.POSITIVE_INFINITY])('detachFromBytes %s
         const options: ArenaOptions = { name: 'fuzz', releaseAfterMs }
         if (detachFromBytes !== undefined) options.detachFromBytes = detachFromBytes
         if (limitBytes !== undefined) options.limitBytes = limitBytes
+        if (softLimitBytes !== undefined) options.softLimitBytes = softLimitBytes
         const session = new Session(options, randomFrom(seed))
         try {
           await session.run(STEPS)
