@@ -93,7 +93,7 @@ export class Arena {
   constructor(options: ArenaOptions = {}, environment?: Environment) {
     const resolved = resolveOptions(options)
     const { name, releaseAfterMs, detachFromBytes } = resolved
-    const { kernel, deferral, now, ledger, group } = environment ?? realEnvironment()
+    const { kernel, deferral, now, ledger, group, watch } = environment ?? realEnvironment()
     this.#identity = { name }
     this.#epoch = { arena: this.#identity }
     this.#softLimitBytes = resolved.softLimitBytes
@@ -126,6 +126,7 @@ export class Arena {
       limits: this.#limits,
       notices: this.#notices,
       deferral,
+      watch,
       calls: () => this.#allocations + this.#frees,
     })
     this.#member = memberOf(this.#heap, this.#limits, this.#releaser)

@@ -16,6 +16,7 @@ import type { Limits } from './limits.js'
 import type { PageSource } from './memory/page-source.js'
 import type { Segment } from './memory/segment.js'
 import type { Notices, PurgeReason } from './notices.js'
+import type { PressureWatch } from './pressure-watch.js'
 import type { ReleasePolicy } from './release/policy.js'
 import type { Scavenger } from './release/scavenger.js'
 
@@ -28,6 +29,7 @@ export interface ReleaserParts {
   readonly limits: Pick<Limits, 'settle'>
   readonly notices: Pick<Notices, 'purged'>
   readonly deferral: Deferral
+  readonly watch?: Pick<PressureWatch, 'wake'> | undefined
   /** Blocks allocated and freed, ever. */
   readonly calls: () => number
 }
@@ -41,6 +43,7 @@ export class Releaser {
   readonly #deferral: Deferral
   readonly #limits: Pick<Limits, 'settle'>
   readonly #notices: Pick<Notices, 'purged'>
+  readonly #watch: Pick<PressureWatch, 'wake'> | undefined
   readonly #calls: () => number
   #isStopped = false
   /** The tick that is due. */
@@ -62,6 +65,7 @@ export class Releaser {
     this.#limits = parts.limits
     this.#notices = parts.notices
     this.#deferral = parts.deferral
+    this.#watch = parts.watch
     this.#calls = parts.calls
     this.isSettled = !policy.isTimed && !policy.isImmediate
   }
@@ -150,6 +154,7 @@ export class Releaser {
     if (this.#timer !== null || !this.#hasWork) return
     // With `releaseAfterMs: 0` a tick is for what could not go back at once; all else still does.
     this.isSettled = !this.#policy.isImmediate
+    this.#watch?.wake()
     this.#armIn(this.#policy.delayMs(isFinished, this.#heap.dirtyPages > 0))
   }
 
