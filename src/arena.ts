@@ -69,6 +69,7 @@ export class Arena {
   readonly #leaveGroup: (() => void) | undefined
   readonly #heap: BlockHeap
   readonly #source: PageSource
+  readonly #policy: ReleasePolicy
   readonly #scavenger: Scavenger
   readonly #buffers: BlockBuffers
   readonly #supply: Supply
@@ -98,10 +99,10 @@ export class Arena {
     this.#epoch = { arena: this.#identity }
     this.#softLimitBytes = resolved.softLimitBytes
     this.#notices = new Notices(name)
-    const policy = new ReleasePolicy(releaseAfterMs, now, kernel.pageBytes)
+    this.#policy = new ReleasePolicy(releaseAfterMs, now, kernel.pageBytes)
     this.#heap = new BlockHeap(kernel.pageBytes, new BookStorage(kernel, deferral))
     this.#source = new MmapSource(kernel, deferral)
-    this.#scavenger = new Scavenger(this.#heap, this.#source, policy)
+    this.#scavenger = new Scavenger(this.#heap, this.#source, this.#policy)
     this.#buffers = new BlockBuffers(this.#heap, this.#source, detachFromBytes)
     this.#limits = new Limits(this.#heap, resolved, ledger, {
       purge: () => this.#releaser.purgeAll('limit'),
@@ -118,7 +119,7 @@ export class Arena {
       this.#scavenger,
       this.#buffers,
     )
-    this.#releaser = new Releaser(policy, {
+    this.#releaser = new Releaser(this.#policy, {
       heap: this.#heap,
       source: this.#source,
       scavenger: this.#scavenger,
@@ -283,6 +284,7 @@ export class Arena {
       peakCommittedBytes: heap.peakCommittedPages * pageBytes,
       limitBytes: this.#limits.limitBytes,
       softLimitBytes: this.#softLimitBytes,
+      releaseAfterMs: this.#policy.promiseMs,
       allocations: this.#allocations,
       frees: this.#frees,
       purges: this.#scavenger.purges,

@@ -25,6 +25,8 @@ export interface ArenaStats {
   limitBytes: number
   /** `Infinity` where there is none. */
   softLimitBytes: number
+  /** The promise in force, in milliseconds: as asked for, or longer where pages were purged in vain. */
+  releaseAfterMs: number
   /** Blocks handed out, ever, a count. */
   allocations: number
   /** Blocks freed, ever, a count: `allocations - frees === liveBlocks`. */

@@ -160,9 +160,9 @@ export class ReleasePolicy {
     this.#measuredFromMs = this.#now()
   }
 
-  /** Whether this turn of the event loop, whose work began at `turnStartMs`, may go on with it. */
+  /** Whether one more call is likely to end within the slice of this turn of the event loop, which began at `turnStartMs`. */
   hasTime(turnStartMs: number): boolean {
-    return this.#now() - turnStartMs < SLICE_MS
+    return this.#now() - turnStartMs < (1 - CALL_SHARE) * SLICE_MS
   }
 
   /** How long to wait for the next tick, or for the next slice of an unfinished one. */

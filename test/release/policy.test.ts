@@ -189,13 +189,13 @@ describe('the budget', () => {
   })
 
   it('lets the promise come first when traffic has stopped', () => {
-    const simulation = simulate(1_000, { callMs: 0.07, pageMs: 0.01 })
+    const simulation = simulate(1_000, { callMs: 0.035, pageMs: 0.005 })
     busy(simulation, 2)
-    expect(simulation.heap.dirtyPages).toBeGreaterThan(8_000)
+    expect(simulation.heap.dirtyPages).toBeGreaterThan(4_000)
     const before = simulation.purgingMs
     simulation.wait(1_000)
     expect(simulation.heap.dirtyPages).toBe(0)
-    expect(simulation.purgingMs - before).toBeGreaterThan(0.1 * 1_000)
+    expect(simulation.purgingMs - before).toBeGreaterThan(0.02 * 1_000)
   })
 
   it('is not felt where purging costs what it costs', () => {
@@ -269,11 +269,11 @@ describe('long runs', () => {
     expect(simulation.heap.dirtyPages).toBe(64 * MIB_PAGES)
   })
 
-  it('are purged for about a millisecond in one turn', () => {
+  it('are purged for a millisecond in one turn', () => {
     const simulation = simulate(1_000)
     simulation.free(simulation.use(512 * MIB_PAGES))
     simulation.wait(1_000)
     expect(simulation.heap.dirtyPages).toBe(0)
-    expect(simulation.longestSliceMs).toBeLessThan(1.5)
+    expect(simulation.longestSliceMs).toBeLessThanOrEqual(1)
   })
 })
