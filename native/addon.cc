@@ -40,6 +40,7 @@ namespace offheap {
 namespace {
 
 constexpr double kMaxSafeInteger = 9007199254740991.0;  // 2^53 - 1: every integer up to here is exact as a double
+constexpr double kMaxAlignBytes = 1 << 30;
 
 struct Mapping {
   char* start = nullptr;
@@ -329,12 +330,18 @@ class LastTurn {
 Napi::Value Map(const Napi::CallbackInfo& info) {
   const uint64_t length_bytes = IntegerIn(info, 0, "lengthBytes", 1, kMaxSafeInteger);
   CheckWholePages(info.Env(), "lengthBytes", length_bytes);
+  const double page_bytes = static_cast<double>(PageBytes());
+  const uint64_t align_bytes =
+      info[1].IsUndefined() ? PageBytes() : IntegerIn(info, 1, "alignBytes", page_bytes, kMaxAlignBytes);
+  if ((align_bytes & (align_bytes - 1)) != 0) {
+    throw OutOfRange(info.Env(), "alignBytes", "a power of two", static_cast<double>(align_bytes));
+  }
   const auto& books = BooksOf(info.Env());
   auto mapping = std::make_shared<Mapping>();
   // The entry comes first, so that running out of memory for it cannot lose a mapping.
   const auto entry = books->mappings.emplace(books->next_mapping_id, mapping).first;
   void* start = nullptr;
-  const Errno error = MapPages(length_bytes, &start);
+  const Errno error = MapPages(length_bytes, align_bytes, &start);
   if (error != 0) books->mappings.erase(entry);
   CheckCall(info.Env(), "mmap", error);
   mapping->start = static_cast<char*>(start);
@@ -355,8 +362,10 @@ Napi::Value Unmap(const Napi::CallbackInfo& info) {
 void Advise(const Napi::CallbackInfo& info) {
   const Range range = PageRangeOf(info);
   const double advice = static_cast<double>(IntegerIn(info, 3, "advice", 0, INT32_MAX));
-  if (advice != kAdviceDontNeed && advice != kAdviceNoHugePage) {
-    throw OutOfRange(info.Env(), "advice", "MADV_DONTNEED or MADV_NOHUGEPAGE", advice);
+  if (advice != kAdviceDontNeed && advice != kAdviceNoHugePage && advice != kAdviceHugePage &&
+      advice != kAdvicePopulateWrite) {
+    throw OutOfRange(info.Env(), "advice",
+                     "MADV_DONTNEED, MADV_NOHUGEPAGE, MADV_HUGEPAGE or MADV_POPULATE_WRITE", advice);
   }
   CheckCall(info.Env(), "madvise", AdvisePages(range.start, range.length_bytes, static_cast<int>(advice)));
 }
@@ -444,6 +453,8 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("pageBytes", Napi::Number::New(env, static_cast<double>(PageBytes())));
   exports.Set("MADV_DONTNEED", Napi::Number::New(env, kAdviceDontNeed));
   exports.Set("MADV_NOHUGEPAGE", Napi::Number::New(env, kAdviceNoHugePage));
+  exports.Set("MADV_HUGEPAGE", Napi::Number::New(env, kAdviceHugePage));
+  exports.Set("MADV_POPULATE_WRITE", Napi::Number::New(env, kAdvicePopulateWrite));
   exports.Set("map", Napi::Function::New<Map>(env, "map"));
   exports.Set("unmap", Napi::Function::New<Unmap>(env, "unmap"));
   exports.Set("advise", Napi::Function::New<Advise>(env, "advise"));

@@ -101,7 +101,7 @@ export class Arena {
     this.#notices = new Notices(name)
     this.#policy = new ReleasePolicy(releaseAfterMs, now, kernel.pageBytes)
     this.#heap = new BlockHeap(kernel.pageBytes, new BookStorage(kernel, deferral))
-    this.#source = new MmapSource(kernel, deferral)
+    this.#source = new MmapSource(kernel, deferral, resolved.hugePages)
     this.#scavenger = new Scavenger(this.#heap, this.#source, this.#policy)
     this.#buffers = new BlockBuffers(this.#heap, this.#source, detachFromBytes)
     this.#limits = new Limits(this.#heap, resolved, ledger, {
@@ -118,6 +118,7 @@ export class Arena {
       this.#source,
       this.#scavenger,
       this.#buffers,
+      resolved.prefault,
     )
     this.#releaser = new Releaser(this.#policy, {
       heap: this.#heap,

@@ -74,7 +74,7 @@ export class Limits {
   makeRoom(pageCount: PageCount): boolean {
     const wanted = this.#heap.committedPages + pageCount
     const boundPages = Math.min(this.#hardPages, this.#isCrossed ? this.#hardPages : this.#softPages)
-    if (wanted <= boundPages && this.#growShare(pageCount)) return true
+    if (wanted <= boundPages && this.growShare(pageCount)) return true
     if (this.#actions.purge() > 0) return true
     if (!this.#isCrossed && wanted > this.#softPages && wanted <= this.#hardPages) {
       this.#isCrossed = true
@@ -84,7 +84,7 @@ export class Limits {
     }
     if (wanted > this.#hardPages || wanted <= this.#sharePages) return false
     this.#actions.purgeOthers()
-    return this.#growShare(pageCount)
+    return this.growShare(pageCount)
   }
 
   /** Pages were given back: the soft limit may be crossed again, and a share that is much too large shrinks. */
@@ -108,8 +108,8 @@ export class Limits {
     return Math.floor(Math.max(committedPages * STEP_SHARE, LEAST_STEP_BYTES / pageBytes))
   }
 
-  /** Returns false where the share is large enough already, or the process has no more. */
-  #growShare(pageCount: PageCount): boolean {
+  /** Takes what so many pages more need. Returns false where the share is large enough already, or the process has no more. */
+  growShare(pageCount: PageCount): boolean {
     const missing = this.#heap.committedPages + pageCount - this.#sharePages
     if (this.#ledger === undefined || missing <= 0) return false
     const { pageBytes } = this.#heap

@@ -72,6 +72,7 @@ export class Releaser {
 
   /** After something came free, where `isSettled` is false. */
   afterFree(): void {
+    this.#scavenger.stuckPages = 0
     if (this.#policy.isImmediate) this.releaseAll('free')
     if (this.#timer === null) this.#policy.start()
     this.#arm(true)
@@ -163,7 +164,7 @@ export class Releaser {
   }
 
   get #hasWork(): boolean {
-    return this.#heap.dirtyPages > 0 || this.#buffers.hasIdle
+    return this.#heap.dirtyPages > this.#scavenger.stuckPages || this.#buffers.hasIdle
   }
 
   /** Buffers that nothing uses, and segments beyond the spare one. */

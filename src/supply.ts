@@ -5,6 +5,7 @@
  * The order keeps promises cheap to state: an allocation that fits after purging never fails, nothing is mapped that the
  * limit would not let us use, and after any throw the arena holds what it held before.
  */
+import { invariant } from './base/assert.js'
 import { ArenaError } from './base/errors.js'
 import { type Block, NONE, type PageCount } from './base/units.js'
 import type { BlockBuffers } from './buffers/block-buffers.js'
@@ -28,6 +29,7 @@ export class Supply {
   readonly #scavenger: Scavenger
   readonly #buffers: BlockBuffers
   readonly #limits: Limits
+  readonly #isPrefaulted: boolean
   readonly #ledger: Ledger | undefined
   readonly #notices: Notices
 
@@ -40,9 +42,11 @@ export class Supply {
     source: PageSource,
     scavenger: Scavenger,
     buffers: BlockBuffers,
+    isPrefaulted: boolean,
   ) {
     this.#arenaName = arenaName
     this.#limits = limits
+    this.#isPrefaulted = isPrefaulted
     this.#ledger = ledger
     this.#notices = notices
     this.#heap = heap
@@ -100,7 +104,26 @@ export class Supply {
       this.#source.retire(segment)
       throw this.#outOfMemory(sizeBytes, BOOKS, cause)
     }
+    if (this.#isPrefaulted) this.#prefault(sizeBytes, segment)
     this.#notices.grew(segment.pageCount * heap.pageBytes, heap.managedPages * heap.pageBytes)
+  }
+
+  /** Makes a new segment resident, as far as the limits allow. On failure the segment goes again. */
+  #prefault(sizeBytes: number, segment: Segment): void {
+    const heap = this.#heap
+    const { firstPage } = segment
+    this.#limits.growShare(segment.pageCount)
+    const pageCount = Math.min(segment.pageCount, heap.limitPages - heap.committedPages)
+    if (pageCount <= 0) return
+    try {
+      this.#source.populate(firstPage, pageCount)
+    } catch (cause) {
+      this.#buffers.removeSegment(segment)
+      heap.removeRange(firstPage, segment.pageCount)
+      this.#source.retire(segment)
+      throw this.#outOfMemory(sizeBytes, 'the kernel could not make its pages resident', cause)
+    }
+    invariant(heap.markResident(firstPage, pageCount), 'no more is prefaulted than the limit allows')
   }
 
   #reserve(sizeBytes: number, pageCount: PageCount): Segment {

@@ -372,6 +372,40 @@ export class BlockHeap {
     }
   }
 
+  /**
+   * These free, clean pages, a whole free run or its beginning, were made resident: they are dirty from now on. Returns
+   * false, and changes nothing, where that would commit more than `limitPages`.
+   */
+  markResident(firstPage: PageNumber, pageCount: PageCount): boolean {
+    const peak = this.#states.peakUsedPages
+    if (!this.#states.useCounted(firstPage, pageCount, 0)) return false
+    this.#states.release(firstPage, pageCount)
+    this.#states.peakUsedPages = peak
+    this.#runs.refresh(firstPage)
+    return true
+  }
+
+  /** First page and end, in turn, of each stretch of pages that no live block touches, in order. Walks all pages. */
+  listUnused(): PageNumber[] {
+    const { tags, ranges } = this.#table
+    const list: PageNumber[] = []
+    const add = (firstPage: PageNumber, end: PageNumber): void => {
+      if (list[list.length - 1] === firstPage) list[list.length - 1] = end
+      else list.push(firstPage, end)
+    }
+    for (const { firstPage, pageCount } of ranges) {
+      for (let page = firstPage; page < firstPage + pageCount; ) {
+        const end = page + this.#pagesAt(page)
+        if (isFreeTag(tags[page])) add(page, end)
+        else if (tags[page] > 0) {
+          for (; page < end; page++) if (!this.#slabs.isPageLive(page)) add(page, page + 1)
+        }
+        page = end
+      }
+    }
+    return list
+  }
+
   // ---- proof -----------------------------------------------------------------------------------------------------
 
   /** Throws an `Error` that names the first broken invariant. Walks everything. */

@@ -16,6 +16,8 @@ import type { Ledger } from './ledger.js'
 interface NativeAddon extends Omit<Kernel, 'advise'> {
   readonly MADV_DONTNEED: number
   readonly MADV_NOHUGEPAGE: number
+  readonly MADV_HUGEPAGE: number
+  readonly MADV_POPULATE_WRITE: number
   advise(mapping: MappingId, offsetBytes: number, lengthBytes: number, advice: number): void
   processLimit(): number
   setProcessLimit(limitBytes: number): void
@@ -49,8 +51,8 @@ class AddonKernel implements Kernel {
     this.pageBytes = native.pageBytes
   }
 
-  map(lengthBytes: number): MappingId {
-    return this.#native.map(lengthBytes)
+  map(lengthBytes: number, alignBytes?: number): MappingId {
+    return this.#native.map(lengthBytes, alignBytes)
   }
 
   unmap(mapping: MappingId): boolean {
@@ -58,14 +60,17 @@ class AddonKernel implements Kernel {
   }
 
   advise(mapping: MappingId, offsetBytes: number, lengthBytes: number, advice: Advice): void {
-    if (advice === 'dontneed') {
-      this.#native.advise(mapping, offsetBytes, lengthBytes, this.#native.MADV_DONTNEED)
+    const native = this.#native
+    if (advice === 'dontneed' || advice === 'populate') {
+      const number = advice === 'dontneed' ? native.MADV_DONTNEED : native.MADV_POPULATE_WRITE
+      native.advise(mapping, offsetBytes, lengthBytes, number)
       return
     }
     try {
-      this.#native.advise(mapping, offsetBytes, lengthBytes, this.#native.MADV_NOHUGEPAGE)
+      const number = advice === 'hugepage' ? native.MADV_HUGEPAGE : native.MADV_NOHUGEPAGE
+      native.advise(mapping, offsetBytes, lengthBytes, number)
     } catch (error) {
-      // EINVAL, the range being checked, says that this kernel was built without huge pages: nothing to prevent.
+      // EINVAL, the range being checked, says that this kernel was built without huge pages: nothing to prevent, or to have.
       if ((error as SystemError).code !== 'EINVAL') throw error
     }
   }

@@ -35,6 +35,8 @@ export class Scavenger {
   /** Successful purge calls, and the pages they gave back, ever. */
   purges = 0
   purgedPages: PageCount = 0
+  /** Dirty pages that cannot go back because a live block is in their unit, when that was last looked at. */
+  stuckPages: PageCount = 0
   /** What the kernel said when it last refused, since the last `purgeAll` or tick began. */
   failure: unknown = null
 
@@ -63,12 +65,83 @@ export class Scavenger {
     })
     // Blocks that were freed one by one make long runs too: those are looked for now and then.
     this.#seeksLong ||= seeksLong || policy.isMarkDue
+    if (this.#source.unitPages > 1) return this.#tickUnits(turnStartMs)
     if (!this.#purgeLong(turnStartMs) || !this.#purgeAged(turnStartMs)) return false
     if (policy.isMarkDue) {
       heap.ageDirtyPages()
       policy.marked()
     }
     return true
+  }
+
+  /**
+   * The same where only whole units go back: those that no live block touches, long runs at once, others at the mark.
+   * Returns whether the tick is finished.
+   */
+  #tickUnits(turnStartMs: number): boolean {
+    const policy = this.#policy
+    const isMarkDue = policy.isMarkDue
+    if (!this.#seeksLong && !isMarkDue) return true
+    const isAtOnce = this.#seeksLong && policy.atOncePagesWanted > 0
+    if ((isMarkDue || isAtOnce) && !this.#purgeUnits(!isAtOnce, () => policy.hasTime(turnStartMs)))
+      return false
+    this.#seeksLong = false
+    if (!isMarkDue) return true
+    this.#heap.ageDirtyPages()
+    policy.marked()
+    // Kept warm for traffic, or with a live neighbour in its unit: looked at again when something comes free.
+    if (this.#heap.dirtyPages > policy.warmPages) this.stuckPages = this.#dirtyInUsedUnits()
+    return true
+  }
+
+  /** Purges units that no live block touches, while `hasTime()`. Returns whether all that are to go are gone. */
+  #purgeUnits(isAgedOnly: boolean, hasTime: () => boolean): boolean {
+    const { unitPages } = this.#source
+    const heap = this.#heap
+    for (const unit of this.#unusedUnits()) {
+      if (!heap.anyDirty(unit, unitPages) || (isAgedOnly && this.#hasYoung(unit, unit + unitPages))) continue
+      if (isAgedOnly && heap.dirtyPages <= this.#policy.warmPages) return true
+      this.#purge(unit, unit + unitPages)
+      if (!hasTime()) return false
+    }
+    return true
+  }
+
+  /** First pages of the units that no live block touches. */
+  #unusedUnits(): PageNumber[] {
+    const { unitPages } = this.#source
+    const unused = this.#heap.listUnused()
+    const units: PageNumber[] = []
+    for (let i = 0; i < unused.length; i += 2) {
+      const first = Math.ceil(unused[i] / unitPages) * unitPages
+      for (let unit = first; unit + unitPages <= unused[i + 1]; unit += unitPages) units.push(unit)
+    }
+    return units
+  }
+
+  /** Whether a page of the range came free since the last mark. */
+  #hasYoung(firstPage: PageNumber, end: PageNumber): boolean {
+    const heap = this.#heap
+    for (let page = heap.nextDirty(firstPage, false); page !== NONE && page < end; ) {
+      const dirtyEnd = heap.dirtyEnd(page, end - page, false)
+      if (heap.nextDirty(page, true) !== page || heap.dirtyEnd(page, end - page, true) < dirtyEnd) return true
+      page = heap.nextDirty(dirtyEnd, false)
+    }
+    return false
+  }
+
+  #dirtyInUsedUnits(): PageCount {
+    const heap = this.#heap
+    let inUnused = 0
+    for (const unit of this.#unusedUnits()) {
+      const end = unit + this.#source.unitPages
+      for (let page = heap.nextDirty(unit, false); page !== NONE && page < end; ) {
+        const dirtyEnd = heap.dirtyEnd(page, end - page, false)
+        inUnused += dirtyEnd - page
+        page = heap.nextDirty(dirtyEnd, false)
+      }
+    }
+    return heap.dirtyPages - inUnused
   }
 
   /** Wholly free, long runs. Returns whether all that are to go are gone. */
@@ -155,6 +228,11 @@ export class Scavenger {
   purgeAll(): PageCount {
     const before = this.purgedPages
     this.failure = null
+    if (this.#source.unitPages > 1) {
+      this.#purgeUnits(false, () => true)
+      this.stuckPages = this.#dirtyInUsedUnits()
+      return this.purgedPages - before
+    }
     let page = this.#heap.nextDirty(0, false)
     while (page !== NONE) {
       const end = this.#heap.dirtyEnd(page, Number.MAX_SAFE_INTEGER, false)

@@ -538,6 +538,49 @@ describe('agedPages', () => {
   })
 })
 
+describe('markResident', () => {
+  it('makes clean pages dirty without using them, within the limit', () => {
+    const heap = makeHeap(40)
+    heap.limitPages = 30
+    const block = run(heap, 10)
+    expect(heap.markResident(10, 21)).toBe(false)
+    heap.check()
+    expect(heap.markResident(10, 20)).toBe(true)
+    heap.check()
+    expect([heap.usedPages, heap.dirtyPages, heap.peakUsedPages, heap.refaultedPages]).toEqual([
+      10, 20, 10, 0,
+    ])
+    expect(run(heap, 20)).not.toBe(NONE)
+    expect(heap.dirtyPages).toBe(0)
+    heap.free(block)
+    heap.limitPages = 40
+    purgeAll(heap)
+    expectWholeSpaceFree(heap)
+  })
+})
+
+describe('listUnused', () => {
+  it('lists maximal stretches without a live block, idle pages of slabs too', () => {
+    const heap = makeHeap(60)
+    const [a, , c] = [run(heap, 10), run(heap, 10), run(heap, 10)]
+    expect(heap.listUnused()).toEqual([30, 60])
+    heap.free(a)
+    heap.free(c)
+    expect(heap.listUnused()).toEqual([0, 10, 20, 60])
+    const small = Array.from({ length: 64 }, () => heap.allocate(3_000))
+    const slabPages = new Set(small.map(block => block >>> 8))
+    for (const block of small.slice(0, -1)) heap.free(block)
+    const unused = heap.listUnused()
+    const isListed = (page: number): boolean =>
+      unused.some((first, i) => i % 2 === 0 && page >= first && page < unused[i + 1])
+    expect([...slabPages].some(isListed)).toBe(true)
+    expect(isListed((small.at(-1) as number) >>> 8)).toBe(false)
+    for (let i = 1; i + 1 < unused.length; i++) expect(unused[i]).toBeLessThan(unused[i + 1])
+    heap.check()
+    expectWholeSpaceFree(heap)
+  })
+})
+
 describe('takePeakUsed', () => {
   it('gives the most pages used at once since the last call, and leaves the highest peak as it was', () => {
     const heap = makeHeap(40)

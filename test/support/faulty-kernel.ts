@@ -12,6 +12,8 @@ export type CallKind =
   | 'unmap'
   | 'dontneed'
   | 'nohugepage'
+  | 'hugepage'
+  | 'populate'
   | 'residency'
   | 'wrap'
   | 'detach'
@@ -25,6 +27,8 @@ export const FAILING_KINDS: readonly FailingKind[] = [
   'unmap',
   'dontneed',
   'nohugepage',
+  'hugepage',
+  'populate',
   'residency',
   'wrap',
   'detach',
@@ -47,6 +51,8 @@ const SYSTEM_FAILURES = {
   unmap: ['munmap', 'ENOMEM', -12],
   dontneed: ['madvise', 'EAGAIN', -11],
   nohugepage: ['madvise', 'ENOMEM', -12],
+  hugepage: ['madvise', 'ENOMEM', -12],
+  populate: ['madvise', 'ENOMEM', -12],
   residency: ['mincore', 'EAGAIN', -11],
 } as const
 
@@ -62,6 +68,8 @@ export class FaultyKernel implements Kernel {
     unmap: 0,
     dontneed: 0,
     nohugepage: 0,
+    hugepage: 0,
+    populate: 0,
     residency: 0,
     wrap: 0,
     detach: 0,
@@ -110,9 +118,9 @@ export class FaultyKernel implements Kernel {
     this.#failAt.set(kind, this.counts[kind] + n)
   }
 
-  map(lengthBytes: number): MappingId {
+  map(lengthBytes: number, alignBytes?: number): MappingId {
     this.#enter('map', [lengthBytes])
-    const mapping = this.#real.map(lengthBytes)
+    const mapping = this.#real.map(lengthBytes, alignBytes)
     this.mappings.set(mapping, lengthBytes)
     return mapping
   }
@@ -125,7 +133,7 @@ export class FaultyKernel implements Kernel {
   }
 
   advise(mapping: MappingId, offsetBytes: number, lengthBytes: number, advice: Advice): void {
-    if (advice === 'nohugepage') this.#segments.add(mapping)
+    if (advice === 'nohugepage' || advice === 'hugepage') this.#segments.add(mapping)
     this.#enter(advice, [mapping, offsetBytes, lengthBytes])
     this.#real.advise(mapping, offsetBytes, lengthBytes, advice)
   }
