@@ -74,7 +74,9 @@ export class Releaser {
   afterFree(): void {
     this.#scavenger.stuckPages = 0
     if (this.#policy.isImmediate) this.releaseAll('free')
-    if (this.#timer === null) this.#policy.start()
+    // Most blocks that come free leave others on their page, and nothing to do: no clock is read for those.
+    if (this.#timer !== null || !this.#hasWork) return
+    this.#policy.start()
     this.#arm(true)
   }
 
