@@ -23,6 +23,7 @@
 #include <napi.h>
 #include <uv.h>
 
+#include <atomic>
 #include <cerrno>
 #include <cmath>
 #include <cstdint>
@@ -39,6 +40,7 @@ namespace offheap {
 namespace {
 
 constexpr double kMaxSafeInteger = 9007199254740991.0;  // 2^53 - 1: every integer up to here is exact as a double
+constexpr double kMaxAlignBytes = 1 << 30;
 
 struct Mapping {
   char* start = nullptr;
@@ -46,6 +48,27 @@ struct Mapping {
   size_t wrap_count = 0;        // ArrayBuffers over it whose finalizer has yet to run
   bool used_elsewhere = false;  // another thread may use the memory: never unmap
 };
+
+// --- The process's limit ------------------------------------------------------------------------------------------
+
+// How many bytes of pages all arenas of the process may hold, and have taken: shared by all threads.
+// 5. `g_taken_bytes` is the sum of `Instance::taken_bytes` over all environments.
+std::atomic<double> g_limit_bytes{HUGE_VAL};
+std::atomic<double> g_taken_bytes{0};
+
+bool TakeBytes(double bytes) {
+  double taken = g_taken_bytes.load();
+  do {
+    if (taken + bytes > g_limit_bytes.load()) return false;
+  } while (!g_taken_bytes.compare_exchange_weak(taken, taken + bytes));
+  return true;
+}
+
+void GiveBytes(double bytes) {
+  double taken = g_taken_bytes.load();
+  while (!g_taken_bytes.compare_exchange_weak(taken, taken - bytes)) {
+  }
+}
 
 struct Books;
 
@@ -68,8 +91,10 @@ struct Books {
 // The instance data of one environment. Deleted after all finalizers and hooks of this environment have run.
 struct Instance {
   std::shared_ptr<Books> books = std::make_shared<Books>();
+  double taken_bytes = 0;  // of the process's limit, by this environment
 
   ~Instance() {
+    GiveBytes(taken_bytes);
     for (const auto& entry : books->mappings) {
       const Mapping& mapping = *entry.second;
       // Left mapped on purpose: a leak harms less than a fault in whoever may still hold this memory.
@@ -305,12 +330,18 @@ class LastTurn {
 Napi::Value Map(const Napi::CallbackInfo& info) {
   const uint64_t length_bytes = IntegerIn(info, 0, "lengthBytes", 1, kMaxSafeInteger);
   CheckWholePages(info.Env(), "lengthBytes", length_bytes);
+  const double page_bytes = static_cast<double>(PageBytes());
+  const uint64_t align_bytes =
+      info[1].IsUndefined() ? PageBytes() : IntegerIn(info, 1, "alignBytes", page_bytes, kMaxAlignBytes);
+  if ((align_bytes & (align_bytes - 1)) != 0) {
+    throw OutOfRange(info.Env(), "alignBytes", "a power of two", static_cast<double>(align_bytes));
+  }
   const auto& books = BooksOf(info.Env());
   auto mapping = std::make_shared<Mapping>();
   // The entry comes first, so that running out of memory for it cannot lose a mapping.
   const auto entry = books->mappings.emplace(books->next_mapping_id, mapping).first;
   void* start = nullptr;
-  const Errno error = MapPages(length_bytes, &start);
+  const Errno error = MapPages(length_bytes, align_bytes, &start);
   if (error != 0) books->mappings.erase(entry);
   CheckCall(info.Env(), "mmap", error);
   mapping->start = static_cast<char*>(start);
@@ -331,8 +362,10 @@ Napi::Value Unmap(const Napi::CallbackInfo& info) {
 void Advise(const Napi::CallbackInfo& info) {
   const Range range = PageRangeOf(info);
   const double advice = static_cast<double>(IntegerIn(info, 3, "advice", 0, INT32_MAX));
-  if (advice != kAdviceDontNeed && advice != kAdviceNoHugePage) {
-    throw OutOfRange(info.Env(), "advice", "MADV_DONTNEED or MADV_NOHUGEPAGE", advice);
+  if (advice != kAdviceDontNeed && advice != kAdviceNoHugePage && advice != kAdviceHugePage &&
+      advice != kAdvicePopulateWrite) {
+    throw OutOfRange(info.Env(), "advice",
+                     "MADV_DONTNEED, MADV_NOHUGEPAGE, MADV_HUGEPAGE or MADV_POPULATE_WRITE", advice);
   }
   CheckCall(info.Env(), "madvise", AdvisePages(range.start, range.length_bytes, static_cast<int>(advice)));
 }
@@ -384,6 +417,35 @@ void Detach(const Napi::CallbackInfo& info) {
   }
 }
 
+Napi::Value ProcessLimit(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), g_limit_bytes.load());
+}
+
+void SetProcessLimit(const Napi::CallbackInfo& info) {
+  if (!info[0].IsNumber()) throw InvalidType(info.Env(), "limitBytes", "of type number");
+  const double limit_bytes = info[0].As<Napi::Number>().DoubleValue();
+  if (!(limit_bytes >= 0)) throw OutOfRange(info.Env(), "limitBytes", ">= 0", limit_bytes);
+  g_limit_bytes.store(limit_bytes);
+}
+
+Napi::Value ProcessTaken(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), g_taken_bytes.load());
+}
+
+Napi::Value Take(const Napi::CallbackInfo& info) {
+  const double bytes = static_cast<double>(IntegerIn(info, 0, "lengthBytes", 0, kMaxSafeInteger));
+  const bool is_taken = TakeBytes(bytes);
+  if (is_taken) info.Env().GetInstanceData<Instance>()->taken_bytes += bytes;
+  return Napi::Boolean::New(info.Env(), is_taken);
+}
+
+void Give(const Napi::CallbackInfo& info) {
+  Instance& instance = *info.Env().GetInstanceData<Instance>();
+  const double bytes = static_cast<double>(IntegerIn(info, 0, "lengthBytes", 0, instance.taken_bytes));
+  instance.taken_bytes -= bytes;
+  GiveBytes(bytes);
+}
+
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
   auto* instance = new Instance();
   env.SetInstanceData(instance);
@@ -391,12 +453,19 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("pageBytes", Napi::Number::New(env, static_cast<double>(PageBytes())));
   exports.Set("MADV_DONTNEED", Napi::Number::New(env, kAdviceDontNeed));
   exports.Set("MADV_NOHUGEPAGE", Napi::Number::New(env, kAdviceNoHugePage));
+  exports.Set("MADV_HUGEPAGE", Napi::Number::New(env, kAdviceHugePage));
+  exports.Set("MADV_POPULATE_WRITE", Napi::Number::New(env, kAdvicePopulateWrite));
   exports.Set("map", Napi::Function::New<Map>(env, "map"));
   exports.Set("unmap", Napi::Function::New<Unmap>(env, "unmap"));
   exports.Set("advise", Napi::Function::New<Advise>(env, "advise"));
   exports.Set("residency", Napi::Function::New<Residency>(env, "residency"));
   exports.Set("wrap", Napi::Function::New<WrapRange>(env, "wrap"));
   exports.Set("isWrapped", Napi::Function::New<IsWrapped>(env, "isWrapped"));
+  exports.Set("processLimit", Napi::Function::New<ProcessLimit>(env, "processLimit"));
+  exports.Set("setProcessLimit", Napi::Function::New<SetProcessLimit>(env, "setProcessLimit"));
+  exports.Set("processTaken", Napi::Function::New<ProcessTaken>(env, "processTaken"));
+  exports.Set("take", Napi::Function::New<Take>(env, "take"));
+  exports.Set("give", Napi::Function::New<Give>(env, "give"));
   exports.Set("detach", Napi::Function::New<Detach>(env, "detach"));
   return exports;
 }

@@ -3,6 +3,7 @@
 #include "pages.h"
 
 #include <errno.h>
+#include <stdint.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -10,17 +11,47 @@ namespace offheap {
 
 const int kAdviceDontNeed = MADV_DONTNEED;
 const int kAdviceNoHugePage = MADV_NOHUGEPAGE;
+const int kAdviceHugePage = MADV_HUGEPAGE;
+#ifdef MADV_POPULATE_WRITE
+const int kAdvicePopulateWrite = MADV_POPULATE_WRITE;
+#else
+const int kAdvicePopulateWrite = 23;  // headers older than Linux 5.14
+#endif
 
 size_t PageBytes() {
   static const size_t page_bytes = static_cast<size_t>(sysconf(_SC_PAGESIZE));
   return page_bytes;
 }
 
-Errno MapPages(size_t length_bytes, void** address) {
+namespace {
+
+// Gives up what lies before and behind the aligned part of a mapping. The parts that go first or fail are no harm: all of
+// it is one mapping of our own, in use by nobody.
+Errno TrimTo(char* start, size_t mapped_bytes, char* aligned, size_t length_bytes) {
+  const size_t head_bytes = static_cast<size_t>(aligned - start);
+  const size_t tail_bytes = mapped_bytes - head_bytes - length_bytes;
+  if (head_bytes > 0 && munmap(start, head_bytes) != 0) return errno;
+  if (tail_bytes > 0 && munmap(aligned + length_bytes, tail_bytes) != 0) return errno;
+  return 0;
+}
+
+}  // namespace
+
+Errno MapPages(size_t length_bytes, size_t align_bytes, void** address) {
+  const size_t extra_bytes = align_bytes - PageBytes();
+  if (length_bytes + extra_bytes < length_bytes) return ENOMEM;
+  const size_t mapped_bytes = length_bytes + extra_bytes;
   void* start =
-      mmap(nullptr, length_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+      mmap(nullptr, mapped_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (start == MAP_FAILED) return errno;
-  *address = start;
+  const uintptr_t first = reinterpret_cast<uintptr_t>(start);
+  char* const aligned = reinterpret_cast<char*>((first + align_bytes - 1) & ~(align_bytes - 1));
+  const Errno error = TrimTo(static_cast<char*>(start), mapped_bytes, aligned, length_bytes);
+  if (error != 0) {
+    munmap(start, mapped_bytes);
+    return error;
+  }
+  *address = aligned;
   return 0;
 }
 

@@ -18,18 +18,21 @@ using Errno = int;
 // The kinds of advice that `AdvisePages` accepts, with the numbers of this kernel's headers.
 extern const int kAdviceDontNeed;
 extern const int kAdviceNoHugePage;
+extern const int kAdviceHugePage;
+extern const int kAdvicePopulateWrite;
 
 // `sysconf(_SC_PAGESIZE)`: bytes of one page, a power of two. Does not fail on Linux.
 size_t PageBytes();
 
 // `mmap`: reserves `length_bytes` of private, anonymous, readable and writable memory at an address of the kernel's
-// choice, not charged before it is touched. Every byte reads as zero.
+// choice, not charged before it is touched. Every byte reads as zero. For an alignment above a page more is mapped, and
+// what lies around the aligned part is unmapped again.
 //
-// Requires: `length_bytes` > 0, a multiple of the page size.
-// On success `*address` is the page-aligned start; otherwise it is left alone.
+// Requires: `length_bytes` > 0, a multiple of the page size; `align_bytes` a power of two, a page or more.
+// On success `*address` is the start, a multiple of `align_bytes`; otherwise it is left alone, and nothing is mapped.
 // ENOMEM: no such gap in the address space, the limit on address space (RLIMIT_AS), the limit on the number of mappings
 // (vm.max_map_count), or strict overcommit, which ignores MAP_NORESERVE.
-Errno MapPages(size_t length_bytes, void** address);
+Errno MapPages(size_t length_bytes, size_t align_bytes, void** address);
 
 // `munmap`: gives addresses and memory back; any later access to the range is a fault.
 //
@@ -39,10 +42,12 @@ Errno MapPages(size_t length_bytes, void** address);
 Errno UnmapPages(void* address, size_t length_bytes);
 
 // `madvise`. `kAdviceDontNeed`: the pages go back to the kernel before the call returns, the addresses stay, and every
-// byte reads as zero. `kAdviceNoHugePage`: the kernel puts no transparent huge pages there from now on.
+// byte reads as zero. `kAdviceNoHugePage`: the kernel puts no transparent huge pages there from now on. `kAdviceHugePage`: it
+// does where it can. `kAdvicePopulateWrite`: every page is resident when the call returns, and writing faults no more.
 //
-// Requires: whole pages inside one mapping; `advice` is one of the two constants.
-// EINVAL: locked pages with `kAdviceDontNeed`; a kernel built without huge pages with `kAdviceNoHugePage`.
+// Requires: whole pages inside one mapping; `advice` is one of the four constants.
+// EINVAL: locked pages with `kAdviceDontNeed`; a kernel built without huge pages with the two for these; a kernel before
+// 5.14 with `kAdvicePopulateWrite`.
 // ENOMEM: the kernel ran out of memory for, or of room in vm.max_map_count for, splitting the mapping.
 Errno AdvisePages(void* address, size_t length_bytes, int advice);
 

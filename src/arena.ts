@@ -8,6 +8,7 @@
  *  1. live blocks of the heap = blocks with an owner + blocks set aside
  *  2. no more pages are managed than the source's segments have
  */
+import { type Member, memberOf } from './arena-group.js'
 import { invariant } from './base/assert.js'
 import { ArenaError } from './base/errors.js'
 import { type Block, NONE } from './base/units.js'
@@ -15,6 +16,7 @@ import { BlockBuffers } from './buffers/block-buffers.js'
 import * as owners from './buffers/owner.js'
 import { type Environment, realEnvironment } from './environment.js'
 import { BlockHeap } from './heap/block-heap.js'
+import { Limits } from './limits.js'
 import { BookStorage } from './memory/book-storage.js'
 import { MmapSource } from './memory/mmap-source.js'
 import type { PageSource } from './memory/page-source.js'
@@ -25,16 +27,20 @@ import {
   detachedError,
   purgeError,
   requireAlign,
+  requireListener,
   requireSize,
 } from './misuse.js'
+import { type LimitListener, Notices } from './notices.js'
 import { type ArenaOptions, resolveOptions } from './options.js'
-import { ReleasePolicy } from './release/policy.js'
+import { AT_ONCE_BYTES as AT_ONCE, ReleasePolicy } from './release/policy.js'
 import { Scavenger } from './release/scavenger.js'
 import { Releaser } from './releaser.js'
 import type { ArenaStats } from './stats.js'
 import { outOfMemory, Supply } from './supply.js'
 
 const { blockOf, EMPTY, epochOf, isOwner, makeOwner, sizeOf, spend } = owners
+// V8 folds a module's own constants into optimised code, but loads imported ones each time.
+const AT_ONCE_BYTES = AT_ONCE
 const NO_MEMORY = new ArrayBuffer(0)
 /** Blocks of that size and up start on a page, and fresh ones read as zero. No window serves more: see `buffers/windows`. */
 const WHOLE_PAGES_FROM_BYTES = 64 * 1024
@@ -58,9 +64,14 @@ const byteLengthOf = Object.getOwnPropertyDescriptor(
  */
 export class Arena {
   readonly #identity: owners.ArenaIdentity
-  readonly #limitBytes: number
+  readonly #softLimitBytes: number
+  readonly #notices: Notices
+  readonly #limits: Limits
+  readonly #member: Member
+  readonly #leaveGroup: (() => void) | undefined
   readonly #heap: BlockHeap
   readonly #source: PageSource
+  readonly #policy: ReleasePolicy
   readonly #scavenger: Scavenger
   readonly #buffers: BlockBuffers
   readonly #supply: Supply
@@ -83,22 +94,51 @@ export class Arena {
   /** @internal */
   constructor(options: ArenaOptions | undefined, environment: Environment)
   constructor(options: ArenaOptions = {}, environment?: Environment) {
-    const { name, limitBytes, releaseAfterMs, detachFromBytes } = resolveOptions(options)
-    const { kernel, deferral, now } = environment ?? realEnvironment()
+    const resolved = resolveOptions(options)
+    const { name, releaseAfterMs, detachFromBytes } = resolved
+    const { kernel, deferral, now, ledger, group, watch } = environment ?? realEnvironment()
     this.#identity = { name }
     this.#epoch = { arena: this.#identity }
-    this.#limitBytes = limitBytes
-    const policy = new ReleasePolicy(releaseAfterMs, now)
+    this.#softLimitBytes = resolved.softLimitBytes
+    this.#notices = new Notices(name)
+    this.#policy = new ReleasePolicy(releaseAfterMs, now, kernel.pageBytes)
     this.#heap = new BlockHeap(kernel.pageBytes, {
       wholePagesFromBytes: WHOLE_PAGES_FROM_BYTES,
       hasCache: releaseAfterMs > 0,
       storage: new BookStorage(kernel, deferral),
     })
-    this.#source = new MmapSource(kernel, deferral)
-    this.#scavenger = new Scavenger(this.#heap, this.#source, policy)
+    this.#source = new MmapSource(kernel, deferral, resolved.hugePages)
+    this.#scavenger = new Scavenger(this.#heap, this.#source, this.#policy)
     this.#buffers = new BlockBuffers(this.#heap, this.#source, detachFromBytes)
-    this.#supply = new Supply(name, limitBytes, this.#heap, this.#source, this.#scavenger, this.#buffers)
-    this.#releaser = new Releaser(policy, this.#heap, this.#source, this.#scavenger, this.#buffers, deferral)
+    this.#limits = new Limits(this.#heap, resolved, ledger, {
+      purge: () => this.#releaser.purgeAll('limit'),
+      purgeOthers: () => group?.giveBack('limit', this.#member),
+      crossedSoftLimit: pages => this.#notices.crossed(resolved.softLimitBytes, pages * kernel.pageBytes),
+    })
+    this.#supply = new Supply(
+      name,
+      this.#limits,
+      ledger,
+      this.#notices,
+      this.#heap,
+      this.#source,
+      this.#scavenger,
+      this.#buffers,
+      resolved.prefault,
+    )
+    this.#releaser = new Releaser(this.#policy, {
+      heap: this.#heap,
+      source: this.#source,
+      scavenger: this.#scavenger,
+      buffers: this.#buffers,
+      limits: this.#limits,
+      notices: this.#notices,
+      deferral,
+      watch,
+      calls: () => this.#allocations + this.#frees,
+    })
+    this.#member = memberOf(this.#heap, this.#limits, this.#releaser)
+    this.#leaveGroup = group?.add(this.#member)
   }
 
   get name(): string {
@@ -205,6 +245,7 @@ export class Arena {
     if (buffer.length === 0) this.#buffers.notice(block, sizeBytes)
     this.#buffers.end(block, sizeBytes)
     if (!this.#releaser.isSettled) this.#releaser.afterFree()
+    if (sizeBytes >= AT_ONCE_BYTES) this.#releaser.afterLargeFree()
   }
 
   /** Frees every block at once. Their Buffers are spent, and every view of them has length 0. Throws `ERR_ARENA_CLOSED`. */
@@ -212,6 +253,7 @@ export class Arena {
     this.#requireOpen('reset')
     this.#endAll()
     if (!this.#releaser.isSettled) this.#releaser.afterFree()
+    this.#releaser.afterLargeFree()
   }
 
   /**
@@ -222,7 +264,7 @@ export class Arena {
    */
   trim(): number {
     this.#requireOpen('trim')
-    const purgedPages = this.#releaser.releaseAll()
+    const purgedPages = this.#releaser.releaseAll('trim')
     const { failure } = this.#scavenger
     if (failure !== null) throw purgeError(this.#identity, 'trim', failure)
     return purgedPages * this.#heap.pageBytes
@@ -248,7 +290,9 @@ export class Arena {
       mappedBytes,
       committedBytes: usedBytes + dirtyBytes,
       peakCommittedBytes: heap.peakCommittedPages * pageBytes,
-      limitBytes: this.#limitBytes,
+      limitBytes: this.#limits.limitBytes,
+      softLimitBytes: this.#softLimitBytes,
+      releaseAfterMs: this.#policy.promiseMs,
       allocations: this.#allocations,
       frees: this.#frees,
       purges: this.#scavenger.purges,
@@ -257,6 +301,28 @@ export class Arena {
       pinnedBlocks: 0,
       metadataBytes: heap.metadataBytes,
     }
+  }
+
+  /**
+   * Calls `listener` after the arena crossed `softLimitBytes`: it has given back all that is free and still needs more.
+   * Once for each crossing, soon after the call that crossed it. Throws `ERR_INVALID_ARG_VALUE` for another event,
+   * `ERR_INVALID_ARG_TYPE` for no function.
+   *
+   * ```ts
+   * arena.on('limit', ({ committedBytes }) => cache.shrinkBy(committedBytes / 4))
+   * ```
+   */
+  on(event: 'limit', listener: LimitListener): this {
+    requireListener(event, listener)
+    this.#notices.addLimitListener(listener)
+    return this
+  }
+
+  /** Ends one `on` with the same arguments, if there is one. */
+  off(event: 'limit', listener: LimitListener): this {
+    requireListener(event, listener)
+    this.#notices.removeLimitListener(listener)
+    return this
   }
 
   /** Bytes of the arena that the kernel holds resident now (`mincore`). Throws a system error; `ERR_ARENA_CLOSED`. */
@@ -274,6 +340,8 @@ export class Arena {
     this.#isClosed = true
     this.#endAll()
     this.#releaser.close()
+    this.#limits.yieldShare()
+    this.#leaveGroup?.()
   }
 
   [Symbol.dispose](): void {
@@ -292,6 +360,7 @@ export class Arena {
     const mapped = this.#source.segments.reduce((pages, segment) => pages + segment.pageCount, 0)
     invariant(mapped === this.#heap.managedPages, '2: the heap manages exactly the segments')
     this.#releaser.check()
+    this.#limits.check()
   }
 
   // ---- behind the warm paths -------------------------------------------------------------------------------------

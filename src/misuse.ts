@@ -2,7 +2,7 @@
  * The checks at the arena's door, and the words for what failed them: what came, what is allowed, what to do.
  */
 import { constants } from 'node:buffer'
-import { ArenaError, invalidArgType, outOfRange } from './base/errors.js'
+import { ArenaError, invalidArgType, invalidArgValue, outOfRange } from './base/errors.js'
 import { isPowerOfTwo, MAX_SPACE_BYTES } from './base/units.js'
 import { type ArenaIdentity, epochOf, isOwner } from './buffers/owner.js'
 import { ANY_ALIGN } from './supply.js'
@@ -33,6 +33,11 @@ export function requireAlign(options: AllocOptions | undefined, pageBytes: numbe
     throw outOfRange('options.align', `a power of two from 1 to the page size, ${pageBytes}`, align)
   }
   return Math.max(ANY_ALIGN, align)
+}
+
+export function requireListener(event: unknown, listener: unknown): void {
+  if (event !== 'limit') throw invalidArgValue('event', "must be 'limit'", event)
+  if (typeof listener !== 'function') throw invalidArgType('listener', 'of type function', listener)
 }
 
 export function closedError(arena: ArenaIdentity, method: string): ArenaError {

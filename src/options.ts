@@ -12,6 +12,11 @@ export interface ArenaOptions {
    */
   limitBytes?: number
   /**
+   * At this many bytes of pages the arena gives back all it can; if it still needs more, it goes on, and listeners of
+   * `'limit'` are told, once each time it is crossed. Default: none.
+   */
+  softLimitBytes?: number
+  /**
    * Within this many milliseconds after a page comes free it is back with the kernel, even if nobody calls again. `0`:
    * on the freeing call. `Infinity`: only by `trim()`. Default 1000.
    */
@@ -22,11 +27,24 @@ export interface ArenaOptions {
    */
   detachFromBytes?: number
   debug?: boolean
+  /**
+   * Ask for transparent huge pages (2 MiB), and give back whole ones only: first touch costs a tenth, and a live block keeps
+   * the 2 MiB around it resident. Default false.
+   */
   hugePages?: boolean
+  /**
+   * Make the pages of each segment resident when it is mapped, as far as `limitBytes` allows, so that using them faults no
+   * more. `releaseAfterMs` is then `Infinity`, and may be nothing else: only `trim()` and limits give pages back. Needs
+   * Linux 5.14. Default false.
+   */
+  prefault?: boolean
 }
 
 export type ResolvedOptions = Required<
-  Pick<ArenaOptions, 'name' | 'limitBytes' | 'releaseAfterMs' | 'detachFromBytes'>
+  Pick<
+    ArenaOptions,
+    'name' | 'limitBytes' | 'softLimitBytes' | 'releaseAfterMs' | 'detachFromBytes' | 'hugePages' | 'prefault'
+  >
 >
 
 const DEFAULT_RELEASE_AFTER_MS = 1_000
@@ -44,7 +62,9 @@ export function resolveOptions(options: ArenaOptions): ResolvedOptions {
     name = `arena-${++arenaCount}`,
     source = 'mmap',
     limitBytes = Number.POSITIVE_INFINITY,
-    releaseAfterMs = DEFAULT_RELEASE_AFTER_MS,
+    softLimitBytes = Number.POSITIVE_INFINITY,
+    prefault = false,
+    releaseAfterMs = prefault === true ? Number.POSITIVE_INFINITY : DEFAULT_RELEASE_AFTER_MS,
     detachFromBytes = DEFAULT_DETACH_FROM_BYTES,
     debug = false,
     hugePages = false,
@@ -57,18 +77,23 @@ export function resolveOptions(options: ArenaOptions): ResolvedOptions {
     throw invalidArgValue('options.source', "must be 'mmap' or 'sbrk'", source)
   }
   requireNumber('options.limitBytes', limitBytes, Number.POSITIVE_INFINITY)
+  requireNumber('options.softLimitBytes', softLimitBytes, Number.POSITIVE_INFINITY)
   requireNumber('options.releaseAfterMs', releaseAfterMs, MAX_RELEASE_AFTER_MS)
   requireNumber('options.detachFromBytes', detachFromBytes, Number.POSITIVE_INFINITY)
   requireBoolean('options.debug', debug)
   requireBoolean('options.hugePages', hugePages)
+  requireBoolean('options.prefault', prefault)
   if (source === 'sbrk') throw notSupported(name, "source: 'sbrk'", "leave it out, or use 'mmap'")
   if (debug)
     throw notSupported(name, 'debug: true', 'leave it out; detachFromBytes: 0 detaches every block on free')
-  if (hugePages) throw notSupported(name, 'hugePages: true', 'leave it out')
-  return { name, limitBytes, releaseAfterMs, detachFromBytes }
+  if (prefault && releaseAfterMs !== Number.POSITIVE_INFINITY) {
+    const reason = 'must be Infinity, or left out, with prefault: true, whose pages stay'
+    throw invalidArgValue('options.releaseAfterMs', reason, releaseAfterMs)
+  }
+  return { name, limitBytes, softLimitBytes, releaseAfterMs, detachFromBytes, hugePages, prefault }
 }
 
-function requireNumber(name: string, value: unknown, most: number): void {
+export function requireNumber(name: string, value: unknown, most: number): void {
   if (typeof value !== 'number') throw invalidArgType(name, 'of type number', value)
   if (value === Number.POSITIVE_INFINITY || (value >= 0 && value <= most)) return
   throw outOfRange(

@@ -1,20 +1,38 @@
 /**
  * Carries out the release policy over an arena's parts: runs the scavenger by timer, then drops the buffers that nothing
  * uses and the segments that hold nothing. One timer at most is due, none while there is nothing to give back, and none
- * keeps the process alive.
+ * keeps the process alive. Long runs that come free bring it forward.
  *
  * Invariant, checked by `check()`:
  *  1. while pages are dirty, or buffers idle, a tick is due, unless nothing is released by timer
  */
 import { invariant } from './base/assert.js'
-import type { Deferral } from './base/deferral.js'
+import type { Deferral, Timer } from './base/deferral.js'
+import { PAUSE_MS } from './base/timer-queue.js'
 import type { PageCount } from './base/units.js'
 import type { BlockBuffers } from './buffers/block-buffers.js'
 import type { BlockHeap } from './heap/block-heap.js'
+import type { Limits } from './limits.js'
 import type { PageSource } from './memory/page-source.js'
 import type { Segment } from './memory/segment.js'
+import type { Notices, PurgeReason } from './notices.js'
+import type { PressureWatch } from './pressure-watch.js'
 import type { ReleasePolicy } from './release/policy.js'
 import type { Scavenger } from './release/scavenger.js'
+
+/** The parts of an arena that releasing memory touches. */
+export interface ReleaserParts {
+  readonly heap: BlockHeap
+  readonly source: PageSource
+  readonly scavenger: Scavenger
+  readonly buffers: BlockBuffers
+  readonly limits: Pick<Limits, 'settle'>
+  readonly notices: Pick<Notices, 'purged'>
+  readonly deferral: Deferral
+  readonly watch?: Pick<PressureWatch, 'wake'> | undefined
+  /** Blocks allocated and freed, ever. */
+  readonly calls: () => number
+}
 
 export class Releaser {
   readonly #policy: ReleasePolicy
@@ -23,49 +41,86 @@ export class Releaser {
   readonly #scavenger: Scavenger
   readonly #buffers: BlockBuffers
   readonly #deferral: Deferral
+  readonly #limits: Pick<Limits, 'settle'>
+  readonly #notices: Pick<Notices, 'purged'>
+  readonly #watch: Pick<PressureWatch, 'wake'> | undefined
+  readonly #calls: () => number
   #isStopped = false
-  #isArmed = false
+  /** The tick that is due. */
+  #timer: Timer | null = null
+  /** It is due at once: long runs may have come free. */
+  #isUrgent = false
   /**
    * Nothing is to be done when something comes free: a tick is due already, or nothing is released but by `trim`. Read on
    * every `free`.
    */
   isSettled: boolean
 
-  constructor(
-    policy: ReleasePolicy,
-    heap: BlockHeap,
-    source: PageSource,
-    scavenger: Scavenger,
-    buffers: BlockBuffers,
-    deferral: Deferral,
-  ) {
+  constructor(policy: ReleasePolicy, parts: ReleaserParts) {
     this.#policy = policy
-    this.#heap = heap
-    this.#source = source
-    this.#scavenger = scavenger
-    this.#buffers = buffers
-    this.#deferral = deferral
+    this.#heap = parts.heap
+    this.#source = parts.source
+    this.#scavenger = parts.scavenger
+    this.#buffers = parts.buffers
+    this.#limits = parts.limits
+    this.#notices = parts.notices
+    this.#deferral = parts.deferral
+    this.#watch = parts.watch
+    this.#calls = parts.calls
     this.isSettled = !policy.isTimed && !policy.isImmediate
   }
 
   /** After something came free, where `isSettled` is false. */
   afterFree(): void {
-    if (this.#policy.isImmediate) this.releaseAll()
+    this.#scavenger.stuckPages = 0
+    if (this.#policy.isImmediate) this.releaseAll('free')
+    // Most blocks that come free leave others on their page, and nothing to do: no clock is read for those.
+    if (this.#timer !== null || !this.#hasWork) return
+    this.#policy.start()
     this.#arm(true)
   }
 
+  /**
+   * After a run of `AT_ONCE_BYTES` or more may have come free: it goes back when the event loop had its turn, unless
+   * traffic is likely to want it again.
+   */
+  afterLargeFree(): void {
+    const { atOncePages, warmPages, isTimed } = this.#policy
+    if (this.#isUrgent || !isTimed || this.#heap.dirtyPages - warmPages < atOncePages) return
+    this.#isUrgent = true
+    this.isSettled = true
+    this.#timer?.cancel()
+    this.#armIn(PAUSE_MS)
+  }
+
   /** Gives everything back that is free. Returns the pages; the scavenger's `failure` says whether some were refused. */
-  releaseAll(): PageCount {
+  releaseAll(reason: PurgeReason): PageCount {
     this.#buffers.recoverSetAside()
-    const pageCount = this.#scavenger.purgeAll()
+    const pageCount = this.purgeAll(reason)
     this.#dropUnused()
     return pageCount
+  }
+
+  /** Gives every dirty page back, and leaves buffers and segments as they are: an allocation is under way. */
+  purgeAll(reason: PurgeReason): PageCount {
+    const callsBefore = this.#scavenger.purges
+    const pageCount = this.#scavenger.purgeAll()
+    this.#tell(pageCount, callsBefore, reason)
+    return pageCount
+  }
+
+  #tell(pageCount: PageCount, callsBefore: number, reason: PurgeReason): void {
+    if (pageCount === 0) return
+    this.#limits.settle()
+    this.#notices.purged(pageCount * this.#heap.pageBytes, this.#scavenger.purges - callsBefore, reason)
   }
 
   /** Every block is gone: gives up every segment, and never runs again. */
   close(): void {
     this.#isStopped = true
     this.isSettled = true
+    this.#timer?.cancel()
+    this.#timer = null
     // Where the kernel refuses, the unmapping that follows gives these pages back.
     this.#scavenger.purgeAll()
     this.#buffers.abandonSetAside()
@@ -77,17 +132,21 @@ export class Releaser {
     this.#heap.shrinkBooks()
   }
 
-  #tick(): void {
-    this.#isArmed = false
+  #tick(turnStartMs: number): void {
+    const seeksLong = this.#isUrgent
+    this.#timer = null
+    this.#isUrgent = false
     if (this.#isStopped) return
     this.isSettled = false
     if (this.#policy.isImmediate) {
-      this.releaseAll()
+      this.releaseAll('timer')
       this.#arm(true)
       return
     }
-    const isFinished = this.#scavenger.purgeAged()
-    if (isFinished) {
+    const { purges, purgedPages } = this.#scavenger
+    const isFinished = this.#scavenger.tick(turnStartMs, this.#calls(), seeksLong)
+    this.#tell(this.#scavenger.purgedPages - purgedPages, purges, 'timer')
+    if (isFinished && (this.#policy.isMarked || this.#heap.dirtyPages === 0)) {
       this.#buffers.recoverSetAside()
       this.#dropUnused()
     }
@@ -95,15 +154,20 @@ export class Releaser {
   }
 
   #arm(isFinished: boolean): void {
-    if (this.#isArmed || !this.#hasWork) return
-    this.#isArmed = true
+    if (this.#timer !== null || !this.#hasWork) return
     // With `releaseAfterMs: 0` a tick is for what could not go back at once; all else still does.
     this.isSettled = !this.#policy.isImmediate
-    this.#deferral.after(this.#policy.delayMs(isFinished), () => this.#tick())
+    this.#watch?.wake()
+    this.#armIn(this.#policy.delayMs(isFinished, this.#heap.dirtyPages > 0))
+  }
+
+  #armIn(delayMs: number): void {
+    this.#timer = this.#deferral.after(delayMs, turnStartMs => this.#tick(turnStartMs))
   }
 
   get #hasWork(): boolean {
-    return this.#heap.dirtyPages > 0 || this.#heap.holdsPages || this.#buffers.hasIdle
+    const { dirtyPages, holdsPages } = this.#heap
+    return dirtyPages > this.#scavenger.stuckPages || holdsPages || this.#buffers.hasIdle
   }
 
   /** Buffers that nothing uses, and segments beyond the spare one. */
@@ -120,6 +184,9 @@ export class Releaser {
   }
 
   check(): void {
-    invariant(this.isSettled || this.#isArmed || !this.#hasWork, '1: what is dirty or idle has a timer')
+    invariant(
+      this.isSettled || this.#timer !== null || !this.#hasWork,
+      '1: what is dirty or idle has a timer',
+    )
   }
 }

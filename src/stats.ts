@@ -23,6 +23,10 @@ export interface ArenaStats {
   peakCommittedBytes: number
   /** `Infinity` where there is none. */
   limitBytes: number
+  /** `Infinity` where there is none. */
+  softLimitBytes: number
+  /** The promise in force, in milliseconds: as asked for, or longer where pages were purged in vain. */
+  releaseAfterMs: number
   /** Blocks handed out, ever, a count. */
   allocations: number
   /** Blocks freed, ever, a count: `allocations - frees === liveBlocks`. */

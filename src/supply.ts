@@ -5,12 +5,16 @@
  * The order keeps promises cheap to state: an allocation that fits after purging never fails, nothing is mapped that the
  * limit would not let us use, and after any throw the arena holds what it held before.
  */
+import { invariant } from './base/assert.js'
 import { ArenaError } from './base/errors.js'
 import { type Block, NONE, type PageCount } from './base/units.js'
 import type { BlockBuffers } from './buffers/block-buffers.js'
 import { type BlockHeap, REFUSED_LIMIT } from './heap/block-heap.js'
+import type { Limits } from './limits.js'
+import type { Ledger } from './memory/ledger.js'
 import type { PageSource } from './memory/page-source.js'
 import type { Segment } from './memory/segment.js'
+import type { Notices } from './notices.js'
 import type { Scavenger } from './release/scavenger.js'
 
 /** Alignment that every block has anyway. */
@@ -24,50 +28,59 @@ export class Supply {
   readonly #source: PageSource
   readonly #scavenger: Scavenger
   readonly #buffers: BlockBuffers
-  readonly #limitBytes: number
+  readonly #limits: Limits
+  readonly #isPrefaulted: boolean
+  readonly #ledger: Ledger | undefined
+  readonly #notices: Notices
 
   constructor(
     arenaName: string,
-    limitBytes: number,
+    limits: Limits,
+    ledger: Ledger | undefined,
+    notices: Notices,
     heap: BlockHeap,
     source: PageSource,
     scavenger: Scavenger,
     buffers: BlockBuffers,
+    isPrefaulted: boolean,
   ) {
     this.#arenaName = arenaName
-    this.#limitBytes = limitBytes
+    this.#limits = limits
+    this.#isPrefaulted = isPrefaulted
+    this.#ledger = ledger
+    this.#notices = notices
     this.#heap = heap
     this.#source = source
     this.#scavenger = scavenger
     this.#buffers = buffers
-    heap.limitPages = Math.min(Number.MAX_SAFE_INTEGER, Math.floor(limitBytes / heap.pageBytes))
   }
 
   /** A block of at least `sizeBytes`. Throws `ERR_ARENA_LIMIT` or `ERR_ARENA_OUT_OF_MEMORY`. */
   obtain(sizeBytes: number, alignBytes: number): Block {
     const heap = this.#heap
-    if (heap.pagesFor(sizeBytes) > heap.limitPages) throw this.#limitError(sizeBytes, null)
-    let hasPurged = false
+    // In the worst case every page of the block is clean and would have to be committed.
+    const needed = Math.max(1, heap.pagesFor(sizeBytes))
+    if (needed > this.#limits.hardPages) throw this.#limitError(sizeBytes, needed, null)
     for (;;) {
       const block = this.#allocate(sizeBytes, alignBytes)
       if (block !== NONE) return block
-      if (heap.refusal !== REFUSED_LIMIT) {
-        this.#makeRoom(sizeBytes, alignBytes)
-      } else if (!hasPurged) {
-        this.#scavenger.purgeAll()
-        hasPurged = true
-      } else {
-        throw this.#limitError(sizeBytes, this.#scavenger.failure)
-      }
+      if (heap.refusal === REFUSED_LIMIT) this.#makeRoom(sizeBytes, needed)
+      else this.#addPages(sizeBytes, alignBytes, needed)
     }
   }
 
   /** Makes a live block fit `sizeBytes` where it is. Returns false, and changes nothing, where it has to move. */
   resize(block: Block, sizeBytes: number): boolean {
-    if (this.#heap.resize(block, sizeBytes)) return true
-    if (this.#heap.refusal !== REFUSED_LIMIT) return false
-    this.#scavenger.purgeAll()
-    return this.#heap.resize(block, sizeBytes)
+    const heap = this.#heap
+    for (;;) {
+      if (heap.resize(block, sizeBytes)) return true
+      if (heap.refusal !== REFUSED_LIMIT) return false
+      if (!this.#limits.makeRoom(heap.pagesFor(sizeBytes) - heap.pagesFor(heap.sizeOf(block)))) return false
+    }
+  }
+
+  #makeRoom(sizeBytes: number, needed: PageCount): void {
+    if (!this.#limits.makeRoom(needed)) throw this.#limitError(sizeBytes, needed, this.#scavenger.failure)
   }
 
   #allocate(sizeBytes: number, alignBytes: number): Block {
@@ -77,15 +90,9 @@ export class Supply {
   }
 
   /** Adds a segment, unless the limit would not let the block use it. */
-  #makeRoom(sizeBytes: number, alignBytes: number): void {
+  #addPages(sizeBytes: number, alignBytes: number, needed: PageCount): void {
     const heap = this.#heap
-    // In a new segment every page of the block is clean and would have to be committed.
-    const needed = Math.max(1, heap.pagesFor(sizeBytes))
-    if (heap.committedPages + needed > heap.limitPages) {
-      this.#scavenger.purgeAll()
-      if (heap.committedPages + needed > heap.limitPages)
-        throw this.#limitError(sizeBytes, this.#scavenger.failure)
-    }
+    while (heap.committedPages + needed > heap.limitPages) this.#makeRoom(sizeBytes, needed)
     const segment = this.#reserve(sizeBytes, heap.runPagesFor(sizeBytes, alignBytes))
     try {
       this.#buffers.addSegment(segment)
@@ -95,6 +102,26 @@ export class Supply {
       this.#source.retire(segment)
       throw this.#outOfMemory(sizeBytes, BOOKS, cause)
     }
+    if (this.#isPrefaulted) this.#prefault(sizeBytes, segment)
+    this.#notices.grew(segment.pageCount * heap.pageBytes, heap.managedPages * heap.pageBytes)
+  }
+
+  /** Makes a new segment resident, as far as the limits allow. On failure the segment goes again. */
+  #prefault(sizeBytes: number, segment: Segment): void {
+    const heap = this.#heap
+    const { firstPage } = segment
+    this.#limits.growShare(segment.pageCount)
+    const pageCount = Math.min(segment.pageCount, heap.limitPages - heap.committedPages)
+    if (pageCount <= 0) return
+    try {
+      this.#source.populate(firstPage, pageCount)
+    } catch (cause) {
+      this.#buffers.removeSegment(segment)
+      heap.removeRange(firstPage, segment.pageCount)
+      this.#source.retire(segment)
+      throw this.#outOfMemory(sizeBytes, 'the kernel could not make its pages resident', cause)
+    }
+    invariant(heap.markResident(firstPage, pageCount), 'no more is prefaulted than the limit allows')
   }
 
   #reserve(sizeBytes: number, pageCount: PageCount): Segment {
@@ -110,12 +137,20 @@ export class Supply {
     return outOfMemory(this.#arenaName, sizeBytes, `${what}; the arena holds ${held} bytes`, cause)
   }
 
-  #limitError(sizeBytes: number, failure: unknown): ArenaError {
-    const used = this.#heap.usedPages * this.#heap.pageBytes
-    const message =
-      `arena '${this.#arenaName}': ${sizeBytes} bytes do not fit: limitBytes is ${this.#limitBytes}, and pages with ` +
-      `live blocks take ${used} of it. Free blocks, or raise the limit`
-    return new ArenaError('ERR_ARENA_LIMIT', message, failure === null ? undefined : { cause: failure })
+  #limitError(sizeBytes: number, needed: PageCount, failure: unknown): ArenaError {
+    const { pageBytes, usedPages, committedPages } = this.#heap
+    const isHard = this.#limits.isHard(needed) || this.#ledger === undefined
+    const limitBytes = isHard ? this.#limits.limitBytes : (this.#ledger?.limitBytes ?? 0)
+    this.#notices.refused(isHard ? 'arena' : 'process', limitBytes, committedPages * pageBytes)
+    const where = isHard
+      ? `limitBytes is ${limitBytes}, and pages with live blocks take ${usedPages * pageBytes} of it`
+      : `setProcessLimit() allows ${limitBytes} bytes over all arenas, and they hold ${this.#ledger?.takenBytes}, ` +
+        `this one ${committedPages * pageBytes}`
+    return new ArenaError(
+      'ERR_ARENA_LIMIT',
+      `arena '${this.#arenaName}': ${sizeBytes} bytes do not fit: ${where}. Free blocks, or raise the limit`,
+      failure === null ? undefined : { cause: failure },
+    )
   }
 }
 

@@ -15,6 +15,7 @@
  *  2. `#endPair` is the first pair of words of the map behind the last range
  */
 import { invariant } from '../base/assert.js'
+import { countRange } from '../base/bits.js'
 import type { Block, PageCount, PageNumber } from '../base/units.js'
 import * as units from '../base/units.js'
 import * as caching from './block-cache.js'
@@ -66,6 +67,8 @@ export class BlockHeap {
   #bits: Int32Array
   #stacks: Int32Array
   #endPair = 0
+  /** The highest peak of used pages before `takePeakUsed` last began a new one. */
+  #earlierPeakUsed: PageCount = 0
   /** Why the last `allocate` returned NONE. Valid only right after it did. */
   refusal = 0
 
@@ -383,7 +386,7 @@ export class BlockHeap {
   }
 
   get peakUsedPages(): PageCount {
-    return this.#states.peakUsedPages
+    return Math.max(this.#earlierPeakUsed, this.#states.peakUsedPages)
   }
 
   get peakCommittedPages(): PageCount {
@@ -407,6 +410,19 @@ export class BlockHeap {
   }
 
   // ---- purging ---------------------------------------------------------------------------------------------------
+
+  /** Most pages that were used at once since the last call of this. Costs the allocating paths nothing. */
+  takePeakUsed(): PageCount {
+    const peak = this.#states.peakUsedPages
+    this.#earlierPeakUsed = this.peakUsedPages
+    this.#states.peakUsedPages = this.#states.usedPages
+    return peak
+  }
+
+  /** Dirty pages that were dirty at the last `ageDirtyPages` and not used since. Reads one bitmap. */
+  get agedPages(): PageCount {
+    return countRange(this.#table.aged, 0, this.#table.columnPages)
+  }
 
   /** Every page that is dirty now counts as aged, until it is used again or purged. */
   ageDirtyPages(): void {
@@ -432,6 +448,20 @@ export class BlockHeap {
   /** These dirty pages were given back to the kernel: they are clean. */
   markPurged(firstPage: PageNumber, pageCount: PageCount): void {
     this.#space.markPurged(firstPage, pageCount)
+  }
+
+  /**
+   * These free, clean pages of one gap were made resident: they are dirty from now on. Returns false, and changes nothing,
+   * where that would commit more than `limitPages`.
+   */
+  markResident(firstPage: PageNumber, pageCount: PageCount): boolean {
+    return this.#space.markResident(firstPage, pageCount)
+  }
+
+  /** First page and end, in turn, of each stretch of pages that no live block touches, in order. Flushes. */
+  listUnused(): PageNumber[] {
+    this.flush()
+    return this.#space.listUnused()
   }
 
   // ---- proof -----------------------------------------------------------------------------------------------------

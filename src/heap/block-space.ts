@@ -463,6 +463,31 @@ export class BlockSpace {
     this.#states.markPurged(firstPage, pageCount)
   }
 
+  /** Free, clean pages of one gap are dirty from now on. False, and nothing has changed, where the page limit refuses. */
+  markResident(firstPage: PageNumber, pageCount: PageCount): boolean {
+    const states = this.#states
+    const peak = states.peakUsedPages
+    if (!states.useCounted(firstPage, pageCount, 0)) return false
+    states.release(firstPage, pageCount)
+    states.peakUsedPages = peak
+    const gap = this.map.startOf(firstPage * this.#pageGranules)
+    const length = this.map.next(gap) - gap
+    const clean = this.#long.cleanOf(gap)
+    this.#long.change(gap, length, clean, gap, length, clean - pageCount)
+    return true
+  }
+
+  /** First page and end, in turn, of each stretch of pages that lie wholly in a gap, in order. After `dropFront`. */
+  listUnused(): PageNumber[] {
+    const stretches: [PageNumber, PageNumber][] = []
+    for (let gap = this.#long.following(NONE); gap !== NONE; gap = this.#long.following(gap)) {
+      const firstPage = (gap + this.#pageGranules - 1) >>> this.#pageShift
+      const endPage = this.map.next(gap) >>> this.#pageShift
+      if (firstPage < endPage) stretches.push([firstPage, endPage])
+    }
+    return stretches.sort(([a], [b]) => a - b).flat()
+  }
+
   /** Counts the pages from `page` up to `end` as clean that lie in one gap; returns the first one that does not. */
   #purgeIn(page: PageNumber, end: PageNumber): PageNumber {
     const first = page * this.#pageGranules

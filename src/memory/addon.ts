@@ -10,12 +10,20 @@ import { dirname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { ArenaError, outOfRange } from '../base/errors.js'
 import type { Advice, Kernel, MappingId, SystemError, WrapId } from './kernel.js'
+import type { Ledger } from './ledger.js'
 
 /** What native/addon.cc exports: see there. */
 interface NativeAddon extends Omit<Kernel, 'advise'> {
   readonly MADV_DONTNEED: number
   readonly MADV_NOHUGEPAGE: number
+  readonly MADV_HUGEPAGE: number
+  readonly MADV_POPULATE_WRITE: number
   advise(mapping: MappingId, offsetBytes: number, lengthBytes: number, advice: number): void
+  processLimit(): number
+  setProcessLimit(limitBytes: number): void
+  processTaken(): number
+  take(lengthBytes: number): boolean
+  give(lengthBytes: number): void
 }
 
 // Both src/memory and dist/memory are two levels below the package.
@@ -43,8 +51,8 @@ class AddonKernel implements Kernel {
     this.pageBytes = native.pageBytes
   }
 
-  map(lengthBytes: number): MappingId {
-    return this.#native.map(lengthBytes)
+  map(lengthBytes: number, alignBytes?: number): MappingId {
+    return this.#native.map(lengthBytes, alignBytes)
   }
 
   unmap(mapping: MappingId): boolean {
@@ -52,14 +60,17 @@ class AddonKernel implements Kernel {
   }
 
   advise(mapping: MappingId, offsetBytes: number, lengthBytes: number, advice: Advice): void {
-    if (advice === 'dontneed') {
-      this.#native.advise(mapping, offsetBytes, lengthBytes, this.#native.MADV_DONTNEED)
+    const native = this.#native
+    if (advice === 'dontneed' || advice === 'populate') {
+      const number = advice === 'dontneed' ? native.MADV_DONTNEED : native.MADV_POPULATE_WRITE
+      native.advise(mapping, offsetBytes, lengthBytes, number)
       return
     }
     try {
-      this.#native.advise(mapping, offsetBytes, lengthBytes, this.#native.MADV_NOHUGEPAGE)
+      const number = advice === 'hugepage' ? native.MADV_HUGEPAGE : native.MADV_NOHUGEPAGE
+      native.advise(mapping, offsetBytes, lengthBytes, number)
     } catch (error) {
-      // EINVAL, the range being checked, says that this kernel was built without huge pages: nothing to prevent.
+      // EINVAL, the range being checked, says that this kernel was built without huge pages: nothing to prevent, or to have.
       if ((error as SystemError).code !== 'EINVAL') throw error
     }
   }
@@ -88,6 +99,35 @@ class AddonKernel implements Kernel {
   }
 }
 
+/** The one sum of the process, kept in native code, where all threads meet. */
+class AddonLedger implements Ledger {
+  readonly #native: NativeAddon
+
+  constructor(native: NativeAddon) {
+    this.#native = native
+  }
+
+  get limitBytes(): number {
+    return this.#native.processLimit()
+  }
+
+  set limitBytes(limitBytes: number) {
+    this.#native.setProcessLimit(limitBytes)
+  }
+
+  get takenBytes(): number {
+    return this.#native.processTaken()
+  }
+
+  take(lengthBytes: number): boolean {
+    return this.#native.take(lengthBytes)
+  }
+
+  give(lengthBytes: number): void {
+    this.#native.give(lengthBytes)
+  }
+}
+
 function notLoadable(cause: unknown): ArenaError {
   return new ArenaError('ERR_ARENA_NOT_SUPPORTED', `Cannot load the native addon: ${reasonOf(cause)}`, {
     cause,
@@ -111,7 +151,18 @@ function reasonOf(cause: unknown): string {
   )
 }
 
-let loaded: Kernel | undefined
+let loaded: { readonly kernel: Kernel; readonly ledger: Ledger } | undefined
+
+function load(): { readonly kernel: Kernel; readonly ledger: Ledger } {
+  if (loaded) return loaded
+  try {
+    const native = loadBinary()
+    loaded = { kernel: new AddonKernel(native), ledger: new AddonLedger(native) }
+  } catch (cause) {
+    throw notLoadable(cause)
+  }
+  return loaded
+}
 
 /**
  * The kernel seam of this environment; the first call loads the addon, later ones return the same object.
@@ -119,11 +170,10 @@ let loaded: Kernel | undefined
  * loaded; a later call tries again.
  */
 export function loadKernel(): Kernel {
-  if (loaded) return loaded
-  try {
-    loaded = new AddonKernel(loadBinary())
-  } catch (cause) {
-    throw notLoadable(cause)
-  }
-  return loaded
+  return load().kernel
+}
+
+/** The process's limit over all arenas. Throws what `loadKernel` throws. */
+export function loadLedger(): Ledger {
+  return load().ledger
 }

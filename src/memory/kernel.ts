@@ -14,7 +14,7 @@ export type MappingId = number
 export type WrapId = number
 
 /** What `advise` asks of the kernel for a range of whole pages. */
-export type Advice = 'dontneed' | 'nohugepage'
+export type Advice = 'dontneed' | 'nohugepage' | 'hugepage' | 'populate'
 
 /** A failed system call as the addon throws it; `errno` is negative, as everywhere in Node. */
 export interface SystemError extends Error {
@@ -29,9 +29,10 @@ export interface Kernel {
 
   /**
    * `mmap`: `lengthBytes` (whole pages) of zeroed, private, anonymous memory that is not charged before it is touched.
-   * Throws a `SystemError` (`ENOMEM`: no address space, or the limits on memory or on the number of mappings).
+   * It starts at a multiple of `alignBytes`, a power of two, a page where left out. Throws a `SystemError` (`ENOMEM`: no
+   * address space, or the limits on memory or on the number of mappings).
    */
-  map(lengthBytes: number): MappingId
+  map(lengthBytes: number, alignBytes?: number): MappingId
 
   /**
    * `munmap` of the whole mapping. Returns false, and does nothing, while an `ArrayBuffer` over it has not been
@@ -41,7 +42,9 @@ export interface Kernel {
 
   /**
    * `madvise` over whole pages. `'dontneed'`: the pages go back now and read as zeros from now on. `'nohugepage'`: the
-   * kernel does not put huge pages there; silently without effect on kernels that have none. Throws a `SystemError`.
+   * kernel does not put huge pages there; `'hugepage'`: it does where it can; both silently without effect on kernels that
+   * have none. `'populate'`: all pages are resident and writable from now on (`EINVAL` before Linux 5.14). Throws a
+   * `SystemError`.
    */
   advise(mapping: MappingId, offsetBytes: number, lengthBytes: number, advice: Advice): void
 

@@ -20,6 +20,8 @@ import { nextWrapId } from './wrap-ids.js'
 
 const FIRST_SEGMENT_BYTES = 4 * MIB
 const MAX_REGULAR_SEGMENT_BYTES = 64 * MIB
+/** A huge page of x86-64 and of arm64 with 4 KiB pages. */
+const HUGE_PAGE_BYTES = 2 * MIB
 const RESIDENCY_CHUNK_PAGES = 16_384
 
 export class MmapSource implements PageSource {
@@ -28,16 +30,19 @@ export class MmapSource implements PageSource {
   readonly #kernel: Kernel
   readonly #unmapper: Unmapper
   readonly #alignPages: PageCount
+  readonly unitPages: PageCount
   /** In order of page number. */
   #segments: Segment[] = []
   /** The segment at each multiple of `#alignPages`. */
   readonly #segmentAt: (Segment | undefined)[] = []
 
-  constructor(kernel: Kernel, deferral: Deferral) {
+  /** `hugePages`: ask for transparent huge pages, and give whole ones back only. */
+  constructor(kernel: Kernel, deferral: Deferral, hugePages = false) {
     this.pageBytes = kernel.pageBytes
     this.#kernel = kernel
     this.#unmapper = new Unmapper(kernel, deferral)
-    this.#alignPages = SEGMENT_ALIGN_BYTES / kernel.pageBytes
+    this.unitPages = hugePages ? HUGE_PAGE_BYTES / kernel.pageBytes : 1
+    this.#alignPages = Math.max(SEGMENT_ALIGN_BYTES / kernel.pageBytes, this.unitPages)
   }
 
   get segments(): readonly Segment[] {
@@ -47,10 +52,11 @@ export class MmapSource implements PageSource {
   reserve(pageCount: PageCount): Segment {
     const length = this.#segmentPages(pageCount)
     const firstPage = this.#findPages(length)
-    const mapping = this.#kernel.map(length * this.pageBytes)
+    const mapping = this.#kernel.map(length * this.pageBytes, this.unitPages * this.pageBytes)
     try {
-      // Huge pages would refill purged holes (khugepaged, max_ptes_none).
-      this.#kernel.advise(mapping, 0, length * this.pageBytes, 'nohugepage')
+      // Huge pages would refill purged holes (khugepaged, max_ptes_none), unless no hole is smaller than one.
+      const advice = this.unitPages > 1 ? 'hugepage' : 'nohugepage'
+      this.#kernel.advise(mapping, 0, length * this.pageBytes, advice)
     } catch (error) {
       this.#unmapper.add(mapping)
       throw error
@@ -74,6 +80,11 @@ export class MmapSource implements PageSource {
   purge(firstPage: PageNumber, pageCount: PageCount): void {
     const { mapping, firstPage: base } = this.segmentOf(firstPage)
     this.#kernel.advise(mapping, (firstPage - base) * this.pageBytes, pageCount * this.pageBytes, 'dontneed')
+  }
+
+  populate(firstPage: PageNumber, pageCount: PageCount): void {
+    const { mapping, firstPage: base } = this.segmentOf(firstPage)
+    this.#kernel.advise(mapping, (firstPage - base) * this.pageBytes, pageCount * this.pageBytes, 'populate')
   }
 
   retire(segment: Segment): void {
@@ -122,7 +133,7 @@ export class MmapSource implements PageSource {
       Math.max(FIRST_SEGMENT_BYTES, held * this.pageBytes),
     )
     const regular = regularBytes / this.pageBytes
-    return pageCount > regular / 2 ? pageCount : regular
+    return pageCount > regular / 2 ? Math.ceil(pageCount / this.unitPages) * this.unitPages : regular
   }
 
   /** The lowest page numbers free for a segment of that length. */

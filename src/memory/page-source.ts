@@ -19,6 +19,8 @@ export interface PageSource {
   readonly name: 'mmap' | 'sbrk'
   readonly pageBytes: number
   readonly segments: readonly Segment[]
+  /** Pages go back in whole units of so many, at multiples of it: 1, or a huge page. */
+  readonly unitPages: PageCount
 
   /**
    * A new segment of at least `pageCount` pages, all clean. Throws a `SystemError` where the kernel refuses, a
@@ -31,6 +33,9 @@ export interface PageSource {
 
   /** Gives pages of one segment back to the kernel: not resident, zeros when read. Throws a `SystemError`. */
   purge(firstPage: PageNumber, pageCount: PageCount): void
+
+  /** Makes free, clean pages of one segment resident. Throws a `SystemError`; some of them may be resident then. */
+  populate(firstPage: PageNumber, pageCount: PageCount): void
 
   /**
    * Lets go of a segment that holds no block and whose buffers were detached: its page numbers are free from now on, its

@@ -1,55 +1,200 @@
 /**
- * When pages go back to the kernel: pure decisions over an injected clock. `scavenger` carries them out.
+ * When pages go back to the kernel, and how many: pure decisions over counts and an injected clock. `scavenger` carries
+ * them out.
  *
- * Promise: a page that came free is back within `releaseAfterMs`, even if nobody ever calls again. Dirty pages are
- * marked at every tick and purged at the next one if they were not used in between, so a page goes back between one and
- * two intervals after it came free; the interval is short enough that two of them, with a late timer, stay within the
- * promise. Memory that is reused within an interval is never purged.
+ * Promise: a page that came free is back within `releaseAfterMs` (D), even if nobody ever calls again. Four rules share
+ * the work, each in a file of its own:
  *
- * A tick works for at most `SLICE_MS` and continues after the event loop had its turn.
+ * - `decay`: pages that nobody uses go in steps, none before 0.22 D, all by 0.9 D
+ * - `demand`: a floor of warm memory under traffic that keeps coming back to it; gone before the promise ends
+ * - `budget`: one percent of the time, while there is traffic
+ * - `refaults`: purging in vain stretches D, up to 30 s
+ *
+ * And wholly free runs of a MiB and more do not wait at all, unless the floor wants them.
+ *
+ * Once traffic has stopped, floor and budget have ended by the time a page's last step comes: the promise comes first.
+ *
+ * Invariants, checked by `check()` together with those of the four rules:
+ *  1. neither floor nor budget outlasts an interval, with a step to spare, so that none delays the end of a decay
+ *  2. of the dirty pages, no more are marked than there are
  */
+import { invariant } from '../base/assert.js'
+import { PAUSE_MS, SLICE_MS } from '../base/timer-queue.js'
+import { MIB, type PageCount } from '../base/units.js'
+import { Budget } from './budget.js'
+import { Decay } from './decay.js'
+import { Demand } from './demand.js'
+import { Refaults } from './refaults.js'
 
-/** Longest stretch of work in one turn of the event loop. */
-const SLICE_MS = 1
-/** Pause between two slices of one tick. */
-const PAUSE_MS = 1
-/** Two intervals make 0.9 of the promise; the rest is for timers that fire late and ticks of many slices. */
-const INTERVAL_SHARE = 0.45
 /** Where pages go back on the freeing call: after the kernel refused to take some. */
 const RETRY_MS = 1_000
-/** One `madvise` call takes 0.24 µs a page: 2,048 pages stay well below a slice. */
+/** A system call cannot be cut short, so none is for more pages than half a slice is expected to take, within limits. */
+const CALL_SHARE = 0.5
+const MIN_CALL_PAGES = 256
 const MAX_CALL_PAGES = 2_048
+/** The share of an interval that floor and budget last when traffic has stopped: a step less than all of it. */
+const HOLD_SHARE = 7 / 8
+/** Wholly free runs of this length go back at once. */
+export const AT_ONCE_BYTES = MIB
+
+/** What an arena and its heap count. */
+export interface Counts {
+  /** Blocks allocated and freed, ever: traffic is what changes it. */
+  readonly calls: number
+  readonly usedPages: PageCount
+  /** Most that were used at once since the last time. */
+  readonly peakUsedPages: PageCount
+  readonly dirtyPages: PageCount
+  /** Dirty at the last mark, and not used since. */
+  readonly agedPages: PageCount
+  /** Purged pages that came into use again, ever. */
+  readonly refaultedPages: PageCount
+}
 
 export class ReleasePolicy {
   /** Free pages go back on the call that frees them. */
   readonly isImmediate: boolean
   /** Free pages go back by timer. */
   readonly isTimed: boolean
-  readonly maxCallPages = MAX_CALL_PAGES
-  readonly #intervalMs: number
+  readonly atOncePages: PageCount
   readonly #now: () => number
-  #sliceStartMs = 0
+  readonly #decay = new Decay()
+  readonly #demand = new Demand()
+  readonly #budget = new Budget()
+  readonly #refaults: Refaults
+  #measuredFromMs = 0
+  #calls = 0
+  #dirtyPages: PageCount = 0
+  #agedPages: PageCount = 0
+  #refaultedPages: PageCount = 0
+  /** Free pages that traffic is likely to want again: as of the last `observe`. */
+  warmPages: PageCount = 0
 
-  /** `releaseAfterMs`: 0 to Infinity. `now`: milliseconds of a clock that never goes back. */
-  constructor(releaseAfterMs: number, now: () => number) {
+  /**
+   * `releaseAfterMs`: 0 to Infinity. `now`: milliseconds of a clock that never goes back. `pageBytes`: 4 KiB to 64 KiB.
+   */
+  constructor(releaseAfterMs: number, now: () => number, pageBytes: number) {
     this.isImmediate = releaseAfterMs === 0
     this.isTimed = releaseAfterMs > 0 && releaseAfterMs < Number.POSITIVE_INFINITY
-    this.#intervalMs = releaseAfterMs * INTERVAL_SHARE
+    this.atOncePages = AT_ONCE_BYTES / pageBytes
     this.#now = now
+    this.#refaults = new Refaults(releaseAfterMs)
   }
 
-  startSlice(): void {
-    this.#sliceStartMs = this.#now()
+  /** Most pages for one call, by what a page was measured to cost. */
+  get maxCallPages(): PageCount {
+    const pageCount = Math.floor((CALL_SHARE * SLICE_MS) / this.#budget.msPerPage)
+    return Math.min(MAX_CALL_PAGES, Math.max(MIN_CALL_PAGES, pageCount))
   }
 
-  /** Whether this slice may go on. */
-  hasTime(): boolean {
-    return this.#now() - this.#sliceStartMs < SLICE_MS
+  /** The promise in force: `releaseAfterMs`, or more where purging proved to be in vain. */
+  get promiseMs(): number {
+    return this.#refaults.promiseMs
+  }
+
+  /** The first page came free after nothing was dirty: a new interval begins. */
+  start(): void {
+    this.#decay.mark(this.#now(), 0, this.promiseMs)
+  }
+
+  /** What has happened since the last time. Before any quota is asked for. */
+  observe(counts: Counts): void {
+    const nowMs = this.#now()
+    this.#demand.observe(nowMs, counts.usedPages, counts.peakUsedPages, counts.calls !== this.#calls)
+    this.#calls = counts.calls
+    this.#refaults.refaulted(nowMs, counts.refaultedPages - this.#refaultedPages)
+    this.#refaultedPages = counts.refaultedPages
+    this.#remember(counts.dirtyPages, counts.agedPages)
+    this.isMarked = false
+    this.warmPages = this.#demand.floorPages(nowMs, this.#holdMs)
+  }
+
+  /** How many pages of wholly free, long runs are to go back as soon as the budget allows, whenever they came free. */
+  get atOncePagesWanted(): PageCount {
+    const excess = this.#dirtyPages - this.warmPages
+    return excess < this.atOncePages ? 0 : excess
+  }
+
+  /** How many of the marked pages are to go back now. */
+  get agedQuota(): PageCount {
+    const freshPages = this.#dirtyPages - this.#agedPages
+    const keptPages = Math.max(this.#decay.keptPages(this.#now()), this.warmPages - freshPages)
+    return this.affordable(Math.max(0, this.#agedPages - keptPages))
+  }
+
+  /** Long runs were purged since `startMeasure`: `pageCount` pages, of which `agedPages` had a mark. */
+  purgedAtOnce(pageCount: PageCount, agedPages: PageCount): void {
+    this.#spent(pageCount, agedPages)
+  }
+
+  /** So many marked pages were purged since `startMeasure`. A longer promise would have kept them. */
+  purgedAged(pageCount: PageCount): void {
+    this.#spent(pageCount, pageCount)
+    this.#refaults.purged(this.#now(), pageCount)
+  }
+
+  #spent(pageCount: PageCount, agedPages: PageCount): void {
+    const nowMs = this.#now()
+    this.#budget.spend(nowMs, pageCount, nowMs - this.#measuredFromMs)
+    this.#remember(this.#dirtyPages - pageCount, this.#agedPages - agedPages)
+  }
+
+  /** Whether the last tick marked all dirty pages anew. */
+  isMarked = false
+
+  /** Whether all dirty pages are to be marked anew. */
+  get isMarkDue(): boolean {
+    return this.#decay.isMarkDue(this.#now())
+  }
+
+  /** All dirty pages were marked. */
+  marked(): void {
+    // Pages that had a mark already, and were kept for traffic or for the budget's sake, get no second grace.
+    this.#decay.mark(this.#now(), this.#dirtyPages - this.#agedPages, this.promiseMs)
+    this.isMarked = true
+    this.#remember(this.#dirtyPages, this.#dirtyPages)
+  }
+
+  /** What purging costs is measured from here on. */
+  startMeasure(): void {
+    this.#measuredFromMs = this.#now()
+  }
+
+  /** Whether one more call is likely to end within the slice of this turn of the event loop, which began at `turnStartMs`. */
+  hasTime(turnStartMs: number): boolean {
+    return this.#now() - turnStartMs < (1 - CALL_SHARE) * SLICE_MS
   }
 
   /** How long to wait for the next tick, or for the next slice of an unfinished one. */
-  delayMs(isFinished: boolean): number {
+  delayMs(isFinished: boolean, hasDirty: boolean): number {
     if (!isFinished) return PAUSE_MS
-    return this.isTimed ? this.#intervalMs : RETRY_MS
+    if (!this.isTimed) return RETRY_MS
+    return hasDirty ? this.#decay.stepMs : this.#decay.intervalMs
+  }
+
+  get #holdMs(): number {
+    return this.#decay.intervalMs * HOLD_SHARE
+  }
+
+  /** How many of these pages may go now: under traffic, what the budget allows. */
+  affordable(pageCount: PageCount): PageCount {
+    const nowMs = this.#now()
+    if (this.#demand.quietMs(nowMs) >= this.#holdMs) return pageCount
+    return Math.min(pageCount, this.#budget.affordablePages(nowMs))
+  }
+
+  #remember(dirtyPages: PageCount, agedPages: PageCount): void {
+    this.#dirtyPages = dirtyPages
+    this.#agedPages = agedPages
+  }
+
+  check(): void {
+    this.#decay.check()
+    this.#demand.check()
+    this.#budget.check()
+    if (this.isTimed) this.#refaults.check()
+    const { intervalMs, stepMs } = this.#decay
+    invariant(this.#holdMs <= intervalMs - stepMs * (1 - 1e-9), '1: floor and budget end in time')
+    invariant(this.#agedPages >= 0 && this.#agedPages <= this.#dirtyPages, '2: marked pages are dirty')
   }
 }

@@ -1,6 +1,9 @@
 /**
- * Gives pages back: finds stretches of dirty pages in the heap, has the source purge them, and tells the heap. Longer
- * stretches make fewer calls, so one stretch runs over free runs and the idle pages of slabs alike.
+ * Gives pages back: finds stretches of dirty pages in the heap, has the source purge them, and tells the heap. It carries
+ * out what the policy allows, for a millisecond in one turn of the event loop at most.
+ *
+ * Longest first: a page costs nine times less in a long stretch, so a tick sweeps over the long ones, then over shorter
+ * ones, then over all. One stretch runs over free runs and the idle pages of slabs alike.
  *
  * A purge that the kernel refuses leaves its pages dirty: nothing is lost, and the next tick or `trim` tries again.
  */
@@ -10,15 +13,30 @@ import type { PageSource } from '../memory/page-source.js'
 import type { Segment } from '../memory/segment.js'
 import type { ReleasePolicy } from './policy.js'
 
+/** The stretches that each sweep over the marked pages takes: of at least so many pages. */
+const SWEEPS: readonly PageCount[] = [256, 16, 1]
+/** A stretch is not cut finer than this, for the sake of a quota: a call costs as much as three pages. */
+const LEAST_CALL_PAGES = 16
+/** Stretches that are too short for a sweep cost time too: the clock is read after so many. */
+const LOOKS = 64
+
 export class Scavenger {
   readonly #heap: BlockHeap
   readonly #source: PageSource
   readonly #policy: ReleasePolicy
-  /** Where the next slice of an unfinished tick goes on. */
+  /** Which sweep over the marked pages is under way, and where it goes on: a tick of many slices starts no sweep twice. */
+  #sweep = 0
   #cursor: PageNumber = 0
+  /** Long runs may have come free: search for them, and where that goes on. */
+  #seeksLong = false
+  #longCursor: PageNumber = 0
+  /** The last call of a slice ended inside a stretch that was long enough: the rest of it is, too. */
+  #isInside = false
   /** Successful purge calls, and the pages they gave back, ever. */
   purges = 0
   purgedPages: PageCount = 0
+  /** Dirty pages that cannot go back because a live block is in their unit, when that was last looked at. */
+  stuckPages: PageCount = 0
   /** What the kernel said when it last refused, since the last `purgeAll` or tick began. */
   failure: unknown = null
 
@@ -28,26 +46,185 @@ export class Scavenger {
     this.#policy = policy
   }
 
-  /** One slice of a tick: purges aged pages while there is time. Returns whether the tick is finished. */
-  purgeAged(): boolean {
-    if (this.#cursor === 0) {
+  /**
+   * One slice of a tick: what the policy wants back, while this turn of the event loop, whose work began at
+   * `turnStartMs`, has time for it. `calls`: blocks allocated and freed, ever. `seeksLong`: long runs have
+   * come free. Returns whether the tick is finished.
+   */
+  tick(turnStartMs: number, calls: number, seeksLong: boolean): boolean {
+    const heap = this.#heap
+    const policy = this.#policy
+    if (this.#sweep === 0 && this.#cursor === 0) {
       this.failure = null
-      this.#heap.flush()
+      heap.flush()
     }
-    this.#policy.startSlice()
-    let page = this.#heap.nextDirty(this.#cursor, true)
-    while (page !== NONE) {
-      const end = this.#heap.dirtyEnd(page, this.#policy.maxCallPages, true)
-      this.#purge(page, end)
-      page = this.#heap.nextDirty(end, true)
-      if (page !== NONE && !this.#policy.hasTime()) {
-        this.#cursor = page
-        return false
+    policy.observe({
+      calls,
+      usedPages: heap.usedPages,
+      peakUsedPages: heap.takePeakUsed(),
+      dirtyPages: heap.dirtyPages,
+      agedPages: heap.agedPages,
+      refaultedPages: heap.refaultedPages,
+    })
+    // Blocks that were freed one by one make long runs too: those are looked for now and then.
+    this.#seeksLong ||= seeksLong || policy.isMarkDue
+    if (this.#source.unitPages > 1) return this.#tickUnits(turnStartMs)
+    if (!this.#purgeLong(turnStartMs) || !this.#purgeAged(turnStartMs)) return false
+    if (policy.isMarkDue) {
+      heap.ageDirtyPages()
+      policy.marked()
+    }
+    return true
+  }
+
+  /**
+   * The same where only whole units go back: those that no live block touches, long runs at once, others at the mark.
+   * Returns whether the tick is finished.
+   */
+  #tickUnits(turnStartMs: number): boolean {
+    const policy = this.#policy
+    const isMarkDue = policy.isMarkDue
+    if (!this.#seeksLong && !isMarkDue) return true
+    const isAtOnce = this.#seeksLong && policy.atOncePagesWanted > 0
+    if ((isMarkDue || isAtOnce) && !this.#purgeUnits(!isAtOnce, () => policy.hasTime(turnStartMs)))
+      return false
+    this.#seeksLong = false
+    if (!isMarkDue) return true
+    this.#heap.ageDirtyPages()
+    policy.marked()
+    // Kept warm for traffic, or with a live neighbour in its unit: looked at again when something comes free.
+    if (this.#heap.dirtyPages > policy.warmPages) this.stuckPages = this.#dirtyInUsedUnits()
+    return true
+  }
+
+  /** Purges units that no live block touches, while `hasTime()`. Returns whether all that are to go are gone. */
+  #purgeUnits(isAgedOnly: boolean, hasTime: () => boolean): boolean {
+    const { unitPages } = this.#source
+    const heap = this.#heap
+    for (const unit of this.#unusedUnits()) {
+      if (!heap.anyDirty(unit, unitPages) || (isAgedOnly && this.#hasYoung(unit, unit + unitPages))) continue
+      if (isAgedOnly && heap.dirtyPages <= this.#policy.warmPages) return true
+      this.#purge(unit, unit + unitPages)
+      if (!hasTime()) return false
+    }
+    return true
+  }
+
+  /** First pages of the units that no live block touches. */
+  #unusedUnits(): PageNumber[] {
+    const { unitPages } = this.#source
+    const unused = this.#heap.listUnused()
+    const units: PageNumber[] = []
+    for (let i = 0; i < unused.length; i += 2) {
+      const first = Math.ceil(unused[i] / unitPages) * unitPages
+      for (let unit = first; unit + unitPages <= unused[i + 1]; unit += unitPages) units.push(unit)
+    }
+    return units
+  }
+
+  /** Whether a page of the range came free since the last mark. */
+  #hasYoung(firstPage: PageNumber, end: PageNumber): boolean {
+    const heap = this.#heap
+    for (let page = heap.nextDirty(firstPage, false); page !== NONE && page < end; ) {
+      const dirtyEnd = heap.dirtyEnd(page, end - page, false)
+      if (heap.nextDirty(page, true) !== page || heap.dirtyEnd(page, end - page, true) < dirtyEnd) return true
+      page = heap.nextDirty(dirtyEnd, false)
+    }
+    return false
+  }
+
+  #dirtyInUsedUnits(): PageCount {
+    const heap = this.#heap
+    let inUnused = 0
+    for (const unit of this.#unusedUnits()) {
+      const end = unit + this.#source.unitPages
+      for (let page = heap.nextDirty(unit, false); page !== NONE && page < end; ) {
+        const dirtyEnd = heap.dirtyEnd(page, end - page, false)
+        inUnused += dirtyEnd - page
+        page = heap.nextDirty(dirtyEnd, false)
       }
     }
-    this.#cursor = 0
-    this.#heap.ageDirtyPages()
+    return heap.dirtyPages - inUnused
+  }
+
+  /** Wholly free, long runs. Returns whether all that are to go are gone. */
+  #purgeLong(turnStartMs: number): boolean {
+    if (!this.#seeksLong) return true
+    const policy = this.#policy
+    const wanted = policy.atOncePagesWanted
+    const quota = policy.affordable(wanted)
+    // What the budget does not allow now is looked for again later.
+    this.#seeksLong = wanted > 0
+    if (quota === 0) return true
+    const before = this.purgedPages
+    const agedBefore = this.#heap.agedPages
+    policy.startMeasure()
+    this.#longCursor = this.#sweepOver(this.#longCursor, quota, policy.atOncePages, false, turnStartMs)
+    const purged = this.purgedPages - before
+    policy.purgedAtOnce(purged, agedBefore - this.#heap.agedPages)
+    if (this.#longCursor !== 0) return false
+    this.#seeksLong = quota < wanted && purged >= quota
     return true
+  }
+
+  /** Marked pages whose time has come. Returns whether all that are to go are gone. */
+  #purgeAged(turnStartMs: number): boolean {
+    const quota = this.#policy.agedQuota
+    const before = this.purgedPages
+    if (quota > 0) {
+      this.#policy.startMeasure()
+      this.#sweepThrough(quota, turnStartMs)
+      this.#policy.purgedAged(this.purgedPages - before)
+      if (this.#sweep < SWEEPS.length && this.purgedPages - before < quota) return false
+    }
+    this.#sweep = 0
+    this.#cursor = 0
+    return true
+  }
+
+  #sweepThrough(quota: PageCount, turnStartMs: number): void {
+    const goal = this.purgedPages + quota
+    while (this.#sweep < SWEEPS.length && this.purgedPages < goal) {
+      const left = goal - this.purgedPages
+      this.#cursor = this.#sweepOver(this.#cursor, left, SWEEPS[this.#sweep], true, turnStartMs)
+      if (this.#cursor !== 0) return
+      if (this.purgedPages < goal) this.#sweep++
+    }
+  }
+
+  /**
+   * Purges stretches of at least `leastPages` from `from` on, about `quota` pages of them. Returns where to go on when time is
+   * up, or 0 where there is nothing left to do.
+   */
+  #sweepOver(
+    from: PageNumber,
+    quota: PageCount,
+    leastPages: PageCount,
+    isAgedOnly: boolean,
+    turnStartMs: number,
+  ): PageNumber {
+    const { maxCallPages } = this.#policy
+    const lookPages = Math.max(maxCallPages, leastPages)
+    let isInside = from !== 0 && this.#isInside
+    let left = quota
+    let looks = 0
+    let page = this.#heap.nextDirty(from, isAgedOnly)
+    while (page !== NONE) {
+      let end = this.#heap.dirtyEnd(page, lookPages, isAgedOnly)
+      const isLong = isInside || end - page >= leastPages
+      if (isLong) {
+        end = Math.min(end, page + Math.min(maxCallPages, Math.max(left, LEAST_CALL_PAGES)))
+        left -= this.#purge(page, end)
+        if (left <= 0) return 0
+      }
+      page = this.#heap.nextDirty(end, isAgedOnly)
+      isInside = isLong && page === end
+      if ((isLong || ++looks % LOOKS === 0) && page !== NONE && !this.#policy.hasTime(turnStartMs)) {
+        this.#isInside = isInside
+        return page
+      }
+    }
+    return 0
   }
 
   /** Purges every dirty page now. Returns how many; `failure` says whether some are left. */
@@ -55,13 +232,20 @@ export class Scavenger {
     const before = this.purgedPages
     this.failure = null
     this.#heap.flush()
+    if (this.#source.unitPages > 1) {
+      this.#purgeUnits(false, () => true)
+      this.stuckPages = this.#dirtyInUsedUnits()
+      return this.purgedPages - before
+    }
     let page = this.#heap.nextDirty(0, false)
     while (page !== NONE) {
       const end = this.#heap.dirtyEnd(page, Number.MAX_SAFE_INTEGER, false)
       this.#purge(page, end)
       page = this.#heap.nextDirty(end, false)
     }
+    this.#sweep = 0
     this.#cursor = 0
+    this.#longCursor = 0
     return this.purgedPages - before
   }
 
@@ -80,15 +264,17 @@ export class Scavenger {
     return free.slice(1)
   }
 
-  #purge(firstPage: PageNumber, end: PageNumber): void {
+  /** Returns how many pages the kernel took. */
+  #purge(firstPage: PageNumber, end: PageNumber): PageCount {
     try {
       this.#source.purge(firstPage, end - firstPage)
     } catch (error) {
       this.failure = error
-      return
+      return 0
     }
     this.#heap.markPurged(firstPage, end - firstPage)
     this.purges++
     this.purgedPages += end - firstPage
+    return end - firstPage
   }
 }

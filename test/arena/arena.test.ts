@@ -412,6 +412,8 @@ describe('stats', () => {
       committedBytes: 0,
       peakCommittedBytes: 0,
       limitBytes: 50 * MIB,
+      softLimitBytes: Number.POSITIVE_INFINITY,
+      releaseAfterMs: 1_000,
       allocations: 0,
       frees: 0,
       purges: 0,

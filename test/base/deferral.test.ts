@@ -25,7 +25,7 @@ describe('eventLoop', () => {
 
   it('runs things after a delay', async () => {
     const held = setInterval(() => {}, 1)
-    await new Promise<void>(resolve => eventLoop.after(1, resolve))
+    await new Promise<void>(resolve => eventLoop.after(1, () => resolve()))
     clearInterval(held)
   })
 

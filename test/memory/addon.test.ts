@@ -167,6 +167,44 @@ describe('map', () => {
   )
 })
 
+describe('map, aligned', () => {
+  const hugeBytes = 2 ** 21
+  const enabled = readFileSync('/sys/kernel/mm/transparent_hugepage/enabled', 'latin1')
+
+  it('starts at a multiple of the alignment: only aligned 2 MiB can be a huge page', () => {
+    if (!/\[(always|madvise)\]/.test(enabled)) {
+      console.log('transparent huge pages are off on this machine: nothing tells of an alignment')
+      return
+    }
+    const hugePages = (): number => {
+      const text = readFileSync('/proc/self/smaps_rollup', 'latin1')
+      return (Number(/^AnonHugePages:\s+(\d+) kB$/m.exec(text)?.[1]) * 1024) / hugeBytes
+    }
+    const before = hugePages()
+    for (let i = 0; i < 20; i++) {
+      const mapping = kernel.map(hugeBytes, hugeBytes)
+      mapped.push(mapping)
+      kernel.advise(mapping, 0, hugeBytes, 'hugepage')
+      kernel.advise(mapping, 0, hugeBytes, 'populate')
+    }
+    expect(hugePages() - before).toBe(20)
+  })
+
+  it('leaves nothing mapped around it', () => {
+    const before = kernelMappingCount()
+    for (let i = 0; i < 20; i++) mapped.push(kernel.map(PAGE, hugeBytes))
+    expect(kernelMappingCount() - before).toBeLessThanOrEqual(20)
+    const residency = new Uint8Array(1)
+    kernel.advise(mapped.at(-1) as MappingId, 0, PAGE, 'populate')
+    kernel.residency(mapped.at(-1) as MappingId, 0, PAGE, residency)
+    expect([...residency]).toEqual([1])
+  })
+
+  it.each([PAGE / 2, PAGE + 1, 3 * PAGE, 2 ** 31, -1, 1.5])('refuses %d bytes for an alignment', align => {
+    expect(() => kernel.map(PAGE, align)).toThrow(expect.objectContaining({ code: 'ERR_OUT_OF_RANGE' }))
+  })
+})
+
 describe('unmap', () => {
   it('returns the number of kernel mappings to what it was', () => {
     kernelMappingCount()

@@ -26,6 +26,8 @@ describe('new Arena', () => {
     [{ limitBytes: '1' }],
     [{ limitBytes: null }],
     [{ limitBytes: 1n }],
+    [{ softLimitBytes: '1' }],
+    [{ softLimitBytes: null }],
     [{ releaseAfterMs: '0' }],
     [{ releaseAfterMs: null }],
     [{ releaseAfterMs: false }],
@@ -36,6 +38,8 @@ describe('new Arena', () => {
     [{ debug: 'true' }],
     [{ hugePages: 0 }],
     [{ hugePages: null }],
+    [{ prefault: 1 }],
+    [{ prefault: null }],
   ])('refuses the wrong kind in %o', options => {
     const error = thrownBy(() => open(options))
     expect(error).toBeInstanceOf(TypeError)
@@ -52,16 +56,19 @@ describe('new Arena', () => {
     [{ limitBytes: -1 }, 'ERR_OUT_OF_RANGE'],
     [{ limitBytes: Number.NaN }, 'ERR_OUT_OF_RANGE'],
     [{ limitBytes: Number.NEGATIVE_INFINITY }, 'ERR_OUT_OF_RANGE'],
+    [{ softLimitBytes: -1 }, 'ERR_OUT_OF_RANGE'],
+    [{ softLimitBytes: Number.NaN }, 'ERR_OUT_OF_RANGE'],
     [{ releaseAfterMs: -1 }, 'ERR_OUT_OF_RANGE'],
     [{ releaseAfterMs: Number.NaN }, 'ERR_OUT_OF_RANGE'],
     [{ releaseAfterMs: 2 ** 31 }, 'ERR_OUT_OF_RANGE'],
     [{ detachFromBytes: -1 }, 'ERR_OUT_OF_RANGE'],
+    [{ prefault: true, releaseAfterMs: 1_000 }, 'ERR_INVALID_ARG_VALUE'],
     [{ detachFromBytes: Number.NaN }, 'ERR_OUT_OF_RANGE'],
   ])('refuses the value in %o', (options, code) => {
     expect(thrownBy(() => open(options))).toMatchObject({ code })
   })
 
-  it.each([{ source: 'sbrk' }, { debug: true }, { hugePages: true }])(
+  it.each([{ source: 'sbrk' }, { debug: true }])(
     'says that it does not support %o yet, and what to do',
     options => {
       const error = thrownBy(() => open({ name: 'subject', ...options }))

@@ -1,5 +1,6 @@
 /** When pages go back, by a clock that the test moves. */
 import { describe, expect, it } from 'vitest'
+import { Arena } from '../../src/arena.js'
 import { loadKernel } from '../../src/memory/addon.js'
 import { ReleasePolicy } from '../../src/release/policy.js'
 import { open } from '../support/world.js'
@@ -8,46 +9,35 @@ const PAGE = loadKernel().pageBytes
 const MIB = 2 ** 20
 
 describe('ReleasePolicy', () => {
-  it('waits twice within releaseAfterMs', () => {
-    for (const releaseAfterMs of [10, 1_000, 60_000]) {
-      const policy = new ReleasePolicy(releaseAfterMs, () => 0)
-      expect([policy.isTimed, policy.isImmediate]).toEqual([true, false])
-      expect(2 * policy.delayMs(true)).toBeLessThan(releaseAfterMs)
-      expect(policy.delayMs(false)).toBeLessThanOrEqual(1)
-    }
-  })
-
   it('knows at once, and never', () => {
-    const atOnce = new ReleasePolicy(0, () => 0)
-    const never = new ReleasePolicy(Number.POSITIVE_INFINITY, () => 0)
+    const atOnce = new ReleasePolicy(0, () => 0, PAGE)
+    const never = new ReleasePolicy(Number.POSITIVE_INFINITY, () => 0, PAGE)
     expect([atOnce.isImmediate, atOnce.isTimed]).toEqual([true, false])
     expect([never.isImmediate, never.isTimed]).toEqual([false, false])
   })
 
-  it('ends a slice after a millisecond', () => {
+  it('starts no call in the second half of the millisecond of a turn, whoever began it', () => {
     let nowMs = 5
-    const policy = new ReleasePolicy(1_000, () => nowMs)
-    policy.startSlice()
-    expect(policy.hasTime()).toBe(true)
-    nowMs += 0.99
-    expect(policy.hasTime()).toBe(true)
+    const policy = new ReleasePolicy(1_000, () => nowMs, PAGE)
+    expect(policy.hasTime(5)).toBe(true)
+    nowMs += 0.49
+    expect(policy.hasTime(5)).toBe(true)
     nowMs += 0.02
-    expect(policy.hasTime()).toBe(false)
-    policy.startSlice()
-    expect(policy.hasTime()).toBe(true)
+    expect(policy.hasTime(5)).toBe(false)
+    expect(policy.hasTime(5.5)).toBe(true)
   })
 
   it('tries again after a second where pages should have gone back at once', () => {
-    expect(new ReleasePolicy(0, () => 0).delayMs(true)).toBe(1_000)
+    expect(new ReleasePolicy(0, () => 0, PAGE).delayMs(true, true)).toBe(1_000)
   })
 })
 
 describe.each([20, 1_000, 60_000])('releaseAfterMs: %i', releaseAfterMs => {
-  it('gives a page back in that time after it came free, and not before an interval', () => {
+  it('gives a page back in that time after it came free, and not before half an interval', () => {
     // At any moment of the ticks that earlier blocks have set going.
     for (let phase = 0; phase < 1; phase += 0.1) {
       const { arena, deferral } = open({ releaseAfterMs })
-      arena.free(arena.allocUnsafe(MIB).fill(1))
+      arena.free(arena.allocUnsafe(MIB / 2).fill(1))
       deferral.advance(releaseAfterMs * phase)
       const block = arena.allocUnsafe(200_000).fill(1)
       arena.free(block)
@@ -57,13 +47,13 @@ describe.each([20, 1_000, 60_000])('releaseAfterMs: %i', releaseAfterMs => {
         deferral.runTimer()
       }
       const tookMs = deferral.nowMs - freedMs
-      expect(tookMs).toBeLessThanOrEqual(releaseAfterMs)
-      expect(tookMs).toBeGreaterThan(releaseAfterMs * 0.4)
+      expect(tookMs).toBeLessThan(releaseAfterMs + 1e-6)
+      expect(tookMs).toBeGreaterThan(releaseAfterMs * 0.22)
       expect(arena.residentBytes()).toBe(0)
     }
   })
 
-  it('never purges what is reused within an interval', () => {
+  it('never purges what is reused within half an interval', () => {
     const { arena, kernel, deferral } = open({ releaseAfterMs })
     arena.free(arena.allocUnsafe(100_000).fill(1))
     for (let i = 0; i < 50; i++) {
@@ -191,7 +181,7 @@ describe('a tick', () => {
     arena.check()
   })
 
-  it('takes neighbouring stretches in one call, whatever the sizes of the blocks were', () => {
+  it('takes neighbouring stretches in few calls, whatever the sizes of the blocks were', () => {
     const { arena, kernel, deferral } = open()
     // Sizes that fill their pages, so that no page between them stays untouched.
     const sizes = [5 * PAGE, PAGE, 25 * PAGE, 4 * PAGE, 7 * PAGE, 1024, 1024, 1024, 1024]
@@ -199,30 +189,34 @@ describe('a tick', () => {
     expect(arena.stats().dirtyBytes).toBe(43 * PAGE)
     deferral.advance(1_000)
     expect(arena.stats().dirtyBytes).toBe(0)
-    expect(kernel.counts.dontneed).toBe(1)
+    // The decay goes in steps; no call is for less than 16 pages but the last.
+    expect(kernel.counts.dontneed).toBe(3)
     arena.free(arena.allocUnsafe(100_000))
     arena.trim()
     expect(arena.stats().purges).toBe(kernel.counts.dontneed)
   })
 
-  it('makes no call longer than 8 MiB', () => {
+  it('makes no call longer than half a millisecond is expected to take', () => {
     const { arena, kernel, deferral } = open()
     arena.free(arena.allocUnsafe(30 * MIB).fill(1))
     deferral.advance(1_000)
     expect(arena.stats().dirtyBytes).toBe(0)
     const lengths = kernel.calls.filter(call => call.kind === 'dontneed').map(call => call.args[2] as number)
-    expect(lengths.length).toBe(4)
-    expect(Math.max(...lengths)).toBe(8 * MIB)
+    // Nothing was measured under a clock that stands still: the first guess is a microsecond a page.
+    expect(Math.max(...lengths)).toBe(500 * PAGE)
+    expect(lengths.length).toBeLessThan((30 * MIB) / (500 * PAGE) + 4)
   })
 
   it('tries again what the kernel refused, and gives the rest back in time', () => {
     const { arena, kernel, deferral } = open()
     const blocks = Array.from({ length: 10 }, () => arena.allocUnsafe(5 * PAGE).fill(1))
     for (let i = 0; i < 10; i += 2) arena.free(blocks[i])
+    kernel.refuse('dontneed')
+    deferral.advance(1_000)
+    expect(arena.stats()).toMatchObject({ dirtyBytes: 25 * PAGE, purges: 0 })
+    kernel.allow()
     kernel.failNth('dontneed', 2)
     deferral.advance(1_000)
-    expect(arena.stats().dirtyBytes).toBe(5 * PAGE)
-    deferral.advance(3_000)
     expect(arena.stats().dirtyBytes).toBe(0)
     expect(deferral.pendingTimers).toBe(0)
     arena.check()
@@ -233,8 +227,50 @@ describe('a tick', () => {
     const blocks = Array.from({ length: 200 }, () => arena.allocUnsafe(5 * PAGE).fill(1))
     for (let i = 0; i < blocks.length; i += 2) arena.free(blocks[i])
     deferral.readCostMs = 0.1
-    kernel.failNth('dontneed', 1)
+    const first = kernel.calls.length
+    // Always the same stretch: the kernel refuses it, and takes all others.
+    kernel.fails = kind => kind === 'dontneed' && kernel.calls.at(-1)?.args[1] === 0
     deferral.advance(1_000)
+    expect(kernel.failures).toBeGreaterThan(0)
+    expect(kernel.calls.length - first).toBeGreaterThan(99)
     expect(arena.stats().dirtyBytes).toBe(5 * PAGE)
+  })
+})
+
+describe('a thousand arenas', () => {
+  it('share one timer of the event loop', async () => {
+    const { setTimeout: realSet, clearTimeout: realClear } = globalThis
+    const pending = new Set<unknown>()
+    let most = 0
+    const patched = (run: () => void, delayMs: number): NodeJS.Timeout => {
+      const timeout = realSet(() => {
+        pending.delete(timeout)
+        run()
+      }, delayMs)
+      pending.add(timeout)
+      most = Math.max(most, pending.size)
+      return timeout
+    }
+    const arenas = Array.from({ length: 1_000 }, () => new Arena({ releaseAfterMs: 300 }))
+    Object.assign(globalThis, {
+      setTimeout: patched,
+      clearTimeout: (timeout: NodeJS.Timeout) => {
+        pending.delete(timeout)
+        realClear(timeout)
+      },
+    })
+    try {
+      for (const arena of arenas) arena.free(arena.allocUnsafe(10_000).fill(1))
+      expect(pending.size).toBe(1)
+      // A generous promise: it is the number of timers that is looked at.
+      for (let i = 0; i < 100 && arenas.some(arena => arena.stats().dirtyBytes > 0); i++) {
+        await new Promise(resolve => realSet(resolve, 100))
+      }
+      expect(arenas.every(arena => arena.stats().dirtyBytes === 0)).toBe(true)
+      expect(most).toBe(1)
+    } finally {
+      Object.assign(globalThis, { setTimeout: realSet, clearTimeout: realClear })
+      for (const arena of arenas) arena.close()
+    }
   })
 })

@@ -6,12 +6,15 @@
 import { loadKernel } from '../../src/memory/addon.js'
 import type { Advice, Kernel, MappingId, SystemError, WrapId } from '../../src/memory/kernel.js'
 
-/** `advise` counts under its advice. */
+/** `advise` counts under its advice; `'booksDontneed'`: `'dontneed'` of memory that holds an arena's books, not blocks. */
 export type CallKind =
   | 'map'
   | 'unmap'
   | 'dontneed'
+  | 'booksDontneed'
   | 'nohugepage'
+  | 'hugepage'
+  | 'populate'
   | 'residency'
   | 'wrap'
   | 'detach'
@@ -24,7 +27,10 @@ export const FAILING_KINDS: readonly FailingKind[] = [
   'map',
   'unmap',
   'dontneed',
+  'booksDontneed',
   'nohugepage',
+  'hugepage',
+  'populate',
   'residency',
   'wrap',
   'detach',
@@ -46,7 +52,10 @@ const SYSTEM_FAILURES = {
   map: ['mmap', 'ENOMEM', -12],
   unmap: ['munmap', 'ENOMEM', -12],
   dontneed: ['madvise', 'EAGAIN', -11],
+  booksDontneed: ['madvise', 'EAGAIN', -11],
   nohugepage: ['madvise', 'ENOMEM', -12],
+  hugepage: ['madvise', 'ENOMEM', -12],
+  populate: ['madvise', 'ENOMEM', -12],
   residency: ['mincore', 'EAGAIN', -11],
 } as const
 
@@ -61,7 +70,10 @@ export class FaultyKernel implements Kernel {
     map: 0,
     unmap: 0,
     dontneed: 0,
+    booksDontneed: 0,
     nohugepage: 0,
+    hugepage: 0,
+    populate: 0,
     residency: 0,
     wrap: 0,
     detach: 0,
@@ -110,9 +122,9 @@ export class FaultyKernel implements Kernel {
     this.#failAt.set(kind, this.counts[kind] + n)
   }
 
-  map(lengthBytes: number): MappingId {
+  map(lengthBytes: number, alignBytes?: number): MappingId {
     this.#enter('map', [lengthBytes])
-    const mapping = this.#real.map(lengthBytes)
+    const mapping = this.#real.map(lengthBytes, alignBytes)
     this.mappings.set(mapping, lengthBytes)
     return mapping
   }
@@ -125,8 +137,9 @@ export class FaultyKernel implements Kernel {
   }
 
   advise(mapping: MappingId, offsetBytes: number, lengthBytes: number, advice: Advice): void {
-    if (advice === 'nohugepage') this.#segments.add(mapping)
-    this.#enter(advice, [mapping, offsetBytes, lengthBytes])
+    if (advice === 'nohugepage' || advice === 'hugepage') this.#segments.add(mapping)
+    const isForBooks = advice === 'dontneed' && !this.#segments.has(mapping)
+    this.#enter(isForBooks ? 'booksDontneed' : advice, [mapping, offsetBytes, lengthBytes])
     this.#real.advise(mapping, offsetBytes, lengthBytes, advice)
   }
 

@@ -1,9 +1,9 @@
 /** A clock and an event loop that stand still until a test moves them. */
-import type { Deferral } from '../../src/base/deferral.js'
+import type { Deferral, Timer } from '../../src/base/deferral.js'
 
-interface Timer {
+interface Entry {
   readonly dueMs: number
-  readonly run: () => void
+  readonly run: (sliceStartMs: number) => void
 }
 
 export class ManualDeferral implements Deferral {
@@ -11,7 +11,7 @@ export class ManualDeferral implements Deferral {
   /** How far the clock moves each time somebody reads it: work that takes time. */
   readCostMs = 0
   #turns: (() => void)[] = []
-  #timers: Timer[] = []
+  #timers: Entry[] = []
 
   /** The clock of an arena's environment. */
   readonly now = (): number => {
@@ -23,9 +23,15 @@ export class ManualDeferral implements Deferral {
     this.#turns.push(run)
   }
 
-  after(delayMs: number, run: () => void): void {
+  after(delayMs: number, run: (sliceStartMs: number) => void): Timer {
     // As in Node, where a timer takes a millisecond at least.
-    this.#timers.push({ dueMs: this.nowMs + Math.max(1, delayMs), run })
+    const entry: Entry = { dueMs: this.nowMs + Math.max(1, delayMs), run }
+    this.#timers.push(entry)
+    return {
+      cancel: () => {
+        this.#timers = this.#timers.filter(other => other !== entry)
+      },
+    }
   }
 
   get pendingTurns(): number {
@@ -64,8 +70,8 @@ export class ManualDeferral implements Deferral {
   #takeNext(endMs: number): (() => void) | undefined {
     this.#timers.sort((a, b) => a.dueMs - b.dueMs)
     if (this.#timers.length === 0 || this.#timers[0].dueMs > endMs) return undefined
-    const { dueMs, run } = this.#timers.shift() as Timer
+    const { dueMs, run } = this.#timers.shift() as Entry
     this.nowMs = Math.max(this.nowMs, dueMs)
-    return run
+    return () => run(this.nowMs)
   }
 }

@@ -1,0 +1,41 @@
+/** Line charts as SVG, without a browser: figures in, text out. */
+import * as vega from 'vega'
+import { compile } from 'vega-lite'
+
+/**
+ * @param {{ title: string, x: string, y: string, stepped?: boolean, width?: number, height?: number,
+ *   lines: { name: string, points: [number, number][] }[] }} chart `x`, `y`: titles of the axes
+ * @returns {Promise<string>} the SVG
+ */
+export async function lineChart({ title, x, y, lines, stepped = false, width = 640, height = 240 }) {
+  const names = lines.map(line => line.name)
+  const values = lines.flatMap(({ name, points }) => points.map(([px, py]) => ({ x: px, y: py, name })))
+  const spec = {
+    $schema: 'https://vega.github.io/schema/vega-lite/v6.json',
+    title: { text: title, anchor: 'start', fontSize: 14 },
+    background: 'white',
+    width,
+    height,
+    data: { values },
+    mark: { type: 'line', strokeWidth: 2, interpolate: stepped ? 'step-after' : 'linear' },
+    encoding: {
+      x: { field: 'x', type: 'quantitative', title: x },
+      y: { field: 'y', type: 'quantitative', title: y },
+      color: {
+        field: 'name',
+        type: 'nominal',
+        sort: names,
+        scale: { domain: names, scheme: 'tableau10' },
+        title: null,
+      },
+      order: { field: 'x' },
+    },
+    config: { font: 'sans-serif', legend: { orient: 'bottom', labelLimit: 0 }, axis: { gridOpacity: 0.4 } },
+  }
+  const view = new vega.View(vega.parse(compile(spec).spec), { renderer: 'none' })
+  try {
+    return await view.toSVG()
+  } finally {
+    view.finalize()
+  }
+}

@@ -1,0 +1,146 @@
+/**
+ * The curves of docs/release.md: each rule of the release policy at work, under a clock that is only computed.
+ *
+ *   npm run plot:release
+ */
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { BlockHeap } from '../../dist/heap/block-heap.js'
+import { ReleasePolicy } from '../../dist/release/policy.js'
+import { Scavenger } from '../../dist/release/scavenger.js'
+import { Releaser } from '../../dist/releaser.js'
+import { lineChart } from './chart.mjs'
+import { Simulation } from './simulation.mjs'
+
+const FOLDER = fileURLToPath(new URL('../../docs/release/', import.meta.url))
+const MIB_PAGES = 256
+const simulate = options =>
+  new Simulation({ BlockHeap, ReleasePolicy, Scavenger, Releaser }, { releaseAfterMs: 1_000, ...options })
+
+/** Blocks of 7 pages, each with a page behind it that stays. */
+function useScattered(simulation, blockCount) {
+  return Array.from({ length: blockCount }, () => {
+    const block = simulation.use(7)
+    simulation.use(1)
+    return block
+  })
+}
+
+function freeAll(simulation, blocks) {
+  for (const block of blocks.splice(0)) simulation.free(block)
+}
+
+const mib = pages => pages / MIB_PAGES
+const points = (simulation, value) => simulation.samples.map(sample => [sample.ms / 1_000, value(sample)])
+
+/** Small traffic: a page in use for each tenth of a second. */
+function background(simulation, ms) {
+  for (let left = ms; left > 0; left -= 100) {
+    const block = simulation.use(1)
+    simulation.wait(Math.min(100, left))
+    simulation.free(block)
+  }
+}
+
+function decay() {
+  const lines = [1_000, 500].map(releaseAfterMs => {
+    const simulation = simulate({ releaseAfterMs })
+    freeAll(simulation, useScattered(simulation, 2_000))
+    simulation.sample()
+    simulation.wait(1_200, 5)
+    return { name: `releaseAfterMs: ${releaseAfterMs}`, points: points(simulation, s => mib(s.dirtyPages)) }
+  })
+  return { title: 'Decay: 55 MiB in scattered blocks come free at 0 s', x: 's', y: 'dirty MiB', lines }
+}
+
+function demand() {
+  const simulation = simulate()
+  simulation.sample()
+  for (let i = 0; i < 4; i++) {
+    const block = simulation.use(64 * MIB_PAGES)
+    background(simulation, 300)
+    simulation.free(block)
+    background(simulation, 2_700)
+  }
+  simulation.wait(3_000)
+  return {
+    title: 'Demand floor: 64 MiB wanted every 3 s amid small traffic, which stops at 12 s',
+    x: 's',
+    y: 'MiB',
+    lines: [
+      { name: 'in use', points: points(simulation, s => mib(s.usedPages)) },
+      { name: 'held (in use + dirty)', points: points(simulation, s => mib(s.usedPages + s.dirtyPages)) },
+      { name: 'floor', points: points(simulation, s => mib(s.warmPages)) },
+    ],
+  }
+}
+
+function budget() {
+  const simulation = simulate({ callMs: 0.07, pageMs: 0.01 })
+  const blocks = useScattered(simulation, 8_000)
+  simulation.sample()
+  for (let i = 0; i < 200; i++) {
+    freeAll(simulation, blocks.splice(-40))
+    simulation.wait(50)
+  }
+  simulation.wait(2_500)
+  return {
+    title:
+      'Budget: pages that cost 20 µs each come free for 10 s; purging them all would take a tenth of the time',
+    x: 's',
+    y: 'ms spent purging, in all',
+    lines: [
+      { name: 'spent', points: points(simulation, s => s.purgingMs) },
+      { name: '1 % of the time, after 50 ms saved', points: points(simulation, s => 50 + s.ms * 0.01) },
+    ],
+  }
+}
+
+function refaults() {
+  const simulation = simulate()
+  const blocks = useScattered(simulation, 500)
+  const round = waitMs => {
+    freeAll(simulation, blocks)
+    simulation.wait(waitMs)
+    for (let n = 0; n < 500; n++) blocks.push(simulation.use(7))
+  }
+  simulation.sample()
+  for (let i = 0; i < 12; i++) round(1_400)
+  for (let i = 0; i < 6; i++) round(20_000)
+  const sample = simulation.samples.filter((_, i) => i % 10 === 0)
+  const line = (name, value) => ({ name, points: sample.map(s => [s.ms / 1_000, value(s)]) })
+  return {
+    title: 'Refaults: 14 MiB wanted again after 1.4 s, twelve times; then every 20 s',
+    x: 's',
+    y: 's, and rounds',
+    lines: [
+      line('promise in force, s', s => s.promiseMs / 1_000),
+      line('rounds refaulted, in all', s => s.refaultedPages / (500 * 7)),
+    ],
+  }
+}
+
+function atOnce() {
+  const lines = [
+    ['one run of 64 MiB', simulation => simulation.free(simulation.use(64 * MIB_PAGES))],
+    ['64 MiB in scattered blocks', simulation => freeAll(simulation, useScattered(simulation, 2_340))],
+  ].map(([name, act]) => {
+    const simulation = simulate()
+    act(simulation)
+    simulation.sample()
+    simulation.wait(1_200, 2)
+    return { name, points: points(simulation, s => mib(s.dirtyPages)) }
+  })
+  return {
+    title: 'At once: what comes free in one run, and in scattered blocks',
+    x: 's',
+    y: 'dirty MiB',
+    lines,
+  }
+}
+
+mkdirSync(FOLDER, { recursive: true })
+for (const [name, chart] of Object.entries({ decay, demand, budget, refaults, 'at-once': atOnce })) {
+  writeFileSync(`${FOLDER}${name}.svg`, await lineChart(chart()))
+  console.log(`docs/release/${name}.svg`)
+}

@@ -1,0 +1,113 @@
+/**
+ * Many timers over one of the event loop's. What is due runs in order of time, for a millisecond in one turn at most;
+ * what is left runs in the next, so that a thousand arenas that come due together stall nobody.
+ *
+ * It knows neither what runs nor for whom; clock and event loop are given.
+ *
+ * Invariants, checked by `check()`:
+ *  1. entries are in order of the time they are due
+ *  2. while there are entries, the event loop's timer is set, for the first of them or earlier; else it is not
+ */
+import { invariant } from './assert.js'
+
+/** Longest stretch of work in one turn of the event loop, for everything in a queue together. */
+export const SLICE_MS = 1
+/** Pause between two slices: the event loop has its turn. */
+export const PAUSE_MS = 1
+
+interface Entry {
+  readonly dueMs: number
+  readonly run: (sliceStartMs: number) => void
+}
+
+export class TimerQueue {
+  readonly #now: () => number
+  readonly #set: (delayMs: number, run: () => void) => () => void
+  /** The next one last, where it is taken off in O(1). */
+  readonly #entries: Entry[] = []
+  #clear: (() => void) | null = null
+  /** When the event loop's timer is due; valid while it is set. */
+  #dueMs = 0
+
+  /** `set`: sets a timer of the event loop that keeps nothing alive, and returns what clears it. */
+  constructor(now: () => number, set: (delayMs: number, run: () => void) => () => void) {
+    this.#now = now
+    this.#set = set
+  }
+
+  /** How many are due later. */
+  get size(): number {
+    return this.#entries.length
+  }
+
+  add(delayMs: number, run: (sliceStartMs: number) => void): { cancel(): void } {
+    const entry: Entry = { dueMs: this.#now() + delayMs, run }
+    this.#entries.splice(this.#placeOf(entry.dueMs), 0, entry)
+    this.#rearm()
+    return { cancel: () => this.#remove(entry) }
+  }
+
+  #remove(entry: Entry): void {
+    const at = this.#entries.indexOf(entry)
+    if (at < 0) return
+    this.#entries.splice(at, 1)
+    this.#rearm()
+  }
+
+  /** Before the entries that are due at the same time: those run first. */
+  #placeOf(dueMs: number): number {
+    let low = 0
+    let high = this.#entries.length
+    while (low < high) {
+      const middle = (low + high) >>> 1
+      if (this.#entries[middle].dueMs > dueMs) low = middle + 1
+      else high = middle
+    }
+    return low
+  }
+
+  /** A timer that is set too early stays: it finds nothing due, and is set anew. */
+  #rearm(): void {
+    const next = this.#entries.at(-1)
+    if (this.#clear !== null && (next === undefined || next.dueMs < this.#dueMs)) {
+      this.#clear()
+      this.#clear = null
+    }
+    if (next !== undefined && this.#clear === null) this.#arm(next.dueMs)
+  }
+
+  #arm(dueMs: number): void {
+    this.#dueMs = dueMs
+    this.#clear = this.#set(Math.max(1, Math.ceil(dueMs - this.#now())), () => this.#run())
+  }
+
+  #run(): void {
+    this.#clear = null
+    const startMs = this.#now()
+    try {
+      for (let entry = this.#takeDue(startMs); entry !== undefined; entry = this.#takeDue(startMs)) {
+        entry.run(startMs)
+      }
+    } finally {
+      // After one that threw too: the error is the process's, the others still run.
+      const next = this.#entries.at(-1)
+      if (next !== undefined && this.#clear === null) {
+        this.#arm(Math.max(next.dueMs, startMs + PAUSE_MS))
+      }
+    }
+  }
+
+  /** The next one that was due when the slice began, unless its time is up. */
+  #takeDue(startMs: number): Entry | undefined {
+    const next = this.#entries.at(-1)
+    if (next === undefined || next.dueMs > startMs || this.#now() - startMs >= SLICE_MS) return undefined
+    return this.#entries.pop()
+  }
+
+  check(): void {
+    for (let i = 1; i < this.#entries.length; i++) {
+      invariant(this.#entries[i - 1].dueMs >= this.#entries[i].dueMs, '1: timers in order')
+    }
+    invariant((this.#clear !== null) === this.#entries.length > 0, '2: a timer is set while something is due')
+  }
+}

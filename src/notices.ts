@@ -1,0 +1,99 @@
+/**
+ * What an arena tells the outside: the channels of `node:diagnostics_channel` and the listeners of an arena. Nothing is
+ * made where nobody listens. Everything is told after the call that caused it, never within it: whatever a listener
+ * does to the arena, it does between two calls.
+ */
+import { channel } from 'node:diagnostics_channel'
+
+/** Why pages went back. */
+export type PurgeReason = 'timer' | 'free' | 'trim' | 'limit' | 'pressure'
+
+/** On `offheap:purge`: pages went back to the kernel. */
+export interface PurgeMessage {
+  /** The arena's name. */
+  arena: string
+  bytes: number
+  /** System calls made for it, a count. */
+  calls: number
+  reason: PurgeReason
+}
+
+/** On `offheap:grow`: an arena mapped a segment. */
+export interface GrowMessage {
+  arena: string
+  /** Of the new segment. */
+  bytes: number
+  /** Of all segments, this one included. */
+  mappedBytes: number
+}
+
+/** On `offheap:limit`, and for listeners of `'limit'`: an arena holds more than its soft limit, or was refused more. */
+export interface LimitMessage {
+  arena: string
+  /** Which limit: `'soft'` was crossed, after all that is free went back; the others refused an allocation. */
+  kind: 'soft' | 'arena' | 'process'
+  limitBytes: number
+  /** Bytes of pages that the arena holds. */
+  committedBytes: number
+}
+
+export type LimitListener = (message: LimitMessage) => void
+
+const channels = {
+  purge: channel('offheap:purge'),
+  grow: channel('offheap:grow'),
+  limit: channel('offheap:limit'),
+  pressure: channel('offheap:pressure'),
+}
+
+/** Tells `offheap:pressure`; the caller stands between two calls already. */
+export function publishPressure(message: object): void {
+  if (channels.pressure.hasSubscribers) channels.pressure.publish(message)
+}
+
+export class Notices {
+  readonly #arenaName: string
+  #limitListeners: readonly LimitListener[] = []
+
+  constructor(arenaName: string) {
+    this.#arenaName = arenaName
+  }
+
+  addLimitListener(listener: LimitListener): void {
+    this.#limitListeners = [...this.#limitListeners, listener]
+  }
+
+  removeLimitListener(listener: LimitListener): void {
+    const at = this.#limitListeners.lastIndexOf(listener)
+    if (at >= 0) this.#limitListeners = this.#limitListeners.toSpliced(at, 1)
+  }
+
+  purged(bytes: number, calls: number, reason: PurgeReason): void {
+    if (calls === 0 || !channels.purge.hasSubscribers) return
+    const message: PurgeMessage = { arena: this.#arenaName, bytes, calls, reason }
+    queueMicrotask(() => channels.purge.publish(message))
+  }
+
+  grew(bytes: number, mappedBytes: number): void {
+    if (!channels.grow.hasSubscribers) return
+    const message: GrowMessage = { arena: this.#arenaName, bytes, mappedBytes }
+    queueMicrotask(() => channels.grow.publish(message))
+  }
+
+  /** The soft limit was crossed. */
+  crossed(limitBytes: number, committedBytes: number): void {
+    const message: LimitMessage = { arena: this.#arenaName, kind: 'soft', limitBytes, committedBytes }
+    // Each in a task of its own: what one throws is an uncaught exception, and keeps the others from nothing.
+    for (const listener of this.#limitListeners) queueMicrotask(() => listener(message))
+    this.#publishLimit(message)
+  }
+
+  refused(kind: 'arena' | 'process', limitBytes: number, committedBytes: number): void {
+    if (channels.limit.hasSubscribers)
+      this.#publishLimit({ arena: this.#arenaName, kind, limitBytes, committedBytes })
+  }
+
+  #publishLimit(message: LimitMessage): void {
+    if (channels.limit.hasSubscribers) queueMicrotask(() => channels.limit.publish(message))
+  }
+}

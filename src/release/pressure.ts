@@ -1,0 +1,133 @@
+/**
+ * Whether memory is short around this process, and by how much. Pure: what the kernel's files say comes from a reader,
+ * the time from the caller. What to do about it is decided above.
+ *
+ * There is pressure when a cgroup uses nine tenths of its limit (the file cache that the kernel would drop first does not
+ * count); when the kernel has held it up at its limits since the last look, and it uses three quarters; or when tasks
+ * waited for memory for a tenth of the time.
+ *
+ * Invariant, checked by `check()`:
+ *  1. the source says what the files found can tell
+ */
+import { invariant } from '../base/assert.js'
+import {
+  type CgroupReading,
+  type FileReader,
+  findPressureFiles,
+  type PressureFiles,
+  readCgroup,
+  readStall,
+  readSystem,
+} from './pressure-files.js'
+
+/**
+ * What tells of pressure: `'cgroup'`, the container's limits and what the kernel says of reaching them (cgroup v2);
+ * `'poll'`, only how much the container uses; `'psi'`, only how long tasks wait for memory; `'none'`, nothing can be read.
+ */
+export type PressureSource = 'cgroup' | 'psi' | 'poll' | 'none'
+
+export interface Shortage {
+  readonly reason: 'near-limit' | 'held-up' | 'stalled'
+  /** Of the cgroup that is nearest to its limit; `Infinity` where none has one. */
+  readonly limitBytes: number
+  /** What that cgroup, or the system, uses. */
+  readonly usedBytes: number
+  /** What would have to be given back for the pressure to end; 0 where the files do not tell. */
+  readonly missingBytes: number
+}
+
+const NEAR = 0.9
+const HELD_UP_NEAR = 0.75
+const STALLED_SHARE = 0.1
+/** Two looks that are closer say little about how long tasks wait. */
+const LEAST_LOOK_US = 50_000
+/** What a system with stalled tasks should have free. */
+const SYSTEM_FREE_SHARE = 0.1
+
+export class Pressure {
+  readonly #read: FileReader
+  readonly #files: PressureFiles
+  readonly source: PressureSource
+  #events = 0
+  #stallUs = 0
+  #stallAtMs = 0
+
+  constructor(read: FileReader, nowMs: number) {
+    this.#read = read
+    this.#files = findPressureFiles(read)
+    this.source = sourceOf(this.#files)
+    // What happened before we looked is no news.
+    this.#takeEvents(this.#readCgroups())
+    this.#takeStall(nowMs)
+  }
+
+  /** What is short now, or null. */
+  look(nowMs: number): Shortage | null {
+    const cgroups = this.#readCgroups()
+    const wasHeldUp = this.#takeEvents(cgroups)
+    const isStalled = this.#takeStall(nowMs)
+    const nearest = nearestToLimit(cgroups)
+    if (nearest !== undefined) {
+      const { limitBytes, usedBytes } = nearest
+      const isFull = usedBytes >= NEAR * limitBytes
+      if (isFull || (wasHeldUp && usedBytes >= HELD_UP_NEAR * limitBytes)) {
+        const goalBytes = (isFull ? NEAR : HELD_UP_NEAR) * limitBytes
+        const missingBytes = Math.ceil(usedBytes - goalBytes)
+        return { reason: isFull ? 'near-limit' : 'held-up', limitBytes, usedBytes, missingBytes }
+      }
+    }
+    return isStalled ? this.#stalled(nearest) : null
+  }
+
+  #readCgroups(): CgroupReading[] {
+    return this.#files.cgroups
+      .map(folder => readCgroup(this.#read, folder))
+      .filter(reading => reading !== undefined)
+  }
+
+  /** Whether the kernel held a cgroup up since the last time. */
+  #takeEvents(cgroups: CgroupReading[]): boolean {
+    const events = cgroups.reduce((sum, reading) => sum + (reading.events ?? 0), 0)
+    const hasRisen = events > this.#events
+    this.#events = events
+    return hasRisen
+  }
+
+  /** Whether tasks have waited for memory for long since the last time. */
+  #takeStall(nowMs: number): boolean {
+    const { stall } = this.#files
+    const stallUs = stall === undefined ? undefined : readStall(this.#read, stall)
+    const tookUs = (nowMs - this.#stallAtMs) * 1_000
+    if (stallUs === undefined || tookUs < LEAST_LOOK_US) return false
+    const share = (stallUs - this.#stallUs) / tookUs
+    this.#stallUs = stallUs
+    this.#stallAtMs = nowMs
+    return share >= STALLED_SHARE
+  }
+
+  #stalled(nearest: CgroupReading | undefined): Shortage {
+    const system = readSystem(this.#read)
+    const usedBytes = nearest?.usedBytes ?? (system ? system.totalBytes - system.availableBytes : 0)
+    const goalBytes = system ? SYSTEM_FREE_SHARE * system.totalBytes : 0
+    return {
+      reason: 'stalled',
+      limitBytes: nearest?.limitBytes ?? Number.POSITIVE_INFINITY,
+      usedBytes,
+      missingBytes: system ? Math.max(0, Math.ceil(goalBytes - system.availableBytes)) : 0,
+    }
+  }
+
+  check(): void {
+    invariant(this.source === sourceOf(this.#files), '1: a source for what can be read')
+  }
+}
+
+function sourceOf({ cgroups, hasEvents, stall }: PressureFiles): PressureSource {
+  if (cgroups.length > 0) return hasEvents ? 'cgroup' : 'poll'
+  return stall === undefined ? 'none' : 'psi'
+}
+
+function nearestToLimit(cgroups: CgroupReading[]): CgroupReading | undefined {
+  const limited = cgroups.filter(reading => reading.limitBytes < Number.POSITIVE_INFINITY)
+  return limited.sort((a, b) => b.usedBytes / b.limitBytes - a.usedBytes / a.limitBytes)[0]
+}

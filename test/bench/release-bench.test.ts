@@ -1,0 +1,48 @@
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { afterAll, describe, expect, it } from 'vitest'
+import { lineChart } from '../../bench/release/chart.mjs'
+import { runNode } from '../support/process.js'
+
+const MIB = 2 ** 20
+const folder = mkdtempSync(join(tmpdir(), 'offheap-bench-'))
+afterAll(() => rmSync(folder, { recursive: true }))
+
+describe('npm run bench:release', () => {
+  it('shows that memory goes back, and is spared where it is wanted again', async () => {
+    const main = fileURLToPath(new URL('../../bench/release/main.mjs', import.meta.url))
+    const plot = join(folder, 'memory.svg')
+    const args = [main, '--rounds', '1', '--json', '--only', 'idle,bounce,curve', '--plot', plot]
+    const { code, stdout, stderr } = await runNode(args)
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+    const { idle, bounce, curve } = JSON.parse(stdout).sources.mmap
+    for (const { blockBytes, fullBytes, residentBytes, grownBytes } of idle) {
+      expect(fullBytes.min).toBeGreaterThan(500 * MIB)
+      expect(residentBytes.max).toBe(0)
+      // What V8 keeps for 8,192 Buffers of any kind is none of the arena's.
+      if (blockBytes > MIB) expect(grownBytes.max).toBeLessThan(2 * MIB)
+    }
+    const [often, rarely] = bounce
+    expect(often.refaultShare.max).toBeLessThan(0.01)
+    expect(often.purgesAfterTwo.max).toBeLessThan(4)
+    expect(rarely.betweenBytes.max).toBeLessThan(4 * MIB)
+    const [live, arena] = curve as { name: string; points: [number, number][] }[]
+    expect([live.name, live.points.at(-1)?.[1]]).toEqual(['live', 0])
+    expect(arena.points.at(-1)?.[1]).toBeLessThan(20)
+    expect(readFileSync(plot, 'utf8')).toMatch(/^<svg[\s\S]*held by Buffers, glibc[\s\S]*<\/svg>$/)
+  }, 180_000)
+})
+
+describe('lineChart', () => {
+  it('is an SVG with a line for each series', async () => {
+    const lines = ['one', 'two'].map(name => ({
+      name,
+      points: [[0, 1] as [number, number], [1, 2] as [number, number]],
+    }))
+    const svg = await lineChart({ title: 'of two lines', x: 's', y: 'MiB', lines })
+    expect(svg).toContain('of two lines')
+    expect(svg.match(/aria-roledescription="line mark"|stroke-width="2"/g)?.length).toBeGreaterThanOrEqual(2)
+  })
+})

@@ -1,0 +1,279 @@
+/**
+ * The policy as it works in an arena, under a simulated clock: each test runs a curve of memory over time, and checks its
+ * shape. The same curves are plotted in docs/release.md.
+ */
+import { describe, expect, it } from 'vitest'
+import { type Sample, Simulation } from '../../bench/release/simulation.mjs'
+import { BlockHeap } from '../../src/heap/block-heap.js'
+import { ReleasePolicy } from '../../src/release/policy.js'
+import { Scavenger } from '../../src/release/scavenger.js'
+import { Releaser } from '../../src/releaser.js'
+
+const MIB_PAGES = 256
+/** Blocks below the length that goes back at once, with a page between them that stays. */
+const SMALL_PAGES = 7
+
+function simulate(releaseAfterMs: number, costs: { callMs?: number; pageMs?: number } = {}): Simulation {
+  return new Simulation({ BlockHeap, ReleasePolicy, Scavenger, Releaser }, { releaseAfterMs, ...costs })
+}
+
+/** Blocks of 7 pages, each with a page behind it that stays, so that they are no long run when they are free. */
+function useScattered(simulation: Simulation, blockCount: number): number[] {
+  return Array.from({ length: blockCount }, () => {
+    const block = simulation.use(SMALL_PAGES)
+    simulation.use(1)
+    return block
+  })
+}
+
+function freeAll(simulation: Simulation, blocks: number[]): void {
+  for (const block of blocks.splice(0)) simulation.free(block)
+}
+
+function dirtyAt(samples: Sample[], ms: number): number {
+  return (samples.findLast(sample => sample.ms <= ms + 1e-6) as Sample).dirtyPages
+}
+
+describe('the decay', () => {
+  it.each([100, 1_000, 5_000])('of %i ms: nothing for 0.22 of it, then steps, nothing left at 0.9', d => {
+    const simulation = simulate(d)
+    freeAll(simulation, useScattered(simulation, 1_000))
+    simulation.wait(2 * d, d / 200)
+    const { samples } = simulation
+    expect(dirtyAt(samples, 0.22 * d)).toBe(7_000)
+    expect(dirtyAt(samples, d)).toBe(0)
+    const steps: number[] = []
+    for (const { dirtyPages } of samples) if (dirtyPages !== steps.at(-1)) steps.push(dirtyPages)
+    expect(steps).toEqual(steps.toSorted((a, b) => b - a))
+    for (const share of [1, 0.75, 0.5, 0.25, 0]) {
+      expect(steps.some(dirty => Math.abs(dirty - 7_000 * share) <= 16)).toBe(true)
+    }
+    simulation.check()
+  })
+
+  it('gives pages back by the end of the promise whatever the moment they came free', () => {
+    for (let phase = 0; phase < 1; phase += 0.05) {
+      const simulation = simulate(1_000)
+      const [first, second] = [useScattered(simulation, 100), useScattered(simulation, 100)]
+      freeAll(simulation, first)
+      simulation.wait(1_000 * phase)
+      freeAll(simulation, second)
+      simulation.wait(200)
+      expect(simulation.heap.dirtyPages).toBeGreaterThanOrEqual(700)
+      simulation.wait(800)
+      expect(simulation.heap.dirtyPages).toBe(0)
+      expect(simulation.time.pendingTimers).toBe(0)
+    }
+  })
+
+  it('takes no page that is used again within 0.22 of the promise', () => {
+    const simulation = simulate(1_000)
+    for (let i = 0; i < 100; i++) {
+      const blocks = Array.from({ length: 30 }, () => simulation.use(SMALL_PAGES))
+      simulation.wait(10)
+      freeAll(simulation, blocks)
+      simulation.wait(200)
+    }
+    expect(simulation.scavenger.purgedPages).toBe(0)
+  })
+})
+
+describe('the demand floor', () => {
+  /** A page in use for each of the next tenths of a second, and no page for a moment in between. */
+  function background(simulation: Simulation, ms: number): void {
+    for (let left = ms; left > 0; left -= 100) {
+      const block = simulation.use(1)
+      simulation.wait(Math.min(100, left))
+      simulation.free(block)
+    }
+  }
+
+  /** 64 MiB come and go, with other traffic in between. */
+  function waves(simulation: Simulation, count: number, everyMs: number): void {
+    for (let i = 0; i < count; i++) {
+      const block = simulation.use(64 * MIB_PAGES)
+      simulation.wait(20)
+      simulation.free(block)
+      background(simulation, everyMs - 20)
+    }
+  }
+
+  it('keeps warm what traffic came back to twice within ten seconds', () => {
+    const simulation = simulate(1_000)
+    waves(simulation, 2, 4_000)
+    const { refaultedPages } = simulation.heap
+    expect(refaultedPages).toBeGreaterThan(60 * MIB_PAGES)
+    expect(simulation.heap.dirtyPages).toBeGreaterThan(60 * MIB_PAGES)
+    waves(simulation, 5, 4_000)
+    expect(simulation.heap.refaultedPages - refaultedPages).toBeLessThan(5 * 16)
+    simulation.check()
+  })
+
+  it('keeps warm what traffic came back to three times within a minute', () => {
+    const simulation = simulate(1_000)
+    waves(simulation, 3, 15_000)
+    const { refaultedPages } = simulation.heap
+    waves(simulation, 3, 15_000)
+    expect(simulation.heap.refaultedPages - refaultedPages).toBeLessThan(5 * 16)
+  })
+
+  it('is gone a minute after the last waves, even if other traffic goes on', () => {
+    const simulation = simulate(1_000)
+    waves(simulation, 4, 2_000)
+    expect(simulation.heap.dirtyPages).toBeGreaterThan(60 * MIB_PAGES)
+    background(simulation, 62_000)
+    expect(simulation.heap.dirtyPages).toBeLessThan(MIB_PAGES)
+  })
+
+  it('is not raised by a single burst, however long it lasts', () => {
+    const simulation = simulate(1_000)
+    const block = simulation.use(64 * MIB_PAGES)
+    background(simulation, 5_000)
+    simulation.free(block)
+    background(simulation, 1_000)
+    expect(simulation.heap.dirtyPages).toBeLessThan(MIB_PAGES)
+  })
+
+  it('decays to nothing within the promise once traffic has stopped', () => {
+    const simulation = simulate(1_000)
+    waves(simulation, 4, 2_000)
+    simulation.free(simulation.use(64 * MIB_PAGES))
+    const stoppedMs = simulation.time.nowMs
+    simulation.wait(1_000)
+    const { samples } = simulation
+    expect(dirtyAt(samples, stoppedMs + 200)).toBeGreaterThan(60 * MIB_PAGES)
+    const between = samples.filter(({ ms, dirtyPages }) => ms > stoppedMs && dirtyPages < 60 * MIB_PAGES)
+    expect(between[0].dirtyPages).toBeGreaterThan(30 * MIB_PAGES)
+    expect(simulation.heap.dirtyPages).toBe(0)
+    expect(simulation.time.pendingTimers).toBe(0)
+  })
+
+  it('spares what comes and goes every 100 ms after two rounds', () => {
+    const simulation = simulate(1_000)
+    let afterTwo = 0
+    for (let i = 0; i < 100; i++) {
+      const block = simulation.use(64 * MIB_PAGES)
+      if (i === 1) afterTwo = simulation.heap.refaultedPages
+      simulation.free(block)
+      simulation.wait(100)
+    }
+    expect(simulation.heap.refaultedPages - afterTwo).toBe(0)
+    expect(simulation.scavenger.purgedPages).toBeLessThanOrEqual(2 * 64 * MIB_PAGES)
+    simulation.wait(1_000)
+    expect(simulation.heap.dirtyPages).toBe(0)
+  })
+})
+
+describe('the budget', () => {
+  /**
+   * 280 pages come free every 50 ms, and are not wanted again. Where a page costs 20 µs, far more than any kernel takes,
+   * that is a tenth of the time.
+   */
+  function busy(simulation: Simulation, seconds: number): void {
+    const blocks = useScattered(simulation, seconds * 20 * 40)
+    for (let i = 0; i < seconds * 20; i++) {
+      freeAll(simulation, blocks.splice(-40))
+      simulation.wait(50)
+    }
+  }
+
+  it('spends one percent of the time while there is traffic', () => {
+    const simulation = simulate(1_000, { callMs: 0.07, pageMs: 0.01 })
+    busy(simulation, 20)
+    const [half] = simulation.samples.filter(({ ms }) => ms >= simulation.time.nowMs / 2)
+    const spent = (simulation.purgingMs - half.purgingMs) / (simulation.time.nowMs - half.ms)
+    expect(spent).toBeLessThan(0.0115)
+    expect(spent).toBeGreaterThan(0.007)
+    expect(simulation.heap.dirtyPages).toBeGreaterThan(1_000)
+    simulation.check()
+  })
+
+  it('lets the promise come first when traffic has stopped', () => {
+    const simulation = simulate(1_000, { callMs: 0.035, pageMs: 0.005 })
+    busy(simulation, 2)
+    expect(simulation.heap.dirtyPages).toBeGreaterThan(4_000)
+    const before = simulation.purgingMs
+    simulation.wait(1_000)
+    expect(simulation.heap.dirtyPages).toBe(0)
+    expect(simulation.purgingMs - before).toBeGreaterThan(0.02 * 1_000)
+  })
+
+  it('is not felt where purging costs what it costs', () => {
+    const simulation = simulate(1_000)
+    busy(simulation, 5)
+    expect(simulation.purgingMs / simulation.time.nowMs).toBeLessThan(0.01)
+    expect(simulation.heap.dirtyPages).toBeLessThan(20 * 40 * SMALL_PAGES)
+  })
+})
+
+describe('refaults', () => {
+  /** Memory in small blocks that is wanted again every `everyMs`, `count` times; returns how much of it was refaulted. */
+  function rounds(simulation: Simulation, blocks: number[], count: number, everyMs: number): number {
+    const before = simulation.heap.refaultedPages
+    for (let i = 0; i < count; i++) {
+      freeAll(simulation, blocks)
+      simulation.wait(everyMs)
+      for (let n = 0; n < 500; n++) blocks.push(simulation.use(SMALL_PAGES))
+    }
+    return (simulation.heap.refaultedPages - before) / (500 * SMALL_PAGES)
+  }
+
+  it('stretch the promise where pages are wanted soon after they went', () => {
+    const simulation = simulate(1_000)
+    const blocks = useScattered(simulation, 500)
+    expect(rounds(simulation, blocks, 1, 1_400)).toBeGreaterThan(0.9)
+    simulation.wait(100)
+    expect(simulation.policy.promiseMs).toBe(1_000)
+    rounds(simulation, blocks, 2, 1_400)
+    expect(simulation.policy.promiseMs).toBeGreaterThan(1_000)
+    expect(rounds(simulation, blocks, 20, 1_400)).toBeLessThan(20 * 0.25)
+  })
+
+  it('stretch it to 30 s at most', () => {
+    const simulation = simulate(20_000)
+    const blocks = useScattered(simulation, 500)
+    rounds(simulation, blocks, 20, 28_000)
+    expect(Math.max(...simulation.samples.map(sample => sample.promiseMs))).toBe(30_000)
+  })
+
+  it('let it shrink back when they are few', () => {
+    const simulation = simulate(1_000)
+    const blocks = useScattered(simulation, 500)
+    rounds(simulation, blocks, 4, 1_400)
+    expect(simulation.policy.promiseMs).toBeGreaterThan(1_000)
+    rounds(simulation, blocks, 2, 60_000)
+    expect(simulation.policy.promiseMs).toBe(1_000)
+  })
+
+  it('do not count when the memory is wanted again much later', () => {
+    const simulation = simulate(1_000)
+    expect(rounds(simulation, useScattered(simulation, 500), 10, 5_000)).toBeGreaterThan(9)
+    expect(simulation.policy.promiseMs).toBe(1_000)
+  })
+})
+
+describe('long runs', () => {
+  it('go back when the event loop had its turn, however long the promise', () => {
+    const simulation = simulate(60_000)
+    simulation.free(simulation.use(64 * MIB_PAGES))
+    simulation.wait(50)
+    expect(simulation.heap.dirtyPages).toBe(0)
+  })
+
+  it('stay where the floor wants them', () => {
+    const simulation = simulate(60_000)
+    for (let i = 0; i < 3; i++) {
+      simulation.free(simulation.use(64 * MIB_PAGES))
+      simulation.wait(20)
+    }
+    expect(simulation.heap.dirtyPages).toBe(64 * MIB_PAGES)
+  })
+
+  it('are purged for a millisecond in one turn', () => {
+    const simulation = simulate(1_000)
+    simulation.free(simulation.use(512 * MIB_PAGES))
+    simulation.wait(1_000)
+    expect(simulation.heap.dirtyPages).toBe(0)
+    expect(simulation.longestSliceMs).toBeLessThanOrEqual(1)
+  })
+})
