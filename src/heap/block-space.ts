@@ -122,7 +122,7 @@ export class BlockSpace {
 
   #takeFromNewFront(size: number): Block {
     this.dropFront()
-    const gap = this.#find(size)
+    const gap = this.#find(size, 0)
     if (gap === NONE) return NONE
     const end = this.map.next(gap)
     const clean = this.#long.cleanOf(gap)
@@ -168,11 +168,11 @@ export class BlockSpace {
     return (front & mask) !== 0 && before !== NONE && this.map.isGap(before)
   }
 
-  /** A long gap for `size` granules, or NONE. A warm one if there is any. */
-  #find(size: number): Block {
-    const warm = this.#long.find(WARM, size)
+  /** A long gap for `size` granules at a multiple of `mask + 1`, or NONE. A warm one if there is any. */
+  #find(size: number, mask: number): Block {
+    const warm = this.#long.find(WARM, size, mask)
     if (warm !== NONE) return warm
-    const cold = this.#long.find(COLD, size)
+    const cold = this.#long.find(COLD, size, mask)
     if (cold === NONE) this.refusal = REFUSED_SPACE
     else if (this.growthPages <= 0) this.refusal = REFUSED_GROWTH
     else return cold
@@ -180,7 +180,7 @@ export class BlockSpace {
   }
 
   #takeLong(size: number): Block {
-    const gap = this.#find(size)
+    const gap = this.#find(size, 0)
     return gap === NONE ? NONE : this.#cut(gap, this.map.next(gap), gap, gap + size)
   }
 
@@ -192,7 +192,7 @@ export class BlockSpace {
       this.heldBlocks++
       return this.#trim(whole, whole + (-whole & mask), size, whole + size + mask)
     }
-    const gap = this.#find(size + mask)
+    const gap = this.#find(size, mask)
     if (gap === NONE) return NONE
     const block = gap + (-gap & mask)
     return this.#cut(gap, this.map.next(gap), block, block + size)

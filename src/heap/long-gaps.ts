@@ -61,30 +61,41 @@ export class LongGaps {
     return this.#table.rows[(granule >>> FRAME_SHIFT) * ROW_WORDS + EDGE] >>> FRAME_SHIFT
   }
 
-  /** Where a gap of `set` with at least `length` granules starts, the best of a few, or NONE. Stays in its bin. */
-  find(set: number, length: number): number {
-    const summary = this.#summaries[set]
-    if (summary === 0) return NONE
+  /**
+   * Where a gap of `set` starts that has room for `length` granules at a multiple of `mask + 1`, the best of a few, or NONE.
+   * It stays in its bin.
+   */
+  find(set: number, length: number, mask: number): number {
+    if (this.#summaries[set] === 0) return NONE
     let bin = 0
     if (length >= FRAME_GRANULES) {
       bin = binOf(length)
-      const near = this.#best((set << BIN_SHIFT) + bin, length)
+      const near = this.#best((set << BIN_SHIFT) + bin, length, mask)
       if (near !== NONE) return near
       bin++
     }
+    const slot = this.#slotFrom(set, bin)
+    if (slot === NONE) return NONE
+    const gap = this.#best(slot, length, mask)
+    // An aligned block fits by luck, or where there is room for any alignment.
+    return gap !== NONE || mask === 0 ? gap : this.find(set, length + mask, 0)
+  }
+
+  /** The first bin of `set` at or above `bin` that is not empty, or NONE. */
+  #slotFrom(set: number, bin: number): number {
     let word = bin >>> 5
     let bits = word < 1 << WORDS_SHIFT ? this.#bits[(set << WORDS_SHIFT) + word] & (-1 << bin) : 0
     if (bits === 0) {
-      const later = summary & (-2 << word)
+      const later = this.#summaries[set] & (-2 << word)
       if (later === 0) return NONE
       word = 31 - Math.clz32(later & -later)
       bits = this.#bits[(set << WORDS_SHIFT) + word]
     }
-    return this.#best((set << BIN_SHIFT) + (word << 5) + 31 - Math.clz32(bits & -bits), length)
+    return (set << BIN_SHIFT) + (word << 5) + 31 - Math.clz32(bits & -bits)
   }
 
-  /** The shortest of a bin's first few gaps that has `length` granules, or NONE. */
-  #best(slot: number, length: number): number {
+  /** The shortest of a bin's first few gaps that has room for `length` granules at a multiple of `mask + 1`, or NONE. */
+  #best(slot: number, length: number, mask: number): number {
     const { rows } = this.#table
     let best: number = NONE
     let bestLength = Number.MAX_SAFE_INTEGER
@@ -93,7 +104,7 @@ export class LongGaps {
       const row = frame * ROW_WORDS
       const start = (frame << FRAME_SHIFT) + (rows[row + EDGE] & FRAME_MASK)
       const found = (rows[row + END] >>> 0) - start
-      if (found >= length && found < bestLength) {
+      if (found - (-start & mask) >= length && found < bestLength) {
         best = start
         bestLength = found
       }
