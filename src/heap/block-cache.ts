@@ -28,8 +28,7 @@ const FIRST_SLOT = 2 * STACKS
 const FIRST_LENGTH = FIRST_SLOT + 64
 /** The stacks of a cache that was never opened: no room anywhere. */
 const NO_STACKS = new Int32Array(FIRST_LENGTH)
-/** Room of a stack when it has any, and when it needed more. */
-const FIRST_ROOM = 3
+/** Most room of a stack. It is granted in steps, each twice the one before: 1, 3, 7, 15. */
 const FULL_ROOM = 15
 const BUDGET_SHIFT = 3
 const MIN_BUDGET = 512
@@ -85,13 +84,19 @@ export class BlockCache {
     return true
   }
 
-  /** Grants more room to a full stack. Returns false, and changes nothing, where the budget or the memory is used up. */
-  extend(stack: number, size: number, usedGranules: number): boolean {
+  /** Whether a full stack may have more room. */
+  mayExtend(stack: number, size: number, usedGranules: number): boolean {
     const room = this.#rooms[stack]
     if (room === FULL_ROOM) return false
-    const newRoom = room === 0 ? FIRST_ROOM : FULL_ROOM
-    const granted = this.grantedGranules + (newRoom - room) * size
-    if (granted > Math.max(MIN_BUDGET, usedGranules >>> BUDGET_SHIFT)) return false
+    const granted = this.grantedGranules + (room + 1) * size
+    return granted <= usedGranules >>> BUDGET_SHIFT || granted <= MIN_BUDGET
+  }
+
+  /** Grants more room to a full stack, after `mayExtend`. Returns false, and changes nothing, where there is no memory. */
+  extend(stack: number, size: number): boolean {
+    const room = this.#rooms[stack]
+    const newRoom = 2 * room + 1
+    const granted = this.grantedGranules + (room + 1) * size
     if (!this.#reserve(newRoom + 1)) return false
     const { stacks } = this
     const from = stacks[(stack << 1) + 1] - room

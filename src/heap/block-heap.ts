@@ -36,6 +36,8 @@ const { DIRECT } = caching
 const { REFUSED_GROWTH, REFUSED_LIMIT } = space
 const { GRANULE_BYTES, GRANULE_SHIFT, NONE } = units
 
+/** A small integer, so that comparing with it is cheap. */
+const MAX_WHOLE_FROM_BYTES = 2 ** 31 - GRANULE_BYTES
 /** The last granule that a block can start at. */
 const MAX_BLOCK = 2 ** 31 - 1
 /** Sizes up to this many bytes have a stack of their own in the cache. */
@@ -47,7 +49,7 @@ const GROWTH_SHIFT = 7
 const MIN_GROWTH_PAGES = 16
 
 export interface BlockHeapOptions {
-  /** Blocks of this many bytes and more are whole pages, at the start of a page. Default: none. */
+  /** Blocks of this many bytes and more are whole pages, at the start of a page. At most, and by default, 2 GiB. */
   wholePagesFromBytes?: number
   /** Whether freed blocks are kept for the next of their size. Default true. Without, pages come free at once. */
   hasCache?: boolean
@@ -74,13 +76,9 @@ export class BlockHeap {
 
   /** `pageBytes`: a power of two from 4 KiB to 64 KiB. */
   constructor(pageBytes: number, options: BlockHeapOptions = {}) {
-    const {
-      wholePagesFromBytes = Number.POSITIVE_INFINITY,
-      hasCache = true,
-      storage = plainStorage,
-    } = options
+    const { wholePagesFromBytes = MAX_WHOLE_FROM_BYTES, hasCache = true, storage = plainStorage } = options
     this.pageBytes = pageBytes
-    this.#wholePagesFromBytes = wholePagesFromBytes
+    this.#wholePagesFromBytes = Math.min(wholePagesFromBytes, MAX_WHOLE_FROM_BYTES)
     this.#hasCache = hasCache
     this.#table = new PageTable(pageBytes, storage)
     this.#states = new PageStates(this.#table)
@@ -111,9 +109,11 @@ export class BlockHeap {
   }
 
   #allocateSlow(sizeBytes: number): Block {
-    const size = this.#granulesFor(sizeBytes)
-    if (sizeBytes >= this.#wholePagesFromBytes) return this.#allocateLong(size, this.#pageMask)
-    return size < DIRECT ? this.#take(size, 0) : this.#allocateLong(size, 0)
+    if (sizeBytes >= this.#wholePagesFromBytes)
+      return this.#allocateLong(this.#granulesFor(sizeBytes), this.#pageMask)
+    if (sizeBytes > DIRECT_BYTES) return this.#allocateLong(this.#granulesFor(sizeBytes), 0)
+    const block = this.#space.take(sizeBytes === 0 ? 1 : (sizeBytes + GRANULE_BYTES - 1) >>> GRANULE_SHIFT)
+    return block !== NONE ? block : this.#takeAgain(this.#granulesFor(sizeBytes), 0)
   }
 
   #allocateLong(size: number, mask: number): Block {
@@ -139,7 +139,7 @@ export class BlockHeap {
 
   /** A new block of `size` granules, at a multiple of `mask + 1`. */
   #take(size: number, mask: number): Block {
-    const block = this.#takeOnce(size, mask)
+    const block = mask === 0 ? this.#space.take(size) : this.#space.takeAligned(size, mask)
     return block !== NONE ? block : this.#takeAgain(size, mask)
   }
 
@@ -229,7 +229,11 @@ export class BlockHeap {
   #giveOrKeep(block: Block, size: number, stack: number): void {
     const usedGranules = this.#states.usedPages * this.#table.pageGranules
     // The slot holds the block plus one, and must not be negative.
-    if (!this.#hasCache || block === MAX_BLOCK || !this.#cache.extend(stack, size, usedGranules)) {
+    if (!this.#hasCache || block === MAX_BLOCK || !this.#cache.mayExtend(stack, size, usedGranules)) {
+      this.#space.give(block, block + size)
+      return
+    }
+    if (!this.#cache.extend(stack, size)) {
       this.#space.give(block, block + size)
       return
     }
@@ -287,7 +291,7 @@ export class BlockHeap {
   /** Granules of a block of that many bytes. */
   #granulesFor(sizeBytes: number): number {
     if (sizeBytes >= this.#wholePagesFromBytes) return this.pagesFor(sizeBytes) * this.#table.pageGranules
-    return Math.max(1, Math.ceil(sizeBytes / GRANULE_BYTES))
+    return sizeBytes === 0 ? 1 : (sizeBytes + GRANULE_BYTES - 1) >>> GRANULE_SHIFT
   }
 
   get #pageMask(): number {

@@ -266,8 +266,13 @@ export class BlockSpace {
     this.heldBlocks++
     if (block === gap) {
       this.map.carve(gap, end, gapEnd)
-      if (end === gapEnd) this.#long.remove(gap, gapEnd - gap, clean)
-      else this.#shorten(gap, gapEnd, clean, end, clean - taken)
+      const left = gapEnd - end
+      if (left >= FRAME_GRANULES) {
+        this.#long.change(gap, gapEnd - gap, clean, end, left, clean - taken)
+      } else {
+        this.#long.remove(gap, gapEnd - gap, clean)
+        if (left > 0) this.#short.raise(end >>> FRAME_SHIFT, left)
+      }
       return block
     }
     this.map.markHeld(block)
@@ -291,16 +296,6 @@ export class BlockSpace {
     if (touched === cleanPages) this.zeroedBlock = block
   }
 
-  /** The long gap [gap, end) was carved, and starts at `start` now: files it again. */
-  #shorten(gap: Block, end: number, clean: PageCount, start: Block, cleanLeft: PageCount): void {
-    if (end - start >= FRAME_GRANULES) {
-      this.#long.change(gap, end - gap, clean, start, end - start, cleanLeft)
-    } else {
-      this.#long.remove(gap, end - gap, clean)
-      this.#short.raise(start >>> FRAME_SHIFT, end - start)
-    }
-  }
-
   /** Files the gap [first, end), which is marked. */
   #addGap(first: Block, end: number, clean: PageCount): void {
     if (end - first < FRAME_GRANULES) this.#short.raise(first >>> FRAME_SHIFT, end - first)
@@ -312,7 +307,10 @@ export class BlockSpace {
   /** The block [block, end), held back or live, is a gap from now on. O(1). */
   give(block: Block, end: number): void {
     this.heldBlocks--
-    this.#give(block, end, 0, true)
+    const from = this.map.coalesce(block, end)
+    const to = this.map.coalescedEnd
+    if (to - from < FRAME_GRANULES) this.#short.raise(from >>> FRAME_SHIFT, to - from)
+    else this.#fileLong(block, end, from, to, 0, true)
   }
 
   /**
@@ -333,7 +331,15 @@ export class BlockSpace {
     const right = to - end
     const leftClean = left >= FRAME_GRANULES ? long.cleanOf(from) : 0
     const rightClean = right >= FRAME_GRANULES ? long.cleanOf(end) : 0
-    this.#releasePages(first, end, from, to, isUsed)
+    const shift = this.#pageShift
+    let firstPage = first >>> shift
+    let endPage = ((end - 1) >>> shift) + 1
+    if (firstPage << shift < from) firstPage++
+    if (endPage > to >>> shift) endPage = to >>> shift
+    if (firstPage < endPage) {
+      if (isUsed) this.#states.release(firstPage, endPage - firstPage)
+      else this.#releaseEnds(first, end, firstPage, endPage)
+    }
     const allClean = clean + leftClean + rightClean
     if (left >= FRAME_GRANULES) {
       if (right >= FRAME_GRANULES) long.remove(end, right, rightClean)
@@ -345,20 +351,10 @@ export class BlockSpace {
     }
   }
 
-  /** Pages of [first, end) that lie wholly in [from, to) come free; where they were free, those at the two ends do. */
-  #releasePages(first: Block, end: number, from: Block, to: number, isUsed: boolean): void {
-    const shift = this.#pageShift
-    let firstPage = first >>> shift
-    let endPage = ((end - 1) >>> shift) + 1
-    if (firstPage << shift < from) firstPage++
-    if (endPage > to >>> shift) endPage = to >>> shift
-    if (firstPage >= endPage) return
-    if (isUsed) {
-      this.#states.release(firstPage, endPage - firstPage)
-      return
-    }
-    const firstFree = (first + this.#pageGranules - 1) >>> shift
-    const endFree = end >>> shift
+  /** Pages [firstPage, endPage) come free, but for those that lie wholly in [first, end), which were free already. */
+  #releaseEnds(first: Block, end: number, firstPage: PageNumber, endPage: PageNumber): void {
+    const firstFree = (first + this.#pageGranules - 1) >>> this.#pageShift
+    const endFree = end >>> this.#pageShift
     if (firstFree >= endFree) {
       this.#states.release(firstPage, endPage - firstPage)
       return

@@ -70,7 +70,8 @@ export class LongGaps {
     let bin = 0
     if (length >= FRAME_GRANULES) {
       bin = binOf(length)
-      const near = this.#best((set << BIN_SHIFT) + bin, length, mask)
+      const own = (set << BIN_SHIFT) + bin
+      const near = this.#heads[own] === NONE ? NONE : this.#best(own, length, mask)
       if (near !== NONE) return near
       bin++
     }

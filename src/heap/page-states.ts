@@ -71,6 +71,17 @@ export class PageStates {
   /** The same where the caller knows how many of the pages are dirty. */
   useCounted(firstPage: PageNumber, pageCount: PageCount, dirtyCount: PageCount): boolean {
     const end = firstPage + pageCount
+    const word = firstPage >>> 5
+    if (dirtyCount === pageCount && word === (end - 1) >>> 5) {
+      // Nearly all blocks: a few pages, all of them resident.
+      const kept = ~((-1 << firstPage) & (-1 >>> -end))
+      this.table.dirty[word] &= kept
+      this.table.aged[word] &= kept
+      this.dirtyPages -= pageCount
+      this.usedPages += pageCount
+      if (this.usedPages > this.peakUsedPages) this.peakUsedPages = this.usedPages
+      return true
+    }
     if (dirtyCount < pageCount) {
       if (!this.fits(pageCount - dirtyCount)) return false
       this.refaultedPages += countRange(this.table.purged, firstPage, end)
@@ -78,25 +89,13 @@ export class PageStates {
     }
     if (dirtyCount > 0) {
       this.dirtyPages -= dirtyCount
-      this.#clearDirty(firstPage, end)
+      clearRange(this.table.dirty, firstPage, end)
+      clearRange(this.table.aged, firstPage, end)
     }
     this.usedPages += pageCount
     if (this.usedPages > this.peakUsedPages) this.peakUsedPages = this.usedPages
     if (this.committedPages > this.peakCommittedPages) this.peakCommittedPages = this.committedPages
     return true
-  }
-
-  #clearDirty(firstPage: PageNumber, end: PageNumber): void {
-    const { dirty, aged } = this.table
-    const word = firstPage >>> 5
-    if (word !== (end - 1) >>> 5) {
-      clearRange(dirty, firstPage, end)
-      clearRange(aged, firstPage, end)
-      return
-    }
-    const kept = ~((-1 << firstPage) & (-1 >>> -end))
-    dirty[word] &= kept
-    aged[word] &= kept
   }
 
   /** A used page comes free, and is dirty. */

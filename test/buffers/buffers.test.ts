@@ -80,7 +80,8 @@ describe('a window', () => {
     const { arena, kernel, deferral } = open()
     const block = arena.allocUnsafe(100)
     // The books are wrapped too; a window is longer than its stride.
-    const windows = () => kernel.calls.filter(call => call.kind === 'wrap' && Number(call.args[2]) > MIB).length
+    const windows = () =>
+      kernel.calls.filter(call => call.kind === 'wrap' && Number(call.args[2]) > MIB).length
     expect(windows()).toBe(1)
     const view = block.subarray(1)
     const { buffer } = block
