@@ -1,5 +1,6 @@
 /**
- * The allocators in JavaScript, each as an object with `allocate(sizeBytes)` and `free(block)`: integers in and out. A
+ * The allocators in JavaScript, each as an object with `allocate(sizeBytes)`, `free(block)` and `resize(block, sizeBytes)`: integers in
+ * and out. A
  * process makes one kind only, so that the calls in the timed loop have one target, as they have in a program.
  */
 import { MemPool } from '@thi.ng/malloc'
@@ -37,6 +38,10 @@ class ThingPool {
     return block
   }
 
+  resize() {
+    return false
+  }
+
   free(block) {
     if (!this.#pool.free(block)) throw new Error(`free(${block}) was refused`)
   }
@@ -48,6 +53,10 @@ class Bare {
 
   allocate(sizeBytes) {
     return sizeBytes
+  }
+
+  resize() {
+    return false
   }
 
   free(block) {

@@ -192,7 +192,7 @@ export class Heap {
     let block: Block = blocks.allocate(sizeBytes)
     while (block === NONE && blocks.refusal === REFUSED_SPACE && blocks.managedPages < this.#capacityPages) {
       const known: number = blocks.managedPages
-      const wanted = Math.max(blocks.runPagesFor(sizeBytes), MIN_STEP_PAGES, known >>> 2)
+      const wanted = Math.max(blocks.runPagesFor(sizeBytes), MIN_STEP_PAGES, known >>> 3)
       blocks.addRange(known, Math.min(wanted, this.#capacityPages - known))
       block = blocks.allocate(sizeBytes)
     }
