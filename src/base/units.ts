@@ -22,7 +22,7 @@ export type Block = Unit<'granule index'>
 export const GRANULE_BYTES = 16
 export const GRANULE_SHIFT = 4
 
-/** "No such page, block or slab". The only sentinel. */
+/** "No such page, block or gap". The only sentinel. */
 export const NONE = -1
 
 /** The bytes that 31-bit granule indices can address: 32 GiB. */

@@ -1,6 +1,6 @@
 /**
  * What each managed page is to the kernel: *used* (holds a live byte), *dirty* (free, maybe resident) or *clean* (free
- * and known to read as zero). Counts and bitmaps only; which free run or slab a page belongs to is not its business.
+ * and known to read as zero). Counts and bitmaps only; which gap or block a page belongs to is not its business.
  *
  * Dirty pages age: `age()` marks all that are dirty now, and a page that is used again loses the mark. Purging marked
  * pages at the end of each interval therefore returns every page within two intervals of coming free, and none that
@@ -155,7 +155,7 @@ export class PageStates {
     return nextSet(this.table.dirty, firstPage, end) < end
   }
 
-  /** `isUsed` says what blocks and slabs say of each managed page. */
+  /** `isUsed` says what the blocks say of each managed page. */
   check(isUsed: (page: PageNumber) => boolean): void {
     const { table } = this
     let used = 0

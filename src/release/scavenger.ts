@@ -3,7 +3,7 @@
  * out what the policy allows, for a millisecond in one turn of the event loop at most.
  *
  * Longest first: a page costs nine times less in a long stretch, so a tick sweeps over the long ones, then over shorter
- * ones, then over all. One stretch runs over free runs and the idle pages of slabs alike.
+ * ones, then over all.
  *
  * A purge that the kernel refuses leaves its pages dirty: nothing is lost, and the next tick or `trim` tries again.
  */
