@@ -190,13 +190,17 @@ export class ShortGaps {
 
   check(): void {
     const { tops, leaves, branches, roots } = this.#table
-    const frames = tops.length
+    const expected = new Int32Array(leaves.length)
+    for (let frame = 0; frame < tops.length; frame++) {
+      const top = tops[frame]
+      if (top === 0) continue
+      expected[(frame & -32) + top] |= 1 << frame
+      invariant(((this.#tops >>> top) & 1) === 1, `2: bin ${top} is known to have frames`)
+    }
+    for (let at = 0; at < leaves.length; at++) {
+      invariant(leaves[at] === expected[at], `2: frames from ${at & -32} in bin ${at & (BINS - 1)}`)
+    }
     for (let bin = 1; bin < BINS; bin++) {
-      for (let frame = 0; frame < frames; frame++) {
-        const isSet = ((leaves[(frame & -32) + bin] >>> frame) & 1) === 1
-        invariant(isSet === (tops[frame] === bin), `2: frame ${frame} in bin ${bin}`)
-        if (isSet) invariant(((this.#tops >>> bin) & 1) === 1, `2: bin ${bin} is known to have frames`)
-      }
       checkLevel(leaves, branches, bin)
       checkLevel(branches, roots, bin)
     }

@@ -7,7 +7,7 @@ import { HeapModel, must, type Stretch } from './model.js'
 import { fuzzSteps, type Journal, type Random, runSequences } from './random.js'
 
 const FILE = 'test/fuzz/heap.test.ts'
-const STEPS = fuzzSteps(20_000)
+const STEPS = fuzzSteps(12_000)
 const SEQUENCE_STEPS = 1_000
 const PHASE_STEPS = 120
 const LIST_EVERY = 32
