@@ -14,6 +14,7 @@
  *  3. a page is used exactly where a live block touches it
  */
 import { invariant } from '../base/assert.js'
+import { previousSet } from '../base/bits.js'
 import type { Block, PageCount, PageNumber } from '../base/units.js'
 import * as units from '../base/units.js'
 import { type ColumnStorage, plainStorage } from './columns.js'
@@ -259,6 +260,27 @@ export class BlockHeap {
     this.#runs.takeAt(firstPage, pageCount)
     this.#states.forget(firstPage, pageCount)
     this.#table.removeRange(firstPage, pageCount)
+  }
+
+  // For a range whose end moves, as that of the program break does:
+
+  /** How many pages at the end of a range are free and clean: what `removeTail` takes at most. */
+  cleanTailPages({ firstPage, pageCount }: PageRange): PageCount {
+    const { tags, dirty } = this.#table
+    const last = firstPage + pageCount - 1
+    if (pageCount === 0 || !isFreeTag(tags[last])) return 0
+    return Math.min(lengthOf(tags[last]), last - previousSet(dirty, last))
+  }
+
+  /** Removes the last `pageCount` pages of a range, which are free and clean; all of it where it has no more. */
+  removeTail({ firstPage, pageCount: length }: PageRange, pageCount: PageCount): void {
+    const end = firstPage + length
+    const free = lengthOf(this.#table.tags[end - 1])
+    this.#runs.takeAt(end - free, free)
+    if (free > pageCount) this.#runs.give(end - free, free - pageCount)
+    this.#states.forget(end - pageCount, pageCount)
+    this.#table.removeRange(firstPage, length)
+    if (length > pageCount) this.#table.addRange(firstPage, length - pageCount)
   }
 
   /** Slabs kept warm for the next small block give their pages back. Before ranges are tested for being free. */

@@ -126,6 +126,7 @@ class BlockHeapSequence {
       limit: limit ? 4 : 0,
       addRange: ranges ? 4 : 0,
       removeRange: ranges ? 4 : 0,
+      removeTail: ranges ? 4 : 0,
       freeMany: 0.3,
     })
     this.#operations[operation]()
@@ -149,6 +150,7 @@ class BlockHeapSequence {
     limit: () => this.#moveLimit(),
     addRange: () => this.#addSomeRange(),
     removeRange: () => this.#removeSomeRange(),
+    removeTail: () => this.#removeSomeTail(),
     freeMany: () => {
       for (let left = this.#random.below(this.#model.liveBlocks + 1); left > 0; left--) this.#free()
     },
@@ -344,6 +346,27 @@ class BlockHeapSequence {
     )
     const room = next - 1 - first
     if (room > 0) this.#addRange(first, first + random.between(1, room))
+  }
+
+  #removeSomeTail(): void {
+    if (this.#ranges.length === 0) return
+    const index = this.#random.below(this.#ranges.length)
+    const range = this.#ranges[index]
+    const { first, end } = range
+    const tail = this.#heap.cleanTailPages({ firstPage: first, pageCount: end - first })
+    // Idle pages of slabs are clean and yet not free.
+    const most = this.#model.cleanTail(first, end)
+    must(
+      tail <= most && (tail === most || !this.#scenario.runsOnly),
+      `${tail} of ${most} pages before ${end}`,
+    )
+    if (tail === 0) return
+    const count = this.#random.between(1, tail)
+    this.#journal.note(`remove ${count} pages before ${end}`)
+    this.#heap.removeTail({ firstPage: first, pageCount: end - first }, count)
+    this.#model.removeRange(end - count, end)
+    range.end -= count
+    if (range.end === first) this.#ranges.splice(index, 1)
   }
 
   #removeSomeRange(): void {

@@ -399,6 +399,77 @@ describe('resize', () => {
   })
 })
 
+describe('cleanTailPages and removeTail', () => {
+  const tailOf = (heap: BlockHeap, pageCount: number) => heap.cleanTailPages({ firstPage: 0, pageCount })
+
+  it('count what is free and clean above the highest block, and take it off', () => {
+    const heap = makeHeap(20)
+    run(heap, 5)
+    expect(tailOf(heap, 20)).toBe(15)
+    heap.removeTail({ firstPage: 0, pageCount: 20 }, 10)
+    expect(heap.managedPages).toBe(10)
+    expect(tailOf(heap, 10)).toBe(5)
+    heap.removeTail({ firstPage: 0, pageCount: 10 }, 5)
+    expect(tailOf(heap, 5)).toBe(0)
+    expect(heap.allocatePages(PAGE)).toBe(NONE)
+    heap.check()
+  })
+
+  it('stop at a dirty page, and at a live block', () => {
+    const heap = makeHeap(20)
+    const [low, high] = [run(heap, 4), run(heap, 4)]
+    heap.free(high)
+    expect(tailOf(heap, 20)).toBe(12)
+    heap.markPurged(6, 2)
+    expect(tailOf(heap, 20)).toBe(14)
+    heap.markPurged(4, 2)
+    expect(tailOf(heap, 20)).toBe(16)
+    heap.removeTail({ firstPage: 0, pageCount: 20 }, 16)
+    heap.check()
+    expect(heap.free(low)).toBe(true)
+    expect(tailOf(heap, 4)).toBe(0)
+    heap.check()
+  })
+
+  it('count the pages of an empty slab once empty slabs are given up', () => {
+    const heap = makeHeap(10)
+    heap.free(heap.allocate(100))
+    purgeAll(heap)
+    expect(tailOf(heap, 10)).toBeLessThan(10)
+    heap.releaseEmptySlabs()
+    expect(tailOf(heap, 10)).toBe(10)
+  })
+
+  it('remove a range that has no more, which can be added again', () => {
+    const heap = makeHeap(10)
+    heap.removeTail({ firstPage: 0, pageCount: 10 }, 10)
+    expect(heap.managedPages).toBe(0)
+    expect(tailOf(heap, 0)).toBe(0)
+    heap.addRange(0, 30)
+    expect(run(heap, 30)).toBe(0)
+    heap.check()
+  })
+
+  it('leave what is left joined to pages added behind it', () => {
+    const heap = makeHeap(10)
+    heap.removeTail({ firstPage: 0, pageCount: 10 }, 4)
+    heap.addRange(6, 14)
+    expect(heap.refaultedPages).toBe(0)
+    expect(run(heap, 20)).toBe(0)
+    heap.check()
+  })
+
+  it('reach down to the start of a range above another', () => {
+    const heap = makeHeap(10)
+    heap.addRange(20, 10)
+    const high = { firstPage: 20, pageCount: 10 }
+    expect(heap.cleanTailPages(high)).toBe(10)
+    heap.removeTail(high, 10)
+    expect(heap.managedPages).toBe(10)
+    heap.check()
+  })
+})
+
 describe('addRange and removeRange', () => {
   it('refuses a range right in front of another', () => {
     const heap = new BlockHeap(PAGE)
