@@ -4,7 +4,12 @@
 
 #include <errno.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
+
+#ifndef MAP_FIXED_NOREPLACE
+#define MAP_FIXED_NOREPLACE 0x100000  // Linux 4.17; older kernels take the address for a hint
+#endif
 
 namespace offheap {
 
@@ -24,6 +29,15 @@ Errno MapPages(size_t length_bytes, void** address) {
   return 0;
 }
 
+Errno MapPagesAt(void* address, size_t length_bytes) {
+  void* start = mmap(address, length_bytes, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+  if (start == MAP_FAILED) return errno;
+  if (start == address) return 0;
+  munmap(start, length_bytes);
+  return EEXIST;
+}
+
 Errno UnmapPages(void* address, size_t length_bytes) {
   return munmap(address, length_bytes) == 0 ? 0 : errno;
 }
@@ -38,6 +52,20 @@ Errno ResidentPages(void* address, size_t length_bytes, unsigned char* residency
   const size_t page_count = length_bytes / PageBytes();
   for (size_t page = 0; page < page_count; ++page) residency[page] &= 1;
   return 0;
+}
+
+Errno MoveBreak(intptr_t increment_bytes, char** old_break) {
+  void* old = sbrk(increment_bytes);
+  if (old == reinterpret_cast<void*>(-1)) return errno;
+  *old_break = static_cast<char*>(old);
+  return 0;
+}
+
+char* LibcBreak() { return static_cast<char*>(sbrk(0)); }
+
+char* KernelBreak() {
+  const intptr_t now = syscall(SYS_brk, nullptr);
+  return now == -1 ? nullptr : reinterpret_cast<char*>(now);
 }
 
 }  // namespace offheap
