@@ -16,6 +16,7 @@ import * as owners from './buffers/owner.js'
 import { type Environment, realEnvironment } from './environment.js'
 import { BlockHeap } from './heap/block-heap.js'
 import { BookStorage } from './memory/book-storage.js'
+import { BreakSource } from './memory/break-source.js'
 import { MmapSource } from './memory/mmap-source.js'
 import type { PageSource } from './memory/page-source.js'
 import {
@@ -75,20 +76,23 @@ export class Arena {
    * Reserves nothing yet: an arena costs memory when it is used.
    *
    * Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE` or `ERR_OUT_OF_RANGE` for options outside what `ArenaOptions`
-   * says, `ERR_ARENA_NOT_SUPPORTED` for what this version or this runtime cannot do.
+   * says, `ERR_ARENA_NOT_SUPPORTED` for what this version or this runtime cannot do; with `source: 'sbrk'`
+   * `ERR_ARENA_BREAK_IN_USE` where another arena has the program break, in whichever thread, and
+   * `ERR_ARENA_BREAK_UNAVAILABLE` where it cannot be moved (`cause` is the system error).
    */
   constructor(options?: ArenaOptions)
   /** @internal */
   constructor(options: ArenaOptions | undefined, environment: Environment)
   constructor(options: ArenaOptions = {}, environment?: Environment) {
-    const { name, limitBytes, releaseAfterMs, detachFromBytes } = resolveOptions(options)
+    const { name, source, limitBytes, releaseAfterMs, detachFromBytes } = resolveOptions(options)
     const { kernel, deferral, now } = environment ?? realEnvironment()
     this.#identity = { name }
     this.#epoch = { arena: this.#identity }
     this.#limitBytes = limitBytes
     const policy = new ReleasePolicy(releaseAfterMs, now)
     this.#heap = new BlockHeap(kernel.pageBytes, new BookStorage(kernel, deferral))
-    this.#source = new MmapSource(kernel, deferral)
+    this.#source =
+      source === 'sbrk' ? new BreakSource(kernel, deferral, name) : new MmapSource(kernel, deferral)
     this.#scavenger = new Scavenger(this.#heap, this.#source, policy)
     this.#buffers = new BlockBuffers(this.#heap, this.#source, detachFromBytes)
     this.#supply = new Supply(name, limitBytes, this.#heap, this.#source, this.#scavenger, this.#buffers)
@@ -232,6 +236,7 @@ export class Arena {
     return {
       name: this.#identity.name,
       source: this.#source.name,
+      breakOwned: this.#source.end?.isOwned ?? null,
       segments: this.#source.segments.length,
       liveBlocks: this.#allocations - this.#frees,
       liveBytes: this.#liveBytes,
@@ -284,6 +289,7 @@ export class Arena {
     this.#buffers.check(owned)
     const mapped = this.#source.segments.reduce((pages, segment) => pages + segment.pageCount, 0)
     invariant(mapped === this.#heap.managedPages, '2: the heap manages exactly the segments')
+    this.#source.check()
     this.#releaser.check()
   }
 

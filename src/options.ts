@@ -4,7 +4,10 @@ import { ArenaError, invalidArgType, invalidArgValue, outOfRange } from './base/
 export interface ArenaOptions {
   /** Appears in errors and statistics. Default `'arena-N'`. */
   name?: string
-  /** Where pages come from. Default `'mmap'`. */
+  /**
+   * Where pages come from: mappings of their own, or the program break, which one arena in a process can have at a time
+   * (docs/program-break.md says why nearly nobody wants that). Default `'mmap'`.
+   */
   source?: 'mmap' | 'sbrk'
   /**
    * Most bytes of pages this arena may hold: used and dirty ones. At the limit it first gives back all it can, then
@@ -26,7 +29,7 @@ export interface ArenaOptions {
 }
 
 export type ResolvedOptions = Required<
-  Pick<ArenaOptions, 'name' | 'limitBytes' | 'releaseAfterMs' | 'detachFromBytes'>
+  Pick<ArenaOptions, 'name' | 'source' | 'limitBytes' | 'releaseAfterMs' | 'detachFromBytes'>
 >
 
 const DEFAULT_RELEASE_AFTER_MS = 1_000
@@ -61,11 +64,10 @@ export function resolveOptions(options: ArenaOptions): ResolvedOptions {
   requireNumber('options.detachFromBytes', detachFromBytes, Number.POSITIVE_INFINITY)
   requireBoolean('options.debug', debug)
   requireBoolean('options.hugePages', hugePages)
-  if (source === 'sbrk') throw notSupported(name, "source: 'sbrk'", "leave it out, or use 'mmap'")
   if (debug)
     throw notSupported(name, 'debug: true', 'leave it out; detachFromBytes: 0 detaches every block on free')
   if (hugePages) throw notSupported(name, 'hugePages: true', 'leave it out')
-  return { name, limitBytes, releaseAfterMs, detachFromBytes }
+  return { name, source, limitBytes, releaseAfterMs, detachFromBytes }
 }
 
 function requireNumber(name: string, value: unknown, most: number): void {

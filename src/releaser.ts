@@ -4,7 +4,7 @@
  * keeps the process alive.
  *
  * Invariant, checked by `check()`:
- *  1. while pages are dirty, or buffers idle, a tick is due, unless nothing is released by timer
+ *  1. while pages are dirty, buffers idle, or an end waits to be lowered, a tick is due, unless nothing is released by timer
  */
 import { invariant } from './base/assert.js'
 import type { Deferral } from './base/deferral.js'
@@ -13,6 +13,7 @@ import type { BlockBuffers } from './buffers/block-buffers.js'
 import type { BlockHeap } from './heap/block-heap.js'
 import type { PageSource } from './memory/page-source.js'
 import type { Segment } from './memory/segment.js'
+import { EndLowering } from './release/end-lowering.js'
 import type { ReleasePolicy } from './release/policy.js'
 import type { Scavenger } from './release/scavenger.js'
 
@@ -23,6 +24,7 @@ export class Releaser {
   readonly #scavenger: Scavenger
   readonly #buffers: BlockBuffers
   readonly #deferral: Deferral
+  readonly #endLowering: EndLowering
   #isStopped = false
   #isArmed = false
   /**
@@ -45,21 +47,34 @@ export class Releaser {
     this.#scavenger = scavenger
     this.#buffers = buffers
     this.#deferral = deferral
+    this.#endLowering = new EndLowering(heap, source.end)
     this.isSettled = !policy.isTimed && !policy.isImmediate
   }
 
   /** After something came free, where `isSettled` is false. */
   afterFree(): void {
-    if (this.#policy.isImmediate) this.releaseAll()
+    if (this.#policy.isImmediate) this.releaseAll(false)
     this.#arm(true)
   }
 
-  /** Gives everything back that is free. Returns the pages; the scavenger's `failure` says whether some were refused. */
-  releaseAll(): PageCount {
+  /**
+   * Gives everything back that is free. Returns the pages; the scavenger's `failure` says whether some were refused.
+   * `isQuiet` is false on a freeing call.
+   */
+  releaseAll(isQuiet = true): PageCount {
     this.#buffers.recoverSetAside()
     const pageCount = this.#scavenger.purgeAll()
+    const failure = this.#lowerEnd(isQuiet)
+    if (failure !== null) this.#scavenger.failure = failure
     this.#dropUnused()
     return pageCount
+  }
+
+  /** Gives up the pages at a movable end; says what the kernel said, where it refused. */
+  #lowerEnd(isQuiet: boolean): unknown {
+    if (this.#source.end === null) return null
+    this.#buffers.noticeTaken()
+    return this.#endLowering.lower(isQuiet)
   }
 
   /** Every block is gone: gives up every segment, and never runs again. */
@@ -74,6 +89,7 @@ export class Releaser {
       this.#heap.markPurged(segment.firstPage, segment.pageCount)
       this.#remove(segment)
     }
+    this.#source.close()
     this.#heap.shrinkBooks()
   }
 
@@ -89,6 +105,8 @@ export class Releaser {
     const isFinished = this.#scavenger.purgeAged()
     if (isFinished) {
       this.#buffers.recoverSetAside()
+      // Where the kernel refuses, `isDue` says so, and a later tick tries again: there is no caller to tell.
+      this.#lowerEnd(true)
       this.#dropUnused()
     }
     this.#arm(isFinished)
@@ -103,7 +121,7 @@ export class Releaser {
   }
 
   get #hasWork(): boolean {
-    return this.#heap.dirtyPages > 0 || this.#buffers.hasIdle
+    return this.#heap.dirtyPages > 0 || this.#buffers.hasIdle || this.#endLowering.isDue
   }
 
   /** Buffers that nothing uses, and segments beyond the spare one. */

@@ -10,7 +10,7 @@ import { type Block, NONE, type PageCount } from './base/units.js'
 import type { BlockBuffers } from './buffers/block-buffers.js'
 import { type BlockHeap, REFUSED_BOOKS, REFUSED_LIMIT } from './heap/block-heap.js'
 import type { PageSource } from './memory/page-source.js'
-import type { Segment } from './memory/segment.js'
+import type { PageStretch } from './memory/segment.js'
 import type { Scavenger } from './release/scavenger.js'
 
 /** Alignment that every block has anyway. */
@@ -88,22 +88,24 @@ export class Supply {
         throw this.#limitError(sizeBytes, this.#scavenger.failure)
     }
     const pageCount = Math.max(heap.runPagesFor(sizeBytes), heap.runPagesFor(alignBytes))
-    const segment = this.#reserve(sizeBytes, pageCount)
+    const added = this.#reserve(sizeBytes, pageCount)
     try {
-      this.#buffers.addSegment(segment)
-      heap.addRange(segment.firstPage, segment.pageCount)
+      this.#buffers.addSegment(this.#source.segmentOf(added.firstPage))
+      heap.addRange(added.firstPage, added.pageCount)
     } catch (cause) {
       // The books could not grow: V8 has no memory for them. Nothing was added.
-      this.#source.retire(segment)
+      this.#source.unreserve(added)
       throw this.#outOfMemory(sizeBytes, BOOKS, cause)
     }
   }
 
-  #reserve(sizeBytes: number, pageCount: PageCount): Segment {
+  #reserve(sizeBytes: number, pageCount: PageCount): PageStretch {
+    // An end must not move under a buffer that is in use where we cannot see it.
+    if (this.#source.end !== null) this.#buffers.noticeTaken()
     try {
       return this.#source.reserve(pageCount)
     } catch (cause) {
-      throw this.#outOfMemory(sizeBytes, 'the kernel refused to map more pages', cause)
+      throw this.#outOfMemory(sizeBytes, 'there are no more pages to be had', cause)
     }
   }
 
