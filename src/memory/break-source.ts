@@ -225,6 +225,8 @@ export class BreakSource implements PageSource, MovableEnd {
   #raise(targetBytes: number): void {
     const { mapping } = this.#segment
     const fromBytes = this.#topBytes
+    if (!this.#break.isOurs(mapping, 0)) this.#lose()
+    if (!this.#isOwned) throw lostError()
     // First, because it may fail: the fence must reach over all that a window may lie over.
     this.#close(targetBytes + FENCE_BYTES)
     while (this.#topBytes < targetBytes) this.#stepUp(Math.min(STEP_BYTES, targetBytes - this.#topBytes))
