@@ -13,6 +13,9 @@ namespace {
 // Pages given up at the end go in steps that are shorter than what malloc asks for, as in break-source.ts.
 constexpr size_t kStepBytes = 128 * 1024;
 
+// malloc raises the break once in many of its calls, so that a few attempts to get in between are enough.
+constexpr int kTakeAttempts = 16;
+
 struct State {
   std::mutex lock;
   const void* owner = nullptr;
@@ -118,12 +121,8 @@ bool LowerAll(State& s) {
   return MoveFrom(s.base, s.found - s.base) == 0;
 }
 
-}  // namespace
-
-CallResult TakeBreak(const void* owner, const std::string& name, char** base) {
-  State& s = TheState();
-  const Lock lock(s.lock);
-  if (s.owner != nullptr) return {EBUSY, "sbrk"};
+// One attempt to fence the break where it is now, and to move it. All is as before where that fails.
+CallResult FenceAndTry(State& s) {
   s.found = LibcBreak();
   if (KernelBreak() == nullptr) return {EPERM, "brk"};
   if (s.found != KernelBreak()) return {EINVAL, "sbrk"};
@@ -137,8 +136,20 @@ CallResult TakeBreak(const void* owner, const std::string& name, char** base) {
   if (tried.error != 0) {
     if (s.holders == 0) RemoveFence(s);
     else if (MapBetween(s.base, s.hole_end) == 0) s.hole_end = s.base;
-    return tried;
   }
+  return tried;
+}
+
+}  // namespace
+
+CallResult TakeBreak(const void* owner, const std::string& name, char** base) {
+  State& s = TheState();
+  const Lock lock(s.lock);
+  if (s.owner != nullptr) return {EBUSY, "sbrk"};
+  CallResult tried = FenceAndTry(s);
+  // While there is no fence, malloc in another thread may get in between, and then the place for it is elsewhere.
+  for (int more = kTakeAttempts - 1; more > 0 && tried.error != 0 && LibcBreak() != s.found; --more) tried = FenceAndTry(s);
+  if (tried.error != 0) return tried;
   s.owner = owner;
   s.name = name;
   s.is_ours = true;
