@@ -67,6 +67,8 @@ export class Releaser {
     const failure = this.#lowerEnd(isQuiet)
     if (failure !== null) this.#scavenger.failure = failure
     this.#dropUnused()
+    // An end that the kernel did not let go down is tried again.
+    if (!this.isSettled) this.#arm(true)
     return pageCount
   }
 

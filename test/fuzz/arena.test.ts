@@ -267,22 +267,42 @@ class Session {
   }
 }
 
+async function runSession(options: ArenaOptions): Promise<void> {
+  const seed = fuzzSeed()
+  const session = new Session(options, randomFrom(seed))
+  try {
+    await session.run(STEPS)
+  } catch (error) {
+    throw new Error(`OFFHEAP_FUZZ_SEED=${seed}: ${(error as Error).message}`, { cause: error })
+  } finally {
+    session.arena.close()
+  }
+}
+
 describe.each([0, undefined, MIB, Number.POSITIVE_INFINITY])('detachFromBytes %s', detachFromBytes => {
   describe.each([2 * MIB, undefined])('limitBytes %s', limitBytes => {
     it.each([0, 1_000, Number.POSITIVE_INFINITY])(
       'releaseAfterMs %d does what the model does',
       async releaseAfterMs => {
-        const seed = fuzzSeed()
         const options: ArenaOptions = { name: 'fuzz', releaseAfterMs }
         if (detachFromBytes !== undefined) options.detachFromBytes = detachFromBytes
         if (limitBytes !== undefined) options.limitBytes = limitBytes
-        const session = new Session(options, randomFrom(seed))
-        try {
-          await session.run(STEPS)
-        } catch (error) {
-          throw new Error(`OFFHEAP_FUZZ_SEED=${seed}: ${(error as Error).message}`, { cause: error })
-        }
+        await runSession(options)
       },
     )
   })
 })
+
+describe.each([0, undefined, Number.POSITIVE_INFINITY])(
+  'over the program break, detachFromBytes %s',
+  detachFromBytes => {
+    it.each([0, 1_000, Number.POSITIVE_INFINITY])(
+      'releaseAfterMs %d does what the model does',
+      async releaseAfterMs => {
+        const options: ArenaOptions = { name: 'fuzz', source: 'sbrk', releaseAfterMs }
+        if (detachFromBytes !== undefined) options.detachFromBytes = detachFromBytes
+        await runSession(options)
+      },
+    )
+  },
+)
