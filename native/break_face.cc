@@ -55,8 +55,7 @@ Napi::Value Take(const Napi::CallbackInfo& info) {
 
 Napi::Value IsOurs(const Napi::CallbackInfo& info) {
   const Mapping& mapping = BreakAt(info);
-  const uint64_t wait_us = IntegerIn(info, 1, "waitUs", 0, 1000);
-  return Napi::Boolean::New(info.Env(), IsBreakOurs(&mapping, static_cast<int64_t>(wait_us)));
+  return Napi::Boolean::New(info.Env(), IsBreakOurs(&mapping));
 }
 
 void Open(const Napi::CallbackInfo& info) {

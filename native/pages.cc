@@ -3,6 +3,7 @@
 #include "pages.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -62,6 +63,18 @@ Errno MoveBreak(intptr_t increment_bytes, char** old_break) {
 }
 
 char* LibcBreak() { return static_cast<char*>(sbrk(0)); }
+
+void WaitForMalloc() {
+#ifdef __GLIBC__
+  constexpr int kNoParameter = -4711;
+  mallopt(kNoParameter, 0);
+#endif
+}
+
+void TellLibcBreak(char* address) {
+  // Cannot fail: the kernel has nothing to do. musl's always does, and needs no telling.
+  if (brk(address) != 0) errno = 0;
+}
 
 char* KernelBreak() {
   const intptr_t now = syscall(SYS_brk, nullptr);

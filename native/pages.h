@@ -75,6 +75,16 @@ Errno MoveBreak(intptr_t increment_bytes, char** old_break);
 // `sbrk(0)`: where libc thinks that the program break is. Makes no system call.
 char* LibcBreak();
 
+// Waits until every `sbrk` that malloc was in the middle of has ended. glibc's malloc calls it only while it holds the
+// lock of its main arena; `mallopt`, here with a parameter that does not exist, takes that lock and gives it back. Where
+// malloc is another one, does nothing.
+void WaitForMalloc();
+
+// `brk(address)`: makes libc think that the program break is at `address`, where the kernel has it already.
+//
+// Requires: `KernelBreak() == address`; otherwise the break moves.
+void TellLibcBreak(char* address);
+
 // `brk` with an address it never accepts: where the kernel says that the program break is, or null where a filter forbids
 // to ask.
 char* KernelBreak();

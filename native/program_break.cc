@@ -3,7 +3,7 @@
 #include "program_break.h"
 
 #include <errno.h>
-#include <time.h>
+#include <sched.h>
 
 #include <mutex>
 
@@ -45,9 +45,24 @@ char* AlignUp(char* address) {
 
 CallResult Ok() { return {0, ""}; }
 
+// Whether the break is at `address`, where we left it. Afterwards no call of malloc's is under way that began before the
+// last move, and libc thinks the same as the kernel: a thread whose call was refused may have written down late where the
+// break had been. A call that started from there after two more steps would lower the break under us.
+bool IsBreakAt(char* address) {
+  for (;;) {
+    WaitForMalloc();
+    if (KernelBreak() != address) return false;
+    if (LibcBreak() == address) return true;
+    TellLibcBreak(address);
+  }
+}
+
+// The two differ for as long as another thread is in `sbrk`.
+bool HasMovedFrom(const char* address) { return LibcBreak() != address || KernelBreak() != address; }
+
 // Moves the break from `from`, and makes sure that nothing else did. ECANCELED: something did.
 Errno MoveFrom(char* from, intptr_t increment_bytes) {
-  if (LibcBreak() != from || KernelBreak() != from) return ECANCELED;
+  if (!IsBreakAt(from)) return ECANCELED;
   char* old_break = nullptr;
   const Errno error = MoveBreak(increment_bytes, &old_break);
   if (error != 0) return error;
@@ -105,7 +120,7 @@ CallResult TryBreak(State& s) {
 bool IsOwner(const State& s, const void* owner) { return s.owner == owner && owner != nullptr; }
 
 bool IsStillOurs(State& s) {
-  if (s.is_ours && (LibcBreak() != s.top || KernelBreak() != s.top)) s.is_ours = false;
+  if (s.is_ours && !IsBreakAt(s.top)) s.is_ours = false;
   return s.is_ours;
 }
 
@@ -148,7 +163,10 @@ CallResult TakeBreak(const void* owner, const std::string& name, char** base) {
   if (s.owner != nullptr) return {EBUSY, "sbrk"};
   CallResult tried = FenceAndTry(s);
   // While there is no fence, malloc in another thread may get in between, and then the place for it is elsewhere.
-  for (int more = kTakeAttempts - 1; more > 0 && tried.error != 0 && LibcBreak() != s.found; --more) tried = FenceAndTry(s);
+  for (int more = kTakeAttempts - 1; more > 0 && tried.error != 0 && HasMovedFrom(s.found); --more) {
+    sched_yield();
+    tried = FenceAndTry(s);
+  }
   if (tried.error != 0) return tried;
   s.owner = owner;
   s.name = name;
@@ -164,11 +182,7 @@ std::string OwnerName() {
   return s.owner != nullptr ? s.name : std::string();
 }
 
-bool IsBreakOurs(const void* owner, int64_t wait_us) {
-  if (wait_us > 0) {
-    const struct timespec wait = {0, static_cast<long>(wait_us) * 1000};
-    nanosleep(&wait, nullptr);
-  }
+bool IsBreakOurs(const void* owner) {
   State& s = TheState();
   const Lock lock(s.lock);
   return IsOwner(s, owner) && IsStillOurs(s);

@@ -2,9 +2,10 @@
 //
 // malloc moves the same break. A *fence*, a mapping directly above our top, makes its attempts fail, and it maps memory
 // instead. To raise the break the fence is opened by as much as the raise needs, no more: the opening is then shorter than
-// what malloc asks for (see break-source.ts), so that malloc finds it closed even while it is open. The fence is readable
-// and writable and costs nothing until it is touched, so that a stale view over pages that were given up can fault
-// neither on reading nor on writing.
+// what malloc asks for (see break-source.ts), so that malloc finds it closed even while it is open. Before each move, calls
+// of malloc's that began before the last one are waited for, so that none works with a break of two moves ago. The fence
+// is readable and writable and costs nothing until it is touched, so that a stale view over pages that were given up can
+// fault neither on reading nor on writing.
 //
 // This file owns state that all threads of the process share, under one lock. It decides nothing: how far the break goes,
 // and when, is its caller's business. An *owner* is any address that is unique while it is used as one.
@@ -14,7 +15,7 @@
 //
 // Invariants, while somebody owns the break and it `is_ours`:
 //   1. found <= base <= top <= hole_end <= fence_end; all but `found` on page borders; less than a page below `base`
-//   2. the kernel's break and libc's are `top`
+//   2. the kernel's break is `top`, and libc's is made to be at every move
 //   3. [base, top) is mapped by the break, [hole_end, fence_end) by us; [top, hole_end) is not mapped
 // Once somebody else has moved the break, `is_ours` is false for as long as this owner has it: neither the break nor
 // anything above `top` is touched again, since it may be theirs.
@@ -45,8 +46,8 @@ CallResult TakeBreak(const void* owner, const std::string& name, char** base);
 // The name that the present owner gave, or an empty string.
 std::string OwnerName();
 
-// Whether the break is where `owner` left it. Asks the kernel, once it has waited `wait_us` microseconds.
-bool IsBreakOurs(const void* owner, int64_t wait_us);
+// Whether the break is where `owner` left it, once every call of malloc's that might still move it has ended.
+bool IsBreakOurs(const void* owner);
 
 // Opens the fence so that the break can rise by `length_bytes` (whole pages).
 // EINVAL: the fence does not reach that far, or the break is not ours.

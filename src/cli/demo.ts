@@ -72,6 +72,7 @@ export async function demo(args: string[]): Promise<void> {
   const settings: ArenaSettings = { source: oneOf(COMMAND, 'source', values.source, SOURCE_NAMES) }
   // Shows here, in this process and in plain words, whether there is an arena to demonstrate.
   await blocksMaker('arena', settings)
+  if (settings.source === 'sbrk') process.stdout.write(BREAK_NOTE)
   const traces = { service: await readTrace(SERVICE_TRACE), sparse: sparseTrace() }
   const runs: Run[] = []
   const stepCount = DEMO_CASES.length * DEMO_ALLOCATORS.length
@@ -87,10 +88,9 @@ export async function demo(args: string[]): Promise<void> {
   }
   if (process.stdout.isTTY) process.stdout.write(CLEAR_LINE)
   process.stdout.write(`${describe(runs)}\n`)
-  if (values.source === 'sbrk') process.stdout.write(BREAK_NOTE)
 }
 
-const BREAK_NOTE = "Here the Arena's pages came from the program break: see docs/program-break.md.\n"
+const BREAK_NOTE = "The Arena's pages come from the program break (source: 'sbrk').\n"
 
 // Carriage return, then "erase to the end of the line".
 const CLEAR_LINE = '\r\u001b[K'

@@ -2,11 +2,11 @@
  * Pages from the program break: the classic source, one segment whose end goes up and down by `sbrk`. One such source in
  * a process at a time, for all threads.
  *
- * malloc moves the same break, without a lock that we could take. Two things keep it away. The fence, a mapping directly
- * above our top, makes its attempts fail, so that it maps memory instead. And to move the break we open the fence by
- * steps that are shorter than anything malloc asks for (`STEP_BYTES`), so that it fails while the fence is open too.
- * Every step is verified. What cannot be closed is in docs/program-break.md; where somebody did move the break, it is
- * *lost*: never moved again, while all that is held serves on.
+ * malloc moves the same break. Two things keep it away. The fence, a mapping directly above our top, makes its attempts
+ * fail, so that it maps memory instead. And to move the break we open the fence by steps that are shorter than anything
+ * malloc asks for (`STEP_BYTES`), having waited before each for calls that began before the last, so that it fails
+ * while the fence is open too. Every step is verified. What is left is in docs/program-break.md; where somebody did move
+ * the break, it is *lost*: never moved again, while all that is held serves on.
  *
  * The fence is readable and writable, and reaches further than any window over the last page: a buffer over pages that
  * were given up, or not taken yet, can be read and written without a fault, and is valid again when the break comes back.
@@ -22,11 +22,11 @@
  */
 import { invariant } from '../base/assert.js'
 import type { Deferral } from '../base/deferral.js'
-import { ArenaError } from '../base/errors.js'
 import { KIB, MAX_SPACE_BYTES, MIB, type PageCount, type PageNumber } from '../base/units.js'
-import type { Kernel, MappingId, WrapId } from './kernel.js'
+import { lostError, movedBufferError, takeBreak } from './break-errors.js'
+import type { Kernel, WrapId } from './kernel.js'
 import type { MovableEnd, PageSource, Wrap } from './page-source.js'
-import type { BreakInUse, ProgramBreak } from './program-break.js'
+import type { ProgramBreak } from './program-break.js'
 import { residentPages } from './residency.js'
 import { endOf, type PageStretch, type Segment } from './segment.js'
 import { Unmapper } from './unmapper.js'
@@ -39,8 +39,6 @@ const FENCE_BYTES = 2 * MIB
 /** The least that the break rises by, and the most, unless one block needs more; between, a quarter of what is held. */
 const MIN_RISE_BYTES = MIB
 const MAX_RISE_BYTES = 16 * MIB
-/** A `brk` call that another thread has begun takes a microsecond or two; this lets it end before we look. */
-const SETTLE_US = 50
 
 export class BreakSource implements PageSource, MovableEnd {
   readonly name = 'sbrk'
@@ -70,7 +68,7 @@ export class BreakSource implements PageSource, MovableEnd {
     this.#kernel = kernel
     this.#break = kernel.programBreak
     this.#unmapper = new Unmapper(kernel, deferral)
-    const mapping = take(this.#break, arenaName)
+    const mapping = takeBreak(this.#break, arenaName)
     this.#segment = { mapping, firstPage: 0, pageCount: 0, hasMovedBuffer: false }
   }
 
@@ -225,12 +223,12 @@ export class BreakSource implements PageSource, MovableEnd {
   #raise(targetBytes: number): void {
     const { mapping } = this.#segment
     const fromBytes = this.#topBytes
-    if (!this.#break.isOurs(mapping, 0)) this.#lose()
+    if (!this.#break.isOurs(mapping)) this.#lose()
     if (!this.#isOwned) throw lostError()
     // First, because it may fail: the fence must reach over all that a window may lie over.
     this.#close(targetBytes + FENCE_BYTES)
     while (this.#topBytes < targetBytes) this.#stepUp(Math.min(STEP_BYTES, targetBytes - this.#topBytes))
-    if (!this.#break.isOurs(mapping, SETTLE_US)) this.#lose()
+    if (!this.#break.isOurs(mapping)) this.#lose()
     if (!this.#isOwned) throw lostError()
     // Huge pages would refill purged holes (khugepaged, max_ptes_none).
     if (targetBytes > fromBytes)
@@ -295,46 +293,7 @@ export class BreakSource implements PageSource, MovableEnd {
     invariant(!this.#isOwned || this.#topBytes <= this.#reachBytes, '2: the fence is above the break')
     invariant(!this.#isOwned || this.#wrappedBytes <= this.#reachBytes, '2: wraps end within the fence')
     if (this.#isOwned && !this.#isClosed) {
-      invariant(this.#break.isOurs(this.#segment.mapping, 0), '3: the break is where it was left')
+      invariant(this.#break.isOurs(this.#segment.mapping), '3: the break is where it was left')
     }
   }
-}
-
-function take(programBreak: ProgramBreak, arenaName: string): MappingId {
-  try {
-    return programBreak.take(arenaName)
-  } catch (cause) {
-    const { code, owner, message } = cause as BreakInUse
-    if (code === 'EBUSY') {
-      throw new ArenaError(
-        'ERR_ARENA_BREAK_IN_USE',
-        `arena '${arenaName}': the program break belongs to arena '${owner}', and a process has one for all its ` +
-          "threads. close() that arena first, or leave out source: 'sbrk'",
-        { cause },
-      )
-    }
-    throw new ArenaError(
-      'ERR_ARENA_BREAK_UNAVAILABLE',
-      `arena '${arenaName}': the program break cannot be moved here (${message}): musl never moves it, a filter ` +
-        '(seccomp) or a limit (RLIMIT_DATA) may forbid it, and something may be mapped right above it. Leave out ' +
-        "source: 'sbrk'",
-      { cause },
-    )
-  }
-}
-
-function lostError(): ArenaError {
-  return new ArenaError(
-    'ERR_ARENA_BREAK_UNAVAILABLE',
-    'somebody else moved the program break, so this arena moves it no more: it serves what it holds, and gives pages ' +
-      "back by madvise. Leave out source: 'sbrk' where other code moves the break",
-  )
-}
-
-function movedBufferError(): ArenaError {
-  return new ArenaError(
-    'ERR_ARENA_BREAK_UNAVAILABLE',
-    'an ArrayBuffer over this memory was transferred away (transfer(), a byte stream), perhaps to another thread, and the ' +
-      "program break must not move under it. Copy blocks before they are transferred, or leave out source: 'sbrk'",
-  )
 }

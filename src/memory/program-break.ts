@@ -20,14 +20,14 @@ export interface ProgramBreak {
    */
   take(name: string): MappingId
 
-  /** Whether nobody else has moved the break. Asks the kernel, after a wait of `waitUs` microseconds (1,000 at most). */
-  isOurs(mapping: MappingId, waitUs: number): boolean
+  /** Whether nobody else has moved the break, once every call of malloc's that might still do so has ended. */
+  isOurs(mapping: MappingId): boolean
 
   /** Opens the fence so that the break can rise by that many bytes (whole pages). Throws a `SystemError`. */
   openFence(mapping: MappingId, lengthBytes: number): void
 
   /**
-   * Moves the break by whole pages: up into what was opened, or down; what it leaves is unmapped until the fence is
+   * Waits for calls of malloc's under way, then moves the break by whole pages: up into what was opened, or down; what it leaves is unmapped until the fence is
    * closed. Returns false where somebody else has moved the break: nothing that was gained by this call may be used then,
    * and the break is never ours again. Throws a `SystemError` where the kernel refuses; nothing has changed then.
    */

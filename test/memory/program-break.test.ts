@@ -160,11 +160,11 @@ describe('the fence', () => {
 describe('isOurs', () => {
   it('holds while nobody else moves the break', () => {
     const mapping = take()
-    expect(programBreak.isOurs(mapping, 0)).toBe(true)
+    expect(programBreak.isOurs(mapping)).toBe(true)
     raise(mapping, 3)
-    expect(programBreak.isOurs(mapping, 100)).toBe(true)
+    expect(programBreak.isOurs(mapping)).toBe(true)
     programBreak.leave(mapping, false)
-    expect(programBreak.isOurs(mapping, 0)).toBe(false)
+    expect(programBreak.isOurs(mapping)).toBe(false)
   })
 })
 
@@ -189,8 +189,7 @@ describe('arguments', () => {
     const mapping = take()
     const wrong = value as number
     for (const call of [
-      () => programBreak.isOurs(wrong, 0),
-      () => programBreak.isOurs(mapping, wrong),
+      () => programBreak.isOurs(wrong),
       () => programBreak.openFence(mapping, wrong),
       () => programBreak.sbrk(mapping, wrong),
       () => programBreak.closeFence(mapping, wrong),
@@ -203,7 +202,7 @@ describe('arguments', () => {
   it.each([-1, 0.5, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 53])('refuse %d', value => {
     const mapping = take()
     for (const call of [
-      () => programBreak.isOurs(mapping, value),
+      () => programBreak.isOurs(value),
       () => programBreak.openFence(mapping, value),
       () => programBreak.closeFence(mapping, value),
       () => programBreak.sbrk(mapping, value),

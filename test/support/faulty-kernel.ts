@@ -193,7 +193,7 @@ export class FaultyKernel implements Kernel {
         this.mappings.set(mapping, 0)
         return mapping
       },
-      isOurs: (mapping, waitUs) => real.isOurs(mapping, waitUs),
+      isOurs: mapping => real.isOurs(mapping),
       openFence: (mapping, lengthBytes) => {
         this.#enter('openFence', [mapping, lengthBytes])
         real.openFence(mapping, lengthBytes)

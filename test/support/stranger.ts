@@ -18,6 +18,8 @@ export interface Stranger {
   seize(lengthBytes: number): number
   /** 1 where seized memory is as it was left. */
   isIntact(start: number, lengthBytes: number): number
+  /** libc thinks from now on that the break is so much lower. glibc only. */
+  misremember(lengthBytes: number): void
   /** Sets RLIMIT_DATA. Returns errno. */
   limitData(bytes: number): number
   /** A seccomp filter answers every `brk` of this thread with that errno from now on. Returns errno. */

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -65,6 +66,14 @@ napi_value Seize(napi_env env, napi_callback_info info) {
   return NumberOf(env, static_cast<double>(reinterpret_cast<uintptr_t>(start)));
 }
 
+extern "C" void* __curbrk;
+
+// misremember(bytes): libc thinks from now on that the break is so much lower, as after a call that a thread was suspended in.
+napi_value Misremember(napi_env env, napi_callback_info info) {
+  __curbrk = static_cast<char*>(__curbrk) - static_cast<intptr_t>(ArgumentAt(env, info, 0));
+  return nullptr;
+}
+
 // isIntact(start, bytes): whether seized memory is as it was left.
 napi_value IsIntact(napi_env env, napi_callback_info info) {
   const char* const start = reinterpret_cast<char*>(static_cast<uintptr_t>(ArgumentAt(env, info, 0)));
@@ -83,8 +92,13 @@ napi_value LimitData(napi_env env, napi_callback_info info) {
   return NumberOf(env, setrlimit(RLIMIT_DATA, &limit) == 0 ? 0 : errno);
 }
 
-// filterBrk(error): from now on a seccomp filter answers every brk of this thread with that errno. Returns errno.
+// filterBrk(error): from now on a seccomp filter answers every brk of this thread with that errno; 0 is how the kernel
+// itself refuses. Returns errno. glibc takes an errno for an address, and so would give malloc memory that is not there:
+// malloc gets so much beforehand that it does not ask.
 napi_value FilterBrk(napi_env env, napi_callback_info info) {
+  mallopt(M_TRIM_THRESHOLD, 1 << 30);
+  mallopt(M_MMAP_THRESHOLD, 1 << 30);
+  free(malloc(64 << 20));
   const uint32_t answer = static_cast<uint32_t>(ArgumentAt(env, info, 0)) & SECCOMP_RET_DATA;
   struct sock_filter filter[] = {
       BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
@@ -219,6 +233,7 @@ extern "C" __attribute__((visibility("default"))) napi_value napi_register_modul
   Export(env, exports, "breakAt", BreakAt);
   Export(env, exports, "seize", Seize);
   Export(env, exports, "isIntact", IsIntact);
+  Export(env, exports, "misremember", Misremember);
   Export(env, exports, "limitData", LimitData);
   Export(env, exports, "filterBrk", FilterBrk);
   Export(env, exports, "startMalloc", StartMalloc);
