@@ -6,6 +6,7 @@ import { describe, expect, it } from 'vitest'
 import type { Arena } from '../../src/arena.js'
 import type { ArenaOptions } from '../../src/options.js'
 import type { ArenaStats } from '../../src/stats.js'
+import { hasNoBreak } from '../support/break.js'
 import {
   FAILING_BREAK_KINDS,
   FAILING_KINDS,
@@ -242,7 +243,7 @@ const VARIANTS: readonly [string, ArenaOptions][] = [
 
 describe.each([
   ...FAILING_KINDS.map(kind => ({ kind, source: 'mmap' as const })),
-  ...FAILING_BREAK_KINDS.map(kind => ({ kind, source: 'sbrk' as const })),
+  ...(hasNoBreak ? [] : FAILING_BREAK_KINDS).map(kind => ({ kind, source: 'sbrk' as const })),
 ])('a failing $kind of the source $source', ({ kind, source }) => {
   it.each(VARIANTS)('leaves the arena sound wherever it happens, %s', async (_, options) => {
     let failed = 0

@@ -6,6 +6,7 @@
 import { describe, expect, it } from 'vitest'
 import { Arena } from '../../src/arena.js'
 import type { ArenaOptions } from '../../src/options.js'
+import { hasNoBreak } from '../support/break.js'
 import { FaultyKernel } from '../support/faulty-kernel.js'
 import { ManualDeferral } from '../support/manual-deferral.js'
 import { fuzzSeed, type Random, randomFrom } from '../support/random.js'
@@ -293,7 +294,7 @@ describe.each([0, undefined, MIB, Number.POSITIVE_INFINITY])('detachFromBytes %s
   })
 })
 
-describe.each([0, undefined, Number.POSITIVE_INFINITY])(
+describe.skipIf(hasNoBreak).each([0, undefined, Number.POSITIVE_INFINITY])(
   'over the program break, detachFromBytes %s',
   detachFromBytes => {
     it.each([0, 1_000, Number.POSITIVE_INFINITY])(
