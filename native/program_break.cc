@@ -14,13 +14,16 @@ namespace {
 constexpr size_t kStepBytes = 128 * 1024;
 
 // malloc raises the break once in many of its calls, so that a few attempts to get in between are enough.
-constexpr int kTakeAttempts = 16;
+constexpr int kAttempts = 16;
+// The least that a trial needs: the page it moves by, the one the kernel wants free behind it, and one that stays.
+constexpr size_t kFirstFencePages = 3;
 
 struct State {
   std::mutex lock;
   const void* owner = nullptr;
   std::string name;
   bool is_ours = false;
+  bool is_resting = true;
   char* found = nullptr;
   char* base = nullptr;
   char* top = nullptr;
@@ -57,9 +60,6 @@ bool IsBreakAt(char* address) {
   }
 }
 
-// The two differ for as long as another thread is in `sbrk`.
-bool HasMovedFrom(const char* address) { return LibcBreak() != address || KernelBreak() != address; }
-
 // Moves the break from `from`, and makes sure that nothing else did. ECANCELED: something did.
 Errno MoveFrom(char* from, intptr_t increment_bytes) {
   if (!IsBreakAt(from)) return ECANCELED;
@@ -77,54 +77,151 @@ Errno MapBetween(char* start, char* end) {
   return start < end ? MapPagesAt(start, static_cast<size_t>(end - start)) : 0;
 }
 
-// Leaves an opening of a page, and of the page that the kernel wants free behind it, under a fence. That of an earlier
-// owner, which stands until nobody reaches the memory under it any more, is ours to use where it begins here.
-Errno FenceForTrial(State& s) {
-  const size_t page = PageBytes();
-  char* const end = s.base + 2 * page;
-  if (s.fence_end != nullptr) {
-    const Errno opened = s.hole_end < end ? UnmapPages(s.hole_end, static_cast<size_t>(end - s.hole_end)) : 0;
-    if (opened == 0 && s.hole_end < end) s.hole_end = end;
-    return opened;
-  }
-  const Errno error = MapPagesAt(end, page);
-  if (error != 0) return error;
-  s.hole_end = end;
-  s.fence_end = end + page;
-  return 0;
+Errno UnmapBetween(char* start, char* end) {
+  return start < end ? UnmapPages(start, static_cast<size_t>(end - start)) : 0;
 }
 
 void RemoveFence(State& s) {
   if (s.fence_end == nullptr) return;
   // A failure has nobody to be told to; the fence then lasts as long as the process.
-  UnmapPages(s.hole_end, static_cast<size_t>(s.fence_end - s.hole_end));
+  UnmapBetween(s.hole_end, s.fence_end);
   s.fence_end = nullptr;
 }
 
-// Up by the rest of a page and one page more, and down by that page.
-CallResult TryBreak(State& s) {
-  const intptr_t page = static_cast<intptr_t>(PageBytes());
-  const Errno up = MoveFrom(s.found, s.base - s.found + page);
-  if (up != 0) return {up, "sbrk"};
-  const Errno down = MoveFrom(s.base + page, -page);
-  if (down != 0) return {down, "sbrk"};
-  const Errno closed = MapBetween(s.base, s.hole_end);
-  if (closed != 0) {
-    MoveFrom(s.base, s.found - s.base);
-    return {closed, "mmap"};
+// --- At rest ------------------------------------------------------------------------------------------------------
+
+// While no page is held, the break is malloc's, below `base`: it lowers it where its own top is free, and may raise it up to
+// the fence again.
+
+// From `base` to where the break was found, step by step. Where it does not go on, it rests where it is.
+void Rest(State& s) {
+  char* at = s.base;
+  while (at > s.found) {
+    const size_t left_bytes = static_cast<size_t>(at - s.found);
+    const size_t step_bytes = left_bytes < kStepBytes ? left_bytes : kStepBytes;
+    if (MoveFrom(at, -static_cast<intptr_t>(step_bytes)) != 0) break;
+    at -= step_bytes;
   }
+  s.is_resting = true;
+}
+
+// From where the break was found, under a fence that begins there, to `base`, step by step.
+Errno RaiseToBase(State& s) {
+  Errno error = 0;
+  char* at = s.found;
+  while (error == 0 && at < s.base) {
+    char* const start = AlignUp(at);
+    char* const to = start + kStepBytes < s.base ? start + kStepBytes : s.base;
+    error = UnmapBetween(start, to + PageBytes());
+    if (error != 0) break;
+    error = MoveFrom(at, to - at);
+    if (error == 0) at = to;
+    const Errno closed = MapBetween(AlignUp(at), to + PageBytes());
+    if (error == 0) error = closed;
+  }
+  if (error == 0) s.is_resting = false;
+  if (error == 0 || error == ECANCELED) return error;
+  if (at > s.found) MoveFrom(at, s.found - at);
+  UnmapBetween(AlignUp(s.found), s.base);
+  return error;
+}
+
+// Raises the break to `base` from wherever malloc has it. ECANCELED: it is above.
+Errno Wake(State& s) {
+  const Errno closed = MapBetween(s.base, s.hole_end);
+  if (closed != 0) return closed;
   s.hole_end = s.base;
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    WaitForMalloc();
+    char* const now = KernelBreak();
+    if (now == nullptr) return EPERM;
+    if (now > s.base) return ECANCELED;
+    const Errno fenced = MapBetween(AlignUp(now), s.base);
+    if (fenced != 0 && fenced != EEXIST) return fenced;
+    if (fenced == 0 && IsBreakAt(now)) {
+      s.found = now;
+      return RaiseToBase(s);
+    }
+    // malloc moved it meanwhile.
+    if (fenced == 0) UnmapBetween(AlignUp(now), s.base);
+    sched_yield();
+  }
+  return EAGAIN;
+}
+
+// Opens the fence so that the break can rise by `length_bytes`.
+CallResult Open(State& s, size_t length_bytes) {
+  const size_t wanted_bytes = length_bytes + PageBytes();
+  if (wanted_bytes > static_cast<size_t>(s.fence_end - s.top)) return {EINVAL, "munmap"};
+  if (s.is_resting) {
+    const Errno woken = Wake(s);
+    if (woken != 0) return {woken, "sbrk"};
+  }
+  char* const end = s.top + wanted_bytes;
+  if (end <= s.hole_end) return Ok();
+  const Errno error = UnmapBetween(s.hole_end, end);
+  if (error == 0) s.hole_end = end;
+  return {error, "munmap"};
+}
+
+// Closes what is open; with no page held, the break goes to rest.
+Errno Close(State& s) {
+  const Errno closed = MapBetween(s.top, s.hole_end);
+  if (closed != 0) return closed;
+  s.hole_end = s.top;
+  if (s.top == s.base && !s.is_resting) Rest(s);
+  return 0;
+}
+
+// Fences the break where it is. The fence of an earlier owner, which stands until nobody reaches the memory under it any
+// more, is ours to use: then `base` is where it was.
+CallResult Fence(State& s) {
+  char* const now = KernelBreak();
+  if (now == nullptr) return {EPERM, "brk"};
+  if (s.fence_end != nullptr) return {now <= s.base ? 0 : EEXIST, "mmap"};
+  s.found = now;
+  s.base = AlignUp(now);
+  s.top = s.base;
+  s.hole_end = s.base;
+  const Errno error = MapPagesAt(s.base, kFirstFencePages * PageBytes());
+  if (error != 0) return {error, "mmap"};
+  s.fence_end = s.base + kFirstFencePages * PageBytes();
+  s.is_resting = true;
   return Ok();
+}
+
+// One attempt to fence the break, and to move it by a page up and down.
+CallResult FenceAndTry(State& s) {
+  const CallResult fenced = Fence(s);
+  if (fenced.error != 0) return fenced;
+  const intptr_t page = static_cast<intptr_t>(PageBytes());
+  const CallResult opened = Open(s, PageBytes());
+  Errno error = opened.error;
+  if (error == 0) error = MoveFrom(s.top, page);
+  if (error == 0) error = MoveFrom(s.top + page, -page);
+  if (opened.error == 0) {
+    const Errno closed = Close(s);
+    if (error == 0 && closed != 0) return {closed, "mmap"};
+  }
+  if (error == 0) return Ok();
+  if (s.holders == 0) RemoveFence(s);
+  return {error, "sbrk"};
 }
 
 bool IsOwner(const State& s, const void* owner) { return s.owner == owner && owner != nullptr; }
 
 bool IsStillOurs(State& s) {
-  if (s.is_ours && !IsBreakAt(s.top)) s.is_ours = false;
+  if (!s.is_ours) return false;
+  if (!s.is_resting) {
+    s.is_ours = IsBreakAt(s.top);
+    return s.is_ours;
+  }
+  char* const now = KernelBreak();
+  s.is_ours = now != nullptr && now <= s.base;
   return s.is_ours;
 }
 
-// Down to `base` step by step, the fence closed behind each step; then by the rest of a page that was found.
+// Down to `base` step by step, the fence closed behind each step; then to rest.
 bool LowerAll(State& s) {
   while (s.top > s.base) {
     const size_t left_bytes = static_cast<size_t>(s.top - s.base);
@@ -133,26 +230,8 @@ bool LowerAll(State& s) {
     s.top -= step_bytes;
     if (MapBetween(s.top, s.hole_end) == 0) s.hole_end = s.top;
   }
-  return MoveFrom(s.base, s.found - s.base) == 0;
-}
-
-// One attempt to fence the break where it is now, and to move it. All is as before where that fails.
-CallResult FenceAndTry(State& s) {
-  s.found = LibcBreak();
-  if (KernelBreak() == nullptr) return {EPERM, "brk"};
-  if (s.found != KernelBreak()) return {EINVAL, "sbrk"};
-  char* const found_base = AlignUp(s.found);
-  if (found_base != s.base && s.fence_end != nullptr) return {EEXIST, "mmap"};
-  s.base = found_base;
-  s.top = s.base;
-  const Errno fenced = FenceForTrial(s);
-  if (fenced != 0) return {fenced, "mmap"};
-  const CallResult tried = TryBreak(s);
-  if (tried.error != 0) {
-    if (s.holders == 0) RemoveFence(s);
-    else if (MapBetween(s.base, s.hole_end) == 0) s.hole_end = s.base;
-  }
-  return tried;
+  if (!s.is_resting) Rest(s);
+  return true;
 }
 
 }  // namespace
@@ -163,7 +242,7 @@ CallResult TakeBreak(const void* owner, const std::string& name, char** base) {
   if (s.owner != nullptr) return {EBUSY, "sbrk"};
   CallResult tried = FenceAndTry(s);
   // While there is no fence, malloc in another thread may get in between, and then the place for it is elsewhere.
-  for (int more = kTakeAttempts - 1; more > 0 && tried.error != 0 && HasMovedFrom(s.found); --more) {
+  for (int more = kAttempts - 1; more > 0 && (tried.error == EEXIST || tried.error == ECANCELED); --more) {
     sched_yield();
     tried = FenceAndTry(s);
   }
@@ -192,13 +271,7 @@ CallResult OpenFence(const void* owner, size_t length_bytes) {
   State& s = TheState();
   const Lock lock(s.lock);
   if (!IsOwner(s, owner) || !s.is_ours) return {EINVAL, "munmap"};
-  const size_t wanted_bytes = length_bytes + PageBytes();
-  if (wanted_bytes > static_cast<size_t>(s.fence_end - s.top)) return {EINVAL, "munmap"};
-  char* const end = s.top + wanted_bytes;
-  if (end <= s.hole_end) return Ok();
-  const Errno error = UnmapPages(s.hole_end, static_cast<size_t>(end - s.hole_end));
-  if (error == 0) s.hole_end = end;
-  return {error, "munmap"};
+  return Open(s, length_bytes);
 }
 
 CallResult MoveOwnBreak(const void* owner, intptr_t increment_bytes, bool* has_moved) {
@@ -209,6 +282,10 @@ CallResult MoveOwnBreak(const void* owner, intptr_t increment_bytes, bool* has_m
   if (!s.is_ours) return Ok();
   const intptr_t most_up = s.hole_end - s.top - static_cast<intptr_t>(PageBytes());
   if (increment_bytes > 0 ? increment_bytes > most_up : increment_bytes < s.base - s.top) return {EINVAL, "sbrk"};
+  if (increment_bytes == 0) {
+    *has_moved = IsStillOurs(s);
+    return Ok();
+  }
   const Errno error = MoveFrom(s.top, increment_bytes);
   if (error == ECANCELED) {
     s.is_ours = false;
@@ -225,9 +302,8 @@ CallResult CloseFence(const void* owner, size_t reach_bytes, size_t* covered_byt
   const Lock lock(s.lock);
   if (!IsOwner(s, owner) || !s.is_ours) return {EINVAL, "mmap"};
   *covered_bytes = static_cast<size_t>(s.fence_end - s.base);
-  const Errno closed = MapBetween(s.top, s.hole_end);
+  const Errno closed = Close(s);
   if (closed != 0) return {closed, "mmap"};
-  s.hole_end = s.top;
   const Errno extended = MapBetween(s.fence_end, s.base + reach_bytes);
   if (extended != 0) return {extended, "mmap"};
   if (s.base + reach_bytes > s.fence_end) s.fence_end = s.base + reach_bytes;

@@ -13,9 +13,12 @@
 //        found  base                 top      hole_end              fence_end
 //   malloc's |.. | our pages          | opening |  fence              |  nothing
 //
+// While no page is held, the break *rests*: it is malloc's below `base`, which may well lower it when its own top is free.
+// `found` is where it was when the last page was taken after that; what lies between `found` and `base` is then never used.
+//
 // Invariants, while somebody owns the break and it `is_ours`:
-//   1. found <= base <= top <= hole_end <= fence_end; all but `found` on page borders; less than a page below `base`
-//   2. the kernel's break is `top`, and libc's is made to be at every move
+//   1. found <= base <= top <= hole_end <= fence_end; all but `found` on page borders
+//   2. the kernel's break is `top`, and libc's is made to be at every move; at rest the kernel's is `base` or below
 //   3. [base, top) is mapped by the break, [hole_end, fence_end) by us; [top, hole_end) is not mapped
 // Once somebody else has moved the break, `is_ours` is false for as long as this owner has it: neither the break nor
 // anything above `top` is touched again, since it may be theirs.
@@ -40,7 +43,7 @@ struct CallResult {
 // Makes `owner` the owner of the break, and puts a fence above it. `*base` is where its pages begin; there are none yet.
 // Tries whether the break can be moved, by a page up and down.
 // EBUSY: it has an owner; `OwnerName()` says which. Anything else: the break cannot be moved, or fenced, here; all is then
-// as before. EINVAL: libc and the kernel disagree about where it is.
+// as before.
 CallResult TakeBreak(const void* owner, const std::string& name, char** base);
 
 // The name that the present owner gave, or an empty string.

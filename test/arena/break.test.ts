@@ -2,6 +2,7 @@
 import { afterEach, describe, expect, it } from 'vitest'
 import type { Arena } from '../../src/arena.js'
 import type { ArenaOptions } from '../../src/options.js'
+import { hasNoBreak } from '../support/break.js'
 import type { FaultyKernel } from '../support/faulty-kernel.js'
 import { loadStranger } from '../support/stranger.js'
 import { isMarked, isZero, mark, thrownBy, turns, type World, worldWith } from '../support/world.js'
@@ -27,7 +28,7 @@ afterEach(async () => {
   kernel.allow()
   arena.close()
   arena.check()
-  expect(stranger.breakAt()).toBe(found)
+  expect(heldBytes()).toBe(0)
   for (let i = 0; i < 4; i++) {
     await turns()
     deferral.runTurn()
@@ -36,9 +37,9 @@ afterEach(async () => {
   expect(kernel.mappings.size).toBe(0)
 })
 
-/** How far the break is above where it was found. */
+/** How far the break is above where it was found. While no page is held, malloc may lower it further. */
 function heldBytes(): number {
-  return stranger.breakAt() - found
+  return Math.max(0, stranger.breakAt() - found)
 }
 
 function breakMoves(kernel: FaultyKernel): number {
@@ -50,7 +51,7 @@ function expectSound(arena: Arena): void {
   expect(heldBytes()).toBe(arena.stats().mappedBytes)
 }
 
-describe('stats', () => {
+describe.skipIf(hasNoBreak)('stats', () => {
   it('name the source, and say whether the break is ours', () => {
     const { arena } = open()
     expect(arena.stats()).toMatchObject({ source: 'sbrk', breakOwned: true, segments: 0, mappedBytes: 0 })
@@ -60,7 +61,7 @@ describe('stats', () => {
   })
 })
 
-describe('one arena in a process', () => {
+describe.skipIf(hasNoBreak)('one arena in a process', () => {
   it('keeps the others out, whoever they are, until it is closed', () => {
     const { arena } = open({ name: 'first' })
     const error = thrownBy(() => worldWith({ name: 'second', source: 'sbrk' }))
@@ -84,7 +85,7 @@ describe('one arena in a process', () => {
   })
 })
 
-describe('freeing from the top down', () => {
+describe.skipIf(hasNoBreak)('freeing from the top down', () => {
   it('lowers the break as it goes, with releaseAfterMs: 0', () => {
     const { arena } = open({ releaseAfterMs: 0 })
     const blocks = Array.from({ length: 64 }, (_, i) => arena.allocUnsafe(100 * KIB).fill(i + 1))
@@ -124,7 +125,7 @@ describe('freeing from the top down', () => {
 
   it('comes down to small blocks page by page', () => {
     const { arena, kernel } = open()
-    const blocks = Array.from({ length: 4_000 }, () => arena.allocUnsafe(1_000).fill(1))
+    const blocks = Array.from({ length: 4_000 }, () => arena.allocUnsafe(KIB).fill(1))
     while (blocks.length > 1_500) arena.free(blocks.pop() as Buffer)
     arena.trim()
     expect(heldBytes()).toBe(1_500 * KIB)
@@ -134,7 +135,7 @@ describe('freeing from the top down', () => {
   })
 })
 
-describe('a single byte at the top', () => {
+describe.skipIf(hasNoBreak)('a single byte at the top', () => {
   it('holds the break up, while the pages below go back', () => {
     const { arena, kernel } = open()
     const blocks = Array.from({ length: 32 }, () => arena.allocUnsafe(256 * KIB).fill(1))
@@ -153,7 +154,7 @@ describe('a single byte at the top', () => {
   })
 })
 
-describe('a block that comes and goes at the top', () => {
+describe.skipIf(hasNoBreak)('a block that comes and goes at the top', () => {
   it('makes no system call within the release time', () => {
     const { arena, kernel } = open()
     arena.allocUnsafe(100 * KIB)
@@ -182,7 +183,7 @@ describe('a block that comes and goes at the top', () => {
   })
 })
 
-describe('windows and views', () => {
+describe.skipIf(hasNoBreak)('windows and views', () => {
   it('live on while the break goes up and down over them', () => {
     const { arena, deferral } = open({ detachFromBytes: Number.POSITIVE_INFINITY })
     const kept = Array.from({ length: 20 }, (_, i) => {
@@ -226,7 +227,7 @@ describe('windows and views', () => {
   })
 })
 
-describe('the limit, reset and close', () => {
+describe.skipIf(hasNoBreak)('the limit, reset and close', () => {
   it('count pages, not how high the break is', () => {
     const { arena } = open({ limitBytes: MIB })
     const block = arena.allocUnsafe(MIB)

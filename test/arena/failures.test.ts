@@ -6,6 +6,7 @@ import { describe, expect, it } from 'vitest'
 import type { Arena } from '../../src/arena.js'
 import type { ArenaOptions } from '../../src/options.js'
 import type { ArenaStats } from '../../src/stats.js'
+import { hasNoBreak } from '../support/break.js'
 import {
   FAILING_BREAK_KINDS,
   FAILING_KINDS,
@@ -279,7 +280,7 @@ describe.each(FAILING_KINDS)('a failing %s', kind => {
   )
 })
 
-describe.each(FAILING_BREAK_KINDS)('a failing %s of the program break', kind => {
+describe.skipIf(hasNoBreak).each(FAILING_BREAK_KINDS)('a failing %s of the program break', kind => {
   it.each(TIMED)('leaves the arena sound wherever it happens, %s', (_, options) =>
     expectSoundWherever(kind, { ...options, source: 'sbrk' }),
   )

@@ -1,5 +1,6 @@
 /** The demo at full length: that it finishes, and that what it shows is so. */
 import { describe, expect, it } from 'vitest'
+import { runWithBreak } from '../support/break.js'
 import { offheap } from './run.js'
 
 const UNITS: Record<string, number> = { B: 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30 }
@@ -16,7 +17,7 @@ describe('offheap demo', () => {
     'shows both cases within 30 s, the arena (%s) holding less than the Buffers after the last free',
     async source => {
       const start = performance.now()
-      const { code, stdout, stderr } = await offheap(['demo', '--source', source])
+      const { code, stdout, stderr } = await runWithBreak(() => offheap(['demo', '--source', source]))
       expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
       expect(performance.now() - start).toBeLessThan(30_000)
 

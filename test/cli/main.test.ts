@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { gzipSync } from 'node:zlib'
 import { afterAll, describe, expect, it, vi } from 'vitest'
+import { runWithBreak } from '../support/break.js'
 import { MAIN, offheap } from './run.js'
 
 // Each test starts processes, some of which wait for a second.
@@ -209,7 +210,7 @@ describe('offheap replay', () => {
 
   it('takes the pages from the program break, where asked to', async () => {
     const args = ['replay', path, '--source', 'sbrk', '--passes', '1']
-    const { code, stdout, stderr } = await offheap([...args, '--json'])
+    const { code, stdout, stderr } = await runWithBreak(() => offheap([...args, '--json']))
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
     const result = JSON.parse(stdout)
     expect(result).toMatchObject({
@@ -219,7 +220,9 @@ describe('offheap replay', () => {
       afterWaitArenaBytes: 0,
     })
     expect(result.peakArenaBytes).toBeGreaterThanOrEqual(3_000_000)
-    expect((await offheap(args)).stdout).toMatch(/^\S+small.trace on arena over the program break\n/)
+    expect((await runWithBreak(() => offheap(args))).stdout).toMatch(
+      /^\S+small.trace on arena over the program break\n/,
+    )
     const other = await offheap([
       'replay',
       path,

@@ -8,6 +8,7 @@ import { Arena } from '../../src/arena.js'
 import { ArenaGroup } from '../../src/arena-group.js'
 import { loadLedger } from '../../src/memory/addon.js'
 import type { ArenaOptions } from '../../src/options.js'
+import { hasNoBreak } from '../support/break.js'
 import { FaultyKernel } from '../support/faulty-kernel.js'
 import { ManualDeferral } from '../support/manual-deferral.js'
 import { fuzzSeed, type Random, randomFrom } from '../support/random.js'
@@ -319,7 +320,7 @@ describe.each([0, undefined, MIB, Number.POSITIVE_INFINITY])('detachFromBytes %s
   })
 })
 
-describe.each([0, undefined, Number.POSITIVE_INFINITY])(
+describe.skipIf(hasNoBreak).each([0, undefined, Number.POSITIVE_INFINITY])(
   'over the program break, detachFromBytes %s',
   detachFromBytes => {
     it.each([0, 1_000, Number.POSITIVE_INFINITY])(

@@ -2,6 +2,7 @@
 import { readdirSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
+import { runWithBreak } from '../support/break.js'
 import { runFile } from '../support/process.js'
 import { strangerPath } from '../support/stranger.js'
 
@@ -13,7 +14,9 @@ describe('a recording on mappings and on the program break', () => {
   it.each(names)('%s: the same contents and results, and the break comes back', async name => {
     const path = fileURLToPath(new URL(name, TRACES))
     const args = [path, strangerPath()]
-    const outcome = await runFile('children/both-sources.mjs', import.meta.url, args, ['--expose-gc'])
+    const outcome = await runWithBreak(() =>
+      runFile('children/both-sources.mjs', import.meta.url, args, ['--expose-gc']),
+    )
     expect(outcome).toMatchObject({ code: 0, signal: null, stderr: '' })
     const { mmap, sbrk, grownBytes } = JSON.parse(outcome.stdout)
     const { checks, allocations, frees } = mmap

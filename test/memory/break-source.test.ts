@@ -1,6 +1,7 @@
 /** What only the source over the program break does; what every source does is in page-source.test.ts. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { BreakSource } from '../../src/memory/break-source.js'
+import { hasNoBreak } from '../support/break.js'
 import { FaultyKernel } from '../support/faulty-kernel.js'
 import { ManualDeferral } from '../support/manual-deferral.js'
 import { loadStranger } from '../support/stranger.js'
@@ -29,7 +30,8 @@ afterEach(async () => {
   kernel.allow()
   source.check()
   source.close()
-  expect(stranger.breakAt()).toBe(found)
+  // malloc may have lowered it further.
+  expect(stranger.breakAt()).toBeLessThanOrEqual(found)
   for (let i = 0; i < 4; i++) {
     await turns()
     deferral.runTurn()
@@ -47,7 +49,7 @@ function moves(): number[] {
 
 const total = (numbers: number[]) => numbers.reduce((sum, number) => sum + number, 0)
 
-describe('a new source', () => {
+describe.skipIf(hasNoBreak)('a new source', () => {
   it('says who has the break already', () => {
     const error = thrownBy(() => new BreakSource(kernel, deferral, 'other'))
     expect(error).toMatchObject({
@@ -69,7 +71,7 @@ describe('a new source', () => {
   })
 })
 
-describe('reserve', () => {
+describe.skipIf(hasNoBreak)('reserve', () => {
   it('raises the break, by a MiB at least and by a quarter of what there is', () => {
     const rises = [1, 1, 300, 5_000, 1, 1].map(pages => source.reserve(pages).pageCount)
     expect(rises.map(pages => pages / pagesOf(MIB))).toEqual([
@@ -152,7 +154,7 @@ describe('reserve', () => {
   })
 })
 
-describe('lower', () => {
+describe.skipIf(hasNoBreak)('lower', () => {
   it('gives up pages at the end, in steps, and covers them', () => {
     source.reserve(pagesOf(4 * MIB))
     const bytes = new Uint8Array(source.wrap(0, 4 * MIB).buffer).fill(1)
@@ -185,7 +187,7 @@ describe('lower', () => {
   })
 })
 
-describe('surplus', () => {
+describe.skipIf(hasNoBreak)('surplus', () => {
   it('is all that is free, until the break went down and up', () => {
     source.reserve(pagesOf(4 * MIB))
     expect(source.surplus(100)).toBe(100)
@@ -202,7 +204,7 @@ describe('surplus', () => {
   })
 })
 
-describe('after a buffer was moved away', () => {
+describe.skipIf(hasNoBreak)('after a buffer was moved away', () => {
   it('the break rests, unless no buffer ever lay above it', () => {
     source.reserve(1)
     source.segment.hasMovedBuffer = true

@@ -7,6 +7,7 @@ import { BreakSource } from '../../src/memory/break-source.js'
 import { MmapSource } from '../../src/memory/mmap-source.js'
 import type { PageSource } from '../../src/memory/page-source.js'
 import { endOf } from '../../src/memory/segment.js'
+import { hasNoBreak } from '../support/break.js'
 import { FakeSource } from '../support/fake-source.js'
 import { type FailingKind, FaultyKernel } from '../support/faulty-kernel.js'
 import { ManualDeferral } from '../support/manual-deferral.js'
@@ -52,7 +53,7 @@ const SUBJECTS: Record<string, () => Subject> = {
   },
 }
 
-describe.each(Object.keys(SUBJECTS))('the source %s', name => {
+describe.each(Object.keys(SUBJECTS).filter(name => name !== 'sbrk' || !hasNoBreak))('the source %s', name => {
   let subject: Subject
   let source: PageSource
   let pageBytes: number

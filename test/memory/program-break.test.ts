@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import { afterEach, describe, expect, it } from 'vitest'
 import { loadKernel } from '../../src/memory/addon.js'
 import type { MappingId } from '../../src/memory/kernel.js'
+import { hasNoBreak } from '../support/break.js'
 import { loadStranger } from '../support/stranger.js'
 import { isZero, thrownBy, turns } from '../support/world.js'
 
@@ -52,7 +53,8 @@ function mappingAt(address: number): string | undefined {
 afterEach(async () => {
   if (taken === undefined) return
   programBreak.leave(taken, false)
-  expect(stranger.breakAt()).toBe(found)
+  // malloc may have lowered it further.
+  expect(stranger.breakAt()).toBeLessThanOrEqual(found)
   for (const buffer of buffers.splice(0)) if (buffer.byteLength > 0) kernel.detach(buffer)
   await turns()
   expect(kernel.unmap(taken)).toBe(true)
@@ -63,7 +65,7 @@ afterEach(async () => {
 const outOfRange = expect.objectContaining({ name: 'RangeError', code: 'ERR_OUT_OF_RANGE' })
 const invalidType = expect.objectContaining({ name: 'TypeError', code: 'ERR_INVALID_ARG_TYPE' })
 
-describe('take', () => {
+describe.skipIf(hasNoBreak)('take', () => {
   it('leaves the break where it is, under a fence that keeps malloc from it', () => {
     take()
     expect(mappingAt(found - 1)).toBe('heap')
@@ -99,7 +101,7 @@ describe('take', () => {
   })
 })
 
-describe('sbrk', () => {
+describe.skipIf(hasNoBreak)('sbrk', () => {
   it('moves the break up into the opening, and down', () => {
     const mapping = take()
     raise(mapping, 20)
@@ -138,11 +140,11 @@ describe('sbrk', () => {
   })
 })
 
-describe('the fence', () => {
+describe.skipIf(hasNoBreak)('the fence', () => {
   it('opens no further than it reaches', () => {
     const mapping = take()
-    programBreak.closeFence(mapping, 10 * PAGE)
-    expect(thrownBy(() => programBreak.openFence(mapping, 10 * PAGE))).toMatchObject({ code: 'EINVAL' })
+    programBreak.closeFence(mapping, 40 * PAGE)
+    expect(thrownBy(() => programBreak.openFence(mapping, 40 * PAGE))).toMatchObject({ code: 'EINVAL' })
     programBreak.openFence(mapping, 9 * PAGE)
     expect(mappingAt(found + 9 * PAGE)).toBeUndefined()
     programBreak.closeFence(mapping, 0)
@@ -157,7 +159,7 @@ describe('the fence', () => {
   })
 })
 
-describe('isOurs', () => {
+describe.skipIf(hasNoBreak)('isOurs', () => {
   it('holds while nobody else moves the break', () => {
     const mapping = take()
     expect(programBreak.isOurs(mapping)).toBe(true)
@@ -168,7 +170,7 @@ describe('isOurs', () => {
   })
 })
 
-describe('leave', () => {
+describe.skipIf(hasNoBreak)('leave', () => {
   it('is safe to repeat, and makes every call that needs an owner fail', () => {
     const mapping = take()
     raise(mapping, 30)
@@ -184,7 +186,7 @@ describe('leave', () => {
   })
 })
 
-describe('arguments', () => {
+describe.skipIf(hasNoBreak)('arguments', () => {
   it.each([undefined, null, '1', {}, 1n])('refuse %o for any of them', value => {
     const mapping = take()
     const wrong = value as number

@@ -14,6 +14,8 @@ const SOURCE = fileURLToPath(new URL('stranger/stranger.cc', import.meta.url))
 export interface Stranger {
   /** The program break, as libc has it. */
   breakAt(): number
+  /** Moves the break up or down as malloc does. Returns 1, or 0 where it cannot. */
+  move(lengthBytes: number): number
   /** Raises the break over whatever is in its way, and writes to all it got. Returns where that begins, or 0. */
   seize(lengthBytes: number): number
   /** 1 where seized memory is as it was left. */

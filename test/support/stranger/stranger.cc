@@ -55,6 +55,12 @@ napi_value BreakAt(napi_env env, napi_callback_info) {
   return NumberOf(env, static_cast<double>(reinterpret_cast<uintptr_t>(sbrk(0))));
 }
 
+// move(bytes): moves the break up or down, as malloc does where it can. Returns 1, or 0 where it cannot.
+napi_value Move(napi_env env, napi_callback_info info) {
+  const bool has_moved = sbrk(static_cast<intptr_t>(ArgumentAt(env, info, 0))) != reinterpret_cast<void*>(-1);
+  return NumberOf(env, has_moved ? 1 : 0);
+}
+
 // seize(bytes): removes whatever lies above the break, and raises the break by so much, without a word to anybody.
 // Returns where the seized memory begins, all of it written to, or 0.
 napi_value Seize(napi_env env, napi_callback_info info) {
@@ -97,8 +103,10 @@ napi_value LimitData(napi_env env, napi_callback_info info) {
 // malloc gets so much beforehand that it does not ask.
 napi_value FilterBrk(napi_env env, napi_callback_info info) {
   mallopt(M_TRIM_THRESHOLD, 1 << 30);
-  mallopt(M_MMAP_THRESHOLD, 1 << 30);
-  free(malloc(64 << 20));
+  mallopt(M_MMAP_MAX, 0);
+  void* volatile spare = malloc(64 << 20);  // volatile, or the compiler leaves both calls out
+  free(spare);
+  mallopt(M_MMAP_MAX, 65536);
   const uint32_t answer = static_cast<uint32_t>(ArgumentAt(env, info, 0)) & SECCOMP_RET_DATA;
   struct sock_filter filter[] = {
       BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
@@ -231,6 +239,7 @@ void Export(napi_env env, napi_value exports, const char* name, napi_callback fu
 
 extern "C" __attribute__((visibility("default"))) napi_value napi_register_module_v1(napi_env env, napi_value exports) {
   Export(env, exports, "breakAt", BreakAt);
+  Export(env, exports, "move", Move);
   Export(env, exports, "seize", Seize);
   Export(env, exports, "isIntact", IsIntact);
   Export(env, exports, "misremember", Misremember);
