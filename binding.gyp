@@ -2,7 +2,13 @@
   "targets": [
     {
       "target_name": "offheap",
-      "sources": ["native/addon.cc", "native/pages.cc"],
+      "sources": [
+        "native/addon.cc",
+        "native/break_face.cc",
+        "native/ledger.cc",
+        "native/pages.cc",
+        "native/program_break.cc"
+      ],
       "defines": [
         "NAPI_VERSION=8",
         "NAPI_CPP_EXCEPTIONS",

@@ -23,195 +23,21 @@
 #include <napi.h>
 #include <uv.h>
 
-#include <atomic>
-#include <cerrno>
-#include <cmath>
 #include <cstdint>
-#include <cstdio>
 #include <memory>
 #include <string>
-#include <system_error>
-#include <unordered_map>
 #include <utility>
 
+#include "arguments.h"
+#include "books.h"
+#include "break_face.h"
+#include "ledger.h"
 #include "pages.h"
 
 namespace offheap {
 namespace {
 
-constexpr double kMaxSafeInteger = 9007199254740991.0;  // 2^53 - 1: every integer up to here is exact as a double
 constexpr double kMaxAlignBytes = 1 << 30;
-
-struct Mapping {
-  char* start = nullptr;
-  size_t length_bytes = 0;
-  size_t wrap_count = 0;        // ArrayBuffers over it whose finalizer has yet to run
-  bool used_elsewhere = false;  // another thread may use the memory: never unmap
-};
-
-// --- The process's limit ------------------------------------------------------------------------------------------
-
-// How many bytes of pages all arenas of the process may hold, and have taken: shared by all threads.
-// 5. `g_taken_bytes` is the sum of `Instance::taken_bytes` over all environments.
-std::atomic<double> g_limit_bytes{HUGE_VAL};
-std::atomic<double> g_taken_bytes{0};
-
-bool TakeBytes(double bytes) {
-  double taken = g_taken_bytes.load();
-  do {
-    if (taken + bytes > g_limit_bytes.load()) return false;
-  } while (!g_taken_bytes.compare_exchange_weak(taken, taken + bytes));
-  return true;
-}
-
-void GiveBytes(double bytes) {
-  double taken = g_taken_bytes.load();
-  while (!g_taken_bytes.compare_exchange_weak(taken, taken - bytes)) {
-  }
-}
-
-struct Books;
-
-// One ArrayBuffer over part of a mapping. Owned by the finalizer's hint.
-struct Wrap {
-  napi_env env;
-  uint64_t id;
-  std::shared_ptr<Books> books;
-  std::shared_ptr<Mapping> mapping;
-  napi_ref buffer = nullptr;  // the ArrayBuffer, weakly; valid until the finalizer ran
-  bool settled = false;       // no longer in the books
-};
-
-struct Books {
-  uint64_t next_mapping_id = 1;
-  std::unordered_map<uint64_t, std::shared_ptr<Mapping>> mappings;
-  std::unordered_map<uint64_t, Wrap*> wraps;
-};
-
-// The instance data of one environment. Deleted after all finalizers and hooks of this environment have run.
-struct Instance {
-  std::shared_ptr<Books> books = std::make_shared<Books>();
-  double taken_bytes = 0;  // of the process's limit, by this environment
-
-  ~Instance() {
-    GiveBytes(taken_bytes);
-    for (const auto& entry : books->mappings) {
-      const Mapping& mapping = *entry.second;
-      // Left mapped on purpose: a leak harms less than a fault in whoever may still hold this memory.
-      if (mapping.wrap_count > 0 || mapping.used_elsewhere) continue;
-      // A failure here has nobody to be told to; the mapping then lasts as long as the process.
-      UnmapPages(mapping.start, mapping.length_bytes);
-    }
-    books->mappings.clear();
-  }
-};
-
-const std::shared_ptr<Books>& BooksOf(Napi::Env env) { return env.GetInstanceData<Instance>()->books; }
-
-// --- Errors -------------------------------------------------------------------------------------------------------
-
-template <class ErrorClass>
-ErrorClass CodedError(Napi::Env env, const char* code, const std::string& message) {
-  ErrorClass error = ErrorClass::New(env, message);
-  error.Set("code", Napi::String::New(env, code));
-  return error;
-}
-
-Napi::TypeError InvalidType(Napi::Env env, const char* name, const char* expected) {
-  return CodedError<Napi::TypeError>(env, "ERR_INVALID_ARG_TYPE",
-                                     std::string("The \"") + name + "\" argument must be " + expected + ".");
-}
-
-Napi::RangeError OutOfRange(Napi::Env env, const char* name, const std::string& allowed, double received) {
-  char digits[32];
-  snprintf(digits, sizeof digits, "%.17g", received);
-  return CodedError<Napi::RangeError>(env, "ERR_OUT_OF_RANGE",
-                                      std::string("The value of \"") + name + "\" is out of range. It must be " +
-                                          allowed + ". Received " + digits);
-}
-
-// The names of the errors that the manual pages of our four system calls list.
-std::string ErrnoName(Errno error) {
-  switch (error) {
-    case EACCES: return "EACCES";
-    case EAGAIN: return "EAGAIN";
-    case EBADF: return "EBADF";
-    case EFAULT: return "EFAULT";
-    case EINVAL: return "EINVAL";
-    case EIO: return "EIO";
-    case ENOMEM: return "ENOMEM";
-    case ENOSYS: return "ENOSYS";
-    case EOVERFLOW: return "EOVERFLOW";
-    case EPERM: return "EPERM";
-    default: return "errno " + std::to_string(error);
-  }
-}
-
-// "mmap: Cannot allocate memory (ENOMEM)", with `code`, `errno` (negative, as everywhere in Node) and `syscall`.
-Napi::Error SystemError(Napi::Env env, const char* syscall, Errno error) {
-  const std::string name = ErrnoName(error);
-  const std::string message = std::string(syscall) + ": " + std::generic_category().message(error) + " (" + name + ")";
-  Napi::Error thrown = CodedError<Napi::Error>(env, name.c_str(), message);
-  thrown.Set("errno", Napi::Number::New(env, -error));
-  thrown.Set("syscall", Napi::String::New(env, syscall));
-  return thrown;
-}
-
-void CheckCall(Napi::Env env, const char* syscall, Errno error) {
-  if (error != 0) throw SystemError(env, syscall, error);
-}
-
-// --- Arguments ----------------------------------------------------------------------------------------------------
-
-// The integer `info[index]`, in [low, high]. Throws a TypeError if it is no number, else a RangeError.
-uint64_t IntegerIn(const Napi::CallbackInfo& info, size_t index, const char* name, double low, double high) {
-  const Napi::Value value = info[index];
-  if (!value.IsNumber()) throw InvalidType(info.Env(), name, "of type number");
-  const double number = value.As<Napi::Number>().DoubleValue();
-  if (!(number >= low && number <= high) || number != std::floor(number)) {
-    char allowed[80];
-    snprintf(allowed, sizeof allowed, "an integer >= %.17g && <= %.17g", low, high);
-    throw OutOfRange(info.Env(), name, allowed, number);
-  }
-  return static_cast<uint64_t>(number);
-}
-
-void CheckWholePages(Napi::Env env, const char* name, uint64_t bytes) {
-  if (bytes % PageBytes() == 0) return;
-  throw OutOfRange(env, name, "a multiple of " + std::to_string(PageBytes()), static_cast<double>(bytes));
-}
-
-uint64_t MappingIdAt(const Napi::CallbackInfo& info, size_t index) {
-  const uint64_t id = IntegerIn(info, index, "mapping", 0, kMaxSafeInteger);
-  if (BooksOf(info.Env())->mappings.count(id) == 0) {
-    throw OutOfRange(info.Env(), "mapping", "the id of a mapping that exists", static_cast<double>(id));
-  }
-  return id;
-}
-
-// A range of bytes inside one mapping, never empty.
-struct Range {
-  std::shared_ptr<Mapping> mapping;
-  char* start;
-  size_t length_bytes;
-};
-
-// Reads the arguments (mapping, offsetBytes, lengthBytes) that start at `info[0]`.
-Range ByteRangeOf(const Napi::CallbackInfo& info) {
-  const std::shared_ptr<Mapping> mapping = BooksOf(info.Env())->mappings.at(MappingIdAt(info, 0));
-  const double mapped_bytes = static_cast<double>(mapping->length_bytes);
-  const uint64_t offset_bytes = IntegerIn(info, 1, "offsetBytes", 0, mapped_bytes - 1);
-  const double left_bytes = mapped_bytes - static_cast<double>(offset_bytes);
-  const uint64_t length_bytes = IntegerIn(info, 2, "lengthBytes", 1, left_bytes);
-  return {mapping, mapping->start + offset_bytes, length_bytes};
-}
-
-Range PageRangeOf(const Napi::CallbackInfo& info) {
-  const Range range = ByteRangeOf(info);
-  CheckWholePages(info.Env(), "offsetBytes", range.start - range.mapping->start);
-  CheckWholePages(info.Env(), "lengthBytes", range.length_bytes);
-  return range;
-}
 
 // --- Wraps --------------------------------------------------------------------------------------------------------
 
@@ -354,6 +180,10 @@ Napi::Value Unmap(const Napi::CallbackInfo& info) {
   auto& mappings = BooksOf(info.Env())->mappings;
   const Mapping& mapping = *mappings.at(id);
   if (mapping.wrap_count > 0) return Napi::Boolean::New(info.Env(), false);
+  if (mapping.is_break) {
+    UnmapBreak(info.Env(), id);
+    return Napi::Boolean::New(info.Env(), true);
+  }
   CheckCall(info.Env(), "munmap", UnmapPages(mapping.start, mapping.length_bytes));
   mappings.erase(id);
   return Napi::Boolean::New(info.Env(), true);
@@ -418,18 +248,18 @@ void Detach(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value ProcessLimit(const Napi::CallbackInfo& info) {
-  return Napi::Number::New(info.Env(), g_limit_bytes.load());
+  return Napi::Number::New(info.Env(), LimitBytes());
 }
 
 void SetProcessLimit(const Napi::CallbackInfo& info) {
   if (!info[0].IsNumber()) throw InvalidType(info.Env(), "limitBytes", "of type number");
   const double limit_bytes = info[0].As<Napi::Number>().DoubleValue();
   if (!(limit_bytes >= 0)) throw OutOfRange(info.Env(), "limitBytes", ">= 0", limit_bytes);
-  g_limit_bytes.store(limit_bytes);
+  SetLimitBytes(limit_bytes);
 }
 
 Napi::Value ProcessTaken(const Napi::CallbackInfo& info) {
-  return Napi::Number::New(info.Env(), g_taken_bytes.load());
+  return Napi::Number::New(info.Env(), TakenBytes());
 }
 
 Napi::Value Take(const Napi::CallbackInfo& info) {
@@ -467,6 +297,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("take", Napi::Function::New<Take>(env, "take"));
   exports.Set("give", Napi::Function::New<Give>(env, "give"));
   exports.Set("detach", Napi::Function::New<Detach>(env, "detach"));
+  exports.Set("programBreak", BreakFace(env));
   return exports;
 }
 

@@ -3,9 +3,15 @@
 #include "pages.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <stdint.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
+
+#ifndef MAP_FIXED_NOREPLACE
+#define MAP_FIXED_NOREPLACE 0x100000  // Linux 4.17; older kernels take the address for a hint
+#endif
 
 namespace offheap {
 
@@ -55,6 +61,15 @@ Errno MapPages(size_t length_bytes, size_t align_bytes, void** address) {
   return 0;
 }
 
+Errno MapPagesAt(void* address, size_t length_bytes) {
+  void* start = mmap(address, length_bytes, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+  if (start == MAP_FAILED) return errno;
+  if (start == address) return 0;
+  munmap(start, length_bytes);
+  return EEXIST;
+}
+
 Errno UnmapPages(void* address, size_t length_bytes) {
   return munmap(address, length_bytes) == 0 ? 0 : errno;
 }
@@ -69,6 +84,32 @@ Errno ResidentPages(void* address, size_t length_bytes, unsigned char* residency
   const size_t page_count = length_bytes / PageBytes();
   for (size_t page = 0; page < page_count; ++page) residency[page] &= 1;
   return 0;
+}
+
+Errno MoveBreak(intptr_t increment_bytes, char** old_break) {
+  void* old = sbrk(increment_bytes);
+  if (old == reinterpret_cast<void*>(-1)) return errno;
+  *old_break = static_cast<char*>(old);
+  return 0;
+}
+
+char* LibcBreak() { return static_cast<char*>(sbrk(0)); }
+
+void WaitForMalloc() {
+#ifdef __GLIBC__
+  constexpr int kNoParameter = -4711;
+  mallopt(kNoParameter, 0);
+#endif
+}
+
+void TellLibcBreak(char* address) {
+  // Cannot fail: the kernel has nothing to do. musl's always does, and needs no telling.
+  if (brk(address) != 0) errno = 0;
+}
+
+char* KernelBreak() {
+  const intptr_t now = syscall(SYS_brk, nullptr);
+  return now == -1 ? nullptr : reinterpret_cast<char*>(now);
 }
 
 }  // namespace offheap

@@ -10,6 +10,7 @@
 #define OFFHEAP_NATIVE_PAGES_H_
 
 #include <cstddef>
+#include <cstdint>
 
 namespace offheap {
 
@@ -34,9 +35,15 @@ size_t PageBytes();
 // (vm.max_map_count), or strict overcommit, which ignores MAP_NORESERVE.
 Errno MapPages(size_t length_bytes, size_t align_bytes, void** address);
 
+// `mmap` at a place: `length_bytes` of memory as from `MapPages` at exactly `address`.
+//
+// Requires: whole pages.
+// EEXIST: something is mapped in that range; it is left alone. ENOMEM: as for `MapPages`.
+Errno MapPagesAt(void* address, size_t length_bytes);
+
 // `munmap`: gives addresses and memory back; any later access to the range is a fault.
 //
-// Requires: exactly the range of one earlier `MapPages`, in use by nobody.
+// Requires: a range that the caller mapped, in use by nobody.
 // ENOMEM: the range had been merged with a neighbouring mapping, splitting it again would exceed vm.max_map_count. The
 // range is then still mapped, bytes intact.
 Errno UnmapPages(void* address, size_t length_bytes);
@@ -57,6 +64,35 @@ Errno AdvisePages(void* address, size_t length_bytes, int advice);
 // Requires: whole pages inside one mapping; `residency` has room for a byte per page.
 // EAGAIN: the kernel is out of memory for the moment. After any failure the content of `residency` is undefined.
 Errno ResidentPages(void* address, size_t length_bytes, unsigned char* residency);
+
+// `sbrk`: moves the program break by `increment_bytes`, up or down, and stores where it was before in `*old_break`. What
+// lies between becomes private, zeroed memory, or is unmapped.
+//
+// Requires: what is given up is in use by nobody, and lies above everything that malloc took from the break.
+// Not safe against another thread that calls `sbrk` (glibc's malloc does) at the same moment: libc reads the break it
+// remembers, asks the kernel, and writes down the answer, without a lock. The caller compares `*old_break` and
+// `KernelBreak()` with what it expects. They also tell where libc reports success although nothing moved: glibc does so
+// when the kernel refuses to lower the break, or when a filter refuses the call with an error number.
+// ENOMEM: a mapping lies in the way or right behind it (the kernel wants a free page there), a limit (RLIMIT_DATA,
+// overcommit), or a libc that never moves the break (musl).
+Errno MoveBreak(intptr_t increment_bytes, char** old_break);
+
+// `sbrk(0)`: where libc thinks that the program break is. Makes no system call.
+char* LibcBreak();
+
+// Waits until every `sbrk` that malloc was in the middle of has ended. glibc's malloc calls it only while it holds the
+// lock of its main arena; `mallopt`, here with a parameter that does not exist, takes that lock and gives it back. Where
+// malloc is another one, does nothing.
+void WaitForMalloc();
+
+// `brk(address)`: makes libc think that the program break is at `address`, where the kernel has it already.
+//
+// Requires: `KernelBreak() == address`; otherwise the break moves.
+void TellLibcBreak(char* address);
+
+// `brk` with an address it never accepts: where the kernel says that the program break is, or null where a filter forbids
+// to ask.
+char* KernelBreak();
 
 }  // namespace offheap
 

@@ -18,6 +18,7 @@ import { type Environment, realEnvironment } from './environment.js'
 import { BlockHeap } from './heap/block-heap.js'
 import { Limits } from './limits.js'
 import { BookStorage } from './memory/book-storage.js'
+import { BreakSource } from './memory/break-source.js'
 import { MmapSource } from './memory/mmap-source.js'
 import type { PageSource } from './memory/page-source.js'
 import {
@@ -88,7 +89,9 @@ export class Arena {
    * Reserves nothing yet: an arena costs memory when it is used.
    *
    * Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE` or `ERR_OUT_OF_RANGE` for options outside what `ArenaOptions`
-   * says, `ERR_ARENA_NOT_SUPPORTED` for what this version or this runtime cannot do.
+   * says, `ERR_ARENA_NOT_SUPPORTED` for what this version or this runtime cannot do; with `source: 'sbrk'`
+   * `ERR_ARENA_BREAK_IN_USE` where another arena has the program break, in whichever thread, and
+   * `ERR_ARENA_BREAK_UNAVAILABLE` where it cannot be moved (`cause` is the system error).
    */
   constructor(options?: ArenaOptions)
   /** @internal */
@@ -107,7 +110,10 @@ export class Arena {
       hasCache: releaseAfterMs > 0,
       storage: new BookStorage(kernel, deferral),
     })
-    this.#source = new MmapSource(kernel, deferral, resolved.hugePages)
+    this.#source =
+      resolved.source === 'sbrk'
+        ? new BreakSource(kernel, deferral, name)
+        : new MmapSource(kernel, deferral, resolved.hugePages)
     this.#scavenger = new Scavenger(this.#heap, this.#source, this.#policy)
     this.#buffers = new BlockBuffers(this.#heap, this.#source, detachFromBytes)
     this.#limits = new Limits(this.#heap, resolved, ledger, {
@@ -281,6 +287,7 @@ export class Arena {
     return {
       name: this.#identity.name,
       source: this.#source.name,
+      breakOwned: this.#source.end?.isOwned ?? null,
       segments: this.#source.segments.length,
       liveBlocks: this.#allocations - this.#frees,
       liveBytes: this.#liveBytes,
@@ -359,6 +366,7 @@ export class Arena {
     this.#buffers.check(owned)
     const mapped = this.#source.segments.reduce((pages, segment) => pages + segment.pageCount, 0)
     invariant(mapped === this.#heap.managedPages, '2: the heap manages exactly the segments')
+    this.#source.check()
     this.#releaser.check()
     this.#limits.check()
   }

@@ -4,7 +4,10 @@ import { ArenaError, invalidArgType, invalidArgValue, outOfRange } from './base/
 export interface ArenaOptions {
   /** Appears in errors and statistics. Default `'arena-N'`. */
   name?: string
-  /** Where pages come from. Default `'mmap'`. */
+  /**
+   * Where pages come from: mappings of their own, or the program break, which one arena in a process can have at a time
+   * (docs/program-break.md says why nearly nobody wants that). Default `'mmap'`.
+   */
   source?: 'mmap' | 'sbrk'
   /**
    * Most bytes of pages this arena may hold: used and dirty ones. At the limit it first gives back all it can, then
@@ -29,13 +32,13 @@ export interface ArenaOptions {
   debug?: boolean
   /**
    * Ask for transparent huge pages (2 MiB), and give back whole ones only: first touch costs a tenth, and a live block keeps
-   * the 2 MiB around it resident. Default false.
+   * the 2 MiB around it resident. Not with `source: 'sbrk'`. Default false.
    */
   hugePages?: boolean
   /**
    * Make the pages of each segment resident when it is mapped, as far as `limitBytes` allows, so that using them faults no
    * more. `releaseAfterMs` is then `Infinity`, and may be nothing else: only `trim()` and limits give pages back. Needs
-   * Linux 5.14. Default false.
+   * Linux 5.14. Not with `source: 'sbrk'`. Default false.
    */
   prefault?: boolean
 }
@@ -43,7 +46,14 @@ export interface ArenaOptions {
 export type ResolvedOptions = Required<
   Pick<
     ArenaOptions,
-    'name' | 'limitBytes' | 'softLimitBytes' | 'releaseAfterMs' | 'detachFromBytes' | 'hugePages' | 'prefault'
+    | 'name'
+    | 'source'
+    | 'limitBytes'
+    | 'softLimitBytes'
+    | 'releaseAfterMs'
+    | 'detachFromBytes'
+    | 'hugePages'
+    | 'prefault'
   >
 >
 
@@ -83,14 +93,19 @@ export function resolveOptions(options: ArenaOptions): ResolvedOptions {
   requireBoolean('options.debug', debug)
   requireBoolean('options.hugePages', hugePages)
   requireBoolean('options.prefault', prefault)
-  if (source === 'sbrk') throw notSupported(name, "source: 'sbrk'", "leave it out, or use 'mmap'")
   if (debug)
     throw notSupported(name, 'debug: true', 'leave it out; detachFromBytes: 0 detaches every block on free')
+  if (source === 'sbrk' && hugePages) {
+    throw notSupported(name, "hugePages: true with source: 'sbrk'", "leave it out, or use source: 'mmap'")
+  }
+  if (source === 'sbrk' && prefault) {
+    throw notSupported(name, "prefault: true with source: 'sbrk'", "leave it out, or use source: 'mmap'")
+  }
   if (prefault && releaseAfterMs !== Number.POSITIVE_INFINITY) {
     const reason = 'must be Infinity, or left out, with prefault: true, whose pages stay'
     throw invalidArgValue('options.releaseAfterMs', reason, releaseAfterMs)
   }
-  return { name, limitBytes, softLimitBytes, releaseAfterMs, detachFromBytes, hugePages, prefault }
+  return { name, source, limitBytes, softLimitBytes, releaseAfterMs, detachFromBytes, hugePages, prefault }
 }
 
 export function requireNumber(name: string, value: unknown, most: number): void {

@@ -4,7 +4,7 @@
  * keeps the process alive. Long runs that come free bring it forward.
  *
  * Invariant, checked by `check()`:
- *  1. while pages are dirty, or buffers idle, a tick is due, unless nothing is released by timer
+ *  1. while pages are dirty, buffers idle, or an end waits to be lowered, a tick is due, unless nothing is released by timer
  */
 import { invariant } from './base/assert.js'
 import type { Deferral, Timer } from './base/deferral.js'
@@ -17,6 +17,7 @@ import type { PageSource } from './memory/page-source.js'
 import type { Segment } from './memory/segment.js'
 import type { Notices, PurgeReason } from './notices.js'
 import type { PressureWatch } from './pressure-watch.js'
+import { EndLowering } from './release/end-lowering.js'
 import type { ReleasePolicy } from './release/policy.js'
 import type { Scavenger } from './release/scavenger.js'
 
@@ -45,6 +46,7 @@ export class Releaser {
   readonly #notices: Pick<Notices, 'purged'>
   readonly #watch: Pick<PressureWatch, 'wake'> | undefined
   readonly #calls: () => number
+  readonly #endLowering: EndLowering
   #isStopped = false
   /** The tick that is due. */
   #timer: Timer | null = null
@@ -67,6 +69,7 @@ export class Releaser {
     this.#deferral = parts.deferral
     this.#watch = parts.watch
     this.#calls = parts.calls
+    this.#endLowering = new EndLowering(parts.heap, parts.source.end)
     this.isSettled = !policy.isTimed && !policy.isImmediate
   }
 
@@ -97,7 +100,11 @@ export class Releaser {
   releaseAll(reason: PurgeReason): PageCount {
     this.#buffers.recoverSetAside()
     const pageCount = this.purgeAll(reason)
+    const failure = this.#lowerEnd(reason !== 'free' && reason !== 'limit')
+    if (failure !== null) this.#scavenger.failure = failure
     this.#dropUnused()
+    // An end that the kernel did not let go down is tried again.
+    if (!this.isSettled) this.#arm(true)
     return pageCount
   }
 
@@ -115,6 +122,13 @@ export class Releaser {
     this.#notices.purged(pageCount * this.#heap.pageBytes, this.#scavenger.purges - callsBefore, reason)
   }
 
+  /** Gives up the pages at a movable end; says what the kernel said, where it refused. */
+  #lowerEnd(isQuiet: boolean): unknown {
+    if (this.#source.end === null) return null
+    this.#buffers.noticeTaken()
+    return this.#endLowering.lower(isQuiet)
+  }
+
   /** Every block is gone: gives up every segment, and never runs again. */
   close(): void {
     this.#isStopped = true
@@ -129,6 +143,7 @@ export class Releaser {
       this.#heap.markPurged(segment.firstPage, segment.pageCount)
       this.#remove(segment)
     }
+    this.#source.close()
     this.#heap.shrinkBooks()
   }
 
@@ -148,6 +163,8 @@ export class Releaser {
     this.#tell(this.#scavenger.purgedPages - purgedPages, purges, 'timer')
     if (isFinished && (this.#policy.isMarked || this.#heap.dirtyPages === 0)) {
       this.#buffers.recoverSetAside()
+      // Where the kernel refuses, `isDue` says so, and a later tick tries again: there is no caller to tell.
+      this.#lowerEnd(true)
       this.#dropUnused()
     }
     this.#arm(isFinished)
@@ -167,7 +184,8 @@ export class Releaser {
 
   get #hasWork(): boolean {
     const { dirtyPages, holdsPages } = this.#heap
-    return dirtyPages > this.#scavenger.stuckPages || holdsPages || this.#buffers.hasIdle
+    const { stuckPages } = this.#scavenger
+    return dirtyPages > stuckPages || holdsPages || this.#buffers.hasIdle || this.#endLowering.isDue
   }
 
   /** Buffers that nothing uses, and segments beyond the spare one. */

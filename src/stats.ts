@@ -4,6 +4,11 @@
 export interface ArenaStats {
   name: string
   source: 'mmap' | 'sbrk'
+  /**
+   * Whether the program break can still be moved: false from the moment at which somebody else was seen to have moved it.
+   * Null with another source.
+   */
+  breakOwned: boolean | null
   /** Mappings held, a count. */
   segments: number
   /** Blocks handed out and not freed, a count. */

@@ -13,7 +13,7 @@ import { type BlockHeap, REFUSED_LIMIT } from './heap/block-heap.js'
 import type { Limits } from './limits.js'
 import type { Ledger } from './memory/ledger.js'
 import type { PageSource } from './memory/page-source.js'
-import type { Segment } from './memory/segment.js'
+import type { PageStretch, Segment } from './memory/segment.js'
 import type { Notices } from './notices.js'
 import type { Scavenger } from './release/scavenger.js'
 
@@ -93,17 +93,17 @@ export class Supply {
   #addPages(sizeBytes: number, alignBytes: number, needed: PageCount): void {
     const heap = this.#heap
     while (heap.committedPages + needed > heap.limitPages) this.#makeRoom(sizeBytes, needed)
-    const segment = this.#reserve(sizeBytes, heap.runPagesFor(sizeBytes, alignBytes))
+    const added = this.#reserve(sizeBytes, heap.runPagesFor(sizeBytes, alignBytes))
     try {
-      this.#buffers.addSegment(segment)
-      heap.addRange(segment.firstPage, segment.pageCount)
+      this.#buffers.addSegment(this.#source.segmentOf(added.firstPage))
+      heap.addRange(added.firstPage, added.pageCount)
     } catch (cause) {
       // The books could not grow: V8 has no memory for them. Nothing was added.
-      this.#source.retire(segment)
+      this.#source.unreserve(added)
       throw this.#outOfMemory(sizeBytes, BOOKS, cause)
     }
-    if (this.#isPrefaulted) this.#prefault(sizeBytes, segment)
-    this.#notices.grew(segment.pageCount * heap.pageBytes, heap.managedPages * heap.pageBytes)
+    if (this.#isPrefaulted) this.#prefault(sizeBytes, this.#source.segmentOf(added.firstPage))
+    this.#notices.grew(added.pageCount * heap.pageBytes, heap.managedPages * heap.pageBytes)
   }
 
   /** Makes a new segment resident, as far as the limits allow. On failure the segment goes again. */
@@ -124,11 +124,13 @@ export class Supply {
     invariant(heap.markResident(firstPage, pageCount), 'no more is prefaulted than the limit allows')
   }
 
-  #reserve(sizeBytes: number, pageCount: PageCount): Segment {
+  #reserve(sizeBytes: number, pageCount: PageCount): PageStretch {
+    // An end must not move under a buffer that is in use where we cannot see it.
+    if (this.#source.end !== null) this.#buffers.noticeTaken()
     try {
       return this.#source.reserve(pageCount)
     } catch (cause) {
-      throw this.#outOfMemory(sizeBytes, 'the kernel refused to map more pages', cause)
+      throw this.#outOfMemory(sizeBytes, 'there are no more pages to be had', cause)
     }
   }
 

@@ -66,6 +66,7 @@ export class Simulation {
     this.heap.addRange(0, SPACE_PAGES)
     const source = {
       segments: [],
+      end: null,
       unitPages: 1,
       purge: (_, pageCount) => {
         this.time.nowMs += callMs + pageCount * pageMs

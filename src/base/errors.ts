@@ -6,6 +6,8 @@ import { inspect } from 'node:util'
 
 /** The stable codes of `ArenaError`. */
 export type ArenaErrorCode =
+  | 'ERR_ARENA_BREAK_IN_USE'
+  | 'ERR_ARENA_BREAK_UNAVAILABLE'
   | 'ERR_ARENA_BUSY'
   | 'ERR_ARENA_CLOSED'
   | 'ERR_ARENA_DETACHED'

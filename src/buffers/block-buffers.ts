@@ -140,6 +140,12 @@ export class BlockBuffers {
     }
   }
 
+  /** Looks for buffers that somebody took away: before memory changes under those that only wait. */
+  noticeTaken(): void {
+    this.#windows.noticeTaken()
+    this.#own.noticeTaken()
+  }
+
   /** Drops the buffers that nothing uses and whose pages were given back. */
   dropIdle(): void {
     const pageBytes = this.#heap.pageBytes

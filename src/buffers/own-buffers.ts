@@ -110,6 +110,14 @@ export class OwnBuffers {
     }
   }
 
+  /** Drops the kept buffers that wait and that somebody took away. */
+  noticeTaken(): void {
+    if (this.idleBytes === 0) return
+    for (const [block, own] of this.#byBlock) {
+      if (own.isIdle && own.buffer.byteLength === 0) this.#drop(block, own)
+    }
+  }
+
   /** Drops the kept buffers of a segment in which nothing lives any more. */
   removeSegment(segment: Segment): void {
     const start = segment.firstPage * this.#source.pageBytes

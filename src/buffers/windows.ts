@@ -84,7 +84,7 @@ export class Windows {
     const window = block >>> WINDOW_SHIFT
     const start = window * WINDOW_STRIDE_BYTES
     const segment = this.#source.segmentOf(start / this.#source.pageBytes)
-    const end = endOf(segment) * this.#source.pageBytes
+    const end = this.#source.reachOf(segment) * this.#source.pageBytes
     const length = Math.min(WINDOW_STRIDE_BYTES + WINDOW_OVERLAP_BYTES, end - start)
     const { buffer, wrapId } = this.#source.wrap(start, length)
     this.#buffers[window] = buffer
@@ -100,6 +100,13 @@ export class Windows {
   /** Gives up the buffer of the block's window, which somebody took away. */
   lose(block: Block): void {
     this.#lose(block >>> WINDOW_SHIFT)
+  }
+
+  /** Gives up every window whose buffer somebody took away without our having met it since. */
+  noticeTaken(): void {
+    for (let window = 0; window < this.#buffers.length; window++) {
+      if (this.#buffers[window]?.byteLength === 0) this.#lose(window)
+    }
   }
 
   /** Ends the loss of windows whose buffers were finalized. */

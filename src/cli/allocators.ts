@@ -18,9 +18,13 @@ export type AllocatorName = (typeof ALLOCATOR_NAMES)[number]
 
 /** The options of `Arena` that a replay can set. */
 export interface ArenaSettings {
+  source?: 'mmap' | 'sbrk'
   releaseAfterMs?: number
   detachFromBytes?: number
 }
+
+/** The names `--source` takes. */
+export const SOURCE_NAMES = ['mmap', 'sbrk'] as const
 
 /** What a recording asks of an allocator. */
 export interface Blocks {
@@ -190,19 +194,20 @@ export async function blocksMaker(
   settings: ArenaSettings = {},
 ): Promise<MakeBlocks> {
   if (name === 'buffer') return table => new PlainBlocks(table)
-  const ArenaClass = await loadArena()
+  const ArenaClass = await loadArena(settings)
   return table => new ArenaBlocks(new ArenaClass({ name: 'replay', ...settings }), table)
 }
 
-async function loadArena(): Promise<typeof Arena> {
+async function loadArena({ source = 'mmap' }: ArenaSettings): Promise<typeof Arena> {
   try {
     const { Arena } = await import('../index.js')
-    const probe = new Arena({ name: 'probe' })
+    const probe = new Arena({ name: 'probe', source })
     probe.free(probe.allocUnsafe(1))
     probe.close()
     return Arena
   } catch (error) {
     const reason = (error as Error).message.split('\n')[0]
+    if (source === 'sbrk') throw new RunError(reason)
     throw new RunError(`the native addon cannot be used here, so there is no Arena: ${reason}`)
   }
 }

@@ -5,10 +5,10 @@
  */
 import { relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { blocksMaker } from './allocators.js'
+import { type ArenaSettings, blocksMaker, SOURCE_NAMES } from './allocators.js'
 import { UsageError } from './errors.js'
 import { type MemoryResult, type MemorySample, type MemorySpec, runMemory } from './memory-run.js'
-import { parseOptions } from './options.js'
+import { oneOf, parseOptions } from './options.js'
 import { formatBytes, formatTable, resample, sparkline } from './report.js'
 import { readTrace, type Trace, TraceReader } from './trace.js'
 
@@ -31,7 +31,7 @@ const PACE_MS: Record<DemoCase, number> = { service: 2400, sparse: 1200 }
 /** How long the process is left alone before its last sample: an arena's 1 s and a grace for late timers. */
 const IDLE_MS = 1250
 
-export const demoHelp = `Usage: offheap demo
+export const demoHelp = `Usage: offheap demo [options]
 
 Replays a recording of a real Node service, and a case in which one block in
 ${SPARSE_KEEP_ONE_IN} outlives the others, each once with Buffers and once with an Arena, each
@@ -39,6 +39,8 @@ run in a process of its own. Shows what was live and what the kernel says the
 process held. Takes about 15 seconds.
 
 Options:
+  --source NAME  where the Arena's pages come from: mmap (default) or sbrk (the
+                 program break)
   -h, --help     show this
 `
 
@@ -59,6 +61,7 @@ interface Run {
 /** Runs `offheap demo` with the arguments after the command's name. */
 export async function demo(args: string[]): Promise<void> {
   const { values, positionals } = parseOptions(COMMAND, args, {
+    source: { type: 'string', default: 'mmap' },
     help: { type: 'boolean', short: 'h', default: false },
   })
   if (values.help) {
@@ -66,8 +69,10 @@ export async function demo(args: string[]): Promise<void> {
     return
   }
   if (positionals.length > 0) throw new UsageError('demo takes no arguments', COMMAND)
+  const settings: ArenaSettings = { source: oneOf(COMMAND, 'source', values.source, SOURCE_NAMES) }
   // Shows here, in this process and in plain words, whether there is an arena to demonstrate.
-  await blocksMaker('arena')
+  await blocksMaker('arena', settings)
+  if (settings.source === 'sbrk') process.stdout.write(BREAK_NOTE)
   const traces = { service: await readTrace(SERVICE_TRACE), sparse: sparseTrace() }
   const runs: Run[] = []
   const stepCount = DEMO_CASES.length * DEMO_ALLOCATORS.length
@@ -77,13 +82,15 @@ export async function demo(args: string[]): Promise<void> {
       const onProgress = progressOf(
         `[${runs.length + 1}/${stepCount}] ${CASE_NAMES[demoCase]}, ${ALLOCATOR_NAMES[allocator]}`,
       )
-      const result = await runMemory(trace, specOf(demoCase, allocator), onProgress)
+      const result = await runMemory(trace, specOf(demoCase, allocator, settings), onProgress)
       runs.push({ demoCase, allocator, peakLiveBytes: trace.peakLiveBytes, result })
     }
   }
   if (process.stdout.isTTY) process.stdout.write(CLEAR_LINE)
   process.stdout.write(`${describe(runs)}\n`)
 }
+
+const BREAK_NOTE = "The Arena's pages come from the program break (source: 'sbrk').\n"
 
 // Carriage return, then "erase to the end of the line".
 const CLEAR_LINE = '\r\u001b[K'
@@ -108,10 +115,10 @@ function sparseTrace(): Trace {
   return reader.finish()
 }
 
-function specOf(demoCase: DemoCase, allocator: DemoAllocator): MemorySpec {
+function specOf(demoCase: DemoCase, allocator: DemoAllocator, settings: ArenaSettings): MemorySpec {
   return {
     allocator,
-    settings: {},
+    settings,
     activeSamples: 80,
     idleSamples: 25,
     paceMs: PACE_MS[demoCase],

@@ -112,7 +112,10 @@ const INFINITY = 'Infinity'
 const withInfinity = (spec: MemorySpec) => ({
   ...spec,
   settings: Object.fromEntries(
-    Object.entries(spec.settings).map(([name, value]) => [name, Number.isFinite(value) ? value : INFINITY]),
+    Object.entries(spec.settings).map(([name, value]) => [
+      name,
+      value === Number.POSITIVE_INFINITY ? INFINITY : value,
+    ]),
   ),
 })
 const readInfinity = (_: string, value: unknown) => (value === INFINITY ? Number.POSITIVE_INFINITY : value)

@@ -25,6 +25,18 @@ export function parseOptions<const O extends Options>(
   }
 }
 
+/** One of `names`; anything else is a `UsageError`. */
+export function oneOf<const Name extends string>(
+  command: string,
+  option: string,
+  text: string,
+  names: readonly Name[],
+): Name {
+  const found = names.find(name => name === text)
+  if (found !== undefined) return found
+  throw new UsageError(`--${option} takes one of ${names.join(', ')}; got ${JSON.stringify(text)}`, command)
+}
+
 /** A whole number `>= least`, or `Infinity` where `orInfinity`; anything else is a `UsageError`. */
 export function wholeNumber(
   command: string,

@@ -11,6 +11,7 @@ import type { Trace } from './trace.js'
 export interface ReplayResult {
   trace: string
   allocator: AllocatorName
+  source: 'mmap' | 'sbrk' | null
   operations: number
   allocations: number
   resizes: number
@@ -126,7 +127,8 @@ function percent(value: number | null): string {
 
 /** The tables for people. */
 export function describeReplay(result: ReplayResult): string {
-  const title = `${result.trace} on ${result.allocator}\n`
+  const source = result.source === 'sbrk' ? ' over the program break' : ''
+  const title = `${result.trace} on ${result.allocator}${source}\n`
   const ns = result.nsPerOperation
   const rows = [
     ['operations', formatCount(result.operations)],

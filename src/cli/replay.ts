@@ -10,10 +10,11 @@ import {
   blocksMaker,
   bufferTable,
   HeapBlocks,
+  SOURCE_NAMES,
 } from './allocators.js'
 import { UsageError } from './errors.js'
 import { type MemorySpec, runMemory } from './memory-run.js'
-import { parseOptions, wholeNumber } from './options.js'
+import { oneOf, parseOptions, wholeNumber } from './options.js'
 import { replayRange, timePasses } from './passes.js'
 import {
   describeReplay,
@@ -45,6 +46,8 @@ Blank lines and lines that begin with # mean nothing.
 Options:
   --allocator NAME       arena (default), buffer (Buffer.allocUnsafeSlow) or
                          heap (the bookkeeping alone, no memory behind it)
+  --source NAME          arena only: where its pages come from, mmap (default) or
+                         sbrk (the program break)
   --passes N             timed passes after one warm-up (default ${DEFAULT_PASSES}; 0: none)
   --release-after-ms N   arena only: its releaseAfterMs, a number or Infinity
   --detach-from-bytes N  arena only: its detachFromBytes, a number or Infinity
@@ -58,7 +61,7 @@ heap, that live blocks never overlap) and time (nothing touched or checked).
 Fields of the JSON object; bytes unless named otherwise, null where the
 allocator has no such figure, resident meaning growth over a baseline of Rss in
 /proc/self/smaps_rollup:
-  trace, allocator           what was replayed on what
+  trace, allocator, source   what was replayed on what
   operations, allocations, resizes, frees
   peakLiveBytes              most bytes live at once, as asked for
   endLiveBytes, endLiveBlocks  still live after the last operation
@@ -108,6 +111,7 @@ export async function replay(args: string[]): Promise<void> {
 function readOptions(args: string[]): ReplayOptions | undefined {
   const { values, positionals } = parseOptions(COMMAND, args, {
     allocator: { type: 'string', default: 'arena' },
+    source: { type: 'string' },
     passes: { type: 'string', default: String(DEFAULT_PASSES) },
     'release-after-ms': { type: 'string' },
     'detach-from-bytes': { type: 'string' },
@@ -115,14 +119,7 @@ function readOptions(args: string[]): ReplayOptions | undefined {
     help: { type: 'boolean', short: 'h', default: false },
   })
   if (values.help) return undefined
-  const allocator = ALLOCATOR_NAMES.find(name => name === values.allocator)
-  if (allocator === undefined) {
-    const names = ALLOCATOR_NAMES.join(', ')
-    throw new UsageError(
-      `--allocator takes one of ${names}; got ${JSON.stringify(values.allocator)}`,
-      COMMAND,
-    )
-  }
+  const allocator = oneOf(COMMAND, 'allocator', values.allocator, ALLOCATOR_NAMES)
   if (positionals.length !== 1) {
     throw new UsageError(
       `replay takes one FILE (or - for standard input); got ${positionals.length}`,
@@ -138,6 +135,10 @@ function readOptions(args: string[]): ReplayOptions | undefined {
     if (text === undefined) continue
     if (allocator !== 'arena') throw new UsageError(`--${option} is for --allocator arena only`, COMMAND)
     settings[setting] = wholeNumber(COMMAND, option, text, { orInfinity: true })
+  }
+  if (values.source !== undefined) {
+    if (allocator !== 'arena') throw new UsageError('--source is for --allocator arena only', COMMAND)
+    settings.source = oneOf(COMMAND, 'source', values.source, SOURCE_NAMES)
   }
   const passCount = wholeNumber(COMMAND, 'passes', values.passes)
   return { path: positionals[0], allocator, settings, passCount, json: values.json }
@@ -173,6 +174,7 @@ async function replayOnBuffers(
   timed.close()
   return {
     ...traceFields(trace, path, allocator),
+    source: allocator === 'arena' ? (settings.source ?? 'mmap') : null,
     ...memoryFields(trace, memory, spec),
     checkedBlocks,
     ...timeFields(passCount, nsPerOperation),
@@ -187,6 +189,7 @@ async function replayOnHeap(trace: Trace, { path, passCount }: ReplayOptions): P
   const nsPerOperation = await timePasses(trace, new HeapBlocks(trace), passCount)
   return {
     ...traceFields(trace, path, 'heap'),
+    source: null,
     ...NO_MEMORY_FIELDS,
     checkedBlocks,
     ...timeFields(passCount, nsPerOperation),

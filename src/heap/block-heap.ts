@@ -328,6 +328,19 @@ export class BlockHeap {
     this.#meetColumns()
   }
 
+  // For a range whose end moves, as that of the program break does:
+
+  /** How many pages at the end of a range are free and clean: what `removeTail` takes at most. After `flush`. */
+  cleanTailPages(range: PageRange): PageCount {
+    return this.#space.cleanTailPages(range)
+  }
+
+  /** Removes the last `pageCount` pages of a range, which are free and clean; all of it where it has no more. */
+  removeTail(range: PageRange, pageCount: PageCount): void {
+    this.#space.removeTail(range, pageCount)
+    this.#meetColumns()
+  }
+
   /** Whether freed blocks are kept, or space is held back for small ones, so that more can be had after `flush`. */
   get hasKept(): boolean {
     return this.#space.hasFront || !this.#cache.isEmpty

@@ -18,6 +18,7 @@
  *  5. a page is used exactly where a block touches it, or an end of the front that is not a whole page
  */
 import { invariant } from '../base/assert.js'
+import { previousSet } from '../base/bits.js'
 import type { Block, PageCount, PageNumber } from '../base/units.js'
 import * as units from '../base/units.js'
 import { GranuleMap } from './granule-map.js'
@@ -450,6 +451,44 @@ export class BlockSpace {
     if (first > 0) this.map.clear(first - 1)
     this.#states.forget(firstPage, pageCount)
     this.#table.removeRange(firstPage, pageCount)
+  }
+
+  /** How many pages at the end of a range are free and clean. After `dropFront`. */
+  cleanTailPages({ firstPage, pageCount }: PageRange): PageCount {
+    if (pageCount === 0) return 0
+    const endPage = firstPage + pageCount
+    const end = endPage * this.#pageGranules
+    const gap = this.map.previous(end)
+    if (!this.map.isGap(gap)) return 0
+    const firstFree = this.#pageCeil(gap) >>> this.#pageShift
+    return endPage - Math.max(firstFree, previousSet(this.#table.dirty, endPage - 1) + 1)
+  }
+
+  /** Removes the last `count` pages of a range, which are free and clean; all of it where it has no more. */
+  removeTail({ firstPage, pageCount }: PageRange, count: PageCount): void {
+    if (count === 0) return
+    invariant(count <= this.cleanTailPages({ firstPage, pageCount }), 'only free, clean pages are removed')
+    const first = firstPage * this.#pageGranules
+    const end = first + pageCount * this.#pageGranules
+    const newEnd = end - count * this.#pageGranules
+    const gap = this.map.previous(end)
+    const clean = this.#long.cleanOf(gap)
+    this.#long.remove(gap, end - gap, clean)
+    this.map.clear(end)
+    if (newEnd > gap) {
+      this.map.markHeld(newEnd)
+      this.map.span(gap, newEnd)
+      this.#addGap(gap, newEnd, clean - count)
+    } else if (newEnd > first) {
+      this.map.markHeld(newEnd)
+    } else {
+      this.map.clear(first)
+      if (first > 0) this.map.clear(first - 1)
+    }
+    this.#short.forget(newEnd >>> FRAME_SHIFT, end >>> FRAME_SHIFT)
+    this.#states.forget(firstPage + pageCount - count, count)
+    this.#table.removeRange(firstPage, pageCount)
+    if (count < pageCount) this.#table.addRange(firstPage, pageCount - count)
   }
 
   /** These free pages were given back to the kernel: they are clean. */

@@ -11,6 +11,7 @@ import { fileURLToPath } from 'node:url'
 import { ArenaError, outOfRange } from '../base/errors.js'
 import type { Advice, Kernel, MappingId, SystemError, WrapId } from './kernel.js'
 import type { Ledger } from './ledger.js'
+import type { ProgramBreak } from './program-break.js'
 
 /** What native/addon.cc exports: see there. */
 interface NativeAddon extends Omit<Kernel, 'advise'> {
@@ -43,12 +44,14 @@ const applyFunction = Reflect.apply
 
 /** The addon behind the interface of kernel.ts. */
 class AddonKernel implements Kernel {
+  readonly programBreak: ProgramBreak
   readonly pageBytes: number
   readonly #native: NativeAddon
 
   constructor(native: NativeAddon) {
     this.#native = native
     this.pageBytes = native.pageBytes
+    this.programBreak = native.programBreak
   }
 
   map(lengthBytes: number, alignBytes?: number): MappingId {

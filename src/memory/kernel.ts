@@ -7,6 +7,8 @@
  * is checked against the mapping in native code.
  */
 
+import type { ProgramBreak } from './program-break.js'
+
 /** Names one mapping for as long as it exists. Never used again afterwards in the same environment. */
 export type MappingId = number
 
@@ -24,6 +26,9 @@ export interface SystemError extends Error {
 }
 
 export interface Kernel {
+  /** The break of this process, and its fence. */
+  readonly programBreak: ProgramBreak
+
   /** Bytes of one page: 4,096 on most systems, 16 or 64 KiB on some arm64 ones. A power of two. */
   readonly pageBytes: number
 

@@ -8,13 +8,18 @@
  *
  * Page numbers: a segment begins at a multiple of `SEGMENT_ALIGN_BYTES`, and at least one number between two segments
  * belongs to neither, so runs never coalesce across segments and no stretch of dirty pages crosses them.
+ *
+ * Invariants, checked by `check()`:
+ *  1. segments ascend, begin at multiples of `SEGMENT_ALIGN_BYTES` and do not touch
+ *  2. `segmentOf` finds each by its pages
  */
 import { invariant } from '../base/assert.js'
 import type { Deferral } from '../base/deferral.js'
 import { MAX_SPACE_BYTES, MIB, type PageCount, type PageNumber } from '../base/units.js'
 import type { Kernel, WrapId } from './kernel.js'
 import { type PageSource, SEGMENT_ALIGN_BYTES, type Wrap } from './page-source.js'
-import { endOf, type Segment } from './segment.js'
+import { residentPages } from './residency.js'
+import { endOf, type PageStretch, type Segment } from './segment.js'
 import { Unmapper } from './unmapper.js'
 import { nextWrapId } from './wrap-ids.js'
 
@@ -22,10 +27,10 @@ const FIRST_SEGMENT_BYTES = 4 * MIB
 const MAX_REGULAR_SEGMENT_BYTES = 64 * MIB
 /** A huge page of x86-64 and of arm64 with 4 KiB pages. */
 const HUGE_PAGE_BYTES = 2 * MIB
-const RESIDENCY_CHUNK_PAGES = 16_384
 
 export class MmapSource implements PageSource {
   readonly name = 'mmap'
+  readonly end = null
   readonly pageBytes: number
   readonly #kernel: Kernel
   readonly #unmapper: Unmapper
@@ -68,6 +73,14 @@ export class MmapSource implements PageSource {
     return segment
   }
 
+  unreserve(stretch: PageStretch): void {
+    this.retire(this.segmentOf(stretch.firstPage))
+  }
+
+  reachOf(segment: Segment): PageNumber {
+    return endOf(segment)
+  }
+
   segmentOf(page: PageNumber): Segment {
     const segment = this.#segmentAt[Math.floor(page / this.#alignPages)]
     invariant(
@@ -95,16 +108,12 @@ export class MmapSource implements PageSource {
     if (!segment.hasMovedBuffer) this.#unmapper.add(segment.mapping)
   }
 
+  close(): void {}
+
   residentBytes(): number {
-    const residency = new Uint8Array(RESIDENCY_CHUNK_PAGES)
     let pages = 0
-    for (const { mapping, pageCount } of this.#segments) {
-      for (let page = 0; page < pageCount; page += RESIDENCY_CHUNK_PAGES) {
-        const chunk = residency.subarray(0, Math.min(RESIDENCY_CHUNK_PAGES, pageCount - page))
-        this.#kernel.residency(mapping, page * this.pageBytes, chunk.length * this.pageBytes, chunk)
-        for (let i = 0; i < chunk.length; i++) pages += chunk[i]
-      }
-    }
+    for (const { mapping, pageCount } of this.#segments)
+      pages += residentPages(this.#kernel, mapping, pageCount)
     return pages * this.pageBytes
   }
 
@@ -147,6 +156,18 @@ export class MmapSource implements PageSource {
       throw new RangeError(`an arena addresses ${MAX_SPACE_BYTES} bytes at most`)
     }
     return firstPage
+  }
+
+  check(): void {
+    let end = -1
+    for (const segment of this.#segments) {
+      invariant(
+        segment.firstPage > end && segment.firstPage % this.#alignPages === 0,
+        '1: segments do not touch',
+      )
+      invariant(this.segmentOf(segment.firstPage) === segment, '2: a segment is found by its pages')
+      end = endOf(segment)
+    }
   }
 
   #setSegmentAt(segment: Segment, value: Segment | undefined): void {

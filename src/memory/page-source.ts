@@ -4,7 +4,7 @@
  */
 import type { PageCount, PageNumber } from '../base/units.js'
 import type { WrapId } from './kernel.js'
-import type { Segment } from './segment.js'
+import type { PageStretch, Segment } from './segment.js'
 
 /** Segments begin at multiples of this many bytes in the page-number space, and never touch one another. */
 export const SEGMENT_ALIGN_BYTES = 2 ** 20
@@ -15,21 +15,52 @@ export interface Wrap {
   readonly wrapId: WrapId
 }
 
+/** The end of a source's one segment, where that can give up free pages, addresses and all, and grow again. */
+export interface MovableEnd {
+  /** Always the same one, also while it has no page. Its page numbers begin at 0. */
+  readonly segment: Segment
+  /** Whether the end can still be moved: nobody else did. */
+  readonly isOwned: boolean
+  /** Pages could be given up at the next moment of quiet. */
+  readonly isWaiting: boolean
+
+  /** How many of the free, clean pages at the end to give up now. Those it keeps wait for the next moment of quiet. */
+  surplus(freePages: PageCount): PageCount
+
+  /** This is a moment of quiet: what came and went before it is forgotten. */
+  settle(): void
+
+  /**
+   * Gives up that many pages at the end; buffers over them read as zeros. Afterwards `segment.pageCount` says how many
+   * are left. Throws a `SystemError` where the kernel refused; what it did not take waits for the next moment of quiet.
+   */
+  lower(pageCount: PageCount): void
+}
+
 export interface PageSource {
   readonly name: 'mmap' | 'sbrk'
   readonly pageBytes: number
   readonly segments: readonly Segment[]
   /** Pages go back in whole units of so many, at multiples of it: 1, or a huge page. */
   readonly unitPages: PageCount
+  /** Null where segments come and go whole. */
+  readonly end: MovableEnd | null
 
   /**
-   * A new segment of at least `pageCount` pages, all clean. Throws a `SystemError` where the kernel refuses, a
-   * `RangeError` where the page-number space has no room; nothing has changed then.
+   * At least `pageCount` more pages, all clean: a new segment, or more of the one there is. Throws a `SystemError` where
+   * the kernel refuses, an `ArenaError` where the source has come to its end, a `RangeError` where the page-number space
+   * has no room; nothing has changed then.
    */
-  reserve(pageCount: PageCount): Segment
+  reserve(pageCount: PageCount): PageStretch
+
+  /** Gives up what `reserve` just returned, unused. */
+  unreserve(stretch: PageStretch): void
 
   /** The segment that page lies in; it must be in one. */
   segmentOf(page: PageNumber): Segment
+
+  /** Pages of this segment below here may be wrapped: up to its end, or what it may grow into. */
+  reachOf(segment: Segment): PageNumber
 
   /** Gives pages of one segment back to the kernel: not resident, zeros when read. Throws a `SystemError`. */
   purge(firstPage: PageNumber, pageCount: PageCount): void
@@ -44,6 +75,9 @@ export interface PageSource {
    */
   retire(segment: Segment): void
 
+  /** Every segment was retired: gives up all else. Called once; nothing but `isWrapped` may be called afterwards. */
+  close(): void
+
   /** How many bytes of all segments the kernel holds resident now. Throws a `SystemError`. */
   residentBytes(): number
 
@@ -55,4 +89,7 @@ export interface PageSource {
 
   /** Whether the memory of a wrap may still be reached: its finalizer has not run. */
   isWrapped(wrapId: WrapId): boolean
+
+  /** Throws an `Error` that names the first broken invariant. */
+  check(): void
 }

@@ -402,6 +402,7 @@ describe('stats', () => {
     expect(arena.stats()).toEqual({
       name: 'counted',
       source: 'mmap',
+      breakOwned: null,
       segments: 0,
       liveBlocks: 0,
       liveBytes: 0,

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { gzipSync } from 'node:zlib'
 import { afterAll, describe, expect, it, vi } from 'vitest'
+import { runWithBreak } from '../support/break.js'
 import { MAIN, offheap } from './run.js'
 
 // Each test starts processes, some of which wait for a second.
@@ -58,6 +59,17 @@ describe('offheap', () => {
     [['replay', 'a', '--passes', '-1'], /--passes/, 'offheap replay --help'],
     [['replay', 'a', '--passes', 'Infinity'], /--passes takes/, 'offheap replay --help'],
     [['replay', 'a', '--release-after-ms', '1.5'], /or Infinity; got "1.5"/, 'offheap replay --help'],
+    [
+      ['replay', 'a', '--source', 'brk'],
+      /--source takes one of mmap, sbrk; got "brk"/,
+      'offheap replay --help',
+    ],
+    [
+      ['replay', 'a', '--allocator', 'buffer', '--source', 'sbrk'],
+      /--source is for --allocator arena only/,
+      'offheap replay --help',
+    ],
+    [['demo', '--source', 'heap'], /--source takes one of mmap, sbrk; got "heap"/, 'offheap demo --help'],
     [['replay', 'a', '--detach-from-bytes', ''], /or Infinity; got ""/, 'offheap replay --help'],
     [
       ['replay', 'a', '--allocator', 'heap', '--release-after-ms', '5'],
@@ -194,6 +206,33 @@ describe('offheap replay', () => {
       'Infinity',
     ])
     expect(JSON.parse(never.stdout)).toMatchObject({ waitedMs: 250, checkedBlocks: 6 })
+  })
+
+  it('takes the pages from the program break, where asked to', async () => {
+    const args = ['replay', path, '--source', 'sbrk', '--passes', '1']
+    const { code, stdout, stderr } = await runWithBreak(() => offheap([...args, '--json']))
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+    const result = JSON.parse(stdout)
+    expect(result).toMatchObject({
+      allocator: 'arena',
+      source: 'sbrk',
+      checkedBlocks: 6,
+      afterWaitArenaBytes: 0,
+    })
+    expect(result.peakArenaBytes).toBeGreaterThanOrEqual(3_000_000)
+    expect((await runWithBreak(() => offheap(args))).stdout).toMatch(
+      /^\S+small.trace on arena over the program break\n/,
+    )
+    const other = await offheap([
+      'replay',
+      path,
+      '--json',
+      '--passes',
+      '1',
+      '--detach-from-bytes',
+      'Infinity',
+    ])
+    expect(JSON.parse(other.stdout)).toMatchObject({ source: 'mmap' })
   })
 
   it('reads standard input, plain and gzip', async () => {

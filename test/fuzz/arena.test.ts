@@ -8,6 +8,7 @@ import { Arena } from '../../src/arena.js'
 import { ArenaGroup } from '../../src/arena-group.js'
 import { loadLedger } from '../../src/memory/addon.js'
 import type { ArenaOptions } from '../../src/options.js'
+import { hasNoBreak } from '../support/break.js'
 import { FaultyKernel } from '../support/faulty-kernel.js'
 import { ManualDeferral } from '../support/manual-deferral.js'
 import { fuzzSeed, type Random, randomFrom } from '../support/random.js'
@@ -284,6 +285,8 @@ async function runSession(options: ArenaOptions): Promise<void> {
     await session.run(STEPS)
   } catch (error) {
     throw new Error(`OFFHEAP_FUZZ_SEED=${seed}: ${(error as Error).message}`, { cause: error })
+  } finally {
+    session.arena.close()
   }
 }
 
@@ -316,3 +319,17 @@ describe.each([0, undefined, MIB, Number.POSITIVE_INFINITY])('detachFromBytes %s
     )
   })
 })
+
+describe.skipIf(hasNoBreak).each([0, undefined, Number.POSITIVE_INFINITY])(
+  'over the program break, detachFromBytes %s',
+  detachFromBytes => {
+    it.each([0, 1_000, Number.POSITIVE_INFINITY])(
+      'releaseAfterMs %d does what the model does',
+      async releaseAfterMs => {
+        const options: ArenaOptions = { name: 'fuzz', source: 'sbrk', releaseAfterMs }
+        if (detachFromBytes !== undefined) options.detachFromBytes = detachFromBytes
+        await runSession(options)
+      },
+    )
+  },
+)

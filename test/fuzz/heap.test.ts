@@ -129,6 +129,7 @@ class BlockHeapSequence {
       limit: limit ? 4 : 0,
       addRange: ranges ? 4 : 0,
       removeRange: ranges ? 4 : 0,
+      removeTail: ranges ? 4 : 0,
       freeMany: 0.3,
     })
     this.#operations[operation]()
@@ -150,6 +151,7 @@ class BlockHeapSequence {
     limit: () => this.#moveLimit(),
     addRange: () => this.#addSomeRange(),
     removeRange: () => this.#removeSomeRange(),
+    removeTail: () => this.#removeSomeTail(),
     freeMany: () => {
       for (let left = this.#random.below(this.#model.liveBlocks + 1); left > 0; left--) this.#free()
     },
@@ -351,6 +353,24 @@ class BlockHeapSequence {
     )
     const room = next - 1 - first
     if (room > 0) this.#addRange(first, first + random.between(1, room))
+  }
+
+  #removeSomeTail(): void {
+    if (this.#ranges.length === 0) return
+    const index = this.#random.below(this.#ranges.length)
+    const range = this.#ranges[index]
+    const { first, end } = range
+    this.#flush()
+    const tail = this.#heap.cleanTailPages({ firstPage: first, pageCount: end - first })
+    const most = this.#model.cleanTail(first, end)
+    must(tail === most, `${tail} of ${most} pages before ${end}`)
+    if (tail === 0) return
+    const count = this.#random.between(1, tail)
+    this.#journal.note(`remove ${count} pages before ${end}`)
+    this.#heap.removeTail({ firstPage: first, pageCount: end - first }, count)
+    this.#model.removeRange(end - count, end)
+    range.end -= count
+    if (range.end === first) this.#ranges.splice(index, 1)
   }
 
   #removeSomeRange(): void {

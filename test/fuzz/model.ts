@@ -212,6 +212,13 @@ export class HeapModel {
     this.managedPages -= end - first
   }
 
+  /** Clean pages right before `end`, none below `first`. */
+  cleanTail(first: number, end: number): number {
+    let page = end
+    while (page > first && this.#state[page - 1] === CLEAN) page--
+    return end - page
+  }
+
   isManaged(page: number): boolean {
     return page < this.spacePages && this.#state[page] !== UNMANAGED
   }

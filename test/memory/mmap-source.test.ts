@@ -1,3 +1,4 @@
+/** What only mappings do; what every source does is in page-source.test.ts. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { MmapSource } from '../../src/memory/mmap-source.js'
 import { SEGMENT_ALIGN_BYTES } from '../../src/memory/page-source.js'
@@ -131,24 +132,6 @@ describe('segmentOf', () => {
   })
 })
 
-describe('purge', () => {
-  it('gives back the pages asked for, and no other', () => {
-    source.reserve(1)
-    const segment = source.reserve(1)
-    const { buffer } = source.wrap(segment.firstPage * kernel.pageBytes, 10 * kernel.pageBytes)
-    const bytes = new Uint8Array(buffer).fill(7)
-    source.purge(segment.firstPage + 2, 3)
-    expect([...kernel.residentPages(segment.mapping).subarray(0, 11)]).toEqual([
-      1, 1, 0, 0, 0, 1, 1, 1, 1, 1, 0,
-    ])
-    expect(source.residentBytes()).toBe(7 * kernel.pageBytes)
-    expect(bytes[2 * kernel.pageBytes - 1]).toBe(7)
-    expect(isZero(bytes.subarray(2 * kernel.pageBytes, 5 * kernel.pageBytes))).toBe(true)
-    expect(bytes[5 * kernel.pageBytes]).toBe(7)
-    source.detach(buffer)
-  })
-})
-
 describe('retire', () => {
   it('unmaps on a later turn, when the last buffer was finalized', async () => {
     const segment = source.reserve(1)
@@ -172,12 +155,6 @@ describe('retire', () => {
     expect(deferral.pendingTurns).toBe(0)
     expect(kernel.mappings.size).toBe(1)
     kernel.unmap(segment.mapping)
-  })
-
-  it('takes each segment once', () => {
-    const segment = source.reserve(1)
-    source.retire(segment)
-    expect(() => source.retire(segment)).toThrow('retired once')
   })
 })
 

@@ -68,7 +68,7 @@ describe('new Arena', () => {
     expect(thrownBy(() => open(options))).toMatchObject({ code })
   })
 
-  it.each([{ source: 'sbrk' }, { debug: true }])(
+  it.each([{ debug: true }, { hugePages: true, source: 'sbrk' }, { prefault: true, source: 'sbrk' }])(
     'says that it does not support %o yet, and what to do',
     options => {
       const error = thrownBy(() => open({ name: 'subject', ...options }))

@@ -5,6 +5,7 @@
  */
 import { loadKernel } from '../../src/memory/addon.js'
 import type { Advice, Kernel, MappingId, SystemError, WrapId } from '../../src/memory/kernel.js'
+import type { ProgramBreak } from '../../src/memory/program-break.js'
 
 /** `advise` counts under its advice; `'booksDontneed'`: `'dontneed'` of memory that holds an arena's books, not blocks. */
 export type CallKind =
@@ -19,9 +20,25 @@ export type CallKind =
   | 'wrap'
   | 'detach'
   | 'isWrapped'
+  | 'take'
+  | 'openFence'
+  | 'sbrk'
+  | 'closeFence'
 
 /** The calls that may be made to fail. */
 export type FailingKind = Exclude<CallKind, 'isWrapped'>
+
+/** Those that an arena over the program break survives unharmed; after a refused `detach` its break rests. */
+export const FAILING_BREAK_KINDS: readonly FailingKind[] = [
+  'openFence',
+  'sbrk',
+  'closeFence',
+  'nohugepage',
+  'dontneed',
+  'residency',
+  'wrap',
+  'unmap',
+]
 
 export const FAILING_KINDS: readonly FailingKind[] = [
   'map',
@@ -57,12 +74,17 @@ const SYSTEM_FAILURES = {
   hugepage: ['madvise', 'ENOMEM', -12],
   populate: ['madvise', 'ENOMEM', -12],
   residency: ['mincore', 'EAGAIN', -11],
+  take: ['sbrk', 'ENOMEM', -12],
+  openFence: ['munmap', 'ENOMEM', -12],
+  sbrk: ['sbrk', 'ENOMEM', -12],
+  closeFence: ['mmap', 'ENOMEM', -12],
 } as const
 
 // What no arena names its own wraps by: they count up from 1.
 let probeWrapId = 2 ** 40
 
 export class FaultyKernel implements Kernel {
+  readonly programBreak: ProgramBreak
   readonly pageBytes: number
   readonly #real: Kernel
   /** Calls made, failed ones included. */
@@ -78,6 +100,10 @@ export class FaultyKernel implements Kernel {
     wrap: 0,
     detach: 0,
     isWrapped: 0,
+    take: 0,
+    openFence: 0,
+    sbrk: 0,
+    closeFence: 0,
   }
   /** Every call while `isRecording`, in order. */
   readonly calls: Call[] = []
@@ -98,6 +124,7 @@ export class FaultyKernel implements Kernel {
   constructor(real = loadKernel()) {
     this.#real = real
     this.pageBytes = real.pageBytes
+    this.programBreak = this.#observe(real.programBreak)
   }
 
   /** All calls of all kinds. */
@@ -169,6 +196,32 @@ export class FaultyKernel implements Kernel {
   isWrapped(wrapId: WrapId): boolean {
     this.#enter('isWrapped', [wrapId])
     return this.#real.isWrapped(wrapId)
+  }
+
+  #observe(real: ProgramBreak): ProgramBreak {
+    return {
+      take: name => {
+        this.#enter('take', [name])
+        const mapping = real.take(name)
+        this.mappings.set(mapping, 0)
+        return mapping
+      },
+      isOurs: mapping => real.isOurs(mapping),
+      openFence: (mapping, lengthBytes) => {
+        this.#enter('openFence', [mapping, lengthBytes])
+        real.openFence(mapping, lengthBytes)
+      },
+      sbrk: (mapping, incrementBytes) => {
+        this.#enter('sbrk', [mapping, incrementBytes])
+        return real.sbrk(mapping, incrementBytes)
+      },
+      closeFence: (mapping, reachBytes) => {
+        this.#enter('closeFence', [mapping, reachBytes])
+        real.closeFence(mapping, reachBytes)
+        this.mappings.set(mapping, Math.max(reachBytes, this.mappings.get(mapping) as number))
+      },
+      leave: (mapping, keeps) => real.leave(mapping, keeps),
+    }
   }
 
   /** Where a Buffer of an arena over this kernel lies. */

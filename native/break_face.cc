@@ -1,0 +1,114 @@
+// The Node-API face of program_break.h: what src/memory/program-break.ts promises, checked and translated.
+//
+// The memory above the break is a mapping like others in the books of its environment (`wrap`, `advise` and `residency`
+// take it), but for its length, which is as far as the break and its fence reach, and for its end.
+
+#include "break_face.h"
+
+#include <memory>
+#include <string>
+
+#include "arguments.h"
+#include "books.h"
+#include "program_break.h"
+
+namespace offheap {
+namespace {
+
+void Check(Napi::Env env, const CallResult& result) { CheckCall(env, result.syscall, result.error); }
+
+// The first argument: the id of a mapping above the break.
+Mapping& BreakAt(const Napi::CallbackInfo& info) {
+  const uint64_t id = MappingIdAt(info, 0);
+  Mapping& mapping = *BooksOf(info.Env())->mappings.at(id);
+  if (mapping.is_break) return mapping;
+  throw OutOfRange(info.Env(), "mapping", "the id that take() returned", static_cast<double>(id));
+}
+
+uint64_t WholePagesAt(const Napi::CallbackInfo& info, const char* name) {
+  const uint64_t bytes = IntegerIn(info, 1, name, 0, kMaxSafeInteger);
+  CheckWholePages(info.Env(), name, bytes);
+  return bytes;
+}
+
+Napi::Error TakingError(Napi::Env env, const CallResult& result) {
+  Napi::Error error = SystemError(env, result.syscall, result.error);
+  if (result.error == EBUSY) error.Set("owner", Napi::String::New(env, OwnerName()));
+  return error;
+}
+
+Napi::Value Take(const Napi::CallbackInfo& info) {
+  if (!info[0].IsString()) throw InvalidType(info.Env(), "name", "of type string");
+  const std::string name = info[0].As<Napi::String>();
+  const auto& books = BooksOf(info.Env());
+  auto mapping = std::make_shared<Mapping>();
+  mapping->is_break = true;
+  const auto entry = books->mappings.emplace(books->next_mapping_id, mapping).first;
+  const CallResult result = TakeBreak(mapping.get(), name, &mapping->start);
+  if (result.error != 0) {
+    books->mappings.erase(entry);
+    throw TakingError(info.Env(), result);
+  }
+  CloseFence(mapping.get(), 0, &mapping->length_bytes);
+  return Napi::Number::New(info.Env(), static_cast<double>(books->next_mapping_id++));
+}
+
+Napi::Value IsOurs(const Napi::CallbackInfo& info) {
+  const Mapping& mapping = BreakAt(info);
+  return Napi::Boolean::New(info.Env(), IsBreakOurs(&mapping));
+}
+
+void Open(const Napi::CallbackInfo& info) {
+  const Mapping& mapping = BreakAt(info);
+  Check(info.Env(), OpenFence(&mapping, WholePagesAt(info, "lengthBytes")));
+}
+
+Napi::Value Sbrk(const Napi::CallbackInfo& info) {
+  Mapping& mapping = BreakAt(info);
+  if (!info[1].IsNumber()) throw InvalidType(info.Env(), "incrementBytes", "of type number");
+  const double increment = info[1].As<Napi::Number>().DoubleValue();
+  if (!(std::fabs(increment) <= kMaxSafeInteger) || increment != std::floor(increment)) {
+    throw OutOfRange(info.Env(), "incrementBytes", "a safe integer", increment);
+  }
+  CheckWholePages(info.Env(), "incrementBytes", static_cast<uint64_t>(std::fabs(increment)));
+  bool has_moved = false;
+  Check(info.Env(), MoveOwnBreak(&mapping, static_cast<intptr_t>(increment), &has_moved));
+  // What lies above may be somebody else's from now on.
+  if (!has_moved) mapping.length_bytes = HeldBytes(&mapping);
+  return Napi::Boolean::New(info.Env(), has_moved);
+}
+
+void Close(const Napi::CallbackInfo& info) {
+  Mapping& mapping = BreakAt(info);
+  const uint64_t reach_bytes = WholePagesAt(info, "reachBytes");
+  Check(info.Env(), CloseFence(&mapping, reach_bytes, &mapping.length_bytes));
+}
+
+Napi::Value Leave(const Napi::CallbackInfo& info) {
+  const Mapping& mapping = BreakAt(info);
+  if (!info[1].IsBoolean()) throw InvalidType(info.Env(), "keeps", "of type boolean");
+  return Napi::Boolean::New(info.Env(), LeaveBreak(&mapping, info[1].As<Napi::Boolean>()));
+}
+
+}  // namespace
+
+void UnmapBreak(Napi::Env env, uint64_t mapping_id) {
+  auto& mappings = BooksOf(env)->mappings;
+  const Mapping& mapping = *mappings.at(mapping_id);
+  LeaveBreak(&mapping, false);
+  ForgetBreak(&mapping, false);
+  mappings.erase(mapping_id);
+}
+
+Napi::Object BreakFace(Napi::Env env) {
+  Napi::Object face = Napi::Object::New(env);
+  face.Set("take", Napi::Function::New<Take>(env, "take"));
+  face.Set("isOurs", Napi::Function::New<IsOurs>(env, "isOurs"));
+  face.Set("openFence", Napi::Function::New<Open>(env, "openFence"));
+  face.Set("sbrk", Napi::Function::New<Sbrk>(env, "sbrk"));
+  face.Set("closeFence", Napi::Function::New<Close>(env, "closeFence"));
+  face.Set("leave", Napi::Function::New<Leave>(env, "leave"));
+  return face;
+}
+
+}  // namespace offheap

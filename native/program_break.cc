@@ -1,0 +1,342 @@
+// The owner of the program break, and its fence. Contracts and invariants are in the header.
+
+#include "program_break.h"
+
+#include <errno.h>
+#include <sched.h>
+
+#include <mutex>
+
+namespace offheap {
+namespace {
+
+// Pages given up at the end go in steps that are shorter than what malloc asks for, as in break-source.ts.
+constexpr size_t kStepBytes = 128 * 1024;
+
+// malloc raises the break once in many of its calls, so that a few attempts to get in between are enough.
+constexpr int kAttempts = 16;
+// The least that a trial needs: the page it moves by, the one the kernel wants free behind it, and one that stays.
+constexpr size_t kFirstFencePages = 3;
+
+struct State {
+  std::mutex lock;
+  const void* owner = nullptr;
+  std::string name;
+  bool is_ours = false;
+  bool is_resting = true;
+  char* found = nullptr;
+  char* base = nullptr;
+  char* top = nullptr;
+  char* hole_end = nullptr;
+  char* fence_end = nullptr;  // null: there is no fence, or one that nobody may touch
+  size_t holders = 0;         // owners, past ones too, whose memory may still be reached
+  bool keeps_fence = false;   // somebody may reach the memory under the fence for ever
+};
+
+// Never destroyed: a thread may end after static destructors ran.
+State& TheState() {
+  static State* const state = new State();
+  return *state;
+}
+
+using Lock = std::lock_guard<std::mutex>;
+
+char* AlignUp(char* address) {
+  const uintptr_t mask = PageBytes() - 1;
+  return reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(address) + mask) & ~mask);
+}
+
+CallResult Ok() { return {0, ""}; }
+
+// Whether the break is at `address`, where we left it. Afterwards no call of malloc's is under way that began before the
+// last move, and libc thinks the same as the kernel: a thread whose call was refused may have written down late where the
+// break had been. A call that started from there after two more steps would lower the break under us.
+bool IsBreakAt(char* address) {
+  for (;;) {
+    WaitForMalloc();
+    if (KernelBreak() != address) return false;
+    if (LibcBreak() == address) return true;
+    TellLibcBreak(address);
+  }
+}
+
+// Moves the break from `from`, and makes sure that nothing else did. ECANCELED: something did.
+Errno MoveFrom(char* from, intptr_t increment_bytes) {
+  if (!IsBreakAt(from)) return ECANCELED;
+  char* old_break = nullptr;
+  const Errno error = MoveBreak(increment_bytes, &old_break);
+  if (error != 0) return error;
+  char* const now = KernelBreak();
+  if (old_break == from && now == from + increment_bytes) return 0;
+  // libc reported success, and the kernel did nothing.
+  return old_break == from && now == from ? ENOMEM : ECANCELED;
+}
+
+// Adds what is missing of the fence in [start, end).
+Errno MapBetween(char* start, char* end) {
+  return start < end ? MapPagesAt(start, static_cast<size_t>(end - start)) : 0;
+}
+
+Errno UnmapBetween(char* start, char* end) {
+  return start < end ? UnmapPages(start, static_cast<size_t>(end - start)) : 0;
+}
+
+void RemoveFence(State& s) {
+  if (s.fence_end == nullptr) return;
+  // A failure has nobody to be told to; the fence then lasts as long as the process.
+  UnmapBetween(s.hole_end, s.fence_end);
+  s.fence_end = nullptr;
+}
+
+// --- At rest ------------------------------------------------------------------------------------------------------
+
+// While no page is held, the break is malloc's, below `base`: it lowers it where its own top is free, and may raise it up to
+// the fence again.
+
+// From `base` to where the break was found, step by step. Where it does not go on, it rests where it is.
+void Rest(State& s) {
+  char* at = s.base;
+  while (at > s.found) {
+    const size_t left_bytes = static_cast<size_t>(at - s.found);
+    const size_t step_bytes = left_bytes < kStepBytes ? left_bytes : kStepBytes;
+    if (MoveFrom(at, -static_cast<intptr_t>(step_bytes)) != 0) break;
+    at -= step_bytes;
+  }
+  s.is_resting = true;
+}
+
+// From where the break was found, under a fence that begins there, to `base`, step by step.
+Errno RaiseToBase(State& s) {
+  Errno error = 0;
+  char* at = s.found;
+  while (error == 0 && at < s.base) {
+    char* const start = AlignUp(at);
+    char* const to = start + kStepBytes < s.base ? start + kStepBytes : s.base;
+    error = UnmapBetween(start, to + PageBytes());
+    if (error != 0) break;
+    error = MoveFrom(at, to - at);
+    if (error == 0) at = to;
+    const Errno closed = MapBetween(AlignUp(at), to + PageBytes());
+    if (error == 0) error = closed;
+  }
+  if (error == 0) s.is_resting = false;
+  if (error == 0 || error == ECANCELED) return error;
+  if (at > s.found) MoveFrom(at, s.found - at);
+  UnmapBetween(AlignUp(s.found), s.base);
+  return error;
+}
+
+// Raises the break to `base` from wherever malloc has it. ECANCELED: it is above.
+Errno Wake(State& s) {
+  const Errno closed = MapBetween(s.base, s.hole_end);
+  if (closed != 0) return closed;
+  s.hole_end = s.base;
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    WaitForMalloc();
+    char* const now = KernelBreak();
+    if (now == nullptr) return EPERM;
+    if (now > s.base) return ECANCELED;
+    const Errno fenced = MapBetween(AlignUp(now), s.base);
+    if (fenced != 0 && fenced != EEXIST) return fenced;
+    if (fenced == 0 && IsBreakAt(now)) {
+      s.found = now;
+      return RaiseToBase(s);
+    }
+    // malloc moved it meanwhile.
+    if (fenced == 0) UnmapBetween(AlignUp(now), s.base);
+    sched_yield();
+  }
+  return EAGAIN;
+}
+
+// Opens the fence so that the break can rise by `length_bytes`.
+CallResult Open(State& s, size_t length_bytes) {
+  const size_t wanted_bytes = length_bytes + PageBytes();
+  if (wanted_bytes > static_cast<size_t>(s.fence_end - s.top)) return {EINVAL, "munmap"};
+  if (s.is_resting) {
+    const Errno woken = Wake(s);
+    if (woken != 0) return {woken, "sbrk"};
+  }
+  char* const end = s.top + wanted_bytes;
+  if (end <= s.hole_end) return Ok();
+  const Errno error = UnmapBetween(s.hole_end, end);
+  if (error == 0) s.hole_end = end;
+  return {error, "munmap"};
+}
+
+// Closes what is open; with no page held, the break goes to rest.
+Errno Close(State& s) {
+  const Errno closed = MapBetween(s.top, s.hole_end);
+  if (closed != 0) return closed;
+  s.hole_end = s.top;
+  if (s.top == s.base && !s.is_resting) Rest(s);
+  return 0;
+}
+
+// Fences the break where it is. The fence of an earlier owner, which stands until nobody reaches the memory under it any
+// more, is ours to use: then `base` is where it was.
+CallResult Fence(State& s) {
+  char* const now = KernelBreak();
+  if (now == nullptr) return {EPERM, "brk"};
+  if (s.fence_end != nullptr) return {now <= s.base ? 0 : EEXIST, "mmap"};
+  s.found = now;
+  s.base = AlignUp(now);
+  s.top = s.base;
+  s.hole_end = s.base;
+  const Errno error = MapPagesAt(s.base, kFirstFencePages * PageBytes());
+  if (error != 0) return {error, "mmap"};
+  s.fence_end = s.base + kFirstFencePages * PageBytes();
+  s.is_resting = true;
+  return Ok();
+}
+
+// One attempt to fence the break, and to move it by a page up and down.
+CallResult FenceAndTry(State& s) {
+  const CallResult fenced = Fence(s);
+  if (fenced.error != 0) return fenced;
+  const intptr_t page = static_cast<intptr_t>(PageBytes());
+  const CallResult opened = Open(s, PageBytes());
+  Errno error = opened.error;
+  if (error == 0) error = MoveFrom(s.top, page);
+  if (error == 0) error = MoveFrom(s.top + page, -page);
+  if (opened.error == 0) {
+    const Errno closed = Close(s);
+    if (error == 0 && closed != 0) return {closed, "mmap"};
+  }
+  if (error == 0) return Ok();
+  if (s.holders == 0) RemoveFence(s);
+  return {error, "sbrk"};
+}
+
+bool IsOwner(const State& s, const void* owner) { return s.owner == owner && owner != nullptr; }
+
+bool IsStillOurs(State& s) {
+  if (!s.is_ours) return false;
+  if (!s.is_resting) {
+    s.is_ours = IsBreakAt(s.top);
+    return s.is_ours;
+  }
+  char* const now = KernelBreak();
+  s.is_ours = now != nullptr && now <= s.base;
+  return s.is_ours;
+}
+
+// Down to `base` step by step, the fence closed behind each step; then to rest.
+bool LowerAll(State& s) {
+  while (s.top > s.base) {
+    const size_t left_bytes = static_cast<size_t>(s.top - s.base);
+    const size_t step_bytes = left_bytes < kStepBytes ? left_bytes : kStepBytes;
+    if (MoveFrom(s.top, -static_cast<intptr_t>(step_bytes)) != 0) return false;
+    s.top -= step_bytes;
+    if (MapBetween(s.top, s.hole_end) == 0) s.hole_end = s.top;
+  }
+  if (!s.is_resting) Rest(s);
+  return true;
+}
+
+}  // namespace
+
+CallResult TakeBreak(const void* owner, const std::string& name, char** base) {
+  State& s = TheState();
+  const Lock lock(s.lock);
+  if (s.owner != nullptr) return {EBUSY, "sbrk"};
+  CallResult tried = FenceAndTry(s);
+  // While there is no fence, malloc in another thread may get in between, and then the place for it is elsewhere.
+  for (int more = kAttempts - 1; more > 0 && (tried.error == EEXIST || tried.error == ECANCELED); --more) {
+    sched_yield();
+    tried = FenceAndTry(s);
+  }
+  if (tried.error != 0) return tried;
+  s.owner = owner;
+  s.name = name;
+  s.is_ours = true;
+  s.holders += 1;
+  *base = s.base;
+  return Ok();
+}
+
+std::string OwnerName() {
+  State& s = TheState();
+  const Lock lock(s.lock);
+  return s.owner != nullptr ? s.name : std::string();
+}
+
+bool IsBreakOurs(const void* owner) {
+  State& s = TheState();
+  const Lock lock(s.lock);
+  return IsOwner(s, owner) && IsStillOurs(s);
+}
+
+CallResult OpenFence(const void* owner, size_t length_bytes) {
+  State& s = TheState();
+  const Lock lock(s.lock);
+  if (!IsOwner(s, owner) || !s.is_ours) return {EINVAL, "munmap"};
+  return Open(s, length_bytes);
+}
+
+CallResult MoveOwnBreak(const void* owner, intptr_t increment_bytes, bool* has_moved) {
+  State& s = TheState();
+  const Lock lock(s.lock);
+  *has_moved = false;
+  if (!IsOwner(s, owner)) return {EINVAL, "sbrk"};
+  if (!s.is_ours) return Ok();
+  const intptr_t most_up = s.hole_end - s.top - static_cast<intptr_t>(PageBytes());
+  if (increment_bytes > 0 ? increment_bytes > most_up : increment_bytes < s.base - s.top) return {EINVAL, "sbrk"};
+  if (increment_bytes == 0) {
+    *has_moved = IsStillOurs(s);
+    return Ok();
+  }
+  const Errno error = MoveFrom(s.top, increment_bytes);
+  if (error == ECANCELED) {
+    s.is_ours = false;
+    return Ok();
+  }
+  if (error != 0) return {error, "sbrk"};
+  s.top += increment_bytes;
+  *has_moved = true;
+  return Ok();
+}
+
+CallResult CloseFence(const void* owner, size_t reach_bytes, size_t* covered_bytes) {
+  State& s = TheState();
+  const Lock lock(s.lock);
+  if (!IsOwner(s, owner) || !s.is_ours) return {EINVAL, "mmap"};
+  *covered_bytes = static_cast<size_t>(s.fence_end - s.base);
+  const Errno closed = Close(s);
+  if (closed != 0) return {closed, "mmap"};
+  const Errno extended = MapBetween(s.fence_end, s.base + reach_bytes);
+  if (extended != 0) return {extended, "mmap"};
+  if (s.base + reach_bytes > s.fence_end) s.fence_end = s.base + reach_bytes;
+  *covered_bytes = static_cast<size_t>(s.fence_end - s.base);
+  return Ok();
+}
+
+size_t HeldBytes(const void* owner) {
+  State& s = TheState();
+  const Lock lock(s.lock);
+  return IsOwner(s, owner) ? static_cast<size_t>(s.top - s.base) : 0;
+}
+
+bool LeaveBreak(const void* owner, bool keeps) {
+  State& s = TheState();
+  const Lock lock(s.lock);
+  if (!IsOwner(s, owner)) return false;
+  const bool is_back = !keeps && IsStillOurs(s) && LowerAll(s);
+  // What is above may belong to others now, or to whoever still uses the memory: nobody touches that fence again.
+  if (!is_back) s.fence_end = nullptr;
+  s.owner = nullptr;
+  s.is_ours = false;
+  return is_back;
+}
+
+void ForgetBreak(const void* owner, bool keeps) {
+  State& s = TheState();
+  const Lock lock(s.lock);
+  if (owner == nullptr || IsOwner(s, owner)) return;
+  if (keeps) s.keeps_fence = true;
+  s.holders -= 1;
+  if (s.holders > 0 || s.owner != nullptr || s.keeps_fence) return;
+  RemoveFence(s);
+}
+
+}  // namespace offheap

@@ -1,0 +1,305 @@
+/**
+ * Pages from the program break: the classic source, one segment whose end goes up and down by `sbrk`. One such source in
+ * a process at a time, for all threads.
+ *
+ * malloc moves the same break. Two things keep it away. The fence, a mapping directly above our top, makes its attempts
+ * fail, so that it maps memory instead. And to move the break we open the fence by steps that are shorter than anything
+ * malloc asks for (`STEP_BYTES`), having waited before each for calls that began before the last, so that it fails
+ * while the fence is open too. Every step is verified. What is left is in docs/program-break.md; where somebody did move
+ * the break, it is *lost*: never moved again, while all that is held serves on.
+ *
+ * The fence is readable and writable, and reaches further than any window over the last page: a buffer over pages that
+ * were given up, or not taken yet, can be read and written without a fault, and is valid again when the break comes back.
+ * For the moment of a move the pages it moves over are not mapped. So the break rests once somebody moved an
+ * `ArrayBuffer` out of our hands that may be in use by another thread, unless no buffer ever lay over those pages.
+ *
+ * It knows no block, and is told how many pages at its end are free.
+ *
+ * Invariants, checked by `check()`:
+ *  1. the segment ends at the break, or below it after a move that failed half way
+ *  2. all wraps end where the fence does, or before
+ *  3. the break is owned until `close`, or until it is lost
+ */
+import { invariant } from '../base/assert.js'
+import type { Deferral } from '../base/deferral.js'
+import { KIB, MAX_SPACE_BYTES, MIB, type PageCount, type PageNumber } from '../base/units.js'
+import { lostError, movedBufferError, takeBreak } from './break-errors.js'
+import type { Kernel, WrapId } from './kernel.js'
+import type { MovableEnd, PageSource, Wrap } from './page-source.js'
+import type { ProgramBreak } from './program-break.js'
+import { residentPages } from './residency.js'
+import { endOf, type PageStretch, type Segment } from './segment.js'
+import { Unmapper } from './unmapper.js'
+import { nextWrapId } from './wrap-ids.js'
+
+/** glibc asks for more than M_TOP_PAD, 128 KiB, rounded up to pages; the opening is this and one page. */
+const STEP_BYTES = 128 * KIB
+/** More than a window is long: the last page's window, and every other, ends within the fence. */
+const FENCE_BYTES = 2 * MIB
+/** The least that the break rises by, and the most, unless one block needs more; between, a quarter of what is held. */
+const MIN_RISE_BYTES = MIB
+const MAX_RISE_BYTES = 16 * MIB
+
+export class BreakSource implements PageSource, MovableEnd {
+  readonly name = 'sbrk'
+  readonly unitPages = 1
+  readonly pageBytes: number
+  readonly #kernel: Kernel
+  readonly #break: ProgramBreak
+  readonly #unmapper: Unmapper
+  readonly #segment: Segment & { pageCount: PageCount }
+  /** Where the break is, and where the fence ends, counted from the first page. */
+  #topBytes = 0
+  #reachBytes = 0
+  /** Where the furthest buffer ends that ever was. */
+  #wrappedBytes = 0
+  #isOwned = true
+  #isClosed = false
+  // Hysteresis: see `surplus`.
+  #wasLowered = false
+  #isBouncing = false
+  #isWaiting = false
+
+  /**
+   * Takes the break of this process. Throws `ERR_ARENA_BREAK_IN_USE` and `ERR_ARENA_BREAK_UNAVAILABLE`; `cause` is the
+   * system error.
+   */
+  constructor(kernel: Kernel, deferral: Deferral, arenaName: string) {
+    this.pageBytes = kernel.pageBytes
+    this.#kernel = kernel
+    this.#break = kernel.programBreak
+    this.#unmapper = new Unmapper(kernel, deferral)
+    const mapping = takeBreak(this.#break, arenaName)
+    this.#segment = { mapping, firstPage: 0, pageCount: 0, hasMovedBuffer: false }
+  }
+
+  get segments(): readonly Segment[] {
+    return this.#segment.pageCount > 0 ? [this.#segment] : []
+  }
+
+  get end(): MovableEnd {
+    return this
+  }
+
+  get segment(): Segment {
+    return this.#segment
+  }
+
+  get isOwned(): boolean {
+    return this.#isOwned
+  }
+
+  /** Pages behind those there are: the segment grows at its end. */
+  reserve(pageCount: PageCount): PageStretch {
+    const firstPage = endOf(this.#segment)
+    if ((firstPage + pageCount) * this.pageBytes > MAX_SPACE_BYTES) {
+      throw new RangeError(`an arena addresses ${MAX_SPACE_BYTES} bytes at most`)
+    }
+    this.#requireMovable()
+    const rise = Math.min(
+      Math.max(pageCount, this.#regularPages),
+      MAX_SPACE_BYTES / this.pageBytes - firstPage,
+    )
+    try {
+      this.#raise((firstPage + rise) * this.pageBytes)
+    } catch (error) {
+      this.#undo()
+      throw error
+    }
+    this.#segment.pageCount += rise
+    this.#isBouncing = this.#wasLowered
+    return { firstPage, pageCount: rise }
+  }
+
+  unreserve(stretch: PageStretch): void {
+    this.#segment.pageCount -= stretch.pageCount
+    this.#undo()
+  }
+
+  segmentOf(page: PageNumber): Segment {
+    invariant(page >= 0 && page < this.reachOf(), `page ${page} has a segment`)
+    return this.#segment
+  }
+
+  reachOf(): PageNumber {
+    return this.#reachBytes / this.pageBytes
+  }
+
+  purge(firstPage: PageNumber, pageCount: PageCount): void {
+    const { mapping } = this.#segment
+    this.#kernel.advise(mapping, firstPage * this.pageBytes, pageCount * this.pageBytes, 'dontneed')
+  }
+
+  populate(firstPage: PageNumber, pageCount: PageCount): void {
+    const { mapping } = this.#segment
+    this.#kernel.advise(mapping, firstPage * this.pageBytes, pageCount * this.pageBytes, 'populate')
+  }
+
+  retire(segment: Segment): void {
+    invariant(segment === this.#segment && segment.pageCount > 0, 'a segment is retired once')
+    this.#segment.pageCount = 0
+    this.#undo()
+  }
+
+  close(): void {
+    invariant(!this.#isClosed, 'a source is closed once')
+    this.#isClosed = true
+    const { mapping, hasMovedBuffer } = this.#segment
+    this.#break.leave(mapping, hasMovedBuffer)
+    // Left for good where somebody may still use the memory.
+    if (!hasMovedBuffer) this.#unmapper.add(mapping)
+  }
+
+  residentBytes(): number {
+    const { mapping, pageCount } = this.#segment
+    return residentPages(this.#kernel, mapping, pageCount) * this.pageBytes
+  }
+
+  wrap(offsetBytes: number, lengthBytes: number): Wrap {
+    const wrapId = nextWrapId()
+    const buffer = this.#kernel.wrap(this.#segment.mapping, offsetBytes, lengthBytes, wrapId)
+    this.#wrappedBytes = Math.max(this.#wrappedBytes, offsetBytes + lengthBytes)
+    return { buffer, wrapId }
+  }
+
+  detach(buffer: ArrayBuffer): void {
+    this.#kernel.detach(buffer)
+  }
+
+  isWrapped(wrapId: WrapId): boolean {
+    return this.#kernel.isWrapped(wrapId)
+  }
+
+  // ---- the movable end -------------------------------------------------------------------------------------------
+
+  /**
+   * Hysteresis: after the break went down and up again it does not go down on a freeing call, but only at the next
+   * moment of quiet (a tick of the release timer, or `trim`). So a block that comes and goes at the top moves the break
+   * twice in such an interval at most, however often it does.
+   */
+  surplus(freePages: PageCount): PageCount {
+    if (!this.#canMove) return 0
+    if (!this.#isBouncing) return freePages
+    if (freePages > 0) this.#isWaiting = true
+    return 0
+  }
+
+  settle(): void {
+    this.#wasLowered = false
+    this.#isBouncing = false
+    this.#isWaiting = false
+  }
+
+  get isWaiting(): boolean {
+    return this.#isWaiting && this.#canMove
+  }
+
+  lower(pageCount: PageCount): void {
+    const before = this.#segment.pageCount
+    if (!this.#canMove) return
+    const { pageBytes } = this
+    try {
+      this.#lowerTo((before - pageCount) * pageBytes)
+    } catch (error) {
+      this.#isWaiting = true
+      throw error
+    } finally {
+      if (this.#topBytes < before * pageBytes) this.#wasLowered = true
+      this.#segment.pageCount = Math.min(before, this.#topBytes / this.pageBytes)
+    }
+  }
+
+  // ---- moving the break ------------------------------------------------------------------------------------------
+
+  /** The break is ours and nobody else uses memory that it would move over. */
+  get #canMove(): boolean {
+    return this.#isOwned && !this.#segment.hasMovedBuffer
+  }
+
+  get #regularPages(): PageCount {
+    const quarter = Math.floor(this.#topBytes / 4 / MIN_RISE_BYTES) * MIN_RISE_BYTES
+    return Math.min(MAX_RISE_BYTES, Math.max(MIN_RISE_BYTES, quarter)) / this.pageBytes
+  }
+
+  #requireMovable(): void {
+    if (!this.#isOwned) throw lostError()
+    if (this.#segment.hasMovedBuffer && this.#wrappedBytes > this.#topBytes) throw movedBufferError()
+  }
+
+  #raise(targetBytes: number): void {
+    const { mapping } = this.#segment
+    const fromBytes = this.#topBytes
+    if (!this.#break.isOurs(mapping)) this.#lose()
+    if (!this.#isOwned) throw lostError()
+    // First, because it may fail: the fence must reach over all that a window may lie over.
+    this.#close(targetBytes + FENCE_BYTES)
+    while (this.#topBytes < targetBytes) this.#stepUp(Math.min(STEP_BYTES, targetBytes - this.#topBytes))
+    if (!this.#break.isOurs(mapping)) this.#lose()
+    if (!this.#isOwned) throw lostError()
+    // Huge pages would refill purged holes (khugepaged, max_ptes_none).
+    if (targetBytes > fromBytes)
+      this.#kernel.advise(mapping, fromBytes, targetBytes - fromBytes, 'nohugepage')
+  }
+
+  #stepUp(lengthBytes: number): void {
+    const { mapping } = this.#segment
+    this.#break.openFence(mapping, lengthBytes)
+    try {
+      if (!this.#break.sbrk(mapping, lengthBytes)) this.#lose()
+      else this.#topBytes += lengthBytes
+    } finally {
+      if (this.#isOwned) this.#close(0)
+    }
+    if (!this.#isOwned) throw lostError()
+  }
+
+  #lowerTo(targetBytes: number): void {
+    const { mapping } = this.#segment
+    while (this.#isOwned && this.#topBytes > targetBytes) {
+      const lengthBytes = Math.min(STEP_BYTES, this.#topBytes - targetBytes)
+      if (!this.#break.sbrk(mapping, -lengthBytes)) {
+        this.#lose()
+        return
+      }
+      this.#topBytes -= lengthBytes
+      this.#close(0)
+    }
+  }
+
+  /** The break goes down to the segment's end. Where that fails it stays; the next rise begins there. */
+  #undo(): void {
+    if (!this.#canMove) return
+    try {
+      this.#lowerTo(this.#segment.pageCount * this.pageBytes)
+    } catch {
+      // `lower` tries again, whenever it is called. There is a better error to throw, or nobody to throw it to.
+    }
+  }
+
+  /** An open fence lets others in and lets stale views fault, so that one refusal is not taken for an answer. */
+  #close(reachBytes: number): void {
+    const { mapping } = this.#segment
+    try {
+      this.#break.closeFence(mapping, reachBytes)
+    } catch {
+      this.#break.closeFence(mapping, reachBytes)
+    }
+    this.#reachBytes = Math.max(this.#reachBytes, reachBytes)
+  }
+
+  /** Somebody else has moved the break. What is above the segment may be theirs. */
+  #lose(): void {
+    this.#isOwned = false
+    this.#reachBytes = this.#segment.pageCount * this.pageBytes
+  }
+
+  check(): void {
+    const segmentBytes = this.#segment.pageCount * this.pageBytes
+    invariant(segmentBytes <= this.#topBytes, '1: the segment ends at the break or below')
+    invariant(!this.#isOwned || this.#topBytes <= this.#reachBytes, '2: the fence is above the break')
+    invariant(!this.#isOwned || this.#wrappedBytes <= this.#reachBytes, '2: wraps end within the fence')
+    if (this.#isOwned && !this.#isClosed) {
+      invariant(this.#break.isOurs(this.#segment.mapping), '3: the break is where it was left')
+    }
+  }
+}

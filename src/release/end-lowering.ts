@@ -1,0 +1,48 @@
+/**
+ * Lowers the movable end of a source (the program break) to the page above the highest one in use: finds the free, clean
+ * pages there in the heap, has the source give them up, and tells the heap. Pages that are free further down are the
+ * scavenger's: it purges them where they are, which a break alone could never give back.
+ *
+ * An end that the kernel does not let go down costs addresses only, as its pages were purged before.
+ */
+import type { BlockHeap } from '../heap/block-heap.js'
+import type { MovableEnd } from '../memory/page-source.js'
+
+export class EndLowering {
+  readonly #heap: BlockHeap
+  readonly #end: MovableEnd | null
+
+  /** `end`: null where there is nothing to lower. */
+  constructor(heap: BlockHeap, end: MovableEnd | null) {
+    this.#heap = heap
+    this.#end = end
+  }
+
+  /** Pages wait for the next moment of quiet. */
+  get isDue(): boolean {
+    return this.#end?.isWaiting === true
+  }
+
+  /**
+   * Lowers the end as far as it goes. `isQuiet`: at a moment of quiet (a tick, or `trim`), not on a freeing call. Returns
+   * what the kernel said where it refused, or null.
+   */
+  lower(isQuiet: boolean): unknown {
+    const end = this.#end
+    if (end === null) return null
+    if (isQuiet) end.settle()
+    this.#heap.flush()
+    const { segment } = end
+    const surplus = end.surplus(this.#heap.cleanTailPages(segment))
+    const before = { firstPage: segment.firstPage, pageCount: segment.pageCount }
+    let failure: unknown = null
+    try {
+      end.lower(surplus)
+    } catch (error) {
+      failure = error
+    }
+    const given = before.pageCount - segment.pageCount
+    if (given > 0) this.#heap.removeTail(before, given)
+    return failure
+  }
+}

@@ -1,0 +1,440 @@
+/**
+ * The program break among strangers: code that moves it, threads that malloc, limits and filters, Workers. Each in a process of
+ * its own, because what they do to it cannot be undone.
+ */
+import { describe, expect, it } from 'vitest'
+import { runWithBreak } from '../support/break.js'
+import { DIST, type Outcome, runScript } from '../support/process.js'
+import { strangerPath } from '../support/stranger.js'
+
+// Live blocks with contents, a helper that knows nothing of us, and ways to see what became of the break.
+const PRELUDE = `
+  const module = { exports: {} }
+  process.dlopen(module, ${JSON.stringify(strangerPath())})
+  const stranger = module.exports
+  // Says at once where this process has no break.
+  new Arena({ source: 'sbrk' }).close()
+  await turn(); await turn(); await turn()
+  const MIB = 2 ** 20
+  const fill = (arena, count, size) => Array.from({ length: count }, (_, i) => arena.allocUnsafe(size).fill(i + 1))
+  const assertIntact = blocks => blocks.forEach((block, i) => {
+    assert.ok(block.every(byte => byte === ((i + 1) & 255)), 'block ' + i)
+  })
+  // Once a stranger has opened the fence, malloc may go up there too.
+  const assertNotLowered = top => assert.ok(stranger.breakAt() >= top)
+  const assertNoMore = arena => assert.throws(
+    () => arena.allocUnsafe(64 * MIB),
+    error => error.code === 'ERR_ARENA_OUT_OF_MEMORY' && error.cause.code === 'ERR_ARENA_BREAK_UNAVAILABLE',
+  )
+`
+
+async function expectToSurvive(body: string, nodeArgs: string[] = []): Promise<Outcome> {
+  const script = `${PRELUDE} ${body}; console.log('survived')`
+  const outcome = await runWithBreak(() => runScript(script, nodeArgs))
+  const { code, signal, stdout, stderr } = outcome
+  expect({ code, signal, stdout, stderr }).toMatchObject({ code: 0, signal: null, stderr: '' })
+  expect(stdout).toMatch(/survived\n$/)
+  return outcome
+}
+
+describe('when somebody else raised the break', () => {
+  it('the arena sees it at its next move, serves what it holds, and never touches the break again', () =>
+    expectToSurvive(`
+      const arena = new Arena({ name: 'subject', source: 'sbrk' })
+      const blocks = fill(arena, 50, 100_000)
+      const more = fill(arena, 20, 100_000)
+      const start = stranger.seize(3 * MIB)
+      assert.notEqual(start, 0)
+      const top = stranger.breakAt()
+      assert.equal(arena.stats().breakOwned, true)
+      assertNoMore(arena)
+      assert.equal(arena.stats().breakOwned, false)
+      arena.check()
+      assertNoMore(arena)
+      assert.equal(arena.tryAllocUnsafe(64 * MIB), undefined)
+      // What is held serves on, and goes back by madvise.
+      for (const block of more) arena.free(block)
+      arena.trim()
+      assert.equal(arena.residentBytes(), arena.stats().usedBytes)
+      const again = fill(arena, 20, 100_000)
+      assertIntact(blocks)
+      assertIntact(again)
+      for (const block of [...blocks, ...again]) arena.free(block)
+      arena.trim()
+      assert.equal(arena.residentBytes(), 0)
+      arena.check()
+      assertNotLowered(top)
+      assert.equal(stranger.isIntact(start, 3 * MIB), 1)
+      arena.close()
+      await turn(); await turn(); await turn()
+      assertNotLowered(top)
+      assert.equal(stranger.isIntact(start, 3 * MIB), 1)
+    `))
+
+  it('it does not lower the break under who did', () =>
+    expectToSurvive(`
+      const arena = new Arena({ source: 'sbrk', releaseAfterMs: 0 })
+      const blocks = fill(arena, 50, 100_000)
+      const start = stranger.seize(MIB)
+      const top = stranger.breakAt()
+      for (const block of blocks.splice(25)) arena.free(block)
+      assert.equal(arena.stats().breakOwned, false)
+      assertNotLowered(top)
+      assert.equal(arena.residentBytes(), arena.stats().usedBytes)
+      assertIntact(blocks)
+      arena.close()
+      assertNotLowered(top)
+      assert.equal(stranger.isIntact(start, MIB), 1)
+    `))
+
+  it('and it is closed, the next arena may have the break above what the stranger has', () =>
+    expectToSurvive(`
+      const first = new Arena({ source: 'sbrk' })
+      fill(first, 10, 100_000)
+      const start = stranger.seize(8 * MIB)
+      first.close()
+      await turn(); await turn(); await turn()
+      const top = stranger.breakAt()
+      const second = new Arena({ source: 'sbrk' })
+      const blocks = fill(second, 50, 100_000)
+      assertIntact(blocks)
+      assert.equal(stranger.isIntact(start, 8 * MIB), 1)
+      second.close()
+      assertNotLowered(top)
+    `))
+})
+
+describe('while an arena holds no page', () => {
+  it('malloc may lower the break and raise it again up to the fence; the arena goes on where it began', () =>
+    expectToSurvive(`
+      assert.equal(stranger.move(8 * MIB), 1)
+      const arena = new Arena({ source: 'sbrk', releaseAfterMs: 0 })
+      const found = stranger.breakAt()
+      const round = () => {
+        const blocks = fill(arena, 30, 100_000)
+        assert.equal(arena.stats().mappedBytes, stranger.breakAt() - found)
+        // With a page in the arena's hands, the break is its own.
+        assert.equal(stranger.move(132 * 1024), 0)
+        assertIntact(blocks)
+        for (const block of blocks) arena.free(block)
+        arena.trim()
+        arena.check()
+      }
+      round()
+      assert.equal(stranger.breakAt(), found)
+      assert.equal(stranger.move(-8 * MIB), 1)
+      round()
+      assert.equal(stranger.breakAt(), found - 8 * MIB)
+      assert.equal(stranger.move(3 * MIB), 1)
+      round()
+      assert.equal(stranger.move(6 * MIB), 0)
+      assert.equal(arena.stats().breakOwned, true)
+      arena.close()
+      assert.equal(stranger.breakAt(), found - 5 * MIB)
+    `))
+})
+
+describe('when libc remembers the break wrongly', () => {
+  it('the arena, whose break did not move, puts that right before anybody lowers it', () =>
+    expectToSurvive(`
+      const arena = new Arena({ source: 'sbrk', releaseAfterMs: 0 })
+      const blocks = fill(arena, 50, 100_000)
+      const top = stranger.breakAt()
+      stranger.misremember(MIB)
+      assert.equal(stranger.breakAt(), top - MIB)
+      arena.check()
+      assert.equal(stranger.breakAt(), top)
+      stranger.misremember(MIB)
+      const more = fill(arena, 50, 100_000)
+      assert.ok(stranger.breakAt() > top)
+      stranger.misremember(MIB)
+      for (const block of more) arena.free(block)
+      assert.equal(arena.stats().breakOwned, true)
+      assertIntact(blocks)
+      arena.check()
+      arena.close()
+    `))
+})
+
+describe('while four threads malloc with one arena', () => {
+  it('the break goes up and down for 10 seconds, nobody gets the same memory twice', async () => {
+    process.env.MALLOC_ARENA_MAX = '1'
+    // So that every block comes from the one heap that would grow by the break.
+    process.env.MALLOC_MMAP_THRESHOLD_ = String(2 ** 25)
+    const { stdout } = await expectToSurvive(`
+      const arena = new Arena({ source: 'sbrk', releaseAfterMs: 0 })
+      const found = stranger.breakAt()
+      const seed = Date.now() >>> 0
+      let state = seed
+      const random = count => ((state = (Math.imul(state, 1_103_515_245) + 12_345) >>> 0) >>> 8) % count
+      stranger.startMalloc(4)
+      const until = performance.now() + 10_000
+      let live = []
+      let rounds = 0
+      let highest = 0
+      const isFilled = (block, tag) => {
+        for (let at = 0; at < block.length; at += 256) if (block[at] !== tag) return false
+        return block.at(-1) === tag
+      }
+      while (performance.now() < until) {
+        const count = 1 + random(40)
+        for (let i = 0; i < count; i++) {
+          const tag = random(256)
+          live.push({ tag, block: arena.allocUnsafe(1 + random(random(4) === 0 ? 2 * MIB : 50_000)).fill(tag) })
+        }
+        highest = Math.max(highest, stranger.breakAt() - found)
+        const left = random(live.length)
+        while (live.length > left) {
+          const { tag, block } = live.pop()
+          assert.ok(isFilled(block, tag), 'seed ' + seed)
+          arena.free(block)
+        }
+        if (++rounds % 10 === 0) {
+          arena.check()
+          arena.trim()
+          await turn()
+        }
+      }
+      for (const { block } of live) arena.free(block)
+      const blocks = stranger.stop()
+      assert.equal(stranger.damaged(), 0, 'blocks of malloc are intact')
+      assert.equal(arena.stats().breakOwned, true, 'seed ' + seed)
+      arena.trim()
+      assert.ok(stranger.breakAt() <= found)
+      arena.check()
+      arena.close()
+      console.log(JSON.stringify({ rounds, blocks, highest }))
+    `)
+    delete process.env.MALLOC_ARENA_MAX
+    delete process.env.MALLOC_MMAP_THRESHOLD_
+    const { rounds, blocks, highest } = JSON.parse(stdout.split('\n')[0])
+    expect(rounds).toBeGreaterThan(0)
+    expect(blocks).toBeGreaterThan(10_000)
+    expect(highest).toBeGreaterThan(8 * 2 ** 20)
+  })
+
+  it('arenas come and go, each of which gets the break and leaves it where it found it', () =>
+    expectToSurvive(`
+      stranger.startMalloc(4)
+      const until = performance.now() + 3_000
+      let arenas = 0
+      while (performance.now() < until) {
+        const arena = new Arena({ source: 'sbrk', releaseAfterMs: 0 })
+        const found = stranger.breakAt()
+        assertIntact(fill(arena, 5, 300_000))
+        arena.close()
+        assert.ok(stranger.breakAt() <= found)
+        // The fence goes on a later turn, and malloc grows meanwhile.
+        await turn(); await turn(); await turn()
+        arenas++
+      }
+      stranger.stop()
+      assert.equal(stranger.damaged(), 0)
+      assert.ok(arenas > 0)
+    `))
+
+  it('and one of them takes the break in the middle, all contents stay as they are', () =>
+    expectToSurvive(`
+      const arena = new Arena({ source: 'sbrk', releaseAfterMs: 0 })
+      const kept = fill(arena, 100, 30_000)
+      stranger.startMalloc(4)
+      const until = performance.now() + 2_000
+      let start = 0
+      for (let round = 0; performance.now() < until; round++) {
+        const blocks = fill(arena, 20, 20_000)
+        assertIntact(blocks)
+        for (const block of blocks) arena.free(block)
+        if (round === 1) start = stranger.seize(MIB)
+      }
+      assert.notEqual(start, 0)
+      arena.trim()
+      assert.equal(arena.stats().breakOwned, false)
+      assertIntact(kept)
+      stranger.stop()
+      assert.equal(stranger.damaged(), 0)
+      assert.equal(stranger.isIntact(start, MIB), 1)
+      arena.check()
+      arena.close()
+    `))
+})
+
+describe('where the break cannot be moved', () => {
+  const UNAVAILABLE = `
+    const found = stranger.breakAt()
+    for (let i = 0; i < 3; i++) {
+      const error = codeOf(() => new Arena({ name: 'subject', source: 'sbrk' }))
+      assert.equal(error, 'ERR_ARENA_BREAK_UNAVAILABLE')
+    }
+    let thrown
+    try { new Arena({ name: 'subject', source: 'sbrk' }) } catch (error) { thrown = error }
+    assert.match(thrown.message, /^arena 'subject': the program break cannot be moved here/)
+    assert.match(thrown.message, /Leave out source: 'sbrk'/)
+    assert.equal(typeof thrown.cause.errno, 'number')
+    console.log(thrown.cause.code, thrown.cause.syscall)
+  `
+
+  it('for RLIMIT_DATA, the constructor says so', async () => {
+    const { stdout } = await expectToSurvive(
+      `
+      // Compiles what runs under the limit, which V8 itself could not live with for long.
+      new Arena({ source: 'sbrk' }).close()
+      await turn(); await turn(); await turn()
+      globalThis.gc()
+      stranger.limitData(1)
+      let thrown
+      try { new Arena({ source: 'sbrk' }) } catch (error) { thrown = error }
+      stranger.limitData(2 ** 40)
+      assert.equal(thrown.code, 'ERR_ARENA_BREAK_UNAVAILABLE')
+      console.log(thrown.cause.code, thrown.cause.syscall)
+      const arena = new Arena({ source: 'sbrk' })
+      assertIntact(fill(arena, 10, 100_000))
+      arena.close()
+    `,
+      ['--expose-gc'],
+    )
+    expect(stdout).toMatch(/^ENOMEM (sbrk|mmap)\n/)
+  })
+
+  // EPERM is what most filters answer; glibc takes it for an address. Without a number the kernel's own refusal.
+  it.each([
+    ['nothing', 0],
+    ['EPERM', 1],
+    ['ENOMEM', 12],
+    ['ENOSYS', 38],
+  ])(
+    'for a seccomp filter that answers %s, the constructor says so, and mappings serve',
+    async (_, errno) => {
+      await expectToSurvive(`
+      assert.equal(stranger.filterBrk(${errno}), 0)
+      ${UNAVAILABLE}
+      const arena = new Arena({ source: 'mmap' })
+      assertIntact(fill(arena, 10, 100_000))
+      arena.close()
+    `)
+    },
+  )
+
+  it('once a limit is met, growing says so, and all that is held serves on', () =>
+    expectToSurvive(`
+      const arena = new Arena({ source: 'sbrk', releaseAfterMs: 0 })
+      const blocks = fill(arena, 10, 100_000)
+      stranger.limitData(1)
+      const error = (() => { try { arena.allocUnsafe(32 * MIB) } catch (error) { return error } })()
+      stranger.limitData(2 ** 40)
+      assert.equal(error.code, 'ERR_ARENA_OUT_OF_MEMORY')
+      // The fence counts as data too.
+      assert.equal(error.cause.code, 'ENOMEM')
+      assert.match(error.cause.syscall, /sbrk|mmap/)
+      assertIntact(blocks)
+      assert.equal(arena.stats().breakOwned, true)
+      arena.free(arena.allocUnsafe(32 * MIB))
+      arena.check()
+      arena.close()
+    `))
+})
+
+describe('Workers', () => {
+  const WORKER = `
+    import { Worker } from 'node:worker_threads'
+    const source = body => \`
+      import { parentPort } from 'node:worker_threads'
+      const { Arena } = await import(${JSON.stringify(new URL('index.js', DIST).href)})
+      try { \${body} } catch (error) { parentPort.postMessage(error.code) }\`
+    const start = body => new Worker(source(body), { eval: true })
+    const message = worker => new Promise(resolve => worker.once('message', resolve))
+    const exit = worker => new Promise(resolve => worker.once('exit', resolve))
+  `
+
+  it('share the one break: who comes second is told who has it', () =>
+    expectToSurvive(`${WORKER}
+      const arena = new Arena({ name: 'first', source: 'sbrk' })
+      const blocks = fill(arena, 20, 100_000)
+      const worker = start("new Arena({ source: 'sbrk' }); parentPort.postMessage('got it')")
+      assert.equal(await message(worker), 'ERR_ARENA_BREAK_IN_USE')
+      await exit(worker)
+      assertIntact(blocks)
+      arena.close()
+      const next = start("new Arena({ source: 'sbrk' }).close(); parentPort.postMessage('got it')")
+      assert.equal(await message(next), 'got it')
+      await exit(next)
+    `))
+
+  it('terminated with the break in their hands leave it to the next, where it was found', () =>
+    expectToSurvive(`${WORKER}
+      for (let round = 0; round < 10; round++) {
+        const worker = start(\`
+          const arena = new Arena({ source: 'sbrk', releaseAfterMs: 0 })
+          const live = []
+          parentPort.postMessage('running')
+          setInterval(() => {
+            for (let i = 0; i < 20; i++) live.push(arena.allocUnsafe(100_000).fill(1))
+            while (live.length > 10) arena.free(live.pop())
+          }, 0)
+        \`)
+        assert.equal(await message(worker), 'running')
+        assert.equal(codeOf(() => new Arena({ source: 'sbrk' })), 'ERR_ARENA_BREAK_IN_USE')
+        await sleep(round)
+        await worker.terminate()
+        const arena = new Arena({ source: 'sbrk' })
+        const found = stranger.breakAt()
+        const blocks = fill(arena, 30, 100_000)
+        assertIntact(blocks)
+        arena.close()
+        assert.ok(stranger.breakAt() <= found)
+        await turn(); await turn(); await turn()
+      }
+    `))
+})
+
+describe('an ArrayBuffer that was moved away', () => {
+  it('is noticed before the break moves, also where no block lives in it', () =>
+    expectToSurvive(`
+      const arena = new Arena({ source: 'sbrk', releaseAfterMs: Infinity })
+      const kept = fill(arena, 5, 1_000)
+      const block = arena.allocUnsafe(1_000)
+      const window = block.buffer
+      const high = arena.allocUnsafe(3 * MIB)
+      arena.free(block)
+      const stream = new ReadableStream({ type: 'bytes', start: controller => controller.enqueue(new Uint8Array(window)) })
+      const { value } = await stream.getReader().read()
+      arena.free(high)
+      const top = stranger.breakAt()
+      arena.trim()
+      assert.equal(stranger.breakAt(), top)
+      for (let at = 0; at < value.length; at += 4_096) value[at] = 1
+      // That buffer ends below the break, which may still rise.
+      assert.equal(arena.allocUnsafe(8 * MIB).length, 8 * MIB)
+      arena.check()
+      arena.close()
+    `))
+
+  it('stops the break for good, and nothing else', () =>
+    expectToSurvive(`
+      const arena = new Arena({ source: 'sbrk', releaseAfterMs: 0 })
+      const blocks = fill(arena, 10, 200_000)
+      const taken = arena.allocUnsafe(1_000).fill(5)
+      const stream = new ReadableStream({ type: 'bytes', start: controller => controller.enqueue(taken) })
+      const { value } = await stream.getReader().read()
+      arena.free(taken)
+      const top = stranger.breakAt()
+      for (const block of blocks.splice(5)) arena.free(block)
+      assert.equal(stranger.breakAt(), top)
+      assert.equal(arena.stats().breakOwned, true)
+      assertIntact(blocks)
+      assertNoMore(arena)
+      arena.trim()
+      arena.check()
+      value.fill(6)
+      arena.close()
+      assert.equal(stranger.breakAt(), top)
+      await turn(); await turn(); await turn()
+      value.fill(7)
+      assertIntact(fill(new Arena(), 10, 100_000))
+      assert.equal(value[0], 7)
+      // The memory is somebody else's now, for ever: this process has no break to give to another arena.
+      assert.equal(codeOf(() => new Arena({ source: 'sbrk' })), 'ERR_ARENA_BREAK_UNAVAILABLE')
+      const other = new Arena()
+      assertIntact(fill(other, 10, 100_000))
+      other.close()
+    `))
+})

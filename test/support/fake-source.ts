@@ -1,0 +1,130 @@
+/**
+ * A page source without system calls of its own: segments are cut from one mapping made beforehand, purging is filling
+ * with zeros. It can refuse, fail the N-th call and record; for tests in which the real sources' calls are in the way.
+ */
+import { MIB, type PageCount, type PageNumber } from '../../src/base/units.js'
+import type { Kernel, MappingId, WrapId } from '../../src/memory/kernel.js'
+import { type PageSource, SEGMENT_ALIGN_BYTES, type Wrap } from '../../src/memory/page-source.js'
+import { endOf, type PageStretch, type Segment } from '../../src/memory/segment.js'
+import { nextWrapId } from '../../src/memory/wrap-ids.js'
+
+const SPACE_BYTES = 256 * MIB
+
+export type SourceCall = 'reserve' | 'unreserve' | 'purge' | 'populate' | 'retire' | 'residentBytes' | 'wrap'
+
+export class FakeSource implements PageSource {
+  readonly name = 'mmap'
+  readonly end = null
+  readonly unitPages = 1
+  readonly pageBytes: number
+  readonly calls: SourceCall[] = []
+  /** Asked before each call: true makes it fail. */
+  fails: ((call: SourceCall) => boolean) | undefined
+  readonly #kernel: Kernel
+  readonly #mapping: MappingId
+  readonly #bytes: Uint8Array
+  /** A page counts as resident while it is not zero. */
+  #segments: Segment[] = []
+  #isKept = false
+
+  constructor(kernel: Kernel) {
+    this.pageBytes = kernel.pageBytes
+    this.#kernel = kernel
+    this.#mapping = kernel.map(SPACE_BYTES)
+    this.#bytes = new Uint8Array(kernel.wrap(this.#mapping, 0, SPACE_BYTES, nextWrapId()))
+  }
+
+  get segments(): readonly Segment[] {
+    return this.#segments
+  }
+
+  reserve(pageCount: PageCount): Segment {
+    this.#enter('reserve')
+    const alignPages = SEGMENT_ALIGN_BYTES / this.pageBytes
+    const last = this.#segments.at(-1)
+    const firstPage = last === undefined ? 0 : Math.ceil((endOf(last) + 1) / alignPages) * alignPages
+    if ((firstPage + pageCount) * this.pageBytes > SPACE_BYTES) throw new RangeError('no such page numbers')
+    const segment = { mapping: this.#mapping, firstPage, pageCount, hasMovedBuffer: false }
+    this.#segments.push(segment)
+    this.#zero(firstPage, pageCount)
+    return segment
+  }
+
+  unreserve(stretch: PageStretch): void {
+    this.#enter('unreserve')
+    this.#segments = this.#segments.filter(segment => segment.firstPage !== stretch.firstPage)
+  }
+
+  segmentOf(page: PageNumber): Segment {
+    const found = this.#segments.find(segment => page >= segment.firstPage && page < endOf(segment))
+    if (found === undefined) throw new Error(`page ${page} has a segment`)
+    return found
+  }
+
+  reachOf(segment: Segment): PageNumber {
+    return endOf(segment)
+  }
+
+  purge(firstPage: PageNumber, pageCount: PageCount): void {
+    this.#enter('purge')
+    this.#zero(firstPage, pageCount)
+  }
+
+  populate(_firstPage: PageNumber, _pageCount: PageCount): void {
+    this.#enter('populate')
+  }
+
+  retire(segment: Segment): void {
+    this.#enter('retire')
+    if (!this.#segments.includes(segment)) throw new Error('a segment is retired once')
+    this.#segments = this.#segments.filter(other => other !== segment)
+    if (segment.hasMovedBuffer) this.#isKept = true
+    else this.#zero(segment.firstPage, segment.pageCount)
+  }
+
+  close(): void {
+    if (!this.#isKept) this.#kernel.detach(this.#bytes.buffer as ArrayBuffer)
+  }
+
+  /** After `close`, once the finalizers have run. Returns whether the memory is gone. */
+  unmap(): boolean {
+    return this.#kernel.unmap(this.#mapping)
+  }
+
+  residentBytes(): number {
+    this.#enter('residentBytes')
+    let pages = 0
+    for (const { firstPage, pageCount } of this.#segments) {
+      for (let page = firstPage; page < firstPage + pageCount; page++) {
+        const bytes = this.#bytes.subarray(page * this.pageBytes, (page + 1) * this.pageBytes)
+        if (bytes.some(byte => byte !== 0)) pages++
+      }
+    }
+    return pages * this.pageBytes
+  }
+
+  wrap(offsetBytes: number, lengthBytes: number): Wrap {
+    this.#enter('wrap')
+    const wrapId = nextWrapId()
+    return { buffer: this.#kernel.wrap(this.#mapping, offsetBytes, lengthBytes, wrapId), wrapId }
+  }
+
+  detach(buffer: ArrayBuffer): void {
+    this.#kernel.detach(buffer)
+  }
+
+  isWrapped(wrapId: WrapId): boolean {
+    return this.#kernel.isWrapped(wrapId)
+  }
+
+  check(): void {}
+
+  #zero(firstPage: PageNumber, pageCount: PageCount): void {
+    this.#bytes.fill(0, firstPage * this.pageBytes, (firstPage + pageCount) * this.pageBytes)
+  }
+
+  #enter(call: SourceCall): void {
+    this.calls.push(call)
+    if (this.fails?.(call)) throw Object.assign(new Error(`${call}: refused by the test`), { code: 'ENOMEM' })
+  }
+}

@@ -1,0 +1,60 @@
+/**
+ * Other code in this process that knows nothing of us: it mallocs, moves the program break, forbids to move it. A native
+ * helper (`stranger/stranger.cc`), built here once in a run with g++, as the addon was.
+ */
+import { execFileSync } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { afterAll } from 'vitest'
+
+const SOURCE = fileURLToPath(new URL('stranger/stranger.cc', import.meta.url))
+
+export interface Stranger {
+  /** The program break, as libc has it. */
+  breakAt(): number
+  /** Moves the break up or down as malloc does. Returns 1, or 0 where it cannot. */
+  move(lengthBytes: number): number
+  /** Raises the break over whatever is in its way, and writes to all it got. Returns where that begins, or 0. */
+  seize(lengthBytes: number): number
+  /** 1 where seized memory is as it was left. */
+  isIntact(start: number, lengthBytes: number): number
+  /** libc thinks from now on that the break is so much lower. glibc only. */
+  misremember(lengthBytes: number): void
+  /** Sets RLIMIT_DATA. Returns errno. */
+  limitData(bytes: number): number
+  /** A seccomp filter answers every `brk` of this thread with that errno from now on. Returns errno. */
+  filterBrk(errno: number): number
+  /** Threads that grow and shrink sets of blocks by malloc and free, and check their contents. */
+  startMalloc(threadCount: number): void
+  /** Threads that ask for the break as often as they can, by as much as malloc does. */
+  startAsking(threadCount: number): void
+  /** Ends the threads. Returns how many blocks they made, or how often they asked. */
+  stop(): number
+  /** Blocks that were not as they had been left; or how often who asked got some of the break. */
+  damaged(): number
+}
+
+let directory: string | undefined
+afterAll(() => {
+  if (directory !== undefined) rmSync(directory, { recursive: true })
+  directory = undefined
+})
+
+/** The path of the built helper: for child processes, which load it by `process.dlopen`. */
+export function strangerPath(): string {
+  if (directory !== undefined) return join(directory, 'stranger.node')
+  directory = mkdtempSync(join(tmpdir(), 'offheap-stranger-'))
+  const path = join(directory, 'stranger.node')
+  const flags = ['-std=c++17', '-O2', '-shared', '-fPIC', '-Wall', '-Wextra', '-Werror']
+  execFileSync(process.env.CXX ?? 'g++', [...flags, '-o', path, SOURCE, '-lpthread'], { stdio: 'inherit' })
+  return path
+}
+
+/** The helper in this process. */
+export function loadStranger(): Stranger {
+  const module: { exports: unknown } = { exports: {} }
+  process.dlopen(module, strangerPath())
+  return module.exports as Stranger
+}
