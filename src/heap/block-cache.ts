@@ -141,6 +141,7 @@ export class BlockCache {
 
   /** Whether any block is kept. */
   get isEmpty(): boolean {
+    if (this.grantedGranules === 0) return true
     const { stacks } = this
     for (let stack = 1; stack < STACKS; stack++) if (stacks[stacks[stack << 1]] !== 0) return false
     return true

