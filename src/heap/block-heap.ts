@@ -255,20 +255,15 @@ export class BlockHeap {
   }
 
   /**
-   * Makes a live block fit `sizeBytes` without moving it: it shrinks, or grows over free space behind it. Returns false,
-   * and changes nothing, where it has to move; `refusal` then says whether the page limit alone stood in the way.
+   * Makes a live block fit `sizeBytes` without moving it: it shrinks, or grows over a gap behind it, not over a block that is
+   * kept. Returns false, and changes nothing, where it has to move; `refusal` then says whether the page limit alone
+   * stood in the way.
    */
   resize(block: Block, sizeBytes: number): boolean {
     const isWhole = sizeBytes >= this.#wholePagesFromBytes
     this.refusal = space.REFUSED_SPACE
     if (isWhole !== this.sizeOf(block) >= this.#wholePagesFromBytes) return false
-    const size = this.#granulesFor(sizeBytes)
-    let isDone = this.#space.resize(block, size)
-    if (!isDone && this.#space.map.isHeld(this.#space.map.next(block))) {
-      // What lies behind is perhaps only kept.
-      this.flush()
-      isDone = this.#space.resize(block, size)
-    }
+    const isDone = this.#space.resize(block, this.#granulesFor(sizeBytes))
     // Shrunk below a frame it would not be noticed when it is freed.
     if (isDone && block === this.#space.zeroedBlock) this.#space.zeroedBlock = NONE
     this.refusal = this.#space.refusal

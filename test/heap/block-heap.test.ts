@@ -183,10 +183,12 @@ describe('resize', () => {
     expectWhole(heap, [block], 16)
   })
 
-  it('grows over blocks that are only kept', () => {
+  it('grows over blocks that were kept, once they are given up', () => {
     const { heap } = openHeap(16)
     const [block, behind] = [heap.allocate(512), heap.allocate(512)]
     heap.free(behind)
+    expect(heap.resize(block, 1024)).toBe(false)
+    heap.flush()
     expect(heap.resize(block, 1024)).toBe(true)
     expectWhole(heap, [block], 16)
   })
