@@ -78,7 +78,10 @@ export class BlockHeap {
   constructor(pageBytes: number, options: BlockHeapOptions = {}) {
     const { wholePagesFromBytes = MAX_WHOLE_FROM_BYTES, hasCache = true, storage = plainStorage } = options
     this.pageBytes = pageBytes
-    this.#wholePagesFromBytes = Math.min(wholePagesFromBytes, MAX_WHOLE_FROM_BYTES)
+    const fromBytes = Math.min(wholePagesFromBytes, MAX_WHOLE_FROM_BYTES)
+    const roundedBytes = Math.ceil(fromBytes / GRANULE_BYTES) * GRANULE_BYTES
+    // What is as long as whole pages must be whole pages: one stack keeps both.
+    this.#wholePagesFromBytes = roundedBytes % pageBytes === 0 ? roundedBytes - GRANULE_BYTES + 1 : fromBytes
     this.#hasCache = hasCache
     this.#table = new PageTable(pageBytes, storage)
     this.#states = new PageStates(this.#table)
@@ -262,7 +265,8 @@ export class BlockHeap {
   resize(block: Block, sizeBytes: number): boolean {
     const isWhole = sizeBytes >= this.#wholePagesFromBytes
     this.refusal = space.REFUSED_SPACE
-    if (isWhole !== this.sizeOf(block) >= this.#wholePagesFromBytes) return false
+    const wholeBytes = this.pagesFor(this.#wholePagesFromBytes) * this.pageBytes
+    if (isWhole !== this.sizeOf(block) >= wholeBytes) return false
     const isDone = this.#space.resize(block, this.#granulesFor(sizeBytes))
     // Shrunk below a frame it would not be noticed when it is freed.
     if (isDone && block === this.#space.zeroedBlock) this.#space.zeroedBlock = NONE

@@ -106,6 +106,17 @@ describe('blocks of whole pages', () => {
     expectWhole(heap, [small, large], 64)
   })
 
+  it('start on a page although one as long was kept that would not', () => {
+    const { heap } = openHeap(64, { wholePagesFromBytes: 64 * KIB })
+    heap.allocate(16)
+    for (const size of [64 * KIB - 15, 64 * KIB - 1, 64 * KIB]) {
+      const block = heap.allocate(size)
+      expect(block % PAGE_GRANULES).toBe(0)
+      heap.free(block)
+    }
+    heap.check()
+  })
+
   it('take a hole of exactly their length before a longer gap', () => {
     const { heap } = openHeap(64, { wholePagesFromBytes: PAGE, hasCache: false })
     const blocks = [5, 1, 4, 1].map(pages => heap.allocate(pages * PAGE))
