@@ -30,8 +30,14 @@ const FIRST_LENGTH = FIRST_SLOT + 64
 const NO_STACKS = new Int32Array(FIRST_LENGTH)
 /** Most room of a stack. It is granted in steps, each twice the one before: 1, 3, 7, 15. */
 const FULL_ROOM = 15
+const ROOM_STEPS = 4
 const BUDGET_SHIFT = 3
 const MIN_BUDGET = 512
+
+/** 0 to 3 for rooms of 1, 3, 7 and 15. */
+function stepOf(room: number): number {
+  return 30 - Math.clz32(room + 1)
+}
 
 export class BlockCache {
   readonly #storage: ColumnStorage
@@ -45,6 +51,11 @@ export class BlockCache {
   readonly #sizes = new Int32Array(HASHED)
   readonly #rooms = new Uint8Array(STACKS)
   #endSlot = FIRST_SLOT
+  /**
+   * Rooms that stacks gave up, by step: the empty slot below the first, or 0; in the slot above that, the next. Without them
+   * sizes that take turns on a shared stack would leave slots behind for ever.
+   */
+  readonly #spareRooms = new Int32Array(ROOM_STEPS)
   grantedGranules = 0
 
   constructor(storage: ColumnStorage, map: GranuleMap) {
@@ -77,7 +88,7 @@ export class BlockCache {
     const { stacks } = this
     if (stacks[stacks[stack << 1]] !== 0) return false
     this.grantedGranules -= this.#rooms[stack] * this.#sizes[stack - DIRECT]
-    this.#rooms[stack] = 0
+    this.#giveUpRoom(stack)
     stacks[stack << 1] = 0
     stacks[(stack << 1) + 1] = 0
     this.#sizes[stack - DIRECT] = size
@@ -97,18 +108,42 @@ export class BlockCache {
     const room = this.#rooms[stack]
     const newRoom = 2 * room + 1
     const granted = this.grantedGranules + (room + 1) * size
-    if (!this.#reserve(newRoom + 1)) return false
+    const to = this.#newRoom(newRoom)
+    if (to === 0) return false
     const { stacks } = this
     const from = stacks[(stack << 1) + 1] - room
     const kept = room === 0 ? 0 : stacks[stack << 1] - from
-    const to = this.#endSlot
     for (let slot = 1; slot <= kept; slot++) stacks[to + slot] = stacks[from + slot]
-    this.#endSlot = to + newRoom + 1
+    this.#giveUpRoom(stack)
     this.grantedGranules = granted
     this.#rooms[stack] = newRoom
     stacks[stack << 1] = to + kept
     stacks[(stack << 1) + 1] = to + newRoom
     return true
+  }
+
+  /** The empty slot below a room that no stack has, or 0 where there is no memory for one. */
+  #newRoom(room: number): number {
+    const step = stepOf(room)
+    const spare = this.#spareRooms[step]
+    if (spare !== 0) {
+      this.#spareRooms[step] = this.stacks[spare + 1]
+      return spare
+    }
+    if (!this.#reserve(room + 1)) return 0
+    const slot = this.#endSlot
+    this.#endSlot = slot + room + 1
+    return slot
+  }
+
+  /** A stack has no room any more, and another may have it. */
+  #giveUpRoom(stack: number): void {
+    const room = this.#rooms[stack]
+    if (room === 0) return
+    const slot = this.stacks[(stack << 1) + 1] - room
+    this.stacks[slot + 1] = this.#spareRooms[stepOf(room)]
+    this.#spareRooms[stepOf(room)] = slot
+    this.#rooms[stack] = 0
   }
 
   /** Makes sure that there are `slots` slots behind the last one. */
@@ -177,6 +212,7 @@ export class BlockCache {
     if (old === NO_STACKS) return
     old.fill(0)
     this.#rooms.fill(0)
+    this.#spareRooms.fill(0)
     this.#endSlot = FIRST_SLOT
     this.grantedGranules = 0
     if (old.length <= 2 * FIRST_LENGTH) return

@@ -179,7 +179,7 @@ export class PageTable implements Columns {
 
   /** Lengths of the columns for that many pages. One frame more than there are: where the last range ends is marked. */
   #lengthsFor(pages: PageCount): Record<keyof Columns, number> {
-    const frames = (pages << (this.granuleShift - FRAME_SHIFT)) + 1
+    const frames = pages * (this.pageGranules / FRAME_GRANULES) + 1
     const words = wordsFor(pages)
     return {
       bits: BITS_PREFIX + frames * FRAME_BITS_WORDS,

@@ -289,6 +289,26 @@ describe('the cache', () => {
     expectWhole(heap, live, 256)
   })
 
+  it('costs no more books where two sizes take turns on one stack', () => {
+    const stackOf = (granules: number) => Math.imul(granules, 0x9e3779b1) >>> 26
+    let other = 301
+    while (stackOf(other) !== stackOf(300)) other++
+    const { heap } = openHeap(4096)
+    heap.allocate(8 * 2 ** 20)
+    let [a, b] = [heap.allocate(300 * 16), heap.allocate(other * 16)]
+    const turn = () => {
+      heap.free(a)
+      a = heap.allocate(300 * 16)
+      heap.free(b)
+      b = heap.allocate(other * 16)
+    }
+    for (let i = 0; i < 10; i++) turn()
+    const before = heap.metadataBytes
+    for (let i = 0; i < 10_000; i++) turn()
+    expect(heap.metadataBytes).toBe(before)
+    heap.check()
+  })
+
   it('holds at most an eighth of what is in use, and a little', () => {
     const { heap } = openHeap(1024)
     const blocks = fill(heap, 2000)
