@@ -49,7 +49,10 @@ const GROWTH_SHIFT = 7
 const MIN_GROWTH_PAGES = 16
 
 export interface BlockHeapOptions {
-  /** Blocks of this many bytes and more are whole pages, at the start of a page. At most, and by default, 2 GiB. */
+  /**
+   * Blocks of this many bytes and more are whole pages, at the start of a page. At least 4 KiB. At most, and
+   * by default, 2 GiB.
+   */
   wholePagesFromBytes?: number
   /** Whether freed blocks are kept for the next of their size. Default true. Without, pages come free at once. */
   hasCache?: boolean
@@ -78,6 +81,10 @@ export class BlockHeap {
   constructor(pageBytes: number, options: BlockHeapOptions = {}) {
     const { wholePagesFromBytes = MAX_WHOLE_FROM_BYTES, hasCache = true, storage = plainStorage } = options
     this.pageBytes = pageBytes
+    invariant(
+      wholePagesFromBytes >= DIRECT * GRANULE_BYTES,
+      'blocks of whole pages are no shorter than a frame',
+    )
     const fromBytes = Math.min(wholePagesFromBytes, MAX_WHOLE_FROM_BYTES)
     const roundedBytes = Math.ceil(fromBytes / GRANULE_BYTES) * GRANULE_BYTES
     // What is as long as whole pages must be whole pages: one stack keeps both.

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { KIB, NONE } from '../../src/base/units.js'
 import { BlockHeap, REFUSED_LIMIT, REFUSED_SPACE } from '../../src/heap/block-heap.js'
 import { plainStorage } from '../../src/heap/columns.js'
-import { fill, openHeap, PAGE, PAGE_GRANULES, purgeAll } from './books.js'
+import { fill, openHeap, PAGE, PG, purgeAll } from './books.js'
 
 /** Frees the blocks, and takes the whole of `pageCount` pages as one block. */
 function expectWhole(heap: BlockHeap, blocks: Iterable<number>, pageCount: number): void {
@@ -100,7 +100,7 @@ describe('blocks of whole pages', () => {
     const { heap } = openHeap(64, { wholePagesFromBytes: 16 * KIB })
     const small = heap.allocate(100)
     const large = heap.allocate(16 * KIB + 1)
-    expect(large % PAGE_GRANULES).toBe(0)
+    expect(large % PG).toBe(0)
     expect(heap.sizeOf(large)).toBe(5 * PAGE)
     expect(heap.zeroedBlock).toBe(large)
     expectWhole(heap, [small, large], 64)
@@ -111,7 +111,7 @@ describe('blocks of whole pages', () => {
     heap.allocate(16)
     for (const size of [64 * KIB - 15, 64 * KIB - 1, 64 * KIB]) {
       const block = heap.allocate(size)
-      expect(block % PAGE_GRANULES).toBe(0)
+      expect(block % PG).toBe(0)
       heap.free(block)
     }
     heap.check()
@@ -166,15 +166,7 @@ describe('free', () => {
   it('refuses every granule where no live block starts', () => {
     const { heap } = openHeap(8)
     const block = heap.allocate(1000)
-    for (const granule of [
-      -1,
-      block + 1,
-      block + 62,
-      block + 63,
-      8 * PAGE_GRANULES,
-      2 ** 31 - 1,
-      -(2 ** 31),
-    ]) {
+    for (const granule of [-1, block + 1, block + 62, block + 63, 8 * PG, 2 ** 31 - 1, -(2 ** 31)]) {
       expect(heap.free(granule)).toBe(false)
       expect(heap.isLive(granule)).toBe(false)
     }
@@ -225,7 +217,7 @@ describe('limitPages', () => {
     expect(heap.allocate(2 * PAGE)).toBe(NONE)
     expect(heap.refusal).toBe(REFUSED_LIMIT)
     const rest = heap.allocate(PAGE - 112)
-    expect(rest).toBe(block + PAGE_GRANULES + 7)
+    expect(rest).toBe(block + PG + 7)
     expect(heap.committedPages).toBe(2)
     expect(heap.allocate(1)).toBe(NONE)
     heap.limitPages = 64
@@ -241,13 +233,13 @@ describe('ranges', () => {
     heap.check()
     expect(heap.allocate(9 * PAGE)).toBe(NONE)
     const [low, high] = [heap.allocate(8 * PAGE), heap.allocate(4 * PAGE)]
-    expect([low, high]).toEqual([0, 10 * PAGE_GRANULES])
+    expect([low, high]).toEqual([0, 10 * PG])
     heap.check()
     for (const block of [low, high]) heap.free(block)
     purgeAll(heap)
     expect(heap.isRangeFree({ firstPage: 10, pageCount: 4 })).toBe(true)
     heap.removeRange(10, 4)
-    expect(heap.isLive(10 * PAGE_GRANULES)).toBe(false)
+    expect(heap.isLive(10 * PG)).toBe(false)
     expectWhole(heap, [], 8)
   })
 

@@ -1,10 +1,60 @@
-/** What the tests of the heap's inside share: a heap with its table in reach, and ways to fill and empty it. */
+/** What the tests of the heap's parts share: the parts wired up, and ways to reach the books. */
+
+import { expect } from 'vitest'
 import { NONE } from '../../src/base/units.js'
 import { BlockHeap, type BlockHeapOptions } from '../../src/heap/block-heap.js'
+import { BlockSpace } from '../../src/heap/block-space.js'
+import { type ColumnStorage, plainStorage } from '../../src/heap/columns.js'
+import { GranuleMap } from '../../src/heap/granule-map.js'
+import { PageStates } from '../../src/heap/page-states.js'
 import { PageTable } from '../../src/heap/page-table.js'
 
 export const PAGE = 4096
-export const PAGE_GRANULES = PAGE / 16
+/** Granules of such a page, which is also a frame. */
+export const PG = PAGE / 16
+
+/** The parts below a heap, over one range of free, clean pages that may be taken without asking. */
+export interface Books {
+  table: PageTable
+  states: PageStates
+  space: BlockSpace
+  map: GranuleMap
+}
+
+export function makeBooks(pageCount: number, pageBytes = PAGE): Books {
+  const table = new PageTable(pageBytes, plainStorage)
+  const states = new PageStates(table)
+  const space = new BlockSpace(table, states)
+  space.growthPages = Number.MAX_SAFE_INTEGER
+  if (pageCount > 0) space.addRange(0, pageCount)
+  return { table, states, space, map: space.map }
+}
+
+/** A map of that many frames of 256 granules. Nothing starts anywhere yet. */
+export function makeMap(frames: number): { table: PageTable; map: GranuleMap } {
+  const table = new PageTable(PAGE, plainStorage)
+  table.addRange(0, frames)
+  table.bits[0] = 1 << 31
+  return { table, map: new GranuleMap(table) }
+}
+
+export type Stretch = ['live' | 'held' | 'gap', number]
+
+/** Covers a map with stretches of those lengths, one behind the other, and returns where each starts. */
+export function layOut(map: GranuleMap, from: number, stretches: Stretch[]): number[] {
+  const starts: number[] = []
+  let at = from
+  for (const [kind, length] of stretches) {
+    if (kind === 'gap') map.markGap(at)
+    else map.markHeld(at)
+    if (kind === 'live') map.markLive(at)
+    map.span(at, at + length)
+    starts.push(at)
+    at += length
+  }
+  map.markHeld(at)
+  return starts
+}
 
 /** A heap over one range, together with the table that it keeps to itself: caught where the heap hands it a range. */
 export function openHeap(
@@ -27,14 +77,111 @@ export function openHeap(
   return { heap, table: tables[0] }
 }
 
-/** Purges all dirty pages, as the owner of the pages would. */
-export function purgeAll(heap: BlockHeap): void {
-  heap.flush()
+export function makeHeap(pageCount: number, options: BlockHeapOptions = {}, pageBytes = PAGE): BlockHeap {
+  const heap = new BlockHeap(pageBytes, options)
+  heap.addRange(0, pageCount)
+  return heap
+}
+
+/** Stretches of dirty pages, each as first page and end. */
+export function dirtyStretches(heap: BlockHeap): number[][] {
+  const stretches: number[][] = []
   for (let page = heap.nextDirty(0, false); page !== NONE; ) {
     const end = heap.dirtyEnd(page, Number.MAX_SAFE_INTEGER, false)
-    heap.markPurged(page, end - page)
+    stretches.push([page, end])
     page = heap.nextDirty(end, false)
   }
+  return stretches
+}
+
+export function purgeAll(heap: BlockHeap): void {
+  heap.flush()
+  for (const [page, end] of dirtyStretches(heap)) heap.markPurged(page, end - page)
+}
+
+/** Memory for books that is counted, and refused from the `failAt`-th request on, or at that one alone. */
+export class CountedStorage implements ColumnStorage {
+  /** Buffers handed out and not given back. */
+  readonly buffers = new Set<ArrayBuffer>()
+  requests = 0
+  failAt = Number.POSITIVE_INFINITY
+
+  allocate(lengthBytes: number): ArrayBuffer {
+    if (this.requests++ >= this.failAt) throw new RangeError('no memory')
+    const buffer = new ArrayBuffer(lengthBytes)
+    this.buffers.add(buffer)
+    return buffer
+  }
+
+  dispose(buffer: ArrayBuffer): void {
+    if (!this.buffers.delete(buffer)) throw new Error('gives back what was never handed out')
+  }
+}
+
+/** Takes a block that there must be room for. */
+export function take({ space }: Books, size: number): number {
+  const block = space.take(size)
+  if (block === NONE) throw new Error(`no block of ${size} granules, refused for ${space.refusal}`)
+  return block
+}
+
+/** Each block, live or held back, and its end. Proves that the books are right on the way. */
+export function blocksOf({ space }: Books): number[][] {
+  const blocks: number[][] = []
+  space.check((block, end) => blocks.push([block, end]))
+  return blocks
+}
+
+/** Everything about the space that a refused call must leave alone. */
+export function observeSpace(books: Books): unknown {
+  const { usedPages, dirtyPages, refaultedPages, peakUsedPages, peakCommittedPages } = books.states
+  const { heldBlocks, growthPages, zeroedBlock } = books.space
+  return [
+    { usedPages, dirtyPages, refaultedPages, peakUsedPages, peakCommittedPages },
+    { heldBlocks, growthPages, zeroedBlock, ranges: [...books.table.ranges] },
+    blocksOf(books),
+  ]
+}
+
+/** Gives all blocks back and proves that the space is one gap again. */
+export function expectWholeSpaceFree(books: Books): void {
+  const { space, states, table } = books
+  for (const [block, end] of blocksOf(books)) space.give(block, end)
+  space.dropFront()
+  expect(blocksOf(books)).toEqual([])
+  expect(states.usedPages).toBe(0)
+  states.limitPages = Number.MAX_SAFE_INTEGER
+  space.growthPages = Number.MAX_SAFE_INTEGER
+  const [{ firstPage, pageCount }] = table.ranges
+  const { pageGranules } = table
+  expect(take(books, pageCount * pageGranules)).toBe(firstPage * pageGranules)
+  expect(states.usedPages).toBe(pageCount)
+  expect(blocksOf(books).length).toBe(1)
+}
+
+/** Everything about a heap that a refused call must leave alone. */
+export function observe(heap: BlockHeap): unknown {
+  heap.check()
+  const { liveBlocks, usedPages, dirtyPages, managedPages } = heap
+  const { refaultedPages, peakUsedPages, peakCommittedPages } = heap
+  return [
+    { liveBlocks, usedPages, dirtyPages, managedPages, refaultedPages, peakUsedPages, peakCommittedPages },
+    [...heap.listLive()].map(block => [block, heap.sizeOf(block)]),
+    dirtyStretches(heap),
+  ]
+}
+
+/** Frees all and proves that the one range of a heap is one gap again. */
+export function expectWholeHeapFree(heap: BlockHeap): void {
+  heap.limitPages = Number.MAX_SAFE_INTEGER
+  for (const block of heap.listLive()) expect(heap.free(block)).toBe(true)
+  heap.check()
+  heap.flush()
+  heap.check()
+  expect(heap).toMatchObject({ liveBlocks: 0, usedPages: 0, hasKept: false })
+  expect(heap.allocate(heap.managedPages * heap.pageBytes)).not.toBe(NONE)
+  expect(heap.usedPages).toBe(heap.managedPages)
+  heap.check()
 }
 
 /** Takes blocks of that size until there is no more. */

@@ -1,0 +1,356 @@
+import { describe, expect, it } from 'vitest'
+import { type GranuleMap, pairOf } from '../../src/heap/granule-map.js'
+import { END, ROW_WORDS, START } from '../../src/heap/page-table.js'
+import { layOut, makeMap, type Stretch } from './books.js'
+
+const FRAMES = 16
+const LENGTHS = [1, 2, 31, 32, 33, 63, 64, 65, 223, 224, 255, 256, 257, 511, 512, 513, 1000]
+const OFFSETS = [0, 1, 30, 31, 32, 33, 224, 254, 255, 256, 257]
+const EVERY_PLACE = LENGTHS.flatMap(length => OFFSETS.map(offset => [length, offset]))
+
+/** Checks that the map is covered by exactly these stretches from `from` on. */
+function expectStretches(map: GranuleMap, from: number, stretches: Stretch[]): void {
+  map.checkFrames(0, FRAMES)
+  let at = from
+  for (const [kind, length] of stretches) {
+    expect([map.isLive(at), map.isHeld(at), map.isGap(at)]).toEqual([
+      kind === 'live',
+      kind === 'held',
+      kind === 'gap',
+    ])
+    map.checkStretch(at, at + length)
+    at += length
+  }
+}
+
+describe('isLive, isHeld and isGap', () => {
+  it.each(['live', 'held', 'gap'] as const)(
+    'say that what starts is %s, and that nothing starts inside',
+    kind => {
+      for (const offset of OFFSETS) {
+        const { map } = makeMap(FRAMES)
+        layOut(map, 0, [
+          ['live', offset || 300],
+          [kind, 100],
+        ])
+        const first = offset || 300
+        const said = (at: number) => [map.isLive(at), map.isHeld(at), map.isGap(at)]
+        expect(said(first)).toEqual([kind === 'live', kind === 'held', kind === 'gap'])
+        for (let at = first + 1; at < first + 100; at++) expect(said(at)).toEqual([false, false, false])
+      }
+    },
+  )
+
+  it('take the end of a range for held', () => {
+    const { map } = makeMap(FRAMES)
+    layOut(map, 0, [['gap', 512]])
+    expect([map.isLive(512), map.isHeld(512), map.isGap(512)]).toEqual([false, true, false])
+  })
+})
+
+describe('next and previous', () => {
+  it('find the ends of a stretch of any length wherever it starts', () => {
+    for (const [length, offset] of EVERY_PLACE) {
+      const { map } = makeMap(FRAMES)
+      const before: Stretch[] = offset === 0 ? [] : [['live', offset]]
+      layOut(map, 0, [...before, ['gap', length], ['held', 7]])
+      expect(map.next(offset)).toBe(offset + length)
+      expect(map.previous(offset + length)).toBe(offset)
+      expect(map.previous(offset + length + 7)).toBe(offset + length)
+    }
+  })
+
+  it('find a held one before the first granule of all', () => {
+    const { map } = makeMap(FRAMES)
+    layOut(map, 0, [['gap', 100]])
+    expect(map.previous(0)).toBe(-1)
+  })
+
+  it('find blocks of one granule side by side', () => {
+    const { map } = makeMap(FRAMES)
+    layOut(
+      map,
+      0,
+      Array.from({ length: 600 }, () => ['live', 1] as Stretch),
+    )
+    for (let at = 0; at < 600; at++) {
+      expect(map.next(at)).toBe(at + 1)
+      expect(map.previous(at + 1)).toBe(at)
+    }
+  })
+
+  it('find the ends again after a stretch has moved them within the same frames', () => {
+    const { map } = makeMap(FRAMES)
+    layOut(map, 0, [
+      ['gap', 700],
+      ['gap', 600],
+    ])
+    map.clear(700)
+    map.markGap(800)
+    map.span(0, 800)
+    map.span(800, 1300)
+    expectStretches(map, 0, [
+      ['gap', 800],
+      ['gap', 500],
+    ])
+  })
+})
+
+describe('startOf', () => {
+  it('finds where a stretch starts from each of its granules', () => {
+    const { map } = makeMap(FRAMES)
+    layOut(map, 0, [
+      ['live', 5],
+      ['gap', 1300],
+      ['held', 1],
+      ['live', 40],
+      ['gap', 700],
+    ])
+    const starts = [0, 5, 1305, 1306, 1346]
+    for (let at = 0; at < 2046; at++) expect(map.startOf(at)).toBe(starts.findLast(start => start <= at))
+  })
+})
+
+describe('carve', () => {
+  it('makes the first granules of a gap live and leaves the rest, wherever it starts', () => {
+    for (const [length, offset] of EVERY_PLACE) {
+      for (const rest of [1, 40, 300]) {
+        const { map } = makeMap(FRAMES)
+        const before: Stretch[] = offset === 0 ? [] : [['held', offset]]
+        layOut(map, 0, [...before, ['gap', length + rest], ['live', 9]])
+        map.carve(offset, offset + length, offset + length + rest)
+        expectStretches(map, 0, [...before, ['live', length], ['gap', rest], ['live', 9]])
+      }
+    }
+  })
+
+  it('makes a whole gap live', () => {
+    const { map } = makeMap(FRAMES)
+    layOut(map, 0, [
+      ['held', 30],
+      ['gap', 500],
+      ['live', 9],
+    ])
+    map.carve(30, 530, 530)
+    expectStretches(map, 0, [
+      ['held', 30],
+      ['live', 500],
+      ['live', 9],
+    ])
+  })
+
+  it('still knows of another gap in the same pair', () => {
+    const { map, table } = makeMap(FRAMES)
+    layOut(map, 0, [
+      ['gap', 3],
+      ['live', 3],
+      ['gap', 3],
+      ['live', 3],
+    ])
+    map.carve(0, 3, 3)
+    expect(table.occupied[0]).toBe(0x101)
+    expectStretches(map, 0, [
+      ['live', 3],
+      ['live', 3],
+      ['gap', 3],
+      ['live', 3],
+    ])
+  })
+})
+
+describe('split', () => {
+  it('makes the first granules of a held block live and leaves the rest held, wherever it starts', () => {
+    for (const [length, offset] of EVERY_PLACE) {
+      for (const rest of [1, 40, 300]) {
+        const { map } = makeMap(FRAMES)
+        const before: Stretch[] = offset === 0 ? [] : [['gap', offset]]
+        layOut(map, 0, [...before, ['held', length + rest], ['live', 9]])
+        map.split(offset, offset + length, offset + length + rest)
+        expectStretches(map, 0, [...before, ['live', length], ['held', rest], ['live', 9]])
+      }
+    }
+  })
+
+  it('makes a whole held block live', () => {
+    const { map } = makeMap(FRAMES)
+    layOut(map, 0, [
+      ['gap', 30],
+      ['held', 500],
+      ['live', 9],
+    ])
+    map.split(30, 530, 530)
+    expectStretches(map, 0, [
+      ['gap', 30],
+      ['live', 500],
+      ['live', 9],
+    ])
+  })
+})
+
+describe('coalesce', () => {
+  const sizes = [1, 20, 32, 250, 256, 600]
+
+  it.each([
+    ['neither neighbour', false, false],
+    ['the gap before', true, false],
+    ['the gap behind', false, true],
+    ['both neighbours', true, true],
+  ])('coalesces with %s', (_, hasBefore, hasBehind) => {
+    for (const before of sizes) {
+      for (const size of sizes) {
+        for (const behind of sizes) {
+          const { map } = makeMap(FRAMES)
+          const first = 5 + before
+          const end = first + size
+          layOut(map, 0, [
+            ['live', 5],
+            [hasBefore ? 'gap' : 'live', before],
+            ['live', size],
+            [hasBehind ? 'gap' : 'live', behind],
+            ['held', 3],
+          ])
+          const from = hasBefore ? 5 : first
+          const to = hasBehind ? end + behind : end
+          expect(map.coalesce(first, end)).toBe(from)
+          expect(map.coalescedEnd).toBe(to)
+          const left: Stretch[] = hasBefore ? [] : [['live', before]]
+          const right: Stretch[] = hasBehind ? [] : [['live', behind]]
+          expectStretches(map, 0, [['live', 5], ...left, ['gap', to - from], ...right, ['held', 3]])
+        }
+      }
+    }
+  })
+
+  it('does not coalesce with held blocks, nor over the ends of a range', () => {
+    const { map } = makeMap(FRAMES)
+    layOut(map, 0, [
+      ['held', 10],
+      ['held', 10],
+      ['held', 10],
+    ])
+    expect(map.coalesce(10, 20)).toBe(10)
+    expect(map.coalescedEnd).toBe(20)
+    expectStretches(map, 0, [
+      ['held', 10],
+      ['gap', 10],
+      ['held', 10],
+    ])
+    map.coalesce(0, 10)
+    expect(map.coalesce(20, 30)).toBe(0)
+    expect(map.coalescedEnd).toBe(30)
+    expectStretches(map, 0, [['gap', 30]])
+  })
+})
+
+describe('markHeld and clear', () => {
+  it('make a gap held, and forget it', () => {
+    const { map, table } = makeMap(FRAMES)
+    layOut(map, 0, [
+      ['live', 40],
+      ['gap', 100],
+      ['live', 4],
+    ])
+    map.markHeld(40)
+    expectStretches(map, 0, [
+      ['live', 40],
+      ['held', 100],
+      ['live', 4],
+    ])
+    map.clear(40)
+    map.span(0, 140)
+    expectStretches(map, 0, [
+      ['live', 140],
+      ['live', 4],
+    ])
+    expect(table.bits[pairOf(40)] | table.bits[pairOf(40) + 1]).toBe(0)
+  })
+
+  it('leave what else starts in the same pair', () => {
+    const { map } = makeMap(FRAMES)
+    layOut(map, 0, [
+      ['gap', 5],
+      ['live', 5],
+      ['gap', 5],
+      ['held', 5],
+      ['live', 5],
+    ])
+    map.markHeld(0)
+    map.clear(5)
+    expectStretches(map, 0, [
+      ['held', 10],
+      ['gap', 5],
+      ['held', 5],
+      ['live', 5],
+    ])
+    map.clear(15)
+    expectStretches(map, 0, [
+      ['held', 10],
+      ['gap', 10],
+      ['live', 5],
+    ])
+  })
+})
+
+describe('listLive', () => {
+  it('lists live blocks only, in ascending order, within the window', () => {
+    const { map } = makeMap(FRAMES)
+    layOut(map, 0, [
+      ['live', 31],
+      ['live', 1],
+      ['gap', 8],
+      ['held', 8],
+      ['live', 400],
+      ['gap', 1],
+      ['live', 63],
+    ])
+    const blocks = new Int32Array(10)
+    expect(map.listLive(0, 512, blocks)).toBe(4)
+    expect([...blocks.subarray(0, 4)]).toEqual([0, 31, 48, 449])
+    expect(map.listLive(32, 448, blocks)).toBe(1)
+    expect(blocks[0]).toBe(48)
+  })
+})
+
+describe('checkFrames and checkStretch', () => {
+  function fixture() {
+    const made = makeMap(FRAMES)
+    layOut(made.map, 0, [
+      ['live', 100],
+      ['gap', 700],
+      ['live', 10],
+    ])
+    made.map.checkFrames(0, FRAMES)
+    made.map.checkStretch(100, 800)
+    return made
+  }
+
+  it.each([
+    ['a pair that has bits and is not known', 0, 0x001],
+    ['a pair that is known and has no bits', 0, 0x004],
+    ['a gap that is not known', 0, 0x800],
+    ['a gap that is known and is none', 0, 0x100],
+    ['a live block for a gap', 3, 0x200],
+  ])('find %s (1)', (_, frame, bit) => {
+    const { map, table } = fixture()
+    table.occupied[frame] ^= bit
+    expect(() => map.checkFrames(0, FRAMES)).toThrow(`1: pairs of frame ${frame}`)
+  })
+
+  it('finds a bit that nobody knows of (1)', () => {
+    const { map, table } = fixture()
+    table.bits[pairOf(300)] |= 1 << (300 & 31)
+    expect(() => map.checkFrames(0, FRAMES)).toThrow('1: pairs of frame 1')
+  })
+
+  it('finds a row with a wrong end (2)', () => {
+    const { map, table } = fixture()
+    table.rows[END]--
+    expect(() => map.checkStretch(100, 800)).toThrow('2: what starts at 100 ends at 800')
+  })
+
+  it('finds a row with a wrong start (2)', () => {
+    const { map, table } = fixture()
+    table.rows[3 * ROW_WORDS + START]++
+    expect(() => map.checkStretch(100, 800)).toThrow('2: what ends at 800 starts at 100')
+  })
+})

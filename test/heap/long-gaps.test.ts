@@ -1,0 +1,276 @@
+import { describe, expect, it } from 'vitest'
+import { NONE } from '../../src/base/units.js'
+import { GranuleMap } from '../../src/heap/granule-map.js'
+import { COLD, LongGaps, WARM } from '../../src/heap/long-gaps.js'
+import { EDGE, NEXT, PREV, ROW_WORDS } from '../../src/heap/page-table.js'
+import { makeMap, PG } from './books.js'
+
+const FRAMES = 4096
+
+/** Long gaps as whoever owns the map would file them. */
+class Filed {
+  readonly table = makeMap(FRAMES).table
+  readonly map = new GranuleMap(this.table)
+  readonly long = new LongGaps(this.table)
+  /** Length and clean pages of each gap, by where it starts. */
+  readonly gaps = new Map<number, [number, number]>()
+
+  add(start: number, length: number, clean = 0): number {
+    this.map.span(start, start + length)
+    this.long.add(start, length, clean)
+    this.gaps.set(start, [length, clean])
+    return start
+  }
+
+  remove(start: number): void {
+    this.long.remove(start, ...this.#gap(start))
+    this.gaps.delete(start)
+  }
+
+  change(from: number, to: number, length: number, clean = 0): void {
+    const old = this.#gap(from)
+    this.gaps.delete(from)
+    this.map.span(to, to + length)
+    this.long.change(from, ...old, to, length, clean)
+    this.gaps.set(to, [length, clean])
+  }
+
+  /** Takes what `find` finds until there is nothing more. */
+  drain(set: number, length: number): number[] {
+    const found: number[] = []
+    for (let at = this.long.find(set, length, 0); at !== NONE; at = this.long.find(set, length, 0)) {
+      found.push(at)
+      this.remove(at)
+      this.check()
+    }
+    return found
+  }
+
+  check(): void {
+    const count = this.long.check(
+      start => this.gaps.get(start)?.[0] ?? 0,
+      start => this.gaps.get(start)?.[1] ?? 0,
+    )
+    expect(count).toBe(this.gaps.size)
+  }
+
+  #gap(start: number): [number, number] {
+    return this.gaps.get(start) as [number, number]
+  }
+}
+
+/** Gaps of those lengths, each at the start of a frame of its own. */
+function file(lengths: number[], clean = 0): { filed: Filed; at: number[] } {
+  const filed = new Filed()
+  let start = 0
+  const at: number[] = []
+  for (const length of lengths) {
+    at.push(filed.add(start, length, clean))
+    start += Math.ceil(length / PG) * PG + PG
+  }
+  filed.check()
+  return { filed, at }
+}
+
+describe('find', () => {
+  it('finds nothing where there is no gap', () => {
+    const { long } = new Filed()
+    for (const length of [1, 255, 256, 2 ** 31]) {
+      expect([long.find(WARM, length, 0), long.find(COLD, length, 0)]).toEqual([NONE, NONE])
+    }
+  })
+
+  it('finds a gap for every length up to its own, and for no longer one', () => {
+    for (let doubling = 8; doubling <= 31; doubling++) {
+      for (const by of [-1, 0, 1, 2 ** (doubling - 3)]) {
+        const length = 2 ** doubling + by
+        if (length < 256 || length > 2 ** 31) continue
+        const filed = new Filed()
+        filed.add(5 * PG, length)
+        for (const size of [1, 255, 256, length >>> 1, length - 1, length]) {
+          expect(filed.long.find(WARM, Math.max(1, size), 0)).toBe(5 * PG)
+        }
+        expect(filed.long.find(WARM, length + 1, 0)).toBe(NONE)
+        filed.check()
+      }
+    }
+  })
+
+  it('takes the shortest of a bin that is long enough', () => {
+    const { filed, at } = file([520, 513, 540, 530])
+    expect(filed.drain(WARM, 515)).toEqual([0, 3, 2].map(n => at[n]))
+  })
+
+  it('takes the oldest of equal length first', () => {
+    const { filed, at } = file([300, 300, 300, 300, 300, 300])
+    expect(filed.drain(WARM, 300)).toEqual(at)
+  })
+
+  it('takes the shortest bin above where the own one has nothing', () => {
+    const { filed, at } = file([4000, 700, 90_000, 1200, 513])
+    expect(filed.drain(WARM, 600)).toEqual([1, 3, 0, 2].map(n => at[n]))
+    expect(filed.drain(WARM, 1)).toEqual([at[4]])
+  })
+
+  it('takes the shortest bin of all for less than a frame', () => {
+    const { filed, at } = file([90_000, 300, 257])
+    expect(filed.drain(WARM, 20)).toEqual([2, 1, 0].map(n => at[n]))
+  })
+
+  it('tells gaps with clean pages from those without', () => {
+    const filed = new Filed()
+    filed.add(0, 600, 0)
+    filed.add(10 * PG, 600, 1)
+    filed.add(20 * PG, 600, 2)
+    filed.check()
+    expect(filed.drain(WARM, 256)).toEqual([0])
+    expect(filed.drain(COLD, 256)).toEqual([10 * PG, 20 * PG])
+  })
+})
+
+describe('findLast', () => {
+  it('finds the gap in a bin of which the first few are too short', () => {
+    const { filed, at } = file([513, 513, 513, 513, 513, 540])
+    expect(filed.long.find(WARM, 520, 0)).toBe(NONE)
+    expect(filed.long.findLast(520, 0)).toBe(at[5])
+    expect(filed.long.findLast(541, 0)).toBe(NONE)
+  })
+
+  it('finds a gap of either set', () => {
+    const { filed, at } = file([513, 513, 513, 513, 513, 540], 1)
+    expect(filed.long.findLast(520, 0)).toBe(at[5])
+  })
+
+  it('finds room at a multiple in a gap that has no more than that', () => {
+    const filed = new Filed()
+    const [a, b] = [filed.add(10 * PG + 16, 400), filed.add(20 * PG + 100, 400)]
+    expect(filed.long.findLast(160, 255)).toBe(a)
+    expect(filed.long.findLast(161, 255)).toBe(b)
+    expect(filed.long.findLast(244, 255)).toBe(b)
+    expect(filed.long.findLast(245, 255)).toBe(NONE)
+    expect(filed.long.findLast(400, 15)).toBe(a)
+    expect(filed.long.findLast(400, 31)).toBe(NONE)
+  })
+})
+
+describe('following', () => {
+  it('visits every gap once', () => {
+    const { filed, at } = file([300, 300, 5000, 700, 300, 256, 90_000, 700])
+    filed.add(2000 * PG, 300, 1)
+    filed.add(2010 * PG, 5000, 19)
+    const seen: number[] = []
+    for (let gap = filed.long.following(NONE); gap !== NONE; gap = filed.long.following(gap)) seen.push(gap)
+    expect(seen.sort((a, b) => a - b)).toEqual([...at, 2000 * PG, 2010 * PG])
+  })
+
+  it('has nothing to visit where there is no gap', () => {
+    expect(new Filed().long.following(NONE)).toBe(NONE)
+  })
+})
+
+describe('cleanOf', () => {
+  it.each([0, 1, 255, 256, 2 ** 19, 2 ** 23 - 1, 2 ** 23])('says %i clean pages', clean => {
+    const filed = new Filed()
+    filed.add(3 * PG + 255, 2 ** 31, clean)
+    expect(filed.long.cleanOf(3 * PG + 255)).toBe(clean)
+    filed.check()
+  })
+})
+
+describe('remove', () => {
+  it.each([0, 1, 2])('takes gap %i out of a bin of three', which => {
+    const { filed, at } = file([300, 300, 300])
+    filed.remove(at[which])
+    filed.check()
+    expect(filed.drain(WARM, 300)).toEqual(at.filter((_, n) => n !== which))
+  })
+
+  it('leaves an empty bin that can be filled again', () => {
+    const { filed, at } = file([300])
+    filed.remove(at[0])
+    filed.check()
+    expect(filed.long.find(WARM, 1, 0)).toBe(NONE)
+    filed.add(at[0], 300)
+    expect(filed.drain(WARM, 1)).toEqual(at)
+  })
+})
+
+describe('change', () => {
+  it.each([0, 1, 2])('keeps the place of gap %i in a bin of three, also in another frame', which => {
+    for (const by of [0, 3, PG, -PG, 5 * PG + 17]) {
+      const filed = new Filed()
+      const at = [20 * PG, 40 * PG, 60 * PG]
+      for (const start of at) filed.add(start, 300)
+      filed.change(at[which], at[which] + by, 300)
+      filed.check()
+      at[which] += by
+      expect(filed.drain(WARM, 300)).toEqual(at)
+    }
+  })
+
+  it('files a gap of another length behind those of its bin', () => {
+    const { filed, at } = file([300, 300, 600, 600])
+    filed.change(at[0], at[0], 600)
+    filed.check()
+    expect(filed.drain(WARM, 600)).toEqual([2, 3, 0].map(n => at[n]))
+    expect(filed.drain(WARM, 300)).toEqual([at[1]])
+  })
+
+  it('moves a gap to the other set with its first clean page, and back with its last', () => {
+    const { filed, at } = file([600])
+    filed.change(at[0], at[0], 600, 2)
+    filed.check()
+    expect([filed.long.find(WARM, 600, 0), filed.long.find(COLD, 600, 0)]).toEqual([NONE, at[0]])
+    filed.change(at[0], at[0], 600, 1)
+    expect(filed.long.cleanOf(at[0])).toBe(1)
+    filed.change(at[0], at[0], 600, 0)
+    filed.check()
+    expect([filed.long.find(WARM, 600, 0), filed.long.find(COLD, 600, 0)]).toEqual([at[0], NONE])
+  })
+})
+
+describe('check', () => {
+  /** Three gaps of 300 granules, each with a clean page. */
+  function fixture() {
+    const { filed, at } = file([300, 300, 300], 1)
+    return { filed, at, rows: filed.table.rows, row: (at[1] / PG) * ROW_WORDS }
+  }
+
+  it('finds a link that does not go both ways (1)', () => {
+    const { filed, at, rows, row } = fixture()
+    rows[row + PREV] = NONE
+    expect(() => filed.check()).toThrow(`1: gap ${at[1]} is linked`)
+  })
+
+  it('finds a bin that loses its last gaps (1)', () => {
+    const { filed, rows, row } = fixture()
+    rows[row + NEXT] = NONE
+    expect(() => filed.check()).toThrow('1: the last gap of bin')
+  })
+
+  it('finds a wrong count of clean pages (1)', () => {
+    const { filed, at, rows, row } = fixture()
+    rows[row + EDGE] += 1 << 8
+    expect(() => filed.check()).toThrow(`1: gap ${at[1]} counts its clean pages`)
+  })
+
+  it('finds a row that says another start (1)', () => {
+    const { filed, at, rows, row } = fixture()
+    rows[row + EDGE] += 1
+    filed.gaps.set(at[1] + 1, [0, 1])
+    expect(() => filed.check()).toThrow(`1: gap ${at[1] + 1} is in its bin`)
+  })
+
+  it('finds a gap of another length than its bin has (1)', () => {
+    const { filed, at } = fixture()
+    filed.gaps.set(at[1], [320, 1])
+    expect(() => filed.check()).toThrow(`1: gap ${at[1]} is in its bin`)
+  })
+
+  it('finds a bin that has gaps although its bit says not (2)', () => {
+    const { filed, at } = fixture()
+    // Taken out of a bin that never held it, and followed there by the next one.
+    filed.long.remove(at[0], 256, 1)
+    expect(() => filed.check()).toThrow('2: bit of bin 256')
+  })
+})

@@ -1,0 +1,294 @@
+import { describe, expect, it } from 'vitest'
+import { NONE } from '../../src/base/units.js'
+import type { GranuleMap } from '../../src/heap/granule-map.js'
+import { BINS, FRAME_SHIFT, type PageTable } from '../../src/heap/page-table.js'
+import { ShortGaps } from '../../src/heap/short-gaps.js'
+import { layOut, makeMap, PG, type Stretch } from './books.js'
+
+interface Gaps {
+  short: ShortGaps
+  map: GranuleMap
+  table: PageTable
+  starts: number[]
+  raise(gap: number): void
+  /** Checks the books, and that each short gap of the map can be found. */
+  check(): void
+}
+
+/** Stretches from granule 0 on, of which all short gaps are known; a live block behind them. */
+function makeGaps(stretches: Stretch[], frames = 64): Gaps {
+  const { map, table } = makeMap(frames)
+  const length = stretches.reduce((sum, stretch) => sum + stretch[1], 0)
+  const starts = layOut(map, 0, [...stretches, ['live', frames * PG - length]])
+  const short = new ShortGaps(table, map)
+  const raise = (gap: number) => {
+    if (map.next(gap) - gap < PG) short.raise(gap >>> FRAME_SHIFT, map.next(gap) - gap)
+  }
+  for (const [at, start] of starts.entries()) if (stretches[at]?.[0] === 'gap') raise(start)
+  const check = () => {
+    map.checkFrames(0, frames)
+    for (let at = 0; at < frames * PG; at = map.next(at)) {
+      map.checkStretch(at, map.next(at))
+      if (map.isGap(at) && map.next(at) - at < PG) short.checkGap(at, map.next(at) - at)
+    }
+    short.check()
+  }
+  check()
+  return { short, map, table, starts, raise, check }
+}
+
+/** The end of a frame of which `used` granules are covered. */
+function restOf(used: number): Stretch {
+  return ['live', PG - used]
+}
+
+describe('take', () => {
+  it('takes any size from the gap of exactly that size, and then has no other', () => {
+    for (let size = 1; size < PG; size++) {
+      const { short, map, check } = makeGaps([
+        ['live', 100],
+        ['gap', size],
+      ])
+      expect(short.take(size + 1)).toBe(NONE)
+      expect(short.take(size)).toBe(100)
+      expect([map.isLive(100), map.next(100)]).toEqual([true, 100 + size])
+      expect(short.take(1)).toBe(NONE)
+      check()
+    }
+  })
+
+  it('leaves the rest as a gap that can be taken in turn', () => {
+    const { short, check } = makeGaps([
+      ['live', 3],
+      ['gap', 100],
+    ])
+    expect([short.take(60), short.take(30), short.take(9), short.take(1)]).toEqual([3, 63, 93, 102])
+    expect(short.take(1)).toBe(NONE)
+    check()
+  })
+
+  it('takes the gap of a frame that fits best', () => {
+    const { short, starts, check } = makeGaps([
+      ['gap', 40],
+      ['live', 1],
+      ['gap', 12],
+      ['live', 1],
+      ['gap', 10],
+      ['live', 1],
+      ['gap', 13],
+      ['live', 1],
+      ['gap', 9],
+    ])
+    expect(short.take(10)).toBe(starts[4])
+    expect(short.take(10)).toBe(starts[2])
+    expect(short.take(10)).toBe(starts[6])
+    expect(short.take(10)).toBe(starts[0])
+    check()
+  })
+
+  it('takes the frame whose longest gap is the least that will do, before a lower one', () => {
+    const { short, check } = makeGaps([
+      ['gap', 90],
+      restOf(90),
+      ['gap', 30],
+      restOf(30),
+      ['gap', 60],
+      restOf(60),
+    ])
+    expect([short.take(20), short.take(50), short.take(70)]).toEqual([PG, 2 * PG, 0])
+    check()
+  })
+
+  it('takes a gap of exactly that size, however short, before a longer one', () => {
+    const { short, check } = makeGaps([['gap', 30], restOf(30), ['gap', 10], restOf(10), ['gap', 90]])
+    expect([short.take(10), short.take(10), short.take(10)]).toEqual([PG, 0, 10])
+    check()
+  })
+
+  it.each([1, 31, 32, 33, 1023, 1024, 1025, 2048])(
+    'takes the lowest of frames with the same longest gap, %i frames apart',
+    distance => {
+      const { short, check } = makeGaps(
+        [['gap', 20], ['live', distance * PG - 20], ['gap', 20], restOf(20)],
+        2 * distance + 2,
+      )
+      expect([short.take(20), short.take(20), short.take(20)]).toEqual([0, distance * PG, NONE])
+      check()
+    },
+  )
+
+  it('finds a single gap in the last of 32 Ki frames and more', () => {
+    const frames = 2 ** 15 + 70
+    const { short, map } = makeMapOnly(frames)
+    layOut(map, (frames - 1) * PG, [['gap', 20], restOf(20)])
+    short.raise(frames - 1, 20)
+    short.check()
+    expect(short.take(20)).toBe((frames - 1) * PG)
+    expect(short.take(1)).toBe(NONE)
+    short.check()
+  })
+
+  it('takes a gap of a wide bin that is long enough, but only after longer bins', () => {
+    // 33 to 39 granules share a bin.
+    const { short, check } = makeGaps([['gap', 38], restOf(38), ['gap', 60], restOf(60)])
+    expect([short.take(36), short.take(36), short.take(36)]).toEqual([PG, 0, NONE])
+    check()
+  })
+
+  it('does not take a gap of a wide bin that is too short', () => {
+    const { short, check } = makeGaps([['gap', 35], restOf(35)])
+    expect(short.take(36)).toBe(NONE)
+    expect(short.take(35)).toBe(0)
+    check()
+  })
+
+  it('takes a gap that reaches into the next frame, and knows the rest there', () => {
+    const { short, map, check } = makeGaps([
+      ['live', 250],
+      ['gap', 100],
+    ])
+    expect(short.take(50)).toBe(250)
+    expect([map.isGap(300), map.next(300)]).toEqual([true, 350])
+    check()
+    expect(short.take(50)).toBe(300)
+    check()
+  })
+
+  it('takes a gap up to the end of its frame', () => {
+    const { short, check } = makeGaps([
+      ['live', 250],
+      ['gap', 26],
+    ])
+    expect(short.take(6)).toBe(250)
+    check()
+    expect(short.take(20)).toBe(256)
+    expect(short.take(1)).toBe(NONE)
+    check()
+  })
+
+  it('takes neither held blocks nor gaps of a frame and longer', () => {
+    const { short, check } = makeGaps([
+      ['held', 50],
+      ['gap', 20],
+      ['live', 1],
+      ['gap', PG],
+    ])
+    expect(short.take(50)).toBe(NONE)
+    expect(short.take(20)).toBe(50)
+    expect(short.take(1)).toBe(NONE)
+    check()
+  })
+
+  it('finds out where a gap has coalesced with one in an earlier frame', () => {
+    const { short, map, raise, check } = makeGaps([
+      ['live', 200],
+      ['gap', 10],
+      ['live', 60],
+      ['gap', 100],
+      ['live', PG],
+      ['gap', 100],
+    ])
+    map.coalesce(210, 270)
+    raise(200)
+    // The second frame has no gap any more.
+    check()
+    expect(short.take(90)).toBe(626)
+    expect(short.take(90)).toBe(200)
+    expect(short.take(90)).toBe(NONE)
+    check()
+  })
+
+  it('fills many gaps in many frames without losing one', () => {
+    const { short, check } = makeGaps(
+      Array.from({ length: 200 }, (_, n): Stretch[] => [
+        ['gap', 1 + ((n * 37) % 70)],
+        ['live', 5],
+      ]).flat(),
+      64,
+    )
+    for (let size = 70; size > 0; size--) {
+      while (short.take(size) !== NONE);
+      check()
+    }
+    expect(short.take(1)).toBe(NONE)
+  })
+})
+
+function makeMapOnly(frames: number) {
+  const { map, table } = makeMap(frames)
+  return { map, table, short: new ShortGaps(table, map) }
+}
+
+describe('forget', () => {
+  it('forgets the gaps of frames that are not managed any more, and of no other', () => {
+    const { short, table, check } = makeGaps([
+      ['gap', 20],
+      restOf(20),
+      ['gap', 20],
+      restOf(20),
+      ['gap', 20],
+      restOf(20),
+    ])
+    short.forget(1, 2)
+    short.check()
+    expect(table.tops[1]).toBe(0)
+    expect([short.take(20), short.take(20), short.take(20)]).toEqual([0, 2 * PG, NONE])
+    expect(() => check()).toThrow('1: gap 256 of 20')
+  })
+})
+
+describe('checkGap and check', () => {
+  /** A gap of 20 granules in frame 0, one of 60 in frame 40. */
+  function fixture() {
+    const made = makeGaps([['gap', 20], restOf(20), ['live', 39 * PG], ['gap', 60]])
+    return { ...made, low: made.table.tops[0], high: made.table.tops[40] }
+  }
+
+  it('finds a gap longer than the top of its frame says (1)', () => {
+    const { short, table } = fixture()
+    short.checkGap(0, 23)
+    expect(() => short.checkGap(0, 24)).toThrow('1: gap 0 of 24 is not above')
+    table.tops[40]--
+    expect(() => short.checkGap(40 * PG, 60)).toThrow('1: gap 10240 of 60 is not above')
+  })
+
+  it('finds a frame that is not in the bin of its top (2)', () => {
+    const { short, table, low } = fixture()
+    table.leaves[low] = 0
+    expect(() => short.check()).toThrow(`2: frames from 0 in bin ${low}`)
+  })
+
+  it('finds a frame that is in another bin too (2)', () => {
+    const { short, table, low } = fixture()
+    table.leaves[low + 1] |= 2
+    expect(() => short.check()).toThrow(`2: frames from 0 in bin ${low + 1}`)
+  })
+
+  it('finds a missing and a superfluous branch (2)', () => {
+    for (const bit of [1, 2]) {
+      const { short, table, high } = fixture()
+      table.branches[high] ^= bit
+      expect(() => short.check()).toThrow(`2: tree word ${bit - 1} of bin ${high}`)
+    }
+  })
+
+  it('finds a missing and a superfluous root (2)', () => {
+    for (const bit of [1, 2]) {
+      const { short, table, low } = fixture()
+      if (bit === 2) table.branches[BINS + low] = 0
+      table.roots[low] ^= bit
+      expect(() => short.check()).toThrow(`2: tree word ${bit - 1} of bin ${low}`)
+    }
+  })
+
+  it('finds a bin that it does not know to have frames (2)', () => {
+    const { short, table, low } = fixture()
+    const bin = low + 1
+    table.tops[0] = bin
+    table.leaves[low] = 0
+    for (const level of [table.leaves, table.branches, table.roots]) level[bin] = 1
+    table.branches[low] = 0
+    table.roots[low] = 0
+    expect(() => short.check()).toThrow(`2: bin ${bin} is known to have frames`)
+  })
+})
