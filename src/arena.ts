@@ -39,7 +39,7 @@ import { Releaser } from './releaser.js'
 import type { ArenaStats } from './stats.js'
 import { outOfMemory, Supply } from './supply.js'
 
-const { blockOf, EMPTY, epochOf, isOwner, makeOwner, sizeOf, spend } = owners
+const { blockOf, EMPTY, epochOf, isOwner, makeOwner, sizeOf, SPENT, spend, watchedBlock } = owners
 // V8 folds a module's own constants into optimised code, but loads imported ones each time.
 const AT_ONCE_BYTES = AT_ONCE
 const NO_MEMORY = new ArrayBuffer(0)
@@ -211,7 +211,7 @@ export class Arena {
   realloc(buffer: Uint8Array, sizeBytes: number): Buffer {
     const owner = this.#liveOwner('realloc', buffer)
     requireSize(sizeBytes)
-    const block = blockOf(owner)
+    const block = watchedBlock(blockOf(owner))
     const oldBytes = sizeOf(owner)
     if (oldBytes > 0 && byteLengthOf.call(buffer) === 0) throw detachedError(this.#identity, 'realloc')
     if (block >= 0 && sizeBytes > 0) {
@@ -240,10 +240,11 @@ export class Arena {
   free(buffer: Uint8Array): void {
     if (!isOwner(buffer) || epochOf(buffer) !== this.#epoch) throw this.#misuse('free', buffer)
     const block = blockOf(buffer)
-    if (block < 0) {
-      this.#freeEmpty(buffer, block)
-      return
-    }
+    if (block >= 0) this.#end(buffer, block)
+    else this.#freeUncommon(buffer, block)
+  }
+
+  #end(buffer: Uint8Array & owners.Owner, block: Block): void {
     const sizeBytes = sizeOf(buffer)
     spend(buffer)
     this.#frees++
@@ -428,11 +429,15 @@ export class Arena {
     return resized
   }
 
-  #freeEmpty(buffer: Uint8Array & owners.Owner, block: Block): void {
-    if (block !== EMPTY) throw this.#misuse('free', buffer)
-    spend(buffer)
-    this.#frees++
-    this.#emptyBlocks--
+  #freeUncommon(buffer: Uint8Array & owners.Owner, block: Block): void {
+    if (block === SPENT) throw this.#misuse('free', buffer)
+    if (block === EMPTY) {
+      spend(buffer)
+      this.#frees++
+      this.#emptyBlocks--
+      return
+    }
+    this.#end(buffer, watchedBlock(block))
   }
 
   /** Every block ends, in the books and in every view. */
@@ -449,7 +454,7 @@ export class Arena {
   }
 
   #liveOwner(method: string, buffer: Uint8Array): Uint8Array & owners.Owner {
-    if (isOwner(buffer) && epochOf(buffer) === this.#epoch && blockOf(buffer) !== owners.SPENT) return buffer
+    if (isOwner(buffer) && epochOf(buffer) === this.#epoch && blockOf(buffer) !== SPENT) return buffer
     throw this.#misuse(method, buffer)
   }
 

@@ -32,8 +32,9 @@ export function realEnvironment(): Environment {
   return {
     kernel: loadKernel(),
     deferral: eventLoop,
-    now: () => performance.now(),
+    now,
     ledger: loadLedger(),
     group,
+    watch,
   }
 }

@@ -1,7 +1,7 @@
 /**
  * Whether memory really goes back: the figures of docs/release.md, each from processes of their own, peers interleaved.
  *
- *   npm run bench:release [-- --rounds N] [-- --only idle,bounce,steady,curve] [-- --sources mmap] [-- --json]
+ *   npm run bench:release [-- --rounds N] [-- --only idle,bounce,steady,curve] [-- --sources mmap,sbrk] [-- --json]
  */
 import { spawnSync } from 'node:child_process'
 import { mkdirSync, writeFileSync } from 'node:fs'
@@ -13,7 +13,9 @@ import { spread } from '../heap/statistics.mjs'
 import { lineChart } from './chart.mjs'
 
 /** Where pages may come from: every figure is made for each. */
-const SOURCES = ['mmap']
+const SOURCES = ['mmap', 'sbrk']
+const BREAK_IN_THE_WAY = 'ERR_ARENA_BREAK_UNAVAILABLE'
+const ATTEMPTS = 20
 const MIB = 2 ** 20
 const KIB = 1024
 const PLOT = new URL('../../docs/release/memory.svg', import.meta.url)
@@ -35,11 +37,17 @@ function run(options, env = {}) {
   const child = fileURLToPath(new URL('child.mjs', import.meta.url))
   // V8's helper threads would run on the CPU that is being measured.
   const args = ['--expose-gc', '--single-threaded-gc', child, JSON.stringify(options)]
-  const { status, stdout, stderr } = spawnSync(process.execPath, args, {
-    encoding: 'utf8',
-    env: { ...process.env, ...env },
-    maxBuffer: 2 ** 28,
-  })
+  const spawned = () =>
+    spawnSync(process.execPath, args, {
+      encoding: 'utf8',
+      env: { ...process.env, ...env },
+      maxBuffer: 2 ** 28,
+    })
+  let { status, stdout, stderr } = spawned()
+  // In 1 or 2 processes of 100 something of V8's is mapped right above the break, and it cannot be had.
+  for (let attempt = 1; attempt < ATTEMPTS && stderr.includes(BREAK_IN_THE_WAY); attempt++) {
+    ;({ status, stdout, stderr } = spawned())
+  }
   if (status !== 0) throw new Error(`${JSON.stringify(options)}: ${stderr}`)
   return JSON.parse(stdout)
 }

@@ -27,6 +27,11 @@ export interface ArenaIdentity {
 export const SPENT: Block = NONE
 /** What the owner of zero bytes holds: there is no block. */
 export const EMPTY: Block = NONE - 1
+/**
+ * What the owner of a *watched* block holds: this less the block, a number below EMPTY. So whoever has something to do when
+ * the block ends costs those nothing who have not: they see a block >= 0, as ever.
+ */
+const WATCHED: Block = EMPTY - 1
 
 type BufferConstructor = new (buffer: ArrayBuffer, byteOffset: number, length: number) => Buffer
 
@@ -71,6 +76,14 @@ class Owner extends Stamped {
   static spend(owner: Owner): void {
     owner.#block = SPENT
   }
+
+  static watch(owner: Owner): void {
+    if (owner.#block >= 0) owner.#block = WATCHED - owner.#block
+  }
+
+  static unwatch(owner: Owner): void {
+    if (owner.#block <= WATCHED) owner.#block = WATCHED - owner.#block
+  }
 }
 
 export type { Owner }
@@ -91,8 +104,14 @@ export function makeOwner(
 export const isOwner = Owner.is
 /** The epoch it was stamped with. */
 export const epochOf = Owner.epochOf
-/** Its block, SPENT, or EMPTY. */
+/** Its block, SPENT, EMPTY, or less than that: watched, see `watchedBlock`. */
 export const blockOf = Owner.blockOf
+/** The block of a watched owner, from what `blockOf` gave; a block that is not watched as it is. */
+export const watchedBlock = (block: Block): Block => (block <= WATCHED ? WATCHED - block : block)
+/** From now on `blockOf` is below EMPTY. Nothing happens to one that is watched, spent or empty. */
+export const watch = Owner.watch
+/** Ends that. */
+export const unwatch = Owner.unwatch
 /** Bytes asked for, whatever has been done to the Buffer since. */
 export const sizeOf = Owner.sizeOf
 /** Marks it as freed: from now on `blockOf` is SPENT. */

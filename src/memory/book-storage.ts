@@ -25,8 +25,7 @@ export class BookStorage {
   /** That many zeroed bytes. Throws a `SystemError` or a `RangeError` where there is no memory. */
   allocate(lengthBytes: number): ArrayBuffer {
     if (lengthBytes < MAPPED_FROM_BYTES) return new ArrayBuffer(lengthBytes)
-    const { pageBytes } = this.#kernel
-    const mapping = this.#kernel.map(Math.ceil(lengthBytes / pageBytes) * pageBytes)
+    const mapping = this.#kernel.map(this.#wholePages(lengthBytes))
     try {
       const buffer = this.#kernel.wrap(mapping, 0, lengthBytes, nextWrapId())
       this.#mappings.set(buffer, mapping)
@@ -52,15 +51,21 @@ export class BookStorage {
     }
   }
 
-  /** Frees at once what `allocate` returned; a mapping goes on the next turn. */
+  /** Frees at once what `allocate` returned; a mapping goes on the next turn, a long one in slices. */
   dispose(storage: ArrayBuffer): void {
     const mapping = this.#mappings.get(storage)
+    const lengthBytes = storage.byteLength
     this.#mappings.delete(storage)
     try {
       this.#kernel.detach(storage)
     } catch {
       // Then the garbage collector frees it, and the mapping after it.
     }
-    if (mapping !== undefined) this.#unmapper.add(mapping)
+    if (mapping !== undefined) this.#unmapper.add(mapping, this.#wholePages(lengthBytes))
+  }
+
+  #wholePages(lengthBytes: number): number {
+    const { pageBytes } = this.#kernel
+    return Math.ceil(lengthBytes / pageBytes) * pageBytes
   }
 }

@@ -4,6 +4,8 @@
  * Never at once: Node's own C++ may be on the stack with a pointer into the memory, when script that it called freed the
  * buffer (`buf.fill({ valueOf() { arena.close() } })`). And never while a buffer over the mapping awaits its finalizer,
  * which runs by the next turn after the buffer was detached. A mapping that the kernel will not let go of is tried again.
+ *
+ * Unmapping resident pages takes the kernel time. Where there are many they go in slices, so that no turn takes long.
  */
 import type { Deferral } from '../base/deferral.js'
 import type { Kernel, MappingId } from './kernel.js'
@@ -12,12 +14,23 @@ import type { Kernel, MappingId } from './kernel.js'
 const EAGER_TRIES = 3
 const RETRY_MS = 100
 const MAX_RETRY_MS = 10_000
+/** Of resident pages, a quarter to half a millisecond of the kernel's time. */
+const SLICE_BYTES = 2 * 2 ** 20
+const SLICE_PAUSE_MS = 1
+
+interface Waiting {
+  readonly mapping: MappingId
+  /** What may be resident at its start. */
+  residentBytes: number
+}
 
 export class Unmapper {
   readonly #kernel: Kernel
   readonly #deferral: Deferral
-  #waiting: MappingId[] = []
+  #waiting: Waiting[] = []
   #tries = 0
+  /** Of the run under way. */
+  #budgetBytes = 0
   /** Runs that are due: what one of them does, a later one finds done. */
   #isNextTurnDue = false
   #isRetryDue = false
@@ -27,8 +40,9 @@ export class Unmapper {
     this.#deferral = deferral
   }
 
-  add(mapping: MappingId): void {
-    this.#waiting.push(mapping)
+  /** `residentBytes`: how much at the start of the mapping was not purged before; whole pages. */
+  add(mapping: MappingId, residentBytes = 0): void {
+    this.#waiting.push({ mapping, residentBytes })
     this.#tries = 0
     this.#schedule()
   }
@@ -41,20 +55,53 @@ export class Unmapper {
         this.#isNextTurnDue = false
         this.#run()
       })
-    } else if (!this.#isRetryDue) {
-      this.#isRetryDue = true
-      const delayMs = Math.min(MAX_RETRY_MS, RETRY_MS * 2 ** (this.#tries - EAGER_TRIES))
-      this.#deferral.after(delayMs, () => {
-        this.#isRetryDue = false
-        this.#run()
-      })
+    } else {
+      this.#runAfter(Math.min(MAX_RETRY_MS, RETRY_MS * 2 ** (this.#tries - EAGER_TRIES)))
     }
+  }
+
+  #runAfter(delayMs: number): void {
+    if (this.#isRetryDue) return
+    this.#isRetryDue = true
+    this.#deferral.after(delayMs, () => {
+      this.#isRetryDue = false
+      this.#run()
+    })
   }
 
   #run(): void {
     this.#tries++
-    this.#waiting = this.#waiting.filter(mapping => !this.#unmap(mapping))
-    if (this.#waiting.length > 0) this.#schedule()
+    this.#budgetBytes = SLICE_BYTES
+    this.#waiting = this.#waiting.filter(waiting => !this.#remove(waiting))
+    if (this.#waiting.length === 0) return
+    if (this.#budgetBytes > 0) {
+      this.#schedule()
+    } else {
+      this.#tries = 0
+      this.#runAfter(SLICE_PAUSE_MS)
+    }
+  }
+
+  /** Returns whether the mapping is gone. */
+  #remove(waiting: Waiting): boolean {
+    const { mapping, residentBytes } = waiting
+    if (residentBytes > 0 && residentBytes >= this.#budgetBytes) {
+      waiting.residentBytes -= this.#budgetBytes
+      this.#purge(mapping, waiting.residentBytes, this.#budgetBytes)
+      this.#budgetBytes = 0
+      return false
+    }
+    this.#budgetBytes -= residentBytes
+    return this.#unmap(mapping)
+  }
+
+  #purge(mapping: MappingId, offsetBytes: number, lengthBytes: number): void {
+    if (lengthBytes === 0) return
+    try {
+      this.#kernel.advise(mapping, offsetBytes, lengthBytes, 'dontneed')
+    } catch {
+      // Then unmapping gives these pages back, if in one piece.
+    }
   }
 
   #unmap(mapping: MappingId): boolean {

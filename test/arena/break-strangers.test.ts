@@ -340,29 +340,33 @@ describe('Workers', () => {
       import { parentPort } from 'node:worker_threads'
       const { Arena } = await import(${JSON.stringify(new URL('index.js', DIST).href)})
       try { \${body} } catch (error) { parentPort.postMessage(error.code) }\`
-    const start = body => new Worker(source(body), { eval: true })
-    const message = worker => new Promise(resolve => worker.once('message', resolve))
-    const exit = worker => new Promise(resolve => worker.once('exit', resolve))
+    // Both at once: the exit may come in the same turn as the last message.
+    const start = body => {
+      const worker = new Worker(source(body), { eval: true })
+      const message = new Promise(resolve => worker.once('message', resolve))
+      const exit = new Promise((resolve, reject) => worker.once('exit', resolve).once('error', reject))
+      return { worker, message, exit }
+    }
   `
 
   it('share the one break: who comes second is told who has it', () =>
     expectToSurvive(`${WORKER}
       const arena = new Arena({ name: 'first', source: 'sbrk' })
       const blocks = fill(arena, 20, 100_000)
-      const worker = start("new Arena({ source: 'sbrk' }); parentPort.postMessage('got it')")
-      assert.equal(await message(worker), 'ERR_ARENA_BREAK_IN_USE')
-      await exit(worker)
+      const second = start("new Arena({ source: 'sbrk' }); parentPort.postMessage('got it')")
+      assert.equal(await second.message, 'ERR_ARENA_BREAK_IN_USE')
+      await second.exit
       assertIntact(blocks)
       arena.close()
       const next = start("new Arena({ source: 'sbrk' }).close(); parentPort.postMessage('got it')")
-      assert.equal(await message(next), 'got it')
-      await exit(next)
+      assert.equal(await next.message, 'got it')
+      await next.exit
     `))
 
   it('terminated with the break in their hands leave it to the next, where it was found', () =>
     expectToSurvive(`${WORKER}
       for (let round = 0; round < 10; round++) {
-        const worker = start(\`
+        const { worker, message } = start(\`
           const arena = new Arena({ source: 'sbrk', releaseAfterMs: 0 })
           const live = []
           parentPort.postMessage('running')
@@ -371,7 +375,7 @@ describe('Workers', () => {
             while (live.length > 10) arena.free(live.pop())
           }, 0)
         \`)
-        assert.equal(await message(worker), 'running')
+        assert.equal(await message, 'running')
         assert.equal(codeOf(() => new Arena({ source: 'sbrk' })), 'ERR_ARENA_BREAK_IN_USE')
         await sleep(round)
         await worker.terminate()

@@ -10,20 +10,31 @@ const MIB = 2 ** 20
 const folder = mkdtempSync(join(tmpdir(), 'offheap-bench-'))
 afterAll(() => rmSync(folder, { recursive: true }))
 
+const plot = join(folder, 'memory.svg')
+
+async function measure(source: string, only: string) {
+  const main = fileURLToPath(new URL('../../bench/release/main.mjs', import.meta.url))
+  const args = [main, '--rounds', '1', '--json', '--only', only, '--sources', source, '--plot', plot]
+  const { code, stdout, stderr } = await runNode(args)
+  expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+  return JSON.parse(stdout).sources[source]
+}
+
+function expectAllBack(idle: { blockBytes: number; [figure: string]: unknown }[]): void {
+  expect(idle).toHaveLength(6)
+  for (const { blockBytes, ...figures } of idle) {
+    const { fullBytes, residentBytes, grownBytes } = figures as Record<string, { min: number; max: number }>
+    expect(fullBytes.min).toBeGreaterThan(500 * MIB)
+    expect(residentBytes.max).toBe(0)
+    // What V8 keeps for 8,192 Buffers of any kind is none of the arena's.
+    if (blockBytes > MIB) expect(grownBytes.max).toBeLessThan(2 * MIB)
+  }
+}
+
 describe('npm run bench:release', () => {
   it('shows that memory goes back, and is spared where it is wanted again', async () => {
-    const main = fileURLToPath(new URL('../../bench/release/main.mjs', import.meta.url))
-    const plot = join(folder, 'memory.svg')
-    const args = [main, '--rounds', '1', '--json', '--only', 'idle,bounce,curve', '--plot', plot]
-    const { code, stdout, stderr } = await runNode(args)
-    expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
-    const { idle, bounce, curve } = JSON.parse(stdout).sources.mmap
-    for (const { blockBytes, fullBytes, residentBytes, grownBytes } of idle) {
-      expect(fullBytes.min).toBeGreaterThan(500 * MIB)
-      expect(residentBytes.max).toBe(0)
-      // What V8 keeps for 8,192 Buffers of any kind is none of the arena's.
-      if (blockBytes > MIB) expect(grownBytes.max).toBeLessThan(2 * MIB)
-    }
+    const { idle, bounce, curve } = await measure('mmap', 'idle,bounce,curve')
+    expectAllBack(idle)
     const [often, rarely] = bounce
     // The benchmark says how much it is on a machine that does nothing else; here other tests run.
     expect(often.refaultShare.max).toBeLessThan(0.05)
@@ -33,6 +44,11 @@ describe('npm run bench:release', () => {
     expect([live.name, live.points.at(-1)?.[1]]).toEqual(['live', 0])
     expect(arena.points.at(-1)?.[1]).toBeLessThan(20)
     expect(readFileSync(plot, 'utf8')).toMatch(/^<svg[\s\S]*held by Buffers, glibc[\s\S]*<\/svg>$/)
+  }, 180_000)
+
+  it('shows the same of the program break', async () => {
+    const { idle } = await measure('sbrk', 'idle')
+    expectAllBack(idle)
   }, 180_000)
 })
 

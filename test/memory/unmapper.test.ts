@@ -81,4 +81,35 @@ describe('add', () => {
     ])
     kernel.detach(buffer)
   })
+
+  it('takes resident pages in slices, turn by turn, and lets those without go at once', () => {
+    const mib = 2 ** 20
+    const long = kernel.map(5 * mib)
+    const empty = kernel.map(5 * mib)
+    const residency = new Uint8Array((5 * mib) / kernel.pageBytes)
+    const residentPages = (): number => {
+      kernel.residency(long, 0, 5 * mib, residency)
+      return residency.reduce((sum, byte) => sum + (byte & 1), 0)
+    }
+    kernel.advise(long, 0, 5 * mib, 'populate')
+    unmapper.add(long, 5 * mib)
+    unmapper.add(empty)
+    deferral.runTurn()
+    expect([...kernel.mappings.keys()]).toEqual([long])
+    expect(residentPages()).toBe((3 * mib) / kernel.pageBytes)
+    deferral.runTimer()
+    expect(residentPages()).toBe(mib / kernel.pageBytes)
+    deferral.runTimer()
+    expect(kernel.mappings.size).toBe(0)
+    expect([deferral.pendingTurns, deferral.pendingTimers]).toEqual([0, 0])
+  })
+
+  it('goes on where a slice is refused', () => {
+    const mib = 2 ** 20
+    unmapper.add(kernel.map(5 * mib), 5 * mib)
+    kernel.failNth('dontneed', 1)
+    deferral.runTurn()
+    for (let i = 0; i < 2; i++) deferral.runTimer()
+    expect(kernel.mappings.size).toBe(0)
+  })
 })

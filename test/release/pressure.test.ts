@@ -3,6 +3,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { afterEach, describe, expect, it } from 'vitest'
 import { Arena } from '../../src/arena.js'
 import { ArenaGroup } from '../../src/arena-group.js'
+import { group, realEnvironment, watch } from '../../src/environment.js'
 import { loadKernel } from '../../src/memory/addon.js'
 import { type PressureEvent, PressureWatch, readKernelFile } from '../../src/pressure-watch.js'
 import { Pressure } from '../../src/release/pressure.js'
@@ -255,6 +256,12 @@ describe('PressureWatch', () => {
     watch.add(() => {})
     expect([watch.source, deferral.pendingTimers]).toEqual(['none', 0])
     watch.check()
+  })
+})
+
+describe('realEnvironment', () => {
+  it('has arenas wake the watch that listeners are told by', () => {
+    expect(realEnvironment()).toMatchObject({ group, watch })
   })
 })
 
