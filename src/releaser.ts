@@ -129,6 +129,13 @@ export class Releaser {
     return this.#endLowering.lower(isQuiet)
   }
 
+  #lowerEndSlice(): void {
+    if (this.#source.end === null) return
+    this.#buffers.noticeTaken()
+    // Where the kernel refuses, `isDue` says so, and a later tick tries again: there is no caller to tell.
+    this.#endLowering.lowerSlice()
+  }
+
   /** Every block is gone: gives up every segment, and never runs again. */
   close(): void {
     this.#isStopped = true
@@ -163,11 +170,10 @@ export class Releaser {
     this.#tell(this.#scavenger.purgedPages - purgedPages, purges, 'timer')
     if (isFinished && (this.#policy.isMarked || this.#heap.dirtyPages === 0)) {
       this.#buffers.recoverSetAside()
-      // Where the kernel refuses, `isDue` says so, and a later tick tries again: there is no caller to tell.
-      this.#lowerEnd(true)
-      this.#dropUnused()
+      this.#lowerEndSlice()
+      if (!this.#endLowering.hasMore) this.#dropUnused()
     }
-    this.#arm(isFinished)
+    this.#arm(isFinished && !this.#endLowering.hasMore)
   }
 
   #arm(isFinished: boolean): void {

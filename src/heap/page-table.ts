@@ -117,8 +117,10 @@ export class PageTable implements Columns {
    */
   addRange(firstPage: PageNumber, pageCount: PageCount): void {
     const end = firstPage + pageCount
-    // Segments double what is managed, so growing to exactly what is asked costs amortised O(1) a page.
-    if (end > this.columnPages) this.#replaceColumns(Math.max(MIN_COLUMN_PAGES, end))
+    // By a quarter at least, so that growing costs amortised O(1) a page, in whatever steps.
+    if (end > this.columnPages) {
+      this.#replaceColumns(Math.max(MIN_COLUMN_PAGES, end, this.columnPages + (this.columnPages >>> 2)))
+    }
     let at = this.#ranges.findIndex(range => range.firstPage >= end)
     if (at < 0) at = this.#ranges.length
     const before = this.#ranges[at - 1]

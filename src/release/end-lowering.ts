@@ -5,12 +5,18 @@
  *
  * An end that the kernel does not let go down costs addresses only, as its pages were purged before.
  */
+import { MIB, type PageCount } from '../base/units.js'
 import type { BlockHeap } from '../heap/block-heap.js'
 import type { MovableEnd } from '../memory/page-source.js'
+
+/** The end moves in small steps: this far in about a millisecond. */
+const SLICE_BYTES = 8 * MIB
 
 export class EndLowering {
   readonly #heap: BlockHeap
   readonly #end: MovableEnd | null
+  /** The last call of `lowerSlice` stopped before the end was as low as it goes. */
+  hasMore = false
 
   /** `end`: null where there is nothing to lower. */
   constructor(heap: BlockHeap, end: MovableEnd | null) {
@@ -20,7 +26,7 @@ export class EndLowering {
 
   /** Pages wait for the next moment of quiet. */
   get isDue(): boolean {
-    return this.#end?.isWaiting === true
+    return this.hasMore || this.#end?.isWaiting === true
   }
 
   /**
@@ -28,18 +34,30 @@ export class EndLowering {
    * what the kernel said where it refused, or null.
    */
   lower(isQuiet: boolean): unknown {
+    return this.#lower(isQuiet, Number.POSITIVE_INFINITY)
+  }
+
+  /** The same at a moment of quiet, for about a millisecond; `hasMore` says whether there is more to do. */
+  lowerSlice(): unknown {
+    return this.#lower(true, SLICE_BYTES / this.#heap.pageBytes)
+  }
+
+  #lower(isQuiet: boolean, mostPages: PageCount): unknown {
     const end = this.#end
     if (end === null) return null
     if (isQuiet) end.settle()
     this.#heap.flush()
     const { segment } = end
-    const surplus = end.surplus(this.#heap.cleanTailPages(segment))
+    const wanted = end.surplus(this.#heap.cleanTailPages(segment))
+    const surplus = Math.min(wanted, mostPages)
+    this.hasMore = surplus < wanted
     const before = { firstPage: segment.firstPage, pageCount: segment.pageCount }
     let failure: unknown = null
     try {
       end.lower(surplus)
     } catch (error) {
       failure = error
+      this.hasMore = false
     }
     const given = before.pageCount - segment.pageCount
     if (given > 0) this.#heap.removeTail(before, given)

@@ -56,7 +56,9 @@ export class Scavenger {
     const policy = this.#policy
     if (this.#sweep === 0 && this.#cursor === 0) {
       this.failure = null
-      heap.flush()
+      // Blocks that are kept for the next of their size: given up as often as pages are marked, since each costs the time that it
+      // was to save.
+      if (seeksLong || policy.isMarkDue) heap.flush()
     }
     policy.observe({
       calls,

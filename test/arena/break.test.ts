@@ -110,6 +110,22 @@ describe.skipIf(hasNoBreak)('freeing from the top down', () => {
     expect(deferral.pendingTimers).toBe(0)
   })
 
+  it('takes several turns over a long way down', () => {
+    const { arena, deferral } = open()
+    const blocks = Array.from({ length: 8 }, () => arena.allocUnsafe(4 * MIB).fill(1))
+    for (const block of blocks) arena.free(block)
+    let deepest = 0
+    for (let before = heldBytes(); before > 0; before = heldBytes()) {
+      expect(deferral.pendingTimers).toBe(1)
+      deferral.runTimer()
+      deepest = Math.max(deepest, before - heldBytes())
+    }
+    expect(deepest).toBe(8 * MIB)
+    expect(deferral.nowMs).toBeLessThan(1_000)
+    expect(deferral.pendingTimers).toBe(0)
+    expectSound(arena)
+  })
+
   it('merges what is free below the top with it, and finds the next highest block', () => {
     const { arena } = open()
     const [low, middle, high] = [1, 2, 3].map(i => arena.allocUnsafe(300 * KIB).fill(i))
