@@ -19,14 +19,6 @@ export function wordsFor(bitCount: number): number {
   return (bitCount + 31) >>> 5
 }
 
-/** The bits of word `w` that lie in [first, end); `w` must be a word that the range touches. */
-function maskOf(w: number, first: number, end: number): number {
-  let mask = -1
-  if (w === first >>> 5) mask <<= first & 31
-  if (w === (end - 1) >>> 5) mask &= -1 >>> (31 - ((end - 1) & 31))
-  return mask
-}
-
 export function testBit(words: Int32Array, index: number): boolean {
   return ((words[index >>> 5] >>> (index & 31)) & 1) === 1
 }
@@ -35,27 +27,37 @@ export function testBit(words: Int32Array, index: number): boolean {
 
 export function setRange(words: Int32Array, first: number, end: number): void {
   if (first >= end) return
-  if (first >>> 5 === (end - 1) >>> 5) {
-    words[first >>> 5] |= (-1 << first) & (-1 >>> -end)
+  const head = first >>> 5
+  const tail = (end - 1) >>> 5
+  if (head === tail) {
+    words[head] |= (-1 << first) & (-1 >>> -end)
     return
   }
-  for (let w = first >>> 5; w <= (end - 1) >>> 5; w++) words[w] |= maskOf(w, first, end)
+  words[head] |= -1 << first
+  for (let w = head + 1; w < tail; w++) words[w] = -1
+  words[tail] |= -1 >>> -end
 }
 
 export function clearRange(words: Int32Array, first: number, end: number): void {
   if (first >= end) return
-  if (first >>> 5 === (end - 1) >>> 5) {
-    words[first >>> 5] &= ~((-1 << first) & (-1 >>> -end))
+  const head = first >>> 5
+  const tail = (end - 1) >>> 5
+  if (head === tail) {
+    words[head] &= ~((-1 << first) & (-1 >>> -end))
     return
   }
-  for (let w = first >>> 5; w <= (end - 1) >>> 5; w++) words[w] &= ~maskOf(w, first, end)
+  words[head] &= ~(-1 << first)
+  for (let w = head + 1; w < tail; w++) words[w] = 0
+  words[tail] &= ~(-1 >>> -end)
 }
 
 export function countRange(words: Int32Array, first: number, end: number): number {
   if (first >= end) return 0
-  if (first >>> 5 === (end - 1) >>> 5) return popcount(words[first >>> 5] & (-1 << first) & (-1 >>> -end))
-  let count = 0
-  for (let w = first >>> 5; w <= (end - 1) >>> 5; w++) count += popcount(words[w] & maskOf(w, first, end))
+  const head = first >>> 5
+  const tail = (end - 1) >>> 5
+  if (head === tail) return popcount(words[head] & (-1 << first) & (-1 >>> -end))
+  let count = popcount(words[head] & (-1 << first)) + popcount(words[tail] & (-1 >>> -end))
+  for (let w = head + 1; w < tail; w++) count += popcount(words[w])
   return count
 }
 

@@ -23,8 +23,9 @@ export const DIRECT = 256
 const HASHED_SHIFT = 6
 const HASHED = 1 << HASHED_SHIFT
 const STACKS = DIRECT + HASHED
-/** Words of `stacks` before the slots: top and limit of each stack. */
-const FIRST_SLOT = 2 * STACKS
+/** Words of `stacks` before the slots: top and limit of each stack, then the sizes of hashed ones. */
+export const FIRST_SIZE = 2 * STACKS
+const FIRST_SLOT = FIRST_SIZE + HASHED
 const FIRST_LENGTH = FIRST_SLOT + 64
 /** The stacks of a cache that was never opened: no room anywhere. */
 const NO_STACKS = new Int32Array(FIRST_LENGTH)
@@ -33,6 +34,16 @@ const FULL_ROOM = 15
 const ROOM_STEPS = 4
 const BUDGET_SHIFT = 3
 const MIN_BUDGET = 512
+
+/** Which of the hashed stacks, from 0, is for blocks of that many granules. */
+export function hashOf(size: number): number {
+  return Math.imul(size, 0x9e3779b1) >>> (32 - HASHED_SHIFT)
+}
+
+/** Whether rooms for that many granules may be granted while so many are in use. */
+function isWithin(granted: number, usedGranules: number): boolean {
+  return granted <= usedGranules >>> BUDGET_SHIFT || granted <= MIN_BUDGET
+}
 
 /** 0 to 3 for rooms of 1, 3, 7 and 15. */
 function stepOf(room: number): number {
@@ -45,10 +56,9 @@ export class BlockCache {
   /**
    * Stack `s` has `stacks[2 * s]`, the index of its top slot, and `stacks[2 * s + 1]`, that of its last. Slots hold a block
    * plus one, so that an empty one is 0: the one below each stack, and the one that tops of stacks without room point to.
+   * `stacks[FIRST_SIZE + s - DIRECT]` is how many granules the blocks of a hashed stack have.
    */
   stacks = NO_STACKS
-  /** Granules of the blocks in each hashed stack. */
-  readonly #sizes = new Int32Array(HASHED)
   readonly #rooms = new Uint8Array(STACKS)
   #endSlot = FIRST_SLOT
   /**
@@ -65,7 +75,7 @@ export class BlockCache {
 
   get metadataBytes(): number {
     const stackBytes = this.stacks === NO_STACKS ? 0 : this.stacks.byteLength
-    return stackBytes + this.#sizes.byteLength + this.#rooms.byteLength
+    return stackBytes + this.#rooms.byteLength
   }
 
   /** Before the first block is kept. Throws where there is no memory. */
@@ -75,23 +85,34 @@ export class BlockCache {
 
   /** The stack for blocks of that many granules; for hashed ones, of that many only after `claim`. */
   stackOf(size: number): number {
-    return size < DIRECT ? size : DIRECT + (Math.imul(size, 0x9e3779b1) >>> (32 - HASHED_SHIFT))
+    return size < DIRECT ? size : DIRECT + hashOf(size)
   }
 
   /** Whether a hashed stack is for blocks of `size` granules now. */
   isFor(stack: number, size: number): boolean {
-    return this.#sizes[stack - DIRECT] === size
+    return this.stacks[FIRST_SIZE - DIRECT + stack] === size
   }
 
-  /** Makes a hashed stack one for blocks of `size` granules, unless it keeps others. */
-  claim(stack: number, size: number): boolean {
+  /**
+   * Makes a hashed stack one for blocks of `size` granules, unless it keeps others. Its room stays where the budget allows
+   * that many blocks of the new size.
+   */
+  claim(stack: number, size: number, usedGranules: number): boolean {
     const { stacks } = this
     if (stacks[stacks[stack << 1]] !== 0) return false
-    this.grantedGranules -= this.#rooms[stack] * this.#sizes[stack - DIRECT]
-    this.#giveUpRoom(stack)
-    stacks[stack << 1] = 0
-    stacks[(stack << 1) + 1] = 0
-    this.#sizes[stack - DIRECT] = size
+    const room = this.#rooms[stack]
+    const others = this.grantedGranules - room * stacks[FIRST_SIZE - DIRECT + stack]
+    stacks[FIRST_SIZE - DIRECT + stack] = size
+    if (room === 0) return true
+    const granted = others + room * size
+    if (isWithin(granted, usedGranules)) {
+      this.grantedGranules = granted
+    } else {
+      this.grantedGranules = others
+      this.#giveUpRoom(stack)
+      stacks[stack << 1] = 0
+      stacks[(stack << 1) + 1] = 0
+    }
     return true
   }
 
@@ -99,8 +120,7 @@ export class BlockCache {
   mayExtend(stack: number, size: number, usedGranules: number): boolean {
     const room = this.#rooms[stack]
     if (room === FULL_ROOM) return false
-    const granted = this.grantedGranules + (room + 1) * size
-    return granted <= usedGranules >>> BUDGET_SHIFT || granted <= MIN_BUDGET
+    return isWithin(this.grantedGranules + (room + 1) * size, usedGranules)
   }
 
   /** Grants more room to a full stack, after `mayExtend`. Returns false, and changes nothing, where there is no memory. */
@@ -188,7 +208,7 @@ export class BlockCache {
   }
 
   #sizeIn(stack: number): number {
-    return stack < DIRECT ? stack : this.#sizes[stack - DIRECT]
+    return stack < DIRECT ? stack : this.stacks[FIRST_SIZE - DIRECT + stack]
   }
 
   /** Empties every stack; the rooms stay. Calls `give` with each block and its end. */

@@ -32,7 +32,7 @@ export { REFUSED_LIMIT, REFUSED_SPACE } from './block-space.js'
 
 // V8 folds a module's own constants into optimised code, but loads imported ones each time.
 const { BITS_PREFIX } = layout
-const { DIRECT } = caching
+const { DIRECT, FIRST_SIZE } = caching
 const { REFUSED_GROWTH, REFUSED_LIMIT } = space
 const { GRANULE_BYTES, GRANULE_SHIFT, NONE } = units
 
@@ -119,26 +119,30 @@ export class BlockHeap {
   }
 
   #allocateSlow(sizeBytes: number): Block {
-    if (sizeBytes >= this.#wholePagesFromBytes)
-      return this.#allocateLong(this.#granulesFor(sizeBytes), this.#pageMask)
-    if (sizeBytes > DIRECT_BYTES) return this.#allocateLong(this.#granulesFor(sizeBytes), 0)
+    if (sizeBytes > DIRECT_BYTES) return this.#allocateLong(sizeBytes)
     const block = this.#space.take(sizeBytes === 0 ? 1 : (sizeBytes + GRANULE_BYTES - 1) >>> GRANULE_SHIFT)
     return block !== NONE ? block : this.#takeAgain(this.#granulesFor(sizeBytes), 0)
   }
 
-  #allocateLong(size: number, mask: number): Block {
-    const stack = this.#cache.stackOf(size)
-    if (this.#cache.isFor(stack, size)) {
-      const stacks = this.#stacks
-      const top = stacks[stack << 1]
+  #allocateLong(sizeBytes: number): Block {
+    const isWhole = sizeBytes >= this.#wholePagesFromBytes
+    const size = isWhole ? this.#granulesFor(sizeBytes) : (sizeBytes + GRANULE_BYTES - 1) >>> GRANULE_SHIFT
+    const stacks = this.#stacks
+    const hashed = caching.hashOf(size)
+    if (stacks[FIRST_SIZE + hashed] === size) {
+      const stack = (DIRECT + hashed) << 1
+      const top = stacks[stack]
       const kept = stacks[top]
       if (kept > 0) {
-        stacks[stack << 1] = top - 1
-        this.#space.map.markLive(kept - 1)
-        return kept - 1
+        stacks[stack] = top - 1
+        const block = kept - 1
+        this.#bits[BITS_PREFIX + 1 + ((block >>> 5) << 1)] |= 1 << block
+        return block
       }
     }
-    return this.#take(size, mask)
+    if (isWhole) return this.#take(size, this.#pageMask)
+    const block = this.#space.takeLong(size)
+    return block !== NONE ? block : this.#takeAgain(size, 0)
   }
 
   /** The same, at a multiple of `alignBytes`: a power of two from 16 to the page size. */
@@ -220,9 +224,12 @@ export class BlockHeap {
     const stack = this.#cache.stackOf(size)
     if (size >= DIRECT) {
       if (block === space.zeroedBlock) space.zeroedBlock = NONE
-      if (!this.#cache.isFor(stack, size) && !(this.#hasCache && this.#cache.claim(stack, size))) {
-        space.give(block, end)
-        return
+      if (!this.#cache.isFor(stack, size)) {
+        const usedGranules = this.#states.usedPages * this.#table.pageGranules
+        if (!this.#hasCache || !this.#cache.claim(stack, size, usedGranules)) {
+          space.give(block, end)
+          return
+        }
       }
     }
     const stacks = this.#stacks

@@ -21,6 +21,7 @@ import { invariant } from '../base/assert.js'
 import { previousSet } from '../base/bits.js'
 import type { Block, PageCount, PageNumber } from '../base/units.js'
 import * as units from '../base/units.js'
+import * as maps from './granule-map.js'
 import { GranuleMap } from './granule-map.js'
 import * as gaps from './long-gaps.js'
 import { LongGaps } from './long-gaps.js'
@@ -30,7 +31,8 @@ import * as layout from './page-table.js'
 import { ShortGaps } from './short-gaps.js'
 
 // V8 folds a module's own constants into optimised code, but loads imported ones each time.
-const { FRAME_GRANULES, FRAME_SHIFT } = layout
+const { BITS_PREFIX, EDGE, END, FRAME_GRANULES, FRAME_SHIFT, ROW_WORDS, START } = layout
+const { ANY, GAP } = maps
 const { COLD, WARM } = gaps
 const NONE = units.NONE
 
@@ -80,7 +82,7 @@ export class BlockSpace {
 
   /** A live block of `size` granules, at least 1, or NONE; `refusal` then says why, and nothing has changed. O(1). */
   take(size: number): Block {
-    if (size >= FRAME_GRANULES) return this.#takeLong(size)
+    if (size >= FRAME_GRANULES) return this.takeLong(size)
     const block = this.#short.take(size)
     if (block !== NONE) {
       this.heldBlocks++
@@ -91,18 +93,34 @@ export class BlockSpace {
     return this.#takeFromNewFront(size)
   }
 
-  /** Makes [block, end) of the front a block. */
+  /** Makes [block, end) of the front a block. With `GranuleMap.split` written out. */
   #takeFromFront(block: Block, end: number): Block {
     const shift = this.#pageShift
     const lastPage = (end - 1) >>> shift
     if (lastPage !== (block - 1) >>> shift && !this.#useFront(block, lastPage)) return NONE
-    this.map.split(block, end, this.#frontEnd)
+    const { bits, occupied, rows } = this.#table
+    const frontEnd = this.#frontEnd
+    const frame = block >>> FRAME_SHIFT
+    const endFrame = end >>> FRAME_SHIFT
     this.heldBlocks++
-    if (end < this.#frontEnd) {
-      this.#front = end
-    } else {
+    bits[BITS_PREFIX + 1 + ((block >>> 5) << 1)] |= 1 << block
+    if (endFrame !== frame) {
+      rows[frame * ROW_WORDS + END] = end
+      const lastFrame = (end - 1) >>> FRAME_SHIFT
+      if (lastFrame !== frame) rows[lastFrame * ROW_WORDS + START] = block
+    }
+    if (end === frontEnd) {
       this.#front = 0
       this.#frontEnd = 0
+      return block
+    }
+    this.#front = end
+    bits[BITS_PREFIX + ((end >>> 5) << 1)] |= 1 << end
+    occupied[endFrame] |= ANY << ((end >>> 5) & 7)
+    if (frontEnd >>> FRAME_SHIFT !== endFrame) {
+      rows[endFrame * ROW_WORDS + END] = frontEnd
+      const lastFrame = (frontEnd - 1) >>> FRAME_SHIFT
+      if (lastFrame !== endFrame) rows[lastFrame * ROW_WORDS + START] = end
     }
     return block
   }
@@ -171,18 +189,72 @@ export class BlockSpace {
 
   /** A long gap for `size` granules at a multiple of `mask + 1`, or NONE. A warm one if there is any. */
   #find(size: number, mask: number): Block {
-    const warm = this.#long.find(WARM, size, mask)
+    const long = this.#long
+    const warm = mask === 0 ? long.find(WARM, size) : long.findAligned(WARM, size, mask)
     if (warm !== NONE) return warm
-    const cold = this.#long.find(COLD, size, mask)
+    const cold = mask === 0 ? long.find(COLD, size) : long.findAligned(COLD, size, mask)
     if (cold === NONE) this.refusal = REFUSED_SPACE
     else if (this.growthPages <= 0) this.refusal = REFUSED_GROWTH
     else return cold
     return NONE
   }
 
-  #takeLong(size: number): Block {
+  /** `take` of a frame or more. `#find` and `#cut`, written out for blocks at the start of a gap: half of all that a service asks for and frees. */
+  takeLong(size: number): Block {
     const gap = this.#find(size, 0)
-    return gap === NONE ? NONE : this.#cut(gap, this.map.next(gap), gap, gap + size)
+    if (gap === NONE) return NONE
+    const { bits, occupied, rows } = this.#table
+    const shift = this.#pageShift
+    const roundUp = this.#pageGranules - 1
+    const frame = gap >>> FRAME_SHIFT
+    const row = frame * ROW_WORDS
+    const gapEnd = rows[row + END] >>> 0
+    const clean = rows[row + EDGE] >>> FRAME_SHIFT
+    const end = gap + size
+    const firstPage = (gap + roundUp) >>> shift
+    const endOfWhole = gapEnd >>> shift
+    const endOfTouched = (end + roundUp) >>> shift
+    const pages = (endOfTouched < endOfWhole ? endOfTouched : endOfWhole) - firstPage
+    let taken = 0
+    if (pages > 0) {
+      if (clean > 0) taken = this.#states.cleanIn(firstPage, pages)
+      if (!this.#states.useCounted(firstPage, pages, pages - taken)) {
+        this.refusal = REFUSED_LIMIT
+        return NONE
+      }
+      if (taken > 0) {
+        this.growthPages -= taken
+        if (taken === pages) this.#noteZeroed(gap, end, pages)
+      }
+    }
+    this.heldBlocks++
+    const pair = BITS_PREFIX + ((gap >>> 5) << 1)
+    const starts = bits[pair] | (1 << gap)
+    bits[pair] = starts
+    if ((bits[pair + 1] & ~starts) === 0) occupied[frame] &= ~(GAP << ((gap >>> 5) & 7))
+    rows[row + END] = end
+    const lastFrame = (end - 1) >>> FRAME_SHIFT
+    if (lastFrame !== frame) rows[lastFrame * ROW_WORDS + START] = gap
+    const left = gapEnd - end
+    if (left === 0) {
+      this.#long.remove(gap, size, clean)
+      return gap
+    }
+    const endFrame = end >>> FRAME_SHIFT
+    bits[BITS_PREFIX + 1 + ((end >>> 5) << 1)] |= 1 << end
+    occupied[endFrame] |= (GAP | ANY) << ((end >>> 5) & 7)
+    if (gapEnd >>> FRAME_SHIFT !== endFrame) {
+      rows[endFrame * ROW_WORDS + END] = gapEnd
+      const lastOfGap = (gapEnd - 1) >>> FRAME_SHIFT
+      if (lastOfGap !== endFrame) rows[lastOfGap * ROW_WORDS + START] = end
+    }
+    if (left >= FRAME_GRANULES) {
+      this.#long.change(gap, size + left, clean, end, left, clean - taken)
+    } else {
+      this.#long.remove(gap, size + left, clean)
+      this.#short.raise(endFrame, left)
+    }
+    return gap
   }
 
   /** The same as `take` at a multiple of `mask + 1` granules: a power of two, a page at most. */
@@ -305,13 +377,66 @@ export class BlockSpace {
 
   // ---- giving back -----------------------------------------------------------------------------------------------
 
-  /** The block [block, end), held back or live, is a gap from now on. O(1). */
+  /** The block [block, end), held back or live, is a gap from now on. O(1). With `GranuleMap.coalesce` written out. */
   give(block: Block, end: number): void {
     this.heldBlocks--
-    const from = this.map.coalesce(block, end)
-    const to = this.map.coalescedEnd
-    if (to - from < FRAME_GRANULES) this.#short.raise(from >>> FRAME_SHIFT, to - from)
-    else this.#fileLong(block, end, from, to, 0, true)
+    const { bits, occupied, rows } = this.#table
+    let to = end
+    let pair = BITS_PREFIX + ((end >>> 5) << 1)
+    let starts = bits[pair]
+    let marks = bits[pair + 1]
+    if ((((marks & ~starts) >>> end) & 1) === 1) {
+      const later = (starts | marks) & (-2 << end)
+      to = later !== 0 ? (end & ~31) + 31 - Math.clz32(later & -later) : this.map.nextBehind(end)
+      marks &= ~(1 << end)
+      bits[pair + 1] = marks
+      if ((marks & ~starts) === 0) {
+        occupied[end >>> FRAME_SHIFT] &= ~(((starts | marks) === 0 ? GAP | ANY : GAP) << ((end >>> 5) & 7))
+      }
+    }
+    // What ends where the block starts.
+    const last = (block - 1) | 0
+    let before: number
+    pair = BITS_PREFIX + ((last >> 5) << 1)
+    const near = (bits[pair] | bits[pair + 1]) & (-1 >>> (31 - (last & 31)))
+    if (near !== 0) {
+      before = (last & ~31) + 31 - Math.clz32(near)
+    } else {
+      const frame = last >>> FRAME_SHIFT
+      const earlier = occupied[frame] & ((1 << ((last >> 5) & 7)) - 1)
+      if (earlier === 0) {
+        before = rows[frame * ROW_WORDS + START]
+        pair = BITS_PREFIX + ((before >>> 5) << 1)
+      } else {
+        const word = (frame << 3) + 31 - Math.clz32(earlier)
+        pair = BITS_PREFIX + (word << 1)
+        before = (word << 5) + 31 - Math.clz32(bits[pair] | bits[pair + 1])
+      }
+    }
+    const isAfterGap = before >= 0 && (((bits[pair + 1] & ~bits[pair]) >>> before) & 1) === 1
+    const bit = 1 << block
+    let from = block
+    pair = BITS_PREFIX + ((block >>> 5) << 1)
+    starts = bits[pair] & ~bit
+    bits[pair] = starts
+    if (isAfterGap) {
+      from = before
+      marks = bits[pair + 1] & ~bit
+      bits[pair + 1] = marks
+      if ((starts | marks) === 0) occupied[block >>> FRAME_SHIFT] &= ~(ANY << ((block >>> 5) & 7))
+    } else {
+      bits[pair + 1] |= bit
+      occupied[block >>> FRAME_SHIFT] |= GAP << ((block >>> 5) & 7)
+    }
+    const frame = from >>> FRAME_SHIFT
+    if (to >>> FRAME_SHIFT !== frame) {
+      rows[frame * ROW_WORDS + END] = to
+      const lastFrame = (to - 1) >>> FRAME_SHIFT
+      if (lastFrame !== frame) rows[lastFrame * ROW_WORDS + START] = from
+    }
+    const length = to - from
+    if (length >= FRAME_GRANULES) this.#fileLong(block, end, from, to, 0, true)
+    else this.#short.raise(frame, length)
   }
 
   /**

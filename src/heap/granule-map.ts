@@ -27,8 +27,8 @@ import * as layout from './page-table.js'
 const { BITS_PREFIX, END, FRAME_SHIFT, ROW_WORDS, START } = layout
 
 /** Bits of `occupied` for pair 0: some bit is set there; a gap starts there. */
-const ANY = 1
-const GAP = 0x100
+export const ANY = 1
+export const GAP = 0x100
 
 /** Index of the pair of words that holds a granule's bits. */
 export function pairOf(granule: number): number {

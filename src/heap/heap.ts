@@ -48,9 +48,9 @@ export class Heap {
   readonly capacityBytes: number
   readonly pageBytes: number
   readonly #blocks: BlockHeap
+  /** The same, but for the time inside the callback of `purge`: then a heap without pages, so that the warm paths fail. */
+  #open: BlockHeap
   readonly #capacityPages: number
-  /** 1 inside the callback of `purge`, else 0: a small integer is cheaper to test than a boolean. */
-  #purging = 0
 
   /** Throws `ERR_INVALID_ARG_TYPE` or `ERR_OUT_OF_RANGE` for options outside what `HeapOptions` says. */
   constructor(options: HeapOptions) {
@@ -71,6 +71,7 @@ export class Heap {
     this.pageBytes = pageBytes
     this.#capacityPages = capacityBytes / pageBytes
     this.#blocks = new BlockHeap(pageBytes)
+    this.#open = this.#blocks
   }
 
   /**
@@ -81,13 +82,8 @@ export class Heap {
    * integer.
    */
   allocate(sizeBytes: number): Block {
-    if (
-      typeof sizeBytes === 'number' &&
-      (sizeBytes | 0) === sizeBytes &&
-      sizeBytes >= 0 &&
-      this.#purging === 0
-    ) {
-      const block = this.#blocks.allocate(sizeBytes)
+    if (typeof sizeBytes === 'number' && (sizeBytes | 0) === sizeBytes && sizeBytes >= 0) {
+      const block = this.#open.allocate(sizeBytes)
       if (block !== NONE) return block
     }
     return this.#allocateSlow(sizeBytes)
@@ -110,18 +106,15 @@ export class Heap {
    */
   free(block: Block): void {
     // A negative number is no granule of the map either.
-    if (
-      typeof block !== 'number' ||
-      (block | 0) !== block ||
-      this.#purging !== 0 ||
-      !this.#blocks.free(block)
-    ) {
-      this.#refuseFree(block)
-    }
+    if (typeof block !== 'number' || (block | 0) !== block || !this.#open.free(block)) this.#refuseFree(block)
+  }
+
+  get #isPurging(): boolean {
+    return this.#open !== this.#blocks
   }
 
   #refuseFree(block: unknown): never {
-    throw this.#purging !== 0 ? busy('free') : notLive('free', block)
+    throw this.#isPurging ? busy('free') : notLive('free', block)
   }
 
   /**
@@ -132,7 +125,7 @@ export class Heap {
    */
   resize(block: Block, sizeBytes: number): boolean {
     if (!(Number.isSafeInteger(sizeBytes) && sizeBytes >= 0)) throw badSize(sizeBytes)
-    if (this.#purging !== 0) throw busy('resize')
+    if (this.#isPurging) throw busy('resize')
     if (!isGranule(block) || !this.#blocks.isLive(block)) throw notLive('resize', block)
     return sizeBytes <= this.capacityBytes && this.#blocks.resize(block, sizeBytes)
   }
@@ -143,11 +136,11 @@ export class Heap {
    * the callback `allocate`, `free` and `purge` throw `ERR_ARENA_BUSY`.
    */
   purge(purge: (offsetBytes: number, lengthBytes: number) => void): number {
-    if (this.#purging !== 0) throw busy('purge')
+    if (this.#isPurging) throw busy('purge')
     const blocks = this.#blocks
     let purgedPages = 0
     blocks.flush()
-    this.#purging = 1
+    this.#open = new BlockHeap(this.pageBytes)
     try {
       for (let page = blocks.nextDirty(0, false); page !== NONE; ) {
         const end = blocks.dirtyEnd(page, this.#capacityPages, false)
@@ -157,7 +150,7 @@ export class Heap {
         page = blocks.nextDirty(end, false)
       }
     } finally {
-      this.#purging = 0
+      this.#open = blocks
     }
     return purgedPages * this.pageBytes
   }
@@ -165,7 +158,7 @@ export class Heap {
   stats(): HeapStats {
     const { pageBytes } = this
     const blocks = this.#blocks
-    if (this.#purging === 0) blocks.flush()
+    if (!this.#isPurging) blocks.flush()
     return {
       capacityBytes: this.capacityBytes,
       liveBlocks: blocks.liveBlocks,
@@ -186,7 +179,7 @@ export class Heap {
   /** Checks the size, makes more of the space known to the books where that is all that is missing, and tries again. */
   #allocateSlow(sizeBytes: number): Block {
     if (!(Number.isSafeInteger(sizeBytes) && sizeBytes >= 0)) throw badSize(sizeBytes)
-    if (this.#purging !== 0) throw busy('allocate')
+    if (this.#isPurging) throw busy('allocate')
     if (sizeBytes > this.capacityBytes) return NONE
     const blocks = this.#blocks
     let block: Block = blocks.allocate(sizeBytes)

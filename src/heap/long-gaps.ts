@@ -33,6 +33,8 @@ const WORDS_SHIFT = BIN_SHIFT - 5
 const FRAME_MASK = FRAME_GRANULES - 1
 /** The gaps of a bin differ in length. The best of that many is taken. */
 const PROBES = 4
+/** More than a gap can be longer than what is looked for: lengths are up to 2^31, what is looked for is not 0. */
+const MOST_SPARE = 2 ** 31 - 1
 
 function binOf(length: number): number {
   const doubling = 31 - Math.clz32(length)
@@ -61,11 +63,58 @@ export class LongGaps {
     return this.#table.rows[(granule >>> FRAME_SHIFT) * ROW_WORDS + EDGE] >>> FRAME_SHIFT
   }
 
-  /**
-   * Where a gap of `set` starts that has room for `length` granules at a multiple of `mask + 1`, the best of a few, or NONE.
-   * It stays in its bin.
-   */
-  find(set: number, length: number, mask: number): number {
+  /** Where a gap of `set` starts that has room for `length` granules, the best of a few, or NONE. It stays in its bin. */
+  find(set: number, length: number): number {
+    const summary = this.#summaries[set]
+    if (summary === 0) return NONE
+    const { rows } = this.#table
+    const heads = this.#heads
+    let bin = 0
+    if (length >= FRAME_GRANULES) {
+      bin = binOf(length)
+      // The gaps of the length's own bin may be too short.
+      let best: number = NONE
+      let bestSpare = MOST_SPARE
+      let frame = heads[(set << BIN_SHIFT) + bin]
+      for (let n = 0; n < PROBES && frame !== NONE; n++) {
+        const row = frame * ROW_WORDS
+        const start = (frame << FRAME_SHIFT) + (rows[row + EDGE] & FRAME_MASK)
+        const spare = (rows[row + END] - start - length) | 0
+        if (spare >= 0 && spare < bestSpare) {
+          best = start
+          bestSpare = spare
+        }
+        frame = rows[row + NEXT]
+      }
+      if (best !== NONE) return best
+      bin++
+    }
+    let word = bin >>> 5
+    let bits = word < 1 << WORDS_SHIFT ? this.#bits[(set << WORDS_SHIFT) + word] & (-1 << bin) : 0
+    if (bits === 0) {
+      const later = summary & (-2 << word)
+      if (later === 0) return NONE
+      word = 31 - Math.clz32(later & -later)
+      bits = this.#bits[(set << WORDS_SHIFT) + word]
+    }
+    let frame = heads[(set << BIN_SHIFT) + (word << 5) + 31 - Math.clz32(bits & -bits)]
+    let best: number = NONE
+    let bestSpare = MOST_SPARE
+    for (let n = 0; n < PROBES && frame !== NONE; n++) {
+      const row = frame * ROW_WORDS
+      const start = (frame << FRAME_SHIFT) + (rows[row + EDGE] & FRAME_MASK)
+      const spare = (rows[row + END] - start - length) | 0
+      if (spare < bestSpare || best === NONE) {
+        best = start
+        bestSpare = spare
+      }
+      frame = rows[row + NEXT]
+    }
+    return best
+  }
+
+  /** The same at a multiple of `mask + 1`. */
+  findAligned(set: number, length: number, mask: number): number {
     if (this.#summaries[set] === 0) return NONE
     let bin = 0
     if (length >= FRAME_GRANULES) {
@@ -79,7 +128,7 @@ export class LongGaps {
     if (slot === NONE) return NONE
     const gap = this.#best(slot, length, mask)
     // An aligned block fits by luck, or where there is room for any alignment.
-    return gap !== NONE || mask === 0 ? gap : this.find(set, length + mask, 0)
+    return gap !== NONE ? gap : this.find(set, length + mask)
   }
 
   /** The first bin of `set` at or above `bin` that is not empty, or NONE. */

@@ -24,6 +24,8 @@ export class PageStates {
   peakCommittedPages: PageCount = 0
   /** Most pages that may be committed. Only `use` commits, so only `use` can reach it. */
   limitPages: PageCount = Number.MAX_SAFE_INTEGER
+  /** Whether any page may be aged. */
+  #hasAged = false
   /** Pages used again after they were purged, ever. */
   refaultedPages: PageCount = 0
 
@@ -76,7 +78,7 @@ export class PageStates {
       // Nearly all blocks: a few pages, all of them resident.
       const kept = ~((-1 << firstPage) & (-1 >>> -end))
       this.table.dirty[word] &= kept
-      this.table.aged[word] &= kept
+      if (this.#hasAged) this.table.aged[word] &= kept
       this.dirtyPages -= pageCount
       this.usedPages += pageCount
       if (this.usedPages > this.peakUsedPages) this.peakUsedPages = this.usedPages
@@ -90,7 +92,7 @@ export class PageStates {
     if (dirtyCount > 0) {
       this.dirtyPages -= dirtyCount
       clearRange(this.table.dirty, firstPage, end)
-      clearRange(this.table.aged, firstPage, end)
+      if (this.#hasAged) clearRange(this.table.aged, firstPage, end)
     }
     this.usedPages += pageCount
     if (this.usedPages > this.peakUsedPages) this.peakUsedPages = this.usedPages
@@ -134,6 +136,7 @@ export class PageStates {
   /** Every page that is dirty now counts as aged until it is used or purged. */
   age(): void {
     this.table.aged.set(this.table.dirty)
+    this.#hasAged = this.dirtyPages > 0
   }
 
   /** The first page of the next stretch of dirty (or of aged) pages at or above `from`, or `columnPages`. */

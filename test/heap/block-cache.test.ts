@@ -148,16 +148,37 @@ describe('claim', () => {
     const [size, other] = rivals(cache)
     const stack = cache.stackOf(size)
     expect(cache.isFor(stack, size)).toBe(false)
-    expect(cache.claim(stack, size)).toBe(true)
+    expect(cache.claim(stack, size, 0)).toBe(true)
     expect([cache.isFor(stack, size), cache.isFor(stack, other)]).toEqual([true, false])
     const [block] = heldBlocks(cached, size, 1)
     cached.keep(block, size)
-    expect(cache.claim(stack, other)).toBe(false)
+    expect(cache.claim(stack, other, 0)).toBe(false)
     expect(cache.isFor(stack, size)).toBe(true)
     expect(cached.pop(size)).toBe(block)
-    expect(cache.claim(stack, other)).toBe(true)
-    expect(cache).toMatchObject({ grantedGranules: 0, keptBlocks: 0 })
+    expect(cache.claim(stack, other, 0)).toBe(true)
+    // Room for one block, as before.
+    expect(cache).toMatchObject({ grantedGranules: other, keptBlocks: 0 })
     expect([cache.isFor(stack, size), cache.isFor(stack, other)]).toEqual([false, true])
+    cache.check(() => {})
+  })
+
+  it('leaves a stack its room only where the budget allows for the new size', () => {
+    const cached = makeCache()
+    const { cache } = cached
+    const size = 300
+    const stack = cache.stackOf(size)
+    let long = 1_000
+    while (cache.stackOf(long) !== stack) long++
+    cache.claim(stack, size, 0)
+    const [block] = heldBlocks(cached, size, 1)
+    cached.keep(block, size)
+    cached.pop(size)
+    expect(cache.claim(stack, long, 8 * long)).toBe(true)
+    expect(cache.grantedGranules).toBe(long)
+    expect(cache.claim(stack, size, 0)).toBe(true)
+    expect(cache.grantedGranules).toBe(size)
+    expect(cache.claim(stack, long, 8 * long - 1)).toBe(true)
+    expect(cache.grantedGranules).toBe(0)
     cache.check(() => {})
   })
 
@@ -169,7 +190,7 @@ describe('claim', () => {
     const { metadataBytes } = cache
     for (let n = 0; n < 1_000; n++) {
       const size = sizes[n % 2]
-      expect(cache.claim(stack, size)).toBe(true)
+      expect(cache.claim(stack, size, 0)).toBe(true)
       for (let block = 0; block < 15; block++) expect(cached.keep(block, size)).toBe(true)
       expect(cached.keep(15, size)).toBe(false)
       for (let block = 14; block >= 0; block--) expect(cached.pop(size)).toBe(block)
@@ -183,7 +204,7 @@ describe('flush', () => {
   it('gives up each block with its end, and leaves the room', () => {
     const cached = makeCache()
     const { cache, map } = cached
-    cache.claim(cache.stackOf(300), 300)
+    cache.claim(cache.stackOf(300), 300, 0)
     const blocks = layOut(map, 0, [
       ['held', 4],
       ['held', 300],

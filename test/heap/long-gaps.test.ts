@@ -38,7 +38,7 @@ class Filed {
   /** Takes what `find` finds until there is nothing more. */
   drain(set: number, length: number): number[] {
     const found: number[] = []
-    for (let at = this.long.find(set, length, 0); at !== NONE; at = this.long.find(set, length, 0)) {
+    for (let at = this.long.find(set, length); at !== NONE; at = this.long.find(set, length)) {
       found.push(at)
       this.remove(at)
       this.check()
@@ -76,7 +76,7 @@ describe('find', () => {
   it('finds nothing where there is no gap', () => {
     const { long } = new Filed()
     for (const length of [1, 255, 256, 2 ** 31]) {
-      expect([long.find(WARM, length, 0), long.find(COLD, length, 0)]).toEqual([NONE, NONE])
+      expect([long.find(WARM, length), long.find(COLD, length)]).toEqual([NONE, NONE])
     }
   })
 
@@ -88,9 +88,9 @@ describe('find', () => {
         const filed = new Filed()
         filed.add(5 * PG, length)
         for (const size of [1, 255, 256, length >>> 1, length - 1, length]) {
-          expect(filed.long.find(WARM, Math.max(1, size), 0)).toBe(5 * PG)
+          expect(filed.long.find(WARM, Math.max(1, size))).toBe(5 * PG)
         }
-        expect(filed.long.find(WARM, length + 1, 0)).toBe(NONE)
+        expect(filed.long.find(WARM, length + 1)).toBe(NONE)
         filed.check()
       }
     }
@@ -131,7 +131,7 @@ describe('find', () => {
 describe('findLast', () => {
   it('finds the gap in a bin of which the first few are too short', () => {
     const { filed, at } = file([513, 513, 513, 513, 513, 540])
-    expect(filed.long.find(WARM, 520, 0)).toBe(NONE)
+    expect(filed.long.find(WARM, 520)).toBe(NONE)
     expect(filed.long.findLast(520, 0)).toBe(at[5])
     expect(filed.long.findLast(541, 0)).toBe(NONE)
   })
@@ -189,7 +189,7 @@ describe('remove', () => {
     const { filed, at } = file([300])
     filed.remove(at[0])
     filed.check()
-    expect(filed.long.find(WARM, 1, 0)).toBe(NONE)
+    expect(filed.long.find(WARM, 1)).toBe(NONE)
     filed.add(at[0], 300)
     expect(filed.drain(WARM, 1)).toEqual(at)
   })
@@ -220,12 +220,12 @@ describe('change', () => {
     const { filed, at } = file([600])
     filed.change(at[0], at[0], 600, 2)
     filed.check()
-    expect([filed.long.find(WARM, 600, 0), filed.long.find(COLD, 600, 0)]).toEqual([NONE, at[0]])
+    expect([filed.long.find(WARM, 600), filed.long.find(COLD, 600)]).toEqual([NONE, at[0]])
     filed.change(at[0], at[0], 600, 1)
     expect(filed.long.cleanOf(at[0])).toBe(1)
     filed.change(at[0], at[0], 600, 0)
     filed.check()
-    expect([filed.long.find(WARM, 600, 0), filed.long.find(COLD, 600, 0)]).toEqual([at[0], NONE])
+    expect([filed.long.find(WARM, 600), filed.long.find(COLD, 600)]).toEqual([at[0], NONE])
   })
 })
 
