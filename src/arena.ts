@@ -42,6 +42,7 @@ import { type ArenaOptions, resolveOptions } from './options.js'
 import { AT_ONCE_BYTES as AT_ONCE, ReleasePolicy } from './release/policy.js'
 import { Scavenger } from './release/scavenger.js'
 import { Releaser } from './releaser.js'
+import { Scope, type ScopeHost } from './scope.js'
 import type { ArenaStats } from './stats.js'
 import { outOfMemory, Supply } from './supply.js'
 
@@ -84,6 +85,12 @@ export class Arena {
   readonly #supply: Supply
   readonly #releaser: Releaser
   readonly #pins = new Pins((owner, block) => this.#end(owner, block))
+  readonly #scopeHost: ScopeHost = {
+    arena: this,
+    requireGiving: method => this.#requireGiving(method),
+    requireLive: (method, buffer) => this.#liveOwner(method, buffer),
+    isLive: buffer => this.#isLive(buffer),
+  }
   #epoch: owners.Epoch
   /** From `closeWhenIdle` or `close` on it is false. */
   #givesBlocks = true
@@ -309,6 +316,24 @@ export class Arena {
   lend<B extends Uint8Array, T>(buffer: B, use: (buffer: B) => T): T {
     requireFunction('use', use)
     return this.#pins.lend(this.#pinnable('lend', buffer), () => use(buffer))
+  }
+
+  /**
+   * A `Scope`: what is allocated from it is freed when it ends, by `scope.end()`, or by itself with `using`. Throws
+   * `ERR_ARENA_CLOSED`.
+   *
+   * ```ts
+   * const scope = arena.scope()
+   * try {
+   *   respond(scope.allocUnsafe(64 * 1024))
+   * } finally {
+   *   scope.end()
+   * }
+   * ```
+   */
+  scope(): Scope {
+    this.#requireGiving('scope')
+    return new Scope(this.#scopeHost)
   }
 
   /**
@@ -544,6 +569,10 @@ export class Arena {
     this.#emptyBlocks = this.#pins.blockCount - pinned.size
   }
 
+  #isLive(buffer: Uint8Array): buffer is Uint8Array & owners.Owner {
+    return isOwner(buffer) && epochOf(buffer) === this.#epoch && blockOf(buffer) !== SPENT
+  }
+
   #pinnable(method: string, buffer: Uint8Array): Uint8Array & owners.Owner {
     const owner = this.#liveOwner(method, buffer)
     if (sizeOf(owner) > 0 && byteLengthOf.call(buffer) === 0) throw detachedError(this.#identity, method)
@@ -558,7 +587,7 @@ export class Arena {
   }
 
   #liveOwner(method: string, buffer: Uint8Array): Uint8Array & owners.Owner {
-    if (isOwner(buffer) && epochOf(buffer) === this.#epoch && blockOf(buffer) !== SPENT) return buffer
+    if (this.#isLive(buffer)) return buffer
     throw this.#misuse(method, buffer)
   }
 
