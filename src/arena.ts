@@ -43,7 +43,7 @@ import { AT_ONCE_BYTES as AT_ONCE, ReleasePolicy } from './release/policy.js'
 import { Scavenger } from './release/scavenger.js'
 import { Releaser } from './releaser.js'
 import { Scope, type ScopeHost } from './scope.js'
-import type { ArenaStats } from './stats.js'
+import { type ArenaStats, statsOf } from './stats.js'
 import { outOfMemory, Supply } from './supply.js'
 
 const { blockOf, EMPTY, epochOf, isOwner, makeOwner, sizeOf, SPENT, spend, watchedBlock } = owners
@@ -363,36 +363,17 @@ export class Arena {
 
   /** What the arena holds and has done. Makes no system call. Works on a closed arena too. */
   stats(): ArenaStats {
-    const heap = this.#heap
-    heap.flush()
-    const { pageBytes } = heap
-    const mappedBytes = heap.managedPages * pageBytes
-    const usedBytes = heap.usedPages * pageBytes
-    const dirtyBytes = heap.dirtyPages * pageBytes
-    return {
+    const counted = {
       name: this.#identity.name,
-      source: this.#source.name,
-      breakOwned: this.#source.end?.isOwned ?? null,
-      segments: this.#source.segments.length,
-      liveBlocks: this.#allocations - this.#frees,
       liveBytes: this.#liveBytes,
-      usedBytes,
-      dirtyBytes,
-      cleanBytes: mappedBytes - usedBytes - dirtyBytes,
-      mappedBytes,
-      committedBytes: usedBytes + dirtyBytes,
-      peakCommittedBytes: heap.peakCommittedPages * pageBytes,
       limitBytes: this.#limits.limitBytes,
       softLimitBytes: this.#softLimitBytes,
       releaseAfterMs: this.#policy.promiseMs,
       allocations: this.#allocations,
       frees: this.#frees,
-      purges: this.#scavenger.purges,
-      purgedBytes: this.#scavenger.purgedPages * pageBytes,
-      refaultedBytes: heap.refaultedPages * pageBytes,
       pinnedBlocks: this.#pins.blockCount,
-      metadataBytes: heap.metadataBytes,
     }
+    return statsOf(counted, this.#heap, this.#source, this.#scavenger)
   }
 
   /**
@@ -460,8 +441,14 @@ export class Arena {
     return this.#closing
   }
 
+  /** `close()`. */
   [Symbol.dispose](): void {
     this.close()
+  }
+
+  /** `closeWhenIdle()`. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.closeWhenIdle()
   }
 
   /** Throws an `Error` that names the first broken invariant, of this class or of those below. Walks everything: for tests. */

@@ -391,6 +391,7 @@ describe('closeWhenIdle', () => {
     expect(thrownBy(() => arena.trim())?.code).toBe('ERR_ARENA_CLOSED')
     await closed
     expect(arena.closeWhenIdle()).toBe(closed)
+    expect(arena[Symbol.asyncDispose]()).toBe(closed)
   })
 
   it('is fine after close', async () => {
