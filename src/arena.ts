@@ -14,6 +14,7 @@ import { ArenaError } from './base/errors.js'
 import { type Block, NONE } from './base/units.js'
 import { BlockBuffers } from './buffers/block-buffers.js'
 import * as owners from './buffers/owner.js'
+import { Pins } from './buffers/pins.js'
 import { type Environment, realEnvironment } from './environment.js'
 import { BlockHeap } from './heap/block-heap.js'
 import { Limits } from './limits.js'
@@ -25,9 +26,14 @@ import {
   type AllocOptions,
   bufferMisuse,
   closedError,
+  closePinnedError,
+  closingError,
   detachedError,
+  notPinnedError,
   purgeError,
+  reallocPinnedError,
   requireAlign,
+  requireFunction,
   requireListener,
   requireSize,
 } from './misuse.js'
@@ -36,7 +42,8 @@ import { type ArenaOptions, resolveOptions } from './options.js'
 import { AT_ONCE_BYTES as AT_ONCE, ReleasePolicy } from './release/policy.js'
 import { Scavenger } from './release/scavenger.js'
 import { Releaser } from './releaser.js'
-import type { ArenaStats } from './stats.js'
+import { Scope, type ScopeHost } from './scope.js'
+import { type ArenaStats, statsOf } from './stats.js'
 import { outOfMemory, Supply } from './supply.js'
 
 const { blockOf, EMPTY, epochOf, isOwner, makeOwner, sizeOf, SPENT, spend, watchedBlock } = owners
@@ -77,8 +84,18 @@ export class Arena {
   readonly #buffers: BlockBuffers
   readonly #supply: Supply
   readonly #releaser: Releaser
+  readonly #pins = new Pins((owner, block) => this.#end(owner, block))
+  readonly #scopeHost: ScopeHost = {
+    arena: this,
+    requireGiving: method => this.#requireGiving(method),
+    requireLive: (method, buffer) => this.#liveOwner(method, buffer),
+    isLive: buffer => this.#isLive(buffer),
+  }
   #epoch: owners.Epoch
+  /** From `closeWhenIdle` or `close` on it is false. */
+  #givesBlocks = true
   #isClosed = false
+  #closing: Promise<void> | undefined
   #allocations = 0
   #frees = 0
   #liveBytes = 0
@@ -172,7 +189,7 @@ export class Arena {
       (sizeBytes | 0) === sizeBytes &&
       sizeBytes > 0 &&
       options === undefined &&
-      !this.#isClosed
+      this.#givesBlocks
     ) {
       const block = this.#heap.allocate(sizeBytes)
       if (block !== NONE) {
@@ -205,12 +222,14 @@ export class Arena {
    * A `Buffer` of `sizeBytes` with the contents of `buffer` as far as they fit, in place where that is possible. Bytes
    * beyond the old length are undefined. The old `buffer` is spent, even if the memory did not move.
    *
-   * Throws what `allocUnsafe` and `free` throw, and `ERR_ARENA_DETACHED` where somebody else took the block's
-   * `ArrayBuffer` away; `buffer` is then still the live owner of its block.
+   * Throws what `allocUnsafe` and `free` throw, `ERR_ARENA_PINNED` where `buffer` is pinned, and `ERR_ARENA_DETACHED` where
+   * somebody else took the block's `ArrayBuffer` away; `buffer` is then still the live owner of its block.
    */
   realloc(buffer: Uint8Array, sizeBytes: number): Buffer {
     const owner = this.#liveOwner('realloc', buffer)
     requireSize(sizeBytes)
+    this.#requireGiving('realloc')
+    if (this.#pins.has(owner)) throw reallocPinnedError(this.#identity)
     const block = watchedBlock(blockOf(owner))
     const oldBytes = sizeOf(owner)
     if (oldBytes > 0 && byteLengthOf.call(buffer) === 0) throw detachedError(this.#identity, 'realloc')
@@ -232,7 +251,8 @@ export class Arena {
 
   /**
    * Ends a block: `buffer` must be the very object that this arena returned. From `detachFromBytes` on every view of it
-   * has length 0 afterwards; the bytes of a smaller one are reused, so views of it must not be used any more.
+   * has length 0 afterwards; the bytes of a smaller one are reused, so views of it must not be used any more. Of a pinned
+   * block only the owner is spent now; its memory and views stay until the last `unpin`.
    *
    * Throws `ERR_ARENA_DOUBLE_FREE`, `ERR_ARENA_FOREIGN_BUFFER` (another arena's, or nobody's), `ERR_ARENA_NOT_OWNER` (a
    * `subarray` or other view), `ERR_INVALID_ARG_TYPE` (no Buffer at all), `ERR_ARENA_CLOSED`.
@@ -240,11 +260,11 @@ export class Arena {
   free(buffer: Uint8Array): void {
     if (!isOwner(buffer) || epochOf(buffer) !== this.#epoch) throw this.#misuse('free', buffer)
     const block = blockOf(buffer)
-    if (block >= 0) this.#end(buffer, block)
+    if (block >= 0) this.#endBlock(buffer, block)
     else this.#freeUncommon(buffer, block)
   }
 
-  #end(buffer: Uint8Array & owners.Owner, block: Block): void {
+  #endBlock(buffer: Uint8Array & owners.Owner, block: Block): void {
     const sizeBytes = sizeOf(buffer)
     spend(buffer)
     this.#frees++
@@ -255,7 +275,71 @@ export class Arena {
     if (sizeBytes >= AT_ONCE_BYTES) this.#releaser.afterLargeFree()
   }
 
-  /** Frees every block at once. Their Buffers are spent, and every view of them has length 0. Throws `ERR_ARENA_CLOSED`. */
+  /**
+   * Counts one more user of a block outside JavaScript: a read or write of a file or socket under way, `zlib`, `crypto`,
+   * another thread. While a block is pinned, whatever ends it (`free`, `reset`, the end of a scope) takes effect at the
+   * last `unpin`: until then its bytes stay valid, its views attached and its pages resident. It can be pinned any
+   * number of times, and is kept from the garbage collector.
+   *
+   * Throws what `free` throws, and `ERR_ARENA_DETACHED` where somebody else took the block's `ArrayBuffer` away.
+   *
+   * ```ts
+   * arena.pin(chunk)
+   * file.write(chunk, 0, chunk.length, 0, () => arena.unpin(chunk))
+   * arena.free(chunk) // takes effect when the write is done
+   * ```
+   */
+  pin(buffer: Uint8Array): void {
+    this.#pins.add(this.#pinnable('pin', buffer))
+  }
+
+  /**
+   * Takes back one `pin`. Where that was the last, a block that was freed, or reset, meanwhile ends here.
+   *
+   * Throws `ERR_ARENA_NOT_PINNED` for a block of this arena that is not pinned, freed or not, and for one that `lend` alone
+   * holds; else what `free` throws.
+   */
+  unpin(buffer: Uint8Array): void {
+    if (!this.#pins.remove(buffer)) throw this.#unpinMisuse(buffer)
+  }
+
+  /**
+   * Pins a block for as long as `use` takes: until the promise it returns is settled, or until it returns or throws.
+   * Returns what `use` returned; a promise comes back as another that settles alike, once the block is unpinned.
+   *
+   * Throws what `pin` throws, `ERR_INVALID_ARG_TYPE` where `use` is no function, and what `use` throws.
+   *
+   * ```ts
+   * const { bytesWritten } = await arena.lend(chunk, bytes => file.write(bytes))
+   * ```
+   */
+  lend<B extends Uint8Array, T>(buffer: B, use: (buffer: B) => T): T {
+    requireFunction('use', use)
+    return this.#pins.lend(this.#pinnable('lend', buffer), () => use(buffer))
+  }
+
+  /**
+   * A `Scope`: what is allocated from it is freed when it ends, by `scope.end()`, or by itself with `using`. Throws
+   * `ERR_ARENA_CLOSED`.
+   *
+   * ```ts
+   * const scope = arena.scope()
+   * try {
+   *   respond(scope.allocUnsafe(64 * 1024))
+   * } finally {
+   *   scope.end()
+   * }
+   * ```
+   */
+  scope(): Scope {
+    this.#requireGiving('scope')
+    return new Scope(this.#scopeHost)
+  }
+
+  /**
+   * Frees every block at once. Their Buffers are spent, and every view of them has length 0. Blocks that are pinned stay
+   * as they are until the last `unpin`, and so do views of small blocks that lie close to one. Throws `ERR_ARENA_CLOSED`.
+   */
   reset(): void {
     this.#requireOpen('reset')
     this.#endAll()
@@ -279,36 +363,17 @@ export class Arena {
 
   /** What the arena holds and has done. Makes no system call. Works on a closed arena too. */
   stats(): ArenaStats {
-    const heap = this.#heap
-    heap.flush()
-    const { pageBytes } = heap
-    const mappedBytes = heap.managedPages * pageBytes
-    const usedBytes = heap.usedPages * pageBytes
-    const dirtyBytes = heap.dirtyPages * pageBytes
-    return {
+    const counted = {
       name: this.#identity.name,
-      source: this.#source.name,
-      breakOwned: this.#source.end?.isOwned ?? null,
-      segments: this.#source.segments.length,
-      liveBlocks: this.#allocations - this.#frees,
       liveBytes: this.#liveBytes,
-      usedBytes,
-      dirtyBytes,
-      cleanBytes: mappedBytes - usedBytes - dirtyBytes,
-      mappedBytes,
-      committedBytes: usedBytes + dirtyBytes,
-      peakCommittedBytes: heap.peakCommittedPages * pageBytes,
       limitBytes: this.#limits.limitBytes,
       softLimitBytes: this.#softLimitBytes,
       releaseAfterMs: this.#policy.promiseMs,
       allocations: this.#allocations,
       frees: this.#frees,
-      purges: this.#scavenger.purges,
-      purgedBytes: this.#scavenger.purgedPages * pageBytes,
-      refaultedBytes: heap.refaultedPages * pageBytes,
-      pinnedBlocks: 0,
-      metadataBytes: heap.metadataBytes,
+      pinnedBlocks: this.#pins.blockCount,
     }
+    return statsOf(counted, this.#heap, this.#source, this.#scavenger)
   }
 
   /**
@@ -341,19 +406,49 @@ export class Arena {
 
   /**
    * Frees every block, detaches every view and gives every page back; the mappings themselves go on the next turn of
-   * the event loop. Afterwards every method but `stats`, `close` and `check` throws `ERR_ARENA_CLOSED`.
+   * the event loop. Afterwards every method but `stats`, `close`, `closeWhenIdle` and `check` throws `ERR_ARENA_CLOSED`.
+   *
+   * Throws `ERR_ARENA_PINNED`, and does nothing, while blocks are pinned.
    */
   close(): void {
     if (this.#isClosed) return
+    if (this.#pins.blockCount > 0) throw closePinnedError(this.#identity, this.#pins.blockCount)
     this.#isClosed = true
+    this.#givesBlocks = false
     this.#endAll()
     this.#releaser.close()
     this.#limits.yieldShare()
     this.#leaveGroup?.()
   }
 
+  /**
+   * `close()` as soon as nothing is pinned: now, or in the last `unpin` or the end of the last `lend`. Returns a promise
+   * of that moment, the same one each time; it does not keep the process alive. From now on no new blocks are given out:
+   * `alloc…`, `realloc` and `scope` throw `ERR_ARENA_CLOSED`; everything else works until the arena is closed.
+   */
+  closeWhenIdle(): Promise<void> {
+    this.#givesBlocks = false
+    this.#closing ??= new Promise((resolve, reject) => {
+      this.#pins.whenNone(() => {
+        try {
+          this.close()
+          resolve()
+        } catch (error) {
+          reject(error)
+        }
+      })
+    })
+    return this.#closing
+  }
+
+  /** `close()`. */
   [Symbol.dispose](): void {
     this.close()
+  }
+
+  /** `closeWhenIdle()`. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.closeWhenIdle()
   }
 
   /** Throws an `Error` that names the first broken invariant, of this class or of those below. Walks everything: for tests. */
@@ -365,6 +460,7 @@ export class Arena {
       '1: every live block has an owner or waits',
     )
     this.#buffers.check(owned)
+    this.#pins.check(block => this.#heap.isLive(block) && !this.#buffers.isSetAside(block))
     const mapped = this.#source.segments.reduce((pages, segment) => pages + segment.pageCount, 0)
     invariant(mapped === this.#heap.managedPages, '2: the heap manages exactly the segments')
     this.#source.check()
@@ -378,7 +474,7 @@ export class Arena {
     requireSize(sizeBytes)
     const alignBytes = requireAlign(options, this.#heap.pageBytes)
     // Last, because reading the options may have run script that closed the arena.
-    this.#requireOpen('alloc')
+    this.#requireGiving('alloc')
     if (sizeBytes === 0) {
       this.#allocations++
       this.#emptyBlocks++
@@ -431,36 +527,66 @@ export class Arena {
 
   #freeUncommon(buffer: Uint8Array & owners.Owner, block: Block): void {
     if (block === SPENT) throw this.#misuse('free', buffer)
-    if (block === EMPTY) {
-      spend(buffer)
-      this.#frees++
-      this.#emptyBlocks--
-      return
-    }
-    this.#end(buffer, watchedBlock(block))
+    if (!this.#pins.defer(buffer)) this.#end(buffer, watchedBlock(block))
   }
 
-  /** Every block ends, in the books and in every view. */
+  /** Ends a block, or the owner of zero bytes where `block` is EMPTY. */
+  #end(buffer: Uint8Array & owners.Owner, block: Block): void {
+    if (block !== EMPTY) {
+      this.#endBlock(buffer, block)
+      return
+    }
+    spend(buffer)
+    this.#frees++
+    this.#emptyBlocks--
+  }
+
+  /** Every block ends, in the books and in every view; pinned ones at their last unpin. */
   #endAll(): void {
-    this.#buffers.clear()
+    const pinned = this.#pins.deferAll()
+    this.#buffers.clear(pinned)
     for (const block of this.#heap.listLive()) {
-      if (!this.#buffers.isSetAside(block)) this.#heap.free(block)
+      if (!this.#buffers.isSetAside(block) && !pinned.has(block)) this.#heap.free(block)
     }
     this.#heap.flush()
     this.#epoch = { arena: this.#identity }
-    this.#frees = this.#allocations
+    this.#frees = this.#allocations - this.#pins.blockCount
     this.#liveBytes = 0
-    this.#emptyBlocks = 0
+    for (const sizeBytes of pinned.values()) this.#liveBytes += sizeBytes
+    this.#emptyBlocks = this.#pins.blockCount - pinned.size
+  }
+
+  #isLive(buffer: Uint8Array): buffer is Uint8Array & owners.Owner {
+    return isOwner(buffer) && epochOf(buffer) === this.#epoch && blockOf(buffer) !== SPENT
+  }
+
+  #pinnable(method: string, buffer: Uint8Array): Uint8Array & owners.Owner {
+    const owner = this.#liveOwner(method, buffer)
+    if (sizeOf(owner) > 0 && byteLengthOf.call(buffer) === 0) throw detachedError(this.#identity, method)
+    return owner
+  }
+
+  #unpinMisuse(buffer: unknown): Error {
+    if (this.#isClosed || !isOwner(buffer) || epochOf(buffer).arena !== this.#identity) {
+      return this.#misuse('unpin', buffer)
+    }
+    return notPinnedError(this.#identity, this.#pins.isLent(buffer as Uint8Array & owners.Owner))
   }
 
   #liveOwner(method: string, buffer: Uint8Array): Uint8Array & owners.Owner {
-    if (isOwner(buffer) && epochOf(buffer) === this.#epoch && blockOf(buffer) !== SPENT) return buffer
+    if (this.#isLive(buffer)) return buffer
     throw this.#misuse(method, buffer)
   }
 
   #misuse(method: string, buffer: unknown): Error {
     if (this.#isClosed) return closedError(this.#identity, method)
     return bufferMisuse(this.#identity, method, buffer, memory => this.#buffers.has(memory))
+  }
+
+  #requireGiving(method: string): void {
+    if (this.#givesBlocks) return
+    this.#requireOpen(method)
+    throw closingError(this.#identity, method, this.#pins.blockCount)
   }
 
   #requireOpen(method: string): void {

@@ -35,13 +35,56 @@ export function requireAlign(options: AllocOptions | undefined, pageBytes: numbe
   return Math.max(ANY_ALIGN, align)
 }
 
+export function requireFunction(name: string, value: unknown): void {
+  if (typeof value !== 'function') throw invalidArgType(name, 'of type function', value)
+}
+
 export function requireListener(event: unknown, listener: unknown): void {
   if (event !== 'limit') throw invalidArgValue('event', "must be 'limit'", event)
-  if (typeof listener !== 'function') throw invalidArgType('listener', 'of type function', listener)
+  requireFunction('listener', listener)
 }
 
 export function closedError(arena: ArenaIdentity, method: string): ArenaError {
   return new ArenaError('ERR_ARENA_CLOSED', `arena '${arena.name}': ${method}() after close()`)
+}
+
+/** `closeWhenIdle()` was called, and pinned blocks are still waited for. */
+export function closingError(arena: ArenaIdentity, method: string, pinnedBlocks: number): ArenaError {
+  return new ArenaError(
+    'ERR_ARENA_CLOSED',
+    `arena '${arena.name}': ${method}() after closeWhenIdle(), which waits for ${blocks(pinnedBlocks)} and gives out ` +
+      'no new ones',
+  )
+}
+
+/** The arena cannot be closed under those who use its memory. */
+export function closePinnedError(arena: ArenaIdentity, pinnedBlocks: number): ArenaError {
+  return new ArenaError(
+    'ERR_ARENA_PINNED',
+    `arena '${arena.name}': close() with ${blocks(pinnedBlocks)}: unpin() them first, or call closeWhenIdle(), which ` +
+      'closes at the last unpin()',
+  )
+}
+
+/** The bytes of a pinned block are being used where they are. */
+export function reallocPinnedError(arena: ArenaIdentity): ArenaError {
+  return new ArenaError(
+    'ERR_ARENA_PINNED',
+    `arena '${arena.name}': realloc() of a pinned Buffer, whose bytes somebody is using where they are: unpin() it ` +
+      'first, or allocate another and copy',
+  )
+}
+
+export function notPinnedError(arena: ArenaIdentity, isLent: boolean): ArenaError {
+  return new ArenaError(
+    'ERR_ARENA_NOT_PINNED',
+    `arena '${arena.name}': unpin() of a Buffer that is not pinned: call it once for each pin(); ` +
+      (isLent ? 'lend() gives up its own hold' : 'its last unpin() may have ended it'),
+  )
+}
+
+function blocks(pinnedBlocks: number): string {
+  return pinnedBlocks === 1 ? '1 pinned block' : `${pinnedBlocks} pinned blocks`
 }
 
 /** A block's memory is no longer behind its Buffer, so its contents cannot be moved. */
@@ -82,7 +125,7 @@ export function bufferMisuse(
       ? new ArenaError('ERR_ARENA_DOUBLE_FREE', `${where} of a Buffer that was freed before`)
       : new ArenaError(
           'ERR_ARENA_FOREIGN_BUFFER',
-          `${where} of a Buffer of arena '${other.name}': free it there`,
+          `${where} of a Buffer of arena '${other.name}': call ${method}() there`,
         )
   }
   if (isOurs(buffer.buffer)) {

@@ -1,4 +1,7 @@
 /** What an arena says of itself. */
+import type { BlockHeap } from './heap/block-heap.js'
+import type { PageSource } from './memory/page-source.js'
+import type { Scavenger } from './release/scavenger.js'
 
 /** Bytes, unless named otherwise. All sums hold at every moment. */
 export interface ArenaStats {
@@ -11,7 +14,7 @@ export interface ArenaStats {
   breakOwned: boolean | null
   /** Mappings held, a count. */
   segments: number
-  /** Blocks handed out and not freed, a count. */
+  /** Blocks handed out and not freed, a count. One that was freed while pinned counts until its last `unpin`. */
   liveBlocks: number
   /** What was asked for by those blocks. */
   liveBytes: number
@@ -41,8 +44,58 @@ export interface ArenaStats {
   purgedBytes: number
   /** Pages that were used again after they had been given back, ever. */
   refaultedBytes: number
-  /** Blocks that somebody outside JavaScript uses, a count. */
+  /** Blocks that somebody outside JavaScript uses, a count: pinned, or on loan. */
   pinnedBlocks: number
   /** The books, in typed arrays outside the pages. */
   metadataBytes: number
+}
+
+/** What the arena itself counts, and its options say. */
+type Counted = Pick<
+  ArenaStats,
+  | 'name'
+  | 'liveBytes'
+  | 'limitBytes'
+  | 'softLimitBytes'
+  | 'releaseAfterMs'
+  | 'allocations'
+  | 'frees'
+  | 'pinnedBlocks'
+>
+
+export function statsOf(
+  counted: Counted,
+  heap: BlockHeap,
+  source: PageSource,
+  scavenger: Scavenger,
+): ArenaStats {
+  heap.flush()
+  const { pageBytes } = heap
+  const mappedBytes = heap.managedPages * pageBytes
+  const usedBytes = heap.usedPages * pageBytes
+  const dirtyBytes = heap.dirtyPages * pageBytes
+  return {
+    name: counted.name,
+    source: source.name,
+    breakOwned: source.end?.isOwned ?? null,
+    segments: source.segments.length,
+    liveBlocks: counted.allocations - counted.frees,
+    liveBytes: counted.liveBytes,
+    usedBytes,
+    dirtyBytes,
+    cleanBytes: mappedBytes - usedBytes - dirtyBytes,
+    mappedBytes,
+    committedBytes: usedBytes + dirtyBytes,
+    peakCommittedBytes: heap.peakCommittedPages * pageBytes,
+    limitBytes: counted.limitBytes,
+    softLimitBytes: counted.softLimitBytes,
+    releaseAfterMs: counted.releaseAfterMs,
+    allocations: counted.allocations,
+    frees: counted.frees,
+    purges: scavenger.purges,
+    purgedBytes: scavenger.purgedPages * pageBytes,
+    refaultedBytes: heap.refaultedPages * pageBytes,
+    pinnedBlocks: counted.pinnedBlocks,
+    metadataBytes: heap.metadataBytes,
+  }
 }

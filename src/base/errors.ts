@@ -15,9 +15,12 @@ export type ArenaErrorCode =
   | 'ERR_ARENA_FOREIGN_BUFFER'
   | 'ERR_ARENA_LIMIT'
   | 'ERR_ARENA_NOT_OWNER'
+  | 'ERR_ARENA_NOT_PINNED'
   | 'ERR_ARENA_NOT_SUPPORTED'
   | 'ERR_ARENA_OUT_OF_MEMORY'
+  | 'ERR_ARENA_PINNED'
   | 'ERR_ARENA_PURGE_FAILED'
+  | 'ERR_ARENA_SCOPE_ENDED'
 
 /**
  * A condition of an arena: it is closed, at its limit, was handed a buffer that is not a live block of its own, …

@@ -161,10 +161,17 @@ export class BlockBuffers {
     this.#own.removeSegment(segment)
   }
 
-  /** Every block ends at once: every buffer is detached. The caller frees the blocks, but for those set aside. */
-  clear(): void {
-    this.#windows.clear()
-    this.#own.clear((block, wrapId) => this.#setAside.set(block, wrapId))
+  /**
+   * Every block ends at once but for those in `staying`, with the sizes they were made with: every buffer is detached in
+   * which none of these lies. The caller frees the others, but for those set aside.
+   */
+  clear(staying: ReadonlyMap<Block, number>): void {
+    const inWindows = [...staying].filter(([, sizeBytes]) => sizeBytes < this.#windowBelowBytes)
+    this.#windows.clear(inWindows.map(([block]) => block))
+    this.#own.clear(
+      block => staying.has(block),
+      (block, wrapId) => this.#setAside.set(block, wrapId),
+    )
   }
 
   /** The memory of blocks set aside will not be reused any more: the books forget them. */

@@ -129,11 +129,13 @@ export class OwnBuffers {
   }
 
   /**
-   * Every block is gone: detaches every buffer. Calls `taken` for each block whose memory somebody can still reach.
+   * Every block is gone but for those that stay: detaches the buffers of the others. Calls `taken` for each block whose
+   * memory somebody can still reach.
    */
-  clear(taken: (block: Block, wrapId: WrapId) => void): void {
+  clear(stays: (block: Block) => boolean, taken: (block: Block, wrapId: WrapId) => void): void {
     for (const [block, own] of this.#byBlock) {
       const isLive = !own.isIdle
+      if (isLive && stays(block)) continue
       const wrapId = this.#drop(block, isLive ? this.#end(block) : own)
       if (wrapId !== null && isLive) taken(block, wrapId)
     }

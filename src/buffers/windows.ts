@@ -10,7 +10,7 @@
  * still lives there can be freed, but nothing new is placed in it until that buffer's finalizer ran.
  *
  * Invariants, checked by `check()`:
- *  1. a window with live blocks is wrapped, or lost
+ *  1. a window with live blocks is wrapped, or lost, or was lost and not wrapped again since
  *  2. `live` of a window = blocks handed out that start in it; `idleCount` = wrapped windows where it is zero
  */
 import { invariant } from '../base/assert.js'
@@ -37,6 +37,8 @@ export class Windows {
   #wrapIds: WrapId[] = []
   /** Windows whose buffer somebody else moved, and the wrap whose finalizer ends that. */
   readonly #lost = new Map<number, WrapId>()
+  /** Windows that were lost and not wrapped again since: owners of length 0 may still live there. */
+  readonly #recovered = new Set<number>()
   /** How many windows are lost: nearly always none. */
   lostCount = 0
   /** Wrapped windows in which no block lives. */
@@ -89,6 +91,7 @@ export class Windows {
     const { buffer, wrapId } = this.#source.wrap(start, length)
     this.#buffers[window] = buffer
     this.#wrapIds[window] = wrapId
+    this.#recovered.delete(window)
     if (this.#live[window] === 0) this.idleCount++
   }
 
@@ -112,7 +115,9 @@ export class Windows {
   /** Ends the loss of windows whose buffers were finalized. */
   recover(): void {
     for (const [window, wrapId] of this.#lost) {
-      if (!this.#source.isWrapped(wrapId)) this.#lost.delete(window)
+      if (this.#source.isWrapped(wrapId)) continue
+      this.#lost.delete(window)
+      this.#recovered.add(window)
     }
     this.lostCount = this.#lost.size
   }
@@ -156,15 +161,21 @@ export class Windows {
     for (let window = this.#startOf(segment); window < this.#endOf(segment); window++) {
       if (this.#buffers[window] !== null) this.#drop(window)
       this.#lost.delete(window)
+      this.#recovered.delete(window)
     }
     this.lostCount = this.#lost.size
   }
 
-  /** Every block is gone: detaches every window, so that no view of one can see what comes after. */
-  clear(): void {
+  /**
+   * Every block is gone but for those that stay: detaches every window in which none of these lies, so that no view of one
+   * can see what comes after.
+   */
+  clear(staying: Iterable<Block>): void {
     this.#live.fill(0)
+    for (const block of staying) this.#live[block >>> WINDOW_SHIFT]++
     for (let window = 0; window < this.#buffers.length; window++) {
-      if (this.#buffers[window] !== null) this.#drop(window)
+      const buffer = this.#buffers[window]
+      if (buffer !== null && (this.#live[window] === 0 || buffer.byteLength === 0)) this.#drop(window)
     }
     this.idleCount = 0
   }
@@ -217,7 +228,10 @@ export class Windows {
       invariant(this.#live[window] >= 0, `2: window ${window} counts its blocks`)
       if (this.#buffers[window] !== null && this.#live[window] === 0) idle++
       invariant(
-        this.#live[window] === 0 || this.#buffers[window] !== null || this.#lost.has(window),
+        this.#live[window] === 0 ||
+          this.#buffers[window] !== null ||
+          this.#lost.has(window) ||
+          this.#recovered.has(window),
         `1: window ${window} is wrapped while blocks live in it`,
       )
     }

@@ -5,6 +5,7 @@
 import { describe, expect, it } from 'vitest'
 import type { Arena } from '../../src/arena.js'
 import type { ArenaOptions } from '../../src/options.js'
+import type { Scope } from '../../src/scope.js'
 import type { ArenaStats } from '../../src/stats.js'
 import { hasNoBreak } from '../support/break.js'
 import {
@@ -29,6 +30,8 @@ interface Subject {
   kernel: FaultyKernel
   deferral: ManualDeferral
   live: (Live | undefined)[]
+  pinned: Live[]
+  scope: Scope | undefined
 }
 
 type Step = (subject: Subject) => void
@@ -85,6 +88,34 @@ const resident: Step = subject => {
 
 const wait: Step = subject => subject.deferral.advance(1_000)
 
+const pin =
+  (index: number): Step =>
+  subject => {
+    const block = subject.live[index]
+    if (block === undefined) return
+    subject.arena.pin(block.buffer)
+    subject.pinned.push(block)
+  }
+
+/** Contents are as they were, whatever became of the owners. */
+const unpinAll: Step = ({ arena, pinned }) => {
+  for (const { buffer, tag } of pinned.splice(0)) {
+    expect(isMarked(buffer, tag)).toBe(true)
+    arena.unpin(buffer)
+  }
+}
+
+const openScope: Step = subject => {
+  subject.scope = subject.arena.scope()
+}
+
+const allocInScope =
+  (sizeBytes: number): Step =>
+  ({ scope }) =>
+    void scope?.allocUnsafe(sizeBytes)
+
+const endScope: Step = ({ scope }) => scope?.end()
+
 const reset: Step = subject => {
   subject.arena.reset()
   subject.live = []
@@ -123,7 +154,17 @@ const SCENARIO: readonly Step[] = [
   ...Array.from({ length: 12 }, (_, i) => free(20 + i)),
   wait,
   resident,
+  openScope,
+  ...[64, 20_000, 100_000, MIB].map(allocInScope),
+  endScope,
+  ...[8, 9, 10].map(index => alloc(index, 30_000 * (index - 7))),
+  ...[8, 9, 10].map(pin),
+  free(9),
+  trim,
   reset,
+  alloc(11, 200_000),
+  wait,
+  unpinAll,
   alloc(9, 5_000),
   alloc(10, 200_000),
   free(9),
@@ -185,11 +226,17 @@ function expectDocumented(error: Error & { code?: string }, kind: FailingKind, s
 
 /** Runs the scenario with the `n`-th call of that kind failing. Returns whether there was such a call. */
 async function runWithFailure(kind: FailingKind, n: number, options: ArenaOptions): Promise<boolean> {
-  const subject: Subject = { ...worldWith({ name: 'subject', ...options }), live: [] }
+  const subject: Subject = {
+    ...worldWith({ name: 'subject', ...options }),
+    live: [],
+    pinned: [],
+    scope: undefined,
+  }
   try {
     return await runSubject(subject, kind, n, options)
   } finally {
     // Of the program break there is one: a run that failed must not keep it from the next.
+    unpinAll(subject)
     subject.arena.close()
   }
 }

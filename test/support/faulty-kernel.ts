@@ -238,9 +238,20 @@ export class FaultyKernel implements Kernel {
 
   /** One byte for each page of a mapping, 1 where it is resident. Not counted. */
   residentPages(mapping: MappingId): Uint8Array {
-    const lengthBytes = this.mappings.get(mapping) as number
+    return this.#residency(mapping, 0, this.mappings.get(mapping) as number)
+  }
+
+  /** Whether every page is resident that holds a byte of a Buffer of an arena over this kernel. Not counted. */
+  isResident(buffer: Uint8Array): boolean {
+    const { mapping, offsetBytes } = this.placeOf(buffer)
+    const start = offsetBytes - (offsetBytes % this.pageBytes)
+    const pageCount = Math.ceil((offsetBytes + buffer.length - start) / this.pageBytes)
+    return this.#residency(mapping, start, pageCount * this.pageBytes).every(byte => (byte & 1) === 1)
+  }
+
+  #residency(mapping: MappingId, offsetBytes: number, lengthBytes: number): Uint8Array {
     const residency = new Uint8Array(lengthBytes / this.pageBytes)
-    this.#real.residency(mapping, 0, lengthBytes, residency)
+    this.#real.residency(mapping, offsetBytes, lengthBytes, residency)
     return residency
   }
 

@@ -1,0 +1,417 @@
+/**
+ * Random pins, loans, scopes and ends of blocks, over a kernel that refuses calls at random, against a model that knows of
+ * each block how often it is pinned, whether its owner is spent and which scope holds it. After every step the books are
+ * checked, and the statistics against the model. Contents are verified when blocks are touched and, all of them, now
+ * and then, as is that the pages of pinned blocks are resident. `OFFHEAP_FUZZ_SEED` runs one seed again.
+ */
+import { describe, expect, it } from 'vitest'
+import type { Arena } from '../../src/arena.js'
+import type { ArenaOptions } from '../../src/options.js'
+import type { Scope } from '../../src/scope.js'
+import { hasNoBreak } from '../support/break.js'
+import type { FaultyKernel } from '../support/faulty-kernel.js'
+import type { ManualDeferral } from '../support/manual-deferral.js'
+import { fuzzSeed, type Random, randomFrom } from '../support/random.js'
+import { isMarked, mark, thrownBy, turns, worldWith } from '../support/world.js'
+
+const MIB = 2 ** 20
+const STEPS = 2_000
+const TURN_EVERY = 40
+const REFUSALS = new Set(['ERR_ARENA_OUT_OF_MEMORY', 'ERR_ARENA_PURGE_FAILED', 'ERR_ARENA_LIMIT'])
+
+interface Loan {
+  readonly lent: Promise<unknown>
+  settle(): void
+}
+
+interface Block {
+  readonly buffer: Buffer
+  readonly tag: number
+  readonly sizeBytes: number
+  /** Which scope ends it. */
+  scope: ModelScope | null
+  pinCount: number
+  readonly loans: Loan[]
+  /** Its owner is spent. */
+  isEnding: boolean
+}
+
+interface ModelScope {
+  readonly scope: Scope
+  readonly parent: ModelScope | null
+  isEnded: boolean
+}
+
+const isPinned = ({ pinCount, loans }: Block): boolean => pinCount + loans.length > 0
+
+class Session {
+  readonly arena: Arena
+  readonly #random: Random
+  readonly #kernel: FaultyKernel
+  readonly #deferral: ManualDeferral
+  readonly #detachFromBytes: number
+  readonly #blocks = new Set<Block>()
+  readonly #scopes: ModelScope[] = []
+  readonly #spent: Buffer[] = []
+  #lastTag = 0
+  #failOneIn = 0
+  /** How often each thing was done: a run in which something never happens proves nothing. */
+  readonly counts = new Map<string, number>()
+
+  constructor(options: ArenaOptions, random: Random) {
+    const { arena, kernel, deferral } = worldWith({ name: 'fuzz', ...options })
+    this.arena = arena
+    this.#random = random
+    this.#kernel = kernel
+    this.#deferral = deferral
+    this.#detachFromBytes = options.detachFromBytes ?? 64 * 1024
+    kernel.isRecording = false
+    kernel.fails = kind => this.#failOneIn > 0 && kind !== 'detach' && random.oneIn(this.#failOneIn)
+  }
+
+  async run(steps: number): Promise<void> {
+    for (let step = 0; step < steps; step++) {
+      try {
+        await this.#step()
+        this.#verify()
+        if (step % TURN_EVERY === 0) this.#verifyAll()
+      } catch (error) {
+        throw new Error(`step ${step}: ${(error as Error).message}`, { cause: error })
+      }
+      if (step % TURN_EVERY === 0) {
+        await turns(1)
+        this.#deferral.runTurn()
+      }
+    }
+    await this.#end()
+  }
+
+  async #step(): Promise<void> {
+    const random = this.#random
+    const choice = random.below(1_000)
+    const isOverfull = this.#blocks.size > 150
+    if (choice < 330) isOverfull ? this.#free() : this.#tolerate(() => this.#allocate())
+    else if (choice < 480) this.#free()
+    else if (choice < 580) this.#pin()
+    else if (choice < 700) this.#unpin()
+    else if (choice < 740) this.#lend()
+    else if (choice < 780) await this.#settle()
+    else if (choice < 840) this.#tolerate(() => this.#realloc())
+    else if (choice < 880) this.#openScope()
+    else if (choice < 905) this.#endScope()
+    else if (choice < 920) this.#keep()
+    else if (choice < 945) this.#misuse()
+    else if (choice < 970) this.#deferral.advance(random.below(1_200))
+    else if (choice < 985) this.#tolerate(() => void this.arena.trim())
+    else if (choice < 990) this.#reset()
+    else this.#failOneIn = random.oneIn(2) ? 0 : 1 + random.below(6)
+  }
+
+  /** A refusal is fine where a call was made to fail, or a limit is set. */
+  #tolerate(call: () => void): void {
+    const error = thrownBy(call)
+    if (error === undefined) return
+    const isRefusal = REFUSALS.has(error.code ?? '')
+    if (!isRefusal || (this.#kernel.failures === 0 && error.code !== 'ERR_ARENA_LIMIT')) throw error
+  }
+
+  #did(what: string): void {
+    this.counts.set(what, (this.counts.get(what) ?? 0) + 1)
+  }
+
+  #pick(accepts: (block: Block) => boolean): Block | undefined {
+    const blocks = [...this.#blocks].filter(accepts)
+    if (blocks.length === 0) return undefined
+    const block = this.#random.pick(blocks)
+    expect(block.buffer.length).toBe(block.sizeBytes)
+    expect(isMarked(block.buffer, block.tag), 'contents').toBe(true)
+    return block
+  }
+
+  #add(buffer: Buffer, scope: ModelScope | null): void {
+    const tag = ++this.#lastTag
+    mark(buffer, tag)
+    const { length: sizeBytes } = buffer
+    this.#blocks.add({ buffer, tag, sizeBytes, scope, pinCount: 0, loans: [], isEnding: false })
+  }
+
+  /** What the model makes of the end of a block's owner. */
+  #spend(block: Block): void {
+    this.#spent.push(block.buffer)
+    if (this.#spent.length > 30) this.#spent.shift()
+    block.isEnding = true
+    block.scope = null
+    this.#settleEnd(block)
+  }
+
+  #settleEnd(block: Block): void {
+    if (!block.isEnding || isPinned(block)) return
+    this.#blocks.delete(block)
+    if (block.sizeBytes >= this.#detachFromBytes) expect(block.buffer.length).toBe(0)
+  }
+
+  #size(): number {
+    const random = this.#random
+    if (random.oneIn(12)) return 0
+    if (random.oneIn(30)) return random.size(4 * MIB)
+    return random.size(random.oneIn(4) ? 200_000 : 20_000)
+  }
+
+  #someScope(): ModelScope | null {
+    const open = this.#scopes.filter(({ isEnded }) => !isEnded)
+    return open.length === 0 || this.#random.oneIn(3) ? null : this.#random.pick(open)
+  }
+
+  #allocate(): void {
+    const scope = this.#someScope()
+    const method = this.#random.pick(['alloc', 'allocUnsafe', 'tryAlloc', 'tryAllocUnsafe'] as const)
+    const sizeBytes = this.#size()
+    const buffer = (scope?.scope ?? this.arena)[method](sizeBytes)
+    if (buffer === undefined) return
+    expect(buffer.length).toBe(sizeBytes)
+    this.#add(buffer, scope)
+    this.#did(scope === null ? 'alloc' : 'alloc in a scope')
+  }
+
+  #free(): void {
+    const block = this.#pick(({ isEnding }) => !isEnding)
+    if (block === undefined) return
+    this.arena.free(block.buffer)
+    this.#did(isPinned(block) ? 'free of a pinned block' : 'free')
+    this.#spend(block)
+  }
+
+  #pin(): void {
+    const block = this.#pick(({ isEnding }) => !isEnding)
+    if (block === undefined) return
+    this.arena.pin(block.buffer)
+    block.pinCount++
+    this.#did('pin')
+  }
+
+  #unpin(): void {
+    const block = this.#pick(({ pinCount }) => pinCount > 0)
+    if (block === undefined) return
+    this.arena.unpin(block.buffer)
+    block.pinCount--
+    if (block.isEnding && !isPinned(block)) this.#did('end at the last unpin')
+    this.#settleEnd(block)
+  }
+
+  #lend(): void {
+    const block = this.#pick(({ isEnding }) => !isEnding)
+    if (block === undefined) return
+    if (this.#random.oneIn(4)) {
+      const fault = new Error('mine')
+      const failing = (): never => {
+        throw fault
+      }
+      expect(this.arena.lend(block.buffer, ({ length }) => length)).toBe(block.sizeBytes)
+      expect(thrownBy(() => this.arena.lend(block.buffer, failing))).toBe(fault)
+      return
+    }
+    let settle = (): void => {}
+    const isRejected = this.#random.oneIn(2)
+    const pending = new Promise<void>((resolve, reject) => {
+      settle = isRejected ? () => reject(new Error('mine')) : resolve
+    })
+    const lent = this.arena.lend(block.buffer, () => pending)
+    block.loans.push({ lent: lent.catch(() => undefined), settle })
+  }
+
+  async #settle(): Promise<void> {
+    const block = this.#pick(({ loans }) => loans.length > 0)
+    if (block === undefined) return
+    const [loan] = block.loans.splice(this.#random.below(block.loans.length), 1)
+    loan.settle()
+    await loan.lent
+    this.#did('settled loan')
+    this.#settleEnd(block)
+  }
+
+  #realloc(): void {
+    const block = this.#pick(({ isEnding }) => !isEnding)
+    if (block === undefined) return
+    const sizeBytes = this.#size()
+    const scope = this.#someScope()
+    const by = scope?.scope ?? this.arena
+    if (isPinned(block)) {
+      expect(thrownBy(() => by.realloc(block.buffer, sizeBytes))?.code).toBe('ERR_ARENA_PINNED')
+      this.#did('realloc of a pinned block')
+      return
+    }
+    const moved = by.realloc(block.buffer, sizeBytes)
+    const kept = Math.min(sizeBytes, block.sizeBytes)
+    expect(isMarked(moved, block.tag, kept, block.sizeBytes), 'moved').toBe(true)
+    this.#spend(block)
+    this.#add(moved, scope)
+    this.#did('realloc')
+  }
+
+  #openScope(): void {
+    const parent = this.#someScope()
+    const scope = parent === null ? this.arena.scope() : parent.scope.scope()
+    this.#scopes.push({ scope, parent, isEnded: false })
+  }
+
+  #endScope(): void {
+    if (this.#scopes.length === 0) return
+    const ended = this.#random.pick(this.#scopes)
+    this.#did(ended.isEnded ? 'end of an ended scope' : 'end of a scope')
+    ended.scope.end()
+    ended.isEnded = true
+    // Parents come before their children.
+    for (const scope of this.#scopes) if (scope.parent?.isEnded === true) scope.isEnded = true
+    for (const block of this.#blocks) if (block.scope?.isEnded === true) this.#spend(block)
+    const firstKept = this.#scopes.length - 30
+    if (firstKept > 0 && this.#scopes.slice(0, firstKept).every(({ isEnded }) => isEnded)) {
+      this.#scopes.splice(0, firstKept)
+    }
+  }
+
+  #keep(): void {
+    const block = this.#pick(({ scope }) => scope !== null)
+    if (block === undefined) return
+    const scope = block.scope as ModelScope
+    expect(scope.scope.keep(block.buffer)).toBe(block.buffer)
+    block.scope = null
+    expect(thrownBy(() => scope.scope.keep(block.buffer))?.code).toBe('ERR_INVALID_ARG_VALUE')
+    this.#did('keep')
+  }
+
+  #reset(): void {
+    this.arena.reset()
+    for (const block of this.#blocks) this.#spend(block)
+    this.#did(this.#blocks.size > 0 ? 'reset with pinned blocks' : 'reset')
+  }
+
+  #misuse(): void {
+    const { arena } = this
+    const misuses: [() => unknown, string][] = [
+      [() => arena.pin(Buffer.alloc(8)), 'ERR_ARENA_FOREIGN_BUFFER'],
+      [() => arena.unpin(Buffer.alloc(8)), 'ERR_ARENA_FOREIGN_BUFFER'],
+    ]
+    const ended = this.#scopes.find(({ isEnded }) => isEnded)
+    if (ended !== undefined) misuses.push([() => ended.scope.alloc(8), 'ERR_ARENA_SCOPE_ENDED'])
+    for (const block of this.#blocks) {
+      const { buffer } = block
+      if (block.pinCount === 0) misuses.push([() => arena.unpin(buffer), 'ERR_ARENA_NOT_PINNED'])
+      if (isPinned(block)) misuses.push([() => arena.close(), 'ERR_ARENA_PINNED'])
+      if (block.isEnding) misuses.push([() => arena.free(buffer), 'ERR_ARENA_DOUBLE_FREE'])
+      if (block.sizeBytes > 0) misuses.push([() => arena.pin(buffer.subarray(0)), 'ERR_ARENA_NOT_OWNER'])
+    }
+    for (const spent of this.#spent) {
+      misuses.push([() => arena.free(spent), 'ERR_ARENA_DOUBLE_FREE'])
+      misuses.push([() => arena.pin(spent), 'ERR_ARENA_DOUBLE_FREE'])
+    }
+    const [call, code] = this.#random.pick(misuses)
+    expect(thrownBy(call)?.code).toBe(code)
+  }
+
+  #verify(): void {
+    this.arena.check()
+    const stats = this.arena.stats()
+    const blocks = [...this.#blocks]
+    const model = {
+      liveBlocks: blocks.length,
+      liveBytes: blocks.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
+      pinnedBlocks: blocks.filter(isPinned).length,
+    }
+    expect(stats).toMatchObject(model)
+    expect(stats.allocations - stats.frees).toBe(stats.liveBlocks)
+    expect(stats.usedBytes + stats.dirtyBytes + stats.cleanBytes).toBe(stats.mappedBytes)
+  }
+
+  #verifyAll(): void {
+    for (const block of this.#blocks) {
+      const { buffer, tag, sizeBytes } = block
+      expect(buffer.length).toBe(sizeBytes)
+      expect(isMarked(buffer, tag), 'contents').toBe(true)
+      if (!isPinned(block) || sizeBytes === 0) continue
+      expect(this.#kernel.isResident(buffer), 'resident').toBe(true)
+      this.#did('pinned pages looked at')
+    }
+  }
+
+  /** The arena closes at the last unpin, and nothing stays mapped. */
+  async #end(): Promise<void> {
+    this.#failOneIn = 0
+    this.#verifyAll()
+    const closed = this.arena.closeWhenIdle()
+    for (const { scope } of this.#scopes) scope.end()
+    for (const block of this.#blocks) {
+      while (isPinned(block)) {
+        expect(isMarked(block.buffer, block.tag), 'contents').toBe(true)
+        this.arena.check()
+        if (block.pinCount > 0) {
+          block.pinCount--
+          this.arena.unpin(block.buffer)
+        } else {
+          const loan = block.loans.pop() as Loan
+          loan.settle()
+          await loan.lent
+        }
+      }
+    }
+    await closed
+    this.arena.check()
+    await turns()
+    for (let i = 0; i < 4; i++) this.#deferral.runTurn()
+    this.#deferral.advance(60_000)
+    expect(this.#kernel.mappings.size).toBe(0)
+  }
+
+  /** After a failure: nothing pinned may keep the program break from the next session. */
+  async giveUp(): Promise<void> {
+    for (const block of this.#blocks) {
+      while (block.pinCount-- > 0) thrownBy(() => this.arena.unpin(block.buffer))
+      for (const loan of block.loans) loan.settle()
+    }
+    await this.arena.closeWhenIdle()
+  }
+}
+
+const NEEDED = [
+  'alloc',
+  'alloc in a scope',
+  'free',
+  'free of a pinned block',
+  'pin',
+  'end at the last unpin',
+  'settled loan',
+  'realloc',
+  'realloc of a pinned block',
+  'end of a scope',
+  'keep',
+  'reset with pinned blocks',
+  'pinned pages looked at',
+]
+
+async function runSession(options: ArenaOptions): Promise<void> {
+  const seed = fuzzSeed()
+  const session = new Session(options, randomFrom(seed))
+  try {
+    await session.run(STEPS)
+    expect(NEEDED.filter(what => !session.counts.has(what))).toEqual([])
+  } catch (error) {
+    await session.giveUp()
+    throw new Error(`OFFHEAP_FUZZ_SEED=${seed}: ${(error as Error).message}`, { cause: error })
+  }
+}
+
+describe.each([0, undefined, Number.POSITIVE_INFINITY])('detachFromBytes %s', detachFromBytes => {
+  const detaching: ArenaOptions = detachFromBytes === undefined ? {} : { detachFromBytes }
+
+  it.each<[string, ArenaOptions]>([
+    ['released at once', { releaseAfterMs: 0 }],
+    ['released by timer', {}],
+    ['released by trim', { releaseAfterMs: Number.POSITIVE_INFINITY }],
+    ['at a limit', { limitBytes: 3 * MIB }],
+    ['of huge pages', { hugePages: true }],
+  ])('blocks %s end as the model says', (_, options) => runSession({ ...detaching, ...options }))
+
+  it.skipIf(hasNoBreak).each([0, 1_000])(
+    'blocks over the program break, released after %d ms, end as the model says',
+    releaseAfterMs => runSession({ ...detaching, source: 'sbrk', releaseAfterMs }),
+  )
+})
