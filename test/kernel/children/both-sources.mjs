@@ -4,7 +4,6 @@
  */
 import { readFileSync } from 'node:fs'
 import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises'
-import { getHeapStatistics } from 'node:v8'
 import { ArenaBlocks, bufferTable } from '../../../dist/cli/allocators.js'
 import { replayRangeTouching, slotsLiveAtEnd } from '../../../dist/cli/passes.js'
 import { readTrace } from '../../../dist/cli/trace.js'
@@ -24,9 +23,7 @@ async function residentBytes() {
     await turn()
     await sleep(20)
   }
-  const rss = Number(/^Rss:\s+(\d+) kB$/m.exec(readFileSync('/proc/self/smaps_rollup', 'latin1'))[1]) * 1024
-  // Less V8's own heap, which grows and shrinks by megabytes as V8 sees fit.
-  return rss - getHeapStatistics().total_physical_size
+  return Number(/^Rss:\s+(\d+) kB$/m.exec(readFileSync('/proc/self/smaps_rollup', 'latin1'))[1]) * 1024
 }
 
 /** How far the break is above where it was found; while no page is held, malloc may lower it further. */
@@ -63,9 +60,10 @@ async function replay(source, isChecked) {
 
 const mmap = await replay('mmap', true)
 const sbrk = await replay('sbrk', true)
-// V8 keeps some pages of its own heap from one round to the next and some not; what an arena kept would show in each.
+// V8 and malloc keep some pages of their own from one round to the next and some not, over either source; what an arena
+// kept would show in each.
 let grownBytes = Infinity
-for (let round = 0; round < 3; round++) {
+for (let round = 0; round < 8 && !(grownBytes < 2 ** 20); round++) {
   const before = await residentBytes()
   await replay('sbrk', false)
   grownBytes = Math.min(grownBytes, (await residentBytes()) - before)
