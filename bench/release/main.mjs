@@ -133,6 +133,9 @@ async function plot(lines, path) {
   writeFileSync(path, await lineChart({ title, x: 's', y: 'MiB', lines, height: 320 }))
 }
 
+/** `memory.svg` beside it is `memory-sbrk.svg`. */
+const beside = (path, source) => path.replace(/\.svg$/, `-${source}.svg`)
+
 const mib = bytes => (bytes / MIB).toFixed(1)
 const figure = ({ median, min, max }, format = value => value.toFixed(2)) =>
   `${format(median)} (${format(min)}–${format(max)})`
@@ -183,7 +186,7 @@ for (const source of sources) {
   for (const name of values.only.split(',')) {
     const result = scenarios[name](source)
     report.sources[source][name] = result
-    if (name === 'curve') await plot(result, values.plot)
+    if (name === 'curve') await plot(result, source === sources[0] ? values.plot : beside(values.plot, source))
     if (values.json) continue
     console.log(`\n${name}, source ${source}`)
     print[name](result)
