@@ -186,7 +186,8 @@ for (const source of sources) {
   for (const name of values.only.split(',')) {
     const result = scenarios[name](source)
     report.sources[source][name] = result
-    if (name === 'curve') await plot(result, source === sources[0] ? values.plot : beside(values.plot, source))
+    if (name === 'curve')
+      await plot(result, source === sources[0] ? values.plot : beside(values.plot, source))
     if (values.json) continue
     console.log(`\n${name}, source ${source}`)
     print[name](result)
