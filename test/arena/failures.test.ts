@@ -201,6 +201,9 @@ const CODES: Record<FailingKind, string | undefined> = {
   booksDontneed: undefined,
   residency: 'EAGAIN',
   unmap: undefined,
+  guard: undefined,
+  unguard: undefined,
+  protect: undefined,
   detach: undefined,
   // The constructor makes this call: test/memory/break-source.test.ts.
   take: undefined,
