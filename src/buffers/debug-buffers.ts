@@ -153,7 +153,8 @@ export class DebugBuffers extends BlockBuffers {
 
   override recoverSetAside(): void {
     super.recoverSetAside()
-    for (const [block, record] of this.#stuck) {
+    // A copy: what is refused again is stuck again.
+    for (const [block, record] of [...this.#stuck]) {
       this.#stuck.delete(block)
       this.#letGo(record)
     }
