@@ -291,6 +291,75 @@ describe('errors about a Buffer', () => {
   })
 })
 
+describe('a pinned block', () => {
+  it('goes into quarantine at the last unpin, and is looked at then', async () => {
+    const world = open({ debug: true })
+    const { arena } = world
+    const block = allocateHere(arena, 1_000)
+    const write = writerTo(world, block)
+    arena.pin(block)
+    freeHere(arena, block)
+    expect(block.length).toBe(1_000)
+    // Whoever pinned it may still write.
+    write(5)
+    expect(arena.stats()).toMatchObject({ liveBlocks: 1, quarantinedBlocks: 0 })
+    arena.unpin(block)
+    expect(block.length).toBe(0)
+    expect(arena.stats()).toMatchObject({ liveBlocks: 0, quarantinedBlocks: 1 })
+    arena.check()
+    await told()
+    expect([freedWrites, overruns]).toEqual([[], []])
+    write(5)
+    arena.trim()
+    await told()
+    expect(freedWrites).toMatchObject([{ freedAt: expect.stringMatching(/^ {4}at freeHere /) }])
+  })
+
+  it('is told by a second free where it was freed, before the last unpin', () => {
+    const { arena } = open({ debug: true })
+    const block = allocateHere(arena, 5_000)
+    arena.pin(block)
+    freeHere(arena, block)
+    const error = thrownBy(() => arena.free(block)) as Error
+    expect(error).toMatchObject({ code: 'ERR_ARENA_DOUBLE_FREE' })
+    expect((error.cause as Error).stack).toMatch(/^Error: It was first freed here\n {4}at freeHere /)
+    arena.unpin(block)
+    arena.check()
+  })
+
+  it('outlives reset, and its slack is looked at afterwards', async () => {
+    const world = open({ debug: true })
+    const { arena } = world
+    const pinned = arena.allocUnsafe(5_000).fill(3)
+    const write = writerTo(world, pinned)
+    arena.pin(pinned)
+    arena.allocUnsafe(100)
+    arena.reset()
+    expect(arena.stats()).toMatchObject({ liveBlocks: 1, quarantinedBlocks: 1 })
+    expect(pinned.every(byte => byte === 3)).toBe(true)
+    write(-8)
+    arena.unpin(pinned)
+    await told()
+    expect(overruns).toMatchObject([{ sizeBytes: 5_000, offsetBytes: -8 }])
+    expect(arena.stats()).toMatchObject({ liveBlocks: 0, quarantinedBlocks: 2 })
+    arena.check()
+  })
+})
+
+describe('the end of a scope', () => {
+  it('puts its blocks into quarantine', async () => {
+    const world = open({ debug: true })
+    const scope = world.arena.scope()
+    const write = writerTo(world, scope.allocUnsafe(100))
+    scope[Symbol.dispose]()
+    expect(world.arena.stats().quarantinedBlocks).toBe(1)
+    write(1)
+    world.arena.check()
+    await told()
+    expect(freedWrites.length).toBe(1)
+  })
+})
+
 describe('the idle promise', () => {
   it('holds: what was freed is back within releaseAfterMs, quarantine and all', () => {
     const { arena, deferral } = open({ debug: true, releaseAfterMs: 1_000 })
