@@ -24,6 +24,7 @@
 #include <uv.h>
 
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <string>
 #include <utility>
@@ -193,11 +194,38 @@ void Advise(const Napi::CallbackInfo& info) {
   const Range range = PageRangeOf(info);
   const double advice = static_cast<double>(IntegerIn(info, 3, "advice", 0, INT32_MAX));
   if (advice != kAdviceDontNeed && advice != kAdviceNoHugePage && advice != kAdviceHugePage &&
-      advice != kAdvicePopulateWrite) {
+      advice != kAdvicePopulateWrite && advice != kAdviceGuardInstall && advice != kAdviceGuardRemove) {
     throw OutOfRange(info.Env(), "advice",
-                     "MADV_DONTNEED, MADV_NOHUGEPAGE, MADV_HUGEPAGE or MADV_POPULATE_WRITE", advice);
+                     "MADV_DONTNEED, MADV_NOHUGEPAGE, MADV_HUGEPAGE, MADV_POPULATE_WRITE, MADV_GUARD_INSTALL or "
+                     "MADV_GUARD_REMOVE",
+                     advice);
   }
   CheckCall(info.Env(), "madvise", AdvisePages(range.start, range.length_bytes, static_cast<int>(advice)));
+}
+
+void Protect(const Napi::CallbackInfo& info) {
+  const Range range = PageRangeOf(info);
+  if (!info[3].IsBoolean()) throw InvalidType(info.Env(), "isAccessible", "of type boolean");
+  const bool is_accessible = info[3].As<Napi::Boolean>().Value();
+  CheckCall(info.Env(), "mprotect", ProtectPages(range.start, range.length_bytes, is_accessible));
+}
+
+void Fill(const Napi::CallbackInfo& info) {
+  const Range range = ByteRangeOf(info);
+  memset(range.start, static_cast<int>(IntegerIn(info, 3, "byte", 0, 255)), range.length_bytes);
+}
+
+Napi::Value FirstOther(const Napi::CallbackInfo& info) {
+  const Range range = ByteRangeOf(info);
+  const char byte = static_cast<char>(IntegerIn(info, 3, "byte", 0, 255));
+  // All bytes are the same where each is the same as the next.
+  const bool is_uniform = range.start[0] == byte && memcmp(range.start, range.start + 1, range.length_bytes - 1) == 0;
+  if (is_uniform) return Napi::Number::New(info.Env(), -1);
+  size_t index = 0;
+  while (index < range.length_bytes && range.start[index] == byte) ++index;
+  // Somebody wrote, and put it back, in between.
+  if (index == range.length_bytes) return Napi::Number::New(info.Env(), -1);
+  return Napi::Number::New(info.Env(), static_cast<double>(index));
 }
 
 void Residency(const Napi::CallbackInfo& info) {
@@ -285,9 +313,14 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("MADV_NOHUGEPAGE", Napi::Number::New(env, kAdviceNoHugePage));
   exports.Set("MADV_HUGEPAGE", Napi::Number::New(env, kAdviceHugePage));
   exports.Set("MADV_POPULATE_WRITE", Napi::Number::New(env, kAdvicePopulateWrite));
+  exports.Set("MADV_GUARD_INSTALL", Napi::Number::New(env, kAdviceGuardInstall));
+  exports.Set("MADV_GUARD_REMOVE", Napi::Number::New(env, kAdviceGuardRemove));
   exports.Set("map", Napi::Function::New<Map>(env, "map"));
   exports.Set("unmap", Napi::Function::New<Unmap>(env, "unmap"));
   exports.Set("advise", Napi::Function::New<Advise>(env, "advise"));
+  exports.Set("protect", Napi::Function::New<Protect>(env, "protect"));
+  exports.Set("fill", Napi::Function::New<Fill>(env, "fill"));
+  exports.Set("firstOther", Napi::Function::New<FirstOther>(env, "firstOther"));
   exports.Set("residency", Napi::Function::New<Residency>(env, "residency"));
   exports.Set("wrap", Napi::Function::New<WrapRange>(env, "wrap"));
   exports.Set("isWrapped", Napi::Function::New<IsWrapped>(env, "isWrapped"));

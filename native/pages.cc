@@ -23,6 +23,9 @@ const int kAdvicePopulateWrite = MADV_POPULATE_WRITE;
 #else
 const int kAdvicePopulateWrite = 23;  // headers older than Linux 5.14
 #endif
+// Not in headers older than Linux 6.13.
+const int kAdviceGuardInstall = 102;
+const int kAdviceGuardRemove = 103;
 
 size_t PageBytes() {
   static const size_t page_bytes = static_cast<size_t>(sysconf(_SC_PAGESIZE));
@@ -76,6 +79,10 @@ Errno UnmapPages(void* address, size_t length_bytes) {
 
 Errno AdvisePages(void* address, size_t length_bytes, int advice) {
   return madvise(address, length_bytes, advice) == 0 ? 0 : errno;
+}
+
+Errno ProtectPages(void* address, size_t length_bytes, bool is_accessible) {
+  return mprotect(address, length_bytes, is_accessible ? PROT_READ | PROT_WRITE : PROT_NONE) == 0 ? 0 : errno;
 }
 
 Errno ResidentPages(void* address, size_t length_bytes, unsigned char* residency) {

@@ -21,6 +21,8 @@ extern const int kAdviceDontNeed;
 extern const int kAdviceNoHugePage;
 extern const int kAdviceHugePage;
 extern const int kAdvicePopulateWrite;
+extern const int kAdviceGuardInstall;
+extern const int kAdviceGuardRemove;
 
 // `sysconf(_SC_PAGESIZE)`: bytes of one page, a power of two. Does not fail on Linux.
 size_t PageBytes();
@@ -51,12 +53,21 @@ Errno UnmapPages(void* address, size_t length_bytes);
 // `madvise`. `kAdviceDontNeed`: the pages go back to the kernel before the call returns, the addresses stay, and every
 // byte reads as zero. `kAdviceNoHugePage`: the kernel puts no transparent huge pages there from now on. `kAdviceHugePage`: it
 // does where it can. `kAdvicePopulateWrite`: every page is resident when the call returns, and writing faults no more.
+// `kAdviceGuardInstall`: the pages go back, and every access to them is a fault from now on; the kernel's mapping is not
+// split. `kAdviceGuardRemove`: they read as zero again; other pages of the range are left alone.
 //
-// Requires: whole pages inside one mapping; `advice` is one of the four constants.
-// EINVAL: locked pages with `kAdviceDontNeed`; a kernel built without huge pages with the two for these; a kernel before
-// 5.14 with `kAdvicePopulateWrite`.
+// Requires: whole pages inside one mapping; `advice` is one of these constants.
+// EINVAL: locked pages with `kAdviceDontNeed` and `kAdviceGuardInstall`; a kernel built without huge pages with the two for
+// these; a kernel before 5.14 with `kAdvicePopulateWrite`; one before 6.13 with the two for guards.
 // ENOMEM: the kernel ran out of memory for, or of room in vm.max_map_count for, splitting the mapping.
 Errno AdvisePages(void* address, size_t length_bytes, int advice);
+
+// `mprotect`: every access to the pages is a fault from now on, or none is (`is_accessible`). Their contents stay.
+//
+// Requires: whole pages inside one mapping of our own.
+// ENOMEM: the kernel has no memory for, or no room in vm.max_map_count for, splitting the mapping: a page in the middle makes
+// two more of one.
+Errno ProtectPages(void* address, size_t length_bytes, bool is_accessible);
 
 // `mincore`: writes one byte per page of the range into `residency`, 1 where the page is resident now, else 0. A page
 // that was only read counts too, although the zero page behind it costs no memory.

@@ -13,6 +13,7 @@ import { invariant } from './base/assert.js'
 import { ArenaError } from './base/errors.js'
 import { type Block, NONE } from './base/units.js'
 import { BlockBuffers } from './buffers/block-buffers.js'
+import { DebugBuffers } from './buffers/debug-buffers.js'
 import * as owners from './buffers/owner.js'
 import { Pins } from './buffers/pins.js'
 import { type Environment, realEnvironment } from './environment.js'
@@ -44,11 +45,12 @@ import { Scavenger } from './release/scavenger.js'
 import { Releaser } from './releaser.js'
 import { Scope, type ScopeHost } from './scope.js'
 import { type ArenaStats, statsOf } from './stats.js'
-import { outOfMemory, Supply } from './supply.js'
+import { ANY_ALIGN as ANY, outOfMemory, Supply } from './supply.js'
 
 const { blockOf, EMPTY, epochOf, isOwner, makeOwner, sizeOf, SPENT, spend, watchedBlock } = owners
 // V8 folds a module's own constants into optimised code, but loads imported ones each time.
 const AT_ONCE_BYTES = AT_ONCE
+const ANY_ALIGN = ANY
 const NO_MEMORY = new ArrayBuffer(0)
 /** Blocks of that size and up start on a page, and fresh ones read as zero. No window serves more: see `buffers/windows`. */
 const WHOLE_PAGES_FROM_BYTES = 64 * 1024
@@ -96,6 +98,8 @@ export class Arena {
   #givesBlocks = true
   #isClosed = false
   #closing: Promise<void> | undefined
+  /** Blocks are handed out as the heap gives them: `#givesBlocks`, and not `debug`. */
+  #isPlain: boolean
   #allocations = 0
   #frees = 0
   #liveBytes = 0
@@ -115,7 +119,7 @@ export class Arena {
   constructor(options: ArenaOptions | undefined, environment: Environment)
   constructor(options: ArenaOptions = {}, environment?: Environment) {
     const resolved = resolveOptions(options)
-    const { name, releaseAfterMs, detachFromBytes } = resolved
+    const { name, releaseAfterMs, detachFromBytes, debug } = resolved
     const { kernel, deferral, now, ledger, group, watch } = environment ?? realEnvironment()
     this.#identity = { name }
     this.#epoch = { arena: this.#identity }
@@ -132,9 +136,22 @@ export class Arena {
         ? new BreakSource(kernel, deferral, name)
         : new MmapSource(kernel, deferral, resolved.hugePages)
     this.#scavenger = new Scavenger(this.#heap, this.#source, this.#policy)
-    this.#buffers = new BlockBuffers(this.#heap, this.#source, detachFromBytes)
+    this.#isPlain = debug === null
+    this.#buffers =
+      debug === null
+        ? new BlockBuffers(this.#heap, this.#source, detachFromBytes)
+        : new DebugBuffers(this.#heap, this.#source, {
+            ...debug,
+            arenaName: name,
+            deferral,
+            releaseAfterMs,
+            cameFree: () => {
+              if (!this.#releaser.isSettled) this.#releaser.afterFree()
+            },
+            giveBack: () => this.#releaser.releaseAll('timer'),
+          })
     this.#limits = new Limits(this.#heap, resolved, ledger, {
-      purge: () => this.#releaser.purgeAll('limit'),
+      purge: () => this.#buffers.emptyQuarantine() + this.#releaser.purgeAll('limit'),
       purgeOthers: () => group?.giveBack('limit', this.#member),
       crossedSoftLimit: pages => this.#notices.crossed(resolved.softLimitBytes, pages * kernel.pageBytes),
     })
@@ -189,11 +206,11 @@ export class Arena {
       (sizeBytes | 0) === sizeBytes &&
       sizeBytes > 0 &&
       options === undefined &&
-      this.#givesBlocks
+      this.#isPlain
     ) {
       const block = this.#heap.allocate(sizeBytes)
       if (block !== NONE) {
-        const buffer = this.#issue(block, sizeBytes)
+        const buffer = this.#issue(block, sizeBytes, ANY_ALIGN)
         if (buffer !== null) return buffer
       }
     }
@@ -372,6 +389,8 @@ export class Arena {
       allocations: this.#allocations,
       frees: this.#frees,
       pinnedBlocks: this.#pins.blockCount,
+      quarantinedBlocks: this.#buffers.quarantinedBlocks,
+      quarantinedBytes: this.#buffers.quarantinedBytes,
     }
     return statsOf(counted, this.#heap, this.#source, this.#scavenger)
   }
@@ -414,7 +433,7 @@ export class Arena {
     if (this.#isClosed) return
     if (this.#pins.blockCount > 0) throw closePinnedError(this.#identity, this.#pins.blockCount)
     this.#isClosed = true
-    this.#givesBlocks = false
+    this.#stopGiving()
     this.#endAll()
     this.#releaser.close()
     this.#limits.yieldShare()
@@ -427,7 +446,7 @@ export class Arena {
    * `alloc…`, `realloc` and `scope` throw `ERR_ARENA_CLOSED`; everything else works until the arena is closed.
    */
   closeWhenIdle(): Promise<void> {
-    this.#givesBlocks = false
+    this.#stopGiving()
     this.#closing ??= new Promise((resolve, reject) => {
       this.#pins.whenNone(() => {
         try {
@@ -481,16 +500,16 @@ export class Arena {
       return makeOwner(NO_MEMORY, 0, 0, this.#epoch, EMPTY)
     }
     for (;;) {
-      const buffer = this.#issue(this.#supply.obtain(sizeBytes, alignBytes), sizeBytes)
+      const buffer = this.#issue(this.#supply.obtain(sizeBytes, alignBytes), sizeBytes, alignBytes)
       if (buffer !== null) return buffer
     }
   }
 
   /** The Buffer of a new block, or null where the block had to be set aside. */
-  #issue(block: Block, sizeBytes: number): Buffer | null {
+  #issue(block: Block, sizeBytes: number, alignBytes: number): Buffer | null {
     let buffer: Buffer | null
     try {
-      buffer = this.#buffers.makeOwner(block, sizeBytes, this.#epoch)
+      buffer = this.#buffers.makeOwner(block, sizeBytes, this.#epoch, alignBytes)
     } catch (cause) {
       this.#heap.free(block)
       if (!this.#releaser.isSettled) this.#releaser.afterFree()
@@ -527,7 +546,8 @@ export class Arena {
 
   #freeUncommon(buffer: Uint8Array & owners.Owner, block: Block): void {
     if (block === SPENT) throw this.#misuse('free', buffer)
-    if (!this.#pins.defer(buffer)) this.#end(buffer, watchedBlock(block))
+    if (this.#pins.defer(buffer)) this.#buffers.noteEnd(watchedBlock(block))
+    else this.#end(buffer, watchedBlock(block))
   }
 
   /** Ends a block, or the owner of zero bytes where `block` is EMPTY. */
@@ -580,7 +600,18 @@ export class Arena {
 
   #misuse(method: string, buffer: unknown): Error {
     if (this.#isClosed) return closedError(this.#identity, method)
-    return bufferMisuse(this.#identity, method, buffer, memory => this.#buffers.has(memory))
+    return bufferMisuse(
+      this.#identity,
+      method,
+      buffer,
+      memory => this.#buffers.has(memory),
+      this.#buffers.historyOf(buffer),
+    )
+  }
+
+  #stopGiving(): void {
+    this.#givesBlocks = false
+    this.#isPlain = false
   }
 
   #requireGiving(method: string): void {

@@ -1,10 +1,11 @@
 /** `offheap`: off-heap memory for Node services that goes back to the operating system when it is freed. */
 export { Arena } from './arena.js'
 export { ArenaError, type ArenaErrorCode } from './base/errors.js'
+export type { DamageMessage } from './buffers/debug-reports.js'
 export type { AllocOptions } from './misuse.js'
 export type { GrowMessage, LimitListener, LimitMessage, PurgeMessage, PurgeReason } from './notices.js'
 export { onPressure, pressureSource } from './on-pressure.js'
-export type { ArenaOptions } from './options.js'
+export type { ArenaOptions, DebugOptions } from './options.js'
 export type { PressureEvent, PressureListener } from './pressure-watch.js'
 export { processLimit, setProcessLimit } from './process-limit.js'
 export type { PressureSource } from './release/pressure.js'

@@ -21,8 +21,11 @@ const STEP_SHARE = 1 / 8
 
 /** What limits need of the arena and its surroundings. */
 export interface LimitActions {
-  /** Gives every free page of this arena back. Returns how many. */
-  purge(): PageCount
+  /**
+   * Gives every free page of this arena back, once nothing waits in quarantine. Returns how many pages and waiting blocks there
+   * were: where there were none, trying again makes no sense.
+   */
+  purge(): number
   /** Has every other arena of this thread give back what it can, and what it took from the ledger and does not need. */
   purgeOthers(): void
   /** The arena holds more than its soft limit although it has given back what is free. */

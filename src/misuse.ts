@@ -107,13 +107,15 @@ export function purgeError(arena: ArenaIdentity, method: string, cause: unknown)
 }
 
 /**
- * Why `buffer` is not a live owner of this arena. `isOurs` tells whether an `ArrayBuffer` is over the arena's memory.
+ * Why `buffer` is not a live owner of this arena. `isOurs` tells whether an `ArrayBuffer` is over the arena's memory,
+ * `history` where the block was allocated and first freed, if that is known.
  */
 export function bufferMisuse(
   arena: ArenaIdentity,
   method: string,
   buffer: unknown,
   isOurs: (memory: ArrayBufferLike) => boolean,
+  history: Error | undefined,
 ): Error {
   if (!ArrayBuffer.isView(buffer)) {
     return invalidArgType('buffer', `a Buffer that arena '${arena.name}' allocated`, buffer)
@@ -122,7 +124,11 @@ export function bufferMisuse(
   if (isOwner(buffer)) {
     const other = epochOf(buffer).arena
     return other === arena
-      ? new ArenaError('ERR_ARENA_DOUBLE_FREE', `${where} of a Buffer that was freed before`)
+      ? new ArenaError(
+          'ERR_ARENA_DOUBLE_FREE',
+          `${where} of a Buffer that was freed before${history === undefined ? '' : '; cause says where'}`,
+          history === undefined ? undefined : { cause: history },
+        )
       : new ArenaError(
           'ERR_ARENA_FOREIGN_BUFFER',
           `${where} of a Buffer of arena '${other.name}': call ${method}() there`,

@@ -1,6 +1,17 @@
 /** The options of an arena: checked here once, complete ever after. */
 import { ArenaError, invalidArgType, invalidArgValue, outOfRange } from './base/errors.js'
 
+/**
+ * Freed blocks wait in quarantine before their memory is used again, so that late writes to them are found: the last few
+ * of them, until the first of these bounds, for `releaseAfterMs` at most, and until a limit is reached.
+ */
+export interface DebugOptions {
+  /** Most blocks that wait. Default 64. */
+  quarantineBlocks?: number
+  /** Most bytes of them; a longer block does not wait at all. Default 1 MiB. */
+  quarantineBytes?: number
+}
+
 export interface ArenaOptions {
   /** Appears in errors and statistics. Default `'arena-N'`. */
   name?: string
@@ -29,7 +40,13 @@ export interface ArenaOptions {
    * or has length 0. `0`: every block. `Infinity`: none. Default 64 KiB.
    */
   detachFromBytes?: number
-  debug?: boolean
+  /**
+   * Look for misuse, at the cost of time and memory: every block has an `ArrayBuffer` of its own, detached by `free`, whatever
+   * `detachFromBytes` says; what code outside JavaScript writes to freed memory, or around a block, is reported; errors
+   * about a Buffer say where it was allocated and freed; behind a block of a page or more lies a page on which any access is a
+   * fault. `DebugOptions` says how much freed memory waits to be looked at. Default false.
+   */
+  debug?: boolean | DebugOptions
   /**
    * Ask for transparent huge pages (2 MiB), and give back whole ones only: first touch costs a tenth, and a live block keeps
    * the 2 MiB around it resident. Not with `source: 'sbrk'`. Default false.
@@ -55,10 +72,12 @@ export type ResolvedOptions = Required<
     | 'hugePages'
     | 'prefault'
   >
->
+> & { readonly debug: Required<DebugOptions> | null }
 
 const DEFAULT_RELEASE_AFTER_MS = 1_000
 const DEFAULT_DETACH_FROM_BYTES = 64 * 1024
+const DEFAULT_QUARANTINE_BLOCKS = 64
+const DEFAULT_QUARANTINE_BYTES = 2 ** 20
 /** The longest delay of a Node timer. */
 const MAX_RELEASE_AFTER_MS = 2 ** 31 - 1
 const MAX_NAME_LENGTH = 128
@@ -90,11 +109,8 @@ export function resolveOptions(options: ArenaOptions): ResolvedOptions {
   requireNumber('options.softLimitBytes', softLimitBytes, Number.POSITIVE_INFINITY)
   requireNumber('options.releaseAfterMs', releaseAfterMs, MAX_RELEASE_AFTER_MS)
   requireNumber('options.detachFromBytes', detachFromBytes, Number.POSITIVE_INFINITY)
-  requireBoolean('options.debug', debug)
   requireBoolean('options.hugePages', hugePages)
   requireBoolean('options.prefault', prefault)
-  if (debug)
-    throw notSupported(name, 'debug: true', 'leave it out; detachFromBytes: 0 detaches every block on free')
   if (source === 'sbrk' && hugePages) {
     throw notSupported(name, "hugePages: true with source: 'sbrk'", "leave it out, or use source: 'mmap'")
   }
@@ -105,7 +121,29 @@ export function resolveOptions(options: ArenaOptions): ResolvedOptions {
     const reason = 'must be Infinity, or left out, with prefault: true, whose pages stay'
     throw invalidArgValue('options.releaseAfterMs', reason, releaseAfterMs)
   }
-  return { name, source, limitBytes, softLimitBytes, releaseAfterMs, detachFromBytes, hugePages, prefault }
+  return {
+    name,
+    source,
+    limitBytes,
+    softLimitBytes,
+    releaseAfterMs,
+    detachFromBytes,
+    debug: resolveDebug(debug),
+    hugePages,
+    prefault,
+  }
+}
+
+function resolveDebug(debug: unknown): Required<DebugOptions> | null {
+  if (typeof debug !== 'boolean' && (typeof debug !== 'object' || debug === null)) {
+    throw invalidArgType('options.debug', 'of type boolean or an object', debug)
+  }
+  if (debug === false) return null
+  const { quarantineBlocks = DEFAULT_QUARANTINE_BLOCKS, quarantineBytes = DEFAULT_QUARANTINE_BYTES } =
+    debug === true ? {} : (debug as DebugOptions)
+  requireNumber('options.debug.quarantineBlocks', quarantineBlocks, Number.POSITIVE_INFINITY)
+  requireNumber('options.debug.quarantineBytes', quarantineBytes, Number.POSITIVE_INFINITY)
+  return { quarantineBlocks, quarantineBytes }
 }
 
 export function requireNumber(name: string, value: unknown, most: number): void {

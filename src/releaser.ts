@@ -98,6 +98,7 @@ export class Releaser {
 
   /** Gives everything back that is free. Returns the pages; the scavenger's `failure` says whether some were refused. */
   releaseAll(reason: PurgeReason): PageCount {
+    if (reason !== 'free' && reason !== 'timer') this.#buffers.emptyQuarantine()
     this.#buffers.recoverSetAside()
     const pageCount = this.purgeAll(reason)
     const failure = this.#lowerEnd(reason !== 'free' && reason !== 'limit')
@@ -142,6 +143,7 @@ export class Releaser {
     this.isSettled = true
     this.#timer?.cancel()
     this.#timer = null
+    this.#buffers.emptyQuarantine()
     // Where the kernel refuses, the unmapping that follows gives these pages back.
     this.#scavenger.purgeAll()
     this.#buffers.abandonSetAside()

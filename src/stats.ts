@@ -46,6 +46,10 @@ export interface ArenaStats {
   refaultedBytes: number
   /** Blocks that somebody outside JavaScript uses, a count: pinned, or on loan. */
   pinnedBlocks: number
+  /** Blocks that were freed and wait before their memory is used again, a count: none but with `debug`. */
+  quarantinedBlocks: number
+  /** What was asked for by those blocks. Their pages count as used. */
+  quarantinedBytes: number
   /** The books, in typed arrays outside the pages. */
   metadataBytes: number
 }
@@ -61,6 +65,8 @@ type Counted = Pick<
   | 'allocations'
   | 'frees'
   | 'pinnedBlocks'
+  | 'quarantinedBlocks'
+  | 'quarantinedBytes'
 >
 
 export function statsOf(
@@ -96,6 +102,8 @@ export function statsOf(
     purgedBytes: scavenger.purgedPages * pageBytes,
     refaultedBytes: heap.refaultedPages * pageBytes,
     pinnedBlocks: counted.pinnedBlocks,
+    quarantinedBlocks: counted.quarantinedBlocks,
+    quarantinedBytes: counted.quarantinedBytes,
     metadataBytes: heap.metadataBytes,
   }
 }

@@ -58,14 +58,16 @@ export class Supply {
   /** A block of at least `sizeBytes`. Throws `ERR_ARENA_LIMIT` or `ERR_ARENA_OUT_OF_MEMORY`. */
   obtain(sizeBytes: number, alignBytes: number): Block {
     const heap = this.#heap
+    const heldBytes = this.#buffers.heldBytes(sizeBytes, alignBytes)
+    const heldAlign = this.#buffers.heldAlign(sizeBytes, alignBytes)
     // In the worst case every page of the block is clean and would have to be committed.
-    const needed = Math.max(1, heap.pagesFor(sizeBytes))
+    const needed = Math.max(1, heap.pagesFor(heldBytes))
     if (needed > this.#limits.hardPages) throw this.#limitError(sizeBytes, needed, null)
     for (;;) {
-      const block = this.#allocate(sizeBytes, alignBytes)
+      const block = this.#allocate(heldBytes, heldAlign)
       if (block !== NONE) return block
       if (heap.refusal === REFUSED_LIMIT) this.#makeRoom(sizeBytes, needed)
-      else this.#addPages(sizeBytes, alignBytes, needed)
+      else this.#addPages(sizeBytes, heap.runPagesFor(heldBytes, heldAlign), needed)
     }
   }
 
@@ -83,17 +85,22 @@ export class Supply {
     if (!this.#limits.makeRoom(needed)) throw this.#limitError(sizeBytes, needed, this.#scavenger.failure)
   }
 
-  #allocate(sizeBytes: number, alignBytes: number): Block {
+  #allocate(heldBytes: number, alignBytes: number): Block {
     return alignBytes === ANY_ALIGN
-      ? this.#heap.allocate(sizeBytes)
-      : this.#heap.allocateAligned(sizeBytes, alignBytes)
+      ? this.#heap.allocate(heldBytes)
+      : this.#heap.allocateAligned(heldBytes, alignBytes)
   }
 
-  /** Adds a segment, unless the limit would not let the block use it. */
-  #addPages(sizeBytes: number, alignBytes: number, needed: PageCount): void {
+  /** Adds a segment, unless the limit would not let the block use it, or room was made without one. */
+  #addPages(sizeBytes: number, pageCount: PageCount, needed: PageCount): void {
     const heap = this.#heap
-    while (heap.committedPages + needed > heap.limitPages) this.#makeRoom(sizeBytes, needed)
-    const added = this.#reserve(sizeBytes, heap.runPagesFor(sizeBytes, alignBytes))
+    while (heap.committedPages + needed > heap.limitPages) {
+      const { quarantinedBlocks } = this.#buffers
+      this.#makeRoom(sizeBytes, needed)
+      // What leaves the quarantine may leave a gap that fits.
+      if (this.#buffers.quarantinedBlocks < quarantinedBlocks) return
+    }
+    const added = this.#reserve(sizeBytes, pageCount)
     try {
       this.#buffers.addSegment(this.#source.segmentOf(added.firstPage))
       heap.addRange(added.firstPage, added.pageCount)

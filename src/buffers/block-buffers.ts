@@ -54,11 +54,45 @@ export class BlockBuffers {
     this.#windows.addSegment(segment)
   }
 
+  /** Blocks that ended and whose memory waits to be looked at before it is used again: none but with `debug`. */
+  get quarantinedBlocks(): number {
+    return 0
+  }
+
+  /** What they were asked for. */
+  get quarantinedBytes(): number {
+    return 0
+  }
+
+  /** Ends the wait of those. Returns how many there were. */
+  emptyQuarantine(): number {
+    return 0
+  }
+
+  /** How long a block to allocate for so many bytes, at a multiple of `alignBytes`. */
+  heldBytes(sizeBytes: number, _alignBytes: number): number {
+    return sizeBytes
+  }
+
+  /** What the start of that block has to be a multiple of. */
+  heldAlign(_sizeBytes: number, alignBytes: number): number {
+    return alignBytes
+  }
+
+  /** The end of a pinned block was put off: its owner is spent. */
+  noteEnd(_block: Block): void {}
+
+  /** What is known of a Buffer's life, as the `cause` of an error about it. */
+  historyOf(_buffer: unknown): Error | undefined {
+    return undefined
+  }
+
   /**
    * The owner of a live block, or null where its memory is not ours to hand out now: the block was set aside, allocate
-   * another. Throws what the runtime throws where it cannot make the buffer; the block is as before then.
+   * another. Throws what the runtime throws where it cannot make the buffer; the block is as before then. `alignBytes` as
+   * it was allocated with.
    */
-  makeOwner(block: Block, sizeBytes: number, epoch: Epoch): Buffer | null {
+  makeOwner(block: Block, sizeBytes: number, epoch: Epoch, _alignBytes: number): Buffer | null {
     if (this.#windows.lostCount > 0 && this.#setAsideIfLost(block, sizeBytes)) return null
     if (sizeBytes < this.#windowBelowBytes) {
       try {
@@ -72,8 +106,18 @@ export class BlockBuffers {
       this.#setAsideIfLost(block, sizeBytes)
       return null
     }
-    if (sizeBytes >= this.#detachFromBytes) return this.#own.makeDetachable(block, sizeBytes, epoch)
+    if (sizeBytes >= this.#detachFromBytes) return this.makeDetachable(block, 0, sizeBytes, epoch)
     return this.#own.makeKept(block, sizeBytes, this.#heap.sizeOf(block), epoch)
+  }
+
+  /** The owner of a block, over a buffer of exactly its bytes, which begin `startBytes` behind the block's start. */
+  protected makeDetachable(block: Block, startBytes: number, sizeBytes: number, epoch: Epoch): Buffer {
+    return this.#own.makeDetachable(block, startBytes, sizeBytes, epoch)
+  }
+
+  /** Nobody can reach a block with a buffer of its own any more. */
+  protected release(block: Block): void {
+    this.#heap.free(block)
   }
 
   /** The Buffer of a block, still live, has length 0: somebody took its window away. */
@@ -90,7 +134,7 @@ export class BlockBuffers {
     }
     const isDetached = sizeBytes >= this.#detachFromBytes
     const wrapId = isDetached ? this.#own.detach(block) : this.#own.keep(block)
-    if (wrapId === null) this.#heap.free(block)
+    if (wrapId === null) this.release(block)
     else this.#setAside.set(block, wrapId)
   }
 
@@ -136,7 +180,7 @@ export class BlockBuffers {
     for (const [block, wrapId] of this.#setAside) {
       if (this.#source.isWrapped(wrapId)) continue
       this.#setAside.delete(block)
-      this.#heap.free(block)
+      this.release(block)
     }
   }
 
@@ -176,7 +220,7 @@ export class BlockBuffers {
 
   /** The memory of blocks set aside will not be reused any more: the books forget them. */
   abandonSetAside(): void {
-    for (const block of this.#setAside.keys()) this.#heap.free(block)
+    for (const block of this.#setAside.keys()) this.release(block)
     this.#setAside.clear()
   }
 

@@ -36,11 +36,14 @@ export class OwnBuffers {
     this.#source = source
   }
 
-  /** The owner of a block, over a new buffer of exactly its bytes. Throws what the source throws. */
-  makeDetachable(block: Block, sizeBytes: number, epoch: Epoch): Buffer {
+  /**
+   * The owner of a block, over a new buffer of exactly its bytes, which begin `startBytes` behind the block's start. Throws
+   * what the source throws.
+   */
+  makeDetachable(block: Block, startBytes: number, sizeBytes: number, epoch: Epoch): Buffer {
     const kept = this.#byBlock.get(block)
     if (kept !== undefined) this.#drop(block, kept)
-    return this.#make(block, sizeBytes, sizeBytes, epoch)
+    return this.#make(block, sizeBytes, sizeBytes, epoch, startBytes)
   }
 
   /**
@@ -141,8 +144,8 @@ export class OwnBuffers {
     }
   }
 
-  #make(block: Block, sizeBytes: number, lengthBytes: number, epoch: Epoch): Buffer {
-    const { buffer, wrapId } = this.#source.wrap(block * GRANULE_BYTES, lengthBytes)
+  #make(block: Block, sizeBytes: number, lengthBytes: number, epoch: Epoch, startBytes = 0): Buffer {
+    const { buffer, wrapId } = this.#source.wrap(block * GRANULE_BYTES + startBytes, lengthBytes)
     const owner = makeOwner(buffer, 0, sizeBytes, epoch, block)
     this.#byBlock.set(block, { buffer, wrapId, lengthBytes, reachedBy: null, isIdle: false })
     this.liveBlocks++

@@ -19,6 +19,8 @@ interface NativeAddon extends Omit<Kernel, 'advise'> {
   readonly MADV_NOHUGEPAGE: number
   readonly MADV_HUGEPAGE: number
   readonly MADV_POPULATE_WRITE: number
+  readonly MADV_GUARD_INSTALL: number
+  readonly MADV_GUARD_REMOVE: number
   advise(mapping: MappingId, offsetBytes: number, lengthBytes: number, advice: number): void
   processLimit(): number
   setProcessLimit(limitBytes: number): void
@@ -63,19 +65,34 @@ class AddonKernel implements Kernel {
   }
 
   advise(mapping: MappingId, offsetBytes: number, lengthBytes: number, advice: Advice): void {
-    const native = this.#native
-    if (advice === 'dontneed' || advice === 'populate') {
-      const number = advice === 'dontneed' ? native.MADV_DONTNEED : native.MADV_POPULATE_WRITE
-      native.advise(mapping, offsetBytes, lengthBytes, number)
-      return
-    }
     try {
-      const number = advice === 'hugepage' ? native.MADV_HUGEPAGE : native.MADV_NOHUGEPAGE
-      native.advise(mapping, offsetBytes, lengthBytes, number)
+      this.#native.advise(mapping, offsetBytes, lengthBytes, this.#numberOf(advice))
     } catch (error) {
       // EINVAL, the range being checked, says that this kernel was built without huge pages: nothing to prevent, or to have.
-      if ((error as SystemError).code !== 'EINVAL') throw error
+      const isForHugePages = advice === 'hugepage' || advice === 'nohugepage'
+      if (!isForHugePages || (error as SystemError).code !== 'EINVAL') throw error
     }
+  }
+
+  #numberOf(advice: Advice): number {
+    const native = this.#native
+    if (advice === 'dontneed') return native.MADV_DONTNEED
+    if (advice === 'populate') return native.MADV_POPULATE_WRITE
+    if (advice === 'hugepage') return native.MADV_HUGEPAGE
+    if (advice === 'nohugepage') return native.MADV_NOHUGEPAGE
+    return advice === 'guard' ? native.MADV_GUARD_INSTALL : native.MADV_GUARD_REMOVE
+  }
+
+  protect(mapping: MappingId, offsetBytes: number, lengthBytes: number, isAccessible: boolean): void {
+    this.#native.protect(mapping, offsetBytes, lengthBytes, isAccessible)
+  }
+
+  fill(mapping: MappingId, offsetBytes: number, lengthBytes: number, byte: number): void {
+    this.#native.fill(mapping, offsetBytes, lengthBytes, byte)
+  }
+
+  firstOther(mapping: MappingId, offsetBytes: number, lengthBytes: number, byte: number): number {
+    return this.#native.firstOther(mapping, offsetBytes, lengthBytes, byte)
   }
 
   residency(mapping: MappingId, offsetBytes: number, lengthBytes: number, residency: Uint8Array): void {

@@ -135,6 +135,23 @@ export class BreakSource implements PageSource, MovableEnd {
     this.#kernel.advise(mapping, firstPage * this.pageBytes, pageCount * this.pageBytes, 'populate')
   }
 
+  /** Never: what lies at the end goes up and down, and glibc's malloc comes and goes behind it. */
+  guard(): boolean {
+    return false
+  }
+
+  unguard(): void {
+    invariant(false, 'no page of the break is guarded')
+  }
+
+  fill(offsetBytes: number, lengthBytes: number, byte: number): void {
+    this.#kernel.fill(this.#segment.mapping, offsetBytes, lengthBytes, byte)
+  }
+
+  firstOther(offsetBytes: number, lengthBytes: number, byte: number): number {
+    return this.#kernel.firstOther(this.#segment.mapping, offsetBytes, lengthBytes, byte)
+  }
+
   retire(segment: Segment): void {
     invariant(segment === this.#segment && segment.pageCount > 0, 'a segment is retired once')
     this.#segment.pageCount = 0

@@ -16,7 +16,7 @@ export type MappingId = number
 export type WrapId = number
 
 /** What `advise` asks of the kernel for a range of whole pages. */
-export type Advice = 'dontneed' | 'nohugepage' | 'hugepage' | 'populate'
+export type Advice = 'dontneed' | 'nohugepage' | 'hugepage' | 'populate' | 'guard' | 'unguard'
 
 /** A failed system call as the addon throws it; `errno` is negative, as everywhere in Node. */
 export interface SystemError extends Error {
@@ -48,10 +48,23 @@ export interface Kernel {
   /**
    * `madvise` over whole pages. `'dontneed'`: the pages go back now and read as zeros from now on. `'nohugepage'`: the
    * kernel does not put huge pages there; `'hugepage'`: it does where it can; both silently without effect on kernels that
-   * have none. `'populate'`: all pages are resident and writable from now on (`EINVAL` before Linux 5.14). Throws a
-   * `SystemError`.
+   * have none. `'populate'`: all pages are resident and writable from now on (`EINVAL` before Linux 5.14). `'guard'`: the
+   * pages go back, and every access to them is a fault from now on, which splits no kernel mapping (`EINVAL` before Linux
+   * 6.13, or where the memory is locked); `'unguard'`: they read as zeros again. Throws a `SystemError`.
    */
   advise(mapping: MappingId, offsetBytes: number, lengthBytes: number, advice: Advice): void
+
+  /**
+   * `mprotect` over whole pages: every access to them is a fault from now on, or none is; their contents stay. A page in the
+   * middle of a mapping makes two more kernel mappings of one. Throws a `SystemError` (`ENOMEM`: no room for those).
+   */
+  protect(mapping: MappingId, offsetBytes: number, lengthBytes: number, isAccessible: boolean): void
+
+  /** Writes `byte` to a range of bytes, in which there must be no guard. */
+  fill(mapping: MappingId, offsetBytes: number, lengthBytes: number, byte: number): void
+
+  /** Offset, in a range of bytes, of the first that is not `byte`, or -1 where all are. The range must hold no guard. */
+  firstOther(mapping: MappingId, offsetBytes: number, lengthBytes: number, byte: number): number
 
   /**
    * `mincore`: writes one byte a page into `residency`, 1 where the page is resident now. `residency` must hold

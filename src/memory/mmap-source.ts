@@ -16,6 +16,7 @@
 import { invariant } from '../base/assert.js'
 import type { Deferral } from '../base/deferral.js'
 import { MAX_SPACE_BYTES, MIB, type PageCount, type PageNumber } from '../base/units.js'
+import { Guards } from './guards.js'
 import type { Kernel, WrapId } from './kernel.js'
 import { type PageSource, SEGMENT_ALIGN_BYTES, type Wrap } from './page-source.js'
 import { residentPages } from './residency.js'
@@ -34,6 +35,7 @@ export class MmapSource implements PageSource {
   readonly pageBytes: number
   readonly #kernel: Kernel
   readonly #unmapper: Unmapper
+  readonly #guards: Guards
   readonly #alignPages: PageCount
   readonly unitPages: PageCount
   /** In order of page number. */
@@ -46,6 +48,7 @@ export class MmapSource implements PageSource {
     this.pageBytes = kernel.pageBytes
     this.#kernel = kernel
     this.#unmapper = new Unmapper(kernel, deferral)
+    this.#guards = new Guards(kernel)
     this.unitPages = hugePages ? HUGE_PAGE_BYTES / kernel.pageBytes : 1
     this.#alignPages = Math.max(SEGMENT_ALIGN_BYTES / kernel.pageBytes, this.unitPages)
   }
@@ -100,10 +103,33 @@ export class MmapSource implements PageSource {
     this.#kernel.advise(mapping, (firstPage - base) * this.pageBytes, pageCount * this.pageBytes, 'populate')
   }
 
+  /** Not in huge pages, which a guard would break up. */
+  guard(page: PageNumber): boolean {
+    if (this.unitPages > 1) return false
+    const { mapping, firstPage } = this.segmentOf(page)
+    return this.#guards.install(page, mapping, (page - firstPage) * this.pageBytes)
+  }
+
+  unguard(page: PageNumber): void {
+    const { mapping, firstPage } = this.segmentOf(page)
+    this.#guards.remove(page, mapping, (page - firstPage) * this.pageBytes)
+  }
+
+  fill(offsetBytes: number, lengthBytes: number, byte: number): void {
+    const { mapping, firstPage } = this.segmentOf(Math.floor(offsetBytes / this.pageBytes))
+    this.#kernel.fill(mapping, offsetBytes - firstPage * this.pageBytes, lengthBytes, byte)
+  }
+
+  firstOther(offsetBytes: number, lengthBytes: number, byte: number): number {
+    const { mapping, firstPage } = this.segmentOf(Math.floor(offsetBytes / this.pageBytes))
+    return this.#kernel.firstOther(mapping, offsetBytes - firstPage * this.pageBytes, lengthBytes, byte)
+  }
+
   retire(segment: Segment): void {
     const at = this.#segments.indexOf(segment)
     invariant(at >= 0, 'a segment is retired once')
     this.#segments.splice(at, 1)
+    this.#guards.forgetRange(segment.firstPage, segment.pageCount)
     this.#setSegmentAt(segment, undefined)
     if (!segment.hasMovedBuffer) this.#unmapper.add(segment.mapping)
   }
@@ -159,6 +185,7 @@ export class MmapSource implements PageSource {
   }
 
   check(): void {
+    this.#guards.check()
     let end = -1
     for (const segment of this.#segments) {
       invariant(

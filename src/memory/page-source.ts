@@ -69,6 +69,21 @@ export interface PageSource {
   populate(firstPage: PageNumber, pageCount: PageCount): void
 
   /**
+   * From now on any access to the page is a fault, where this source has such pages. Returns whether it does. `unguard`
+   * it before it is purged, or before its segment is given up while buffers over it are in use.
+   */
+  guard(page: PageNumber): boolean
+
+  /** Ends that; the contents of the page are undefined. Throws a `SystemError`; it is still guarded then. */
+  unguard(page: PageNumber): void
+
+  /** Writes `byte` to bytes of one segment, none of them guarded, `offsetBytes` being counted from page number 0. */
+  fill(offsetBytes: number, lengthBytes: number, byte: number): void
+
+  /** Offset, in bytes of one segment as for `fill`, of the first that is not `byte`, or -1 where all are. */
+  firstOther(offsetBytes: number, lengthBytes: number, byte: number): number
+
+  /**
    * Lets go of a segment that holds no block and whose buffers were detached: its page numbers are free from now on, its
    * mapping is removed on a later turn of the event loop, never on the caller's stack, and never while a buffer over it
    * still awaits its finalizer. One with `hasMovedBuffer` stays mapped for good.

@@ -421,6 +421,8 @@ describe('stats', () => {
       purgedBytes: 0,
       refaultedBytes: 0,
       pinnedBlocks: 0,
+      quarantinedBlocks: 0,
+      quarantinedBytes: 0,
       metadataBytes: expect.any(Number),
     })
     const block = arena.allocUnsafe(100_000)

@@ -423,3 +423,12 @@ describe.each([0, undefined, Number.POSITIVE_INFINITY])('detachFromBytes %s', de
     releaseAfterMs => runSession({ ...detaching, source: 'sbrk', releaseAfterMs }),
   )
 })
+
+describe('with debug', () => {
+  it.each<[string, ArenaOptions]>([
+    ['released at once', { releaseAfterMs: 0 }],
+    ['released by timer', {}],
+    ['released by trim', { releaseAfterMs: Number.POSITIVE_INFINITY }],
+    ['at a limit', { limitBytes: 3 * MIB }],
+  ])('blocks %s end as the model says', (_, options) => runSession({ debug: true, ...options }))
+})

@@ -303,6 +303,63 @@ describe('advise', () => {
   })
 })
 
+describe('protect', () => {
+  it('keeps the bytes of a page that nobody may touch meanwhile', () => {
+    const mapping = map(3)
+    kernel.fill(mapping, 0, 3 * PAGE, 7)
+    kernel.protect(mapping, PAGE, PAGE, false)
+    expect(kernel.firstOther(mapping, 0, PAGE, 7)).toBe(-1)
+    kernel.protect(mapping, PAGE, PAGE, true)
+    expect(kernel.firstOther(mapping, 0, 3 * PAGE, 7)).toBe(-1)
+  })
+
+  it('refuses parts of pages, ranges beyond the mapping, and what is no boolean', () => {
+    const mapping = map(2)
+    for (const [offset, length] of [
+      [1, PAGE],
+      [0, 100],
+      [PAGE, 2 * PAGE],
+    ]) {
+      expect(thrownBy(() => kernel.protect(mapping, offset, length, false))).toEqual(outOfRange)
+    }
+    expect(thrownBy(() => kernel.protect(mapping, 0, PAGE, 0 as unknown as boolean))).toEqual(invalidType)
+    kernel.fill(mapping, 0, 2 * PAGE, 1)
+  })
+})
+
+describe('fill and firstOther', () => {
+  it('write and find bytes, and nothing beside the range', () => {
+    const mapping = map(2)
+    const bytes = new Uint8Array(wrap(mapping, 0, 2 * PAGE))
+    kernel.fill(mapping, 100, 200, 0xfd)
+    expect([bytes[99], bytes[100], bytes[299], bytes[300]]).toEqual([0, 0xfd, 0xfd, 0])
+    expect(kernel.firstOther(mapping, 100, 200, 0xfd)).toBe(-1)
+    expect(kernel.firstOther(mapping, 100, 201, 0xfd)).toBe(200)
+    expect(kernel.firstOther(mapping, 99, 201, 0xfd)).toBe(0)
+    bytes[150] = 0
+    expect(kernel.firstOther(mapping, 100, 200, 0xfd)).toBe(50)
+    expect(kernel.firstOther(mapping, 100, 1, 0xfd)).toBe(-1)
+    expect(kernel.firstOther(mapping, 100, 1, 0)).toBe(0)
+  })
+
+  it.each(['fill', 'firstOther'] as const)('refuse ranges beyond the mapping and no bytes (%s)', method => {
+    const mapping = map(1)
+    for (const [offset, length, byte] of [
+      [-1, 1, 0],
+      [0, 0, 0],
+      [0, PAGE + 1, 0],
+      [PAGE, 1, 0],
+      [0.5, 1, 0],
+      [0, 1, 256],
+      [0, 1, -1],
+    ]) {
+      expect(thrownBy(() => kernel[method](mapping, offset, length, byte))).toEqual(outOfRange)
+    }
+    expect(thrownBy(() => kernel[method](UNKNOWN_MAPPING, 0, 1, 0))).toEqual(outOfRange)
+    expect(thrownBy(() => kernel[method](mapping, 0, 1, '1' as unknown as number))).toEqual(invalidType)
+  })
+})
+
 describe('residency', () => {
   it('writes one byte for each page, 1 where it is resident', () => {
     const mapping = map(4)

@@ -36,6 +36,8 @@ describe('new Arena', () => {
     [{ detachFromBytes: {} }],
     [{ debug: 1 }],
     [{ debug: 'true' }],
+    [{ debug: null }],
+    [{ debug: () => {} }],
     [{ hugePages: 0 }],
     [{ hugePages: null }],
     [{ prefault: 1 }],
@@ -45,6 +47,17 @@ describe('new Arena', () => {
     expect(error).toBeInstanceOf(TypeError)
     expect(error).toMatchObject({ code: 'ERR_INVALID_ARG_TYPE' })
     expect(error?.message).toContain(`"options.${Object.keys(options)[0]}"`)
+  })
+
+  it.each(['quarantineBlocks', 'quarantineBytes'])('checks debug.%s', name => {
+    for (const value of [null, '1', 1n]) {
+      const error = thrownBy(() => open({ debug: { [name]: value } }))
+      expect(error).toMatchObject({ name: 'TypeError', code: 'ERR_INVALID_ARG_TYPE' })
+      expect(error?.message).toContain(`"options.debug.${name}"`)
+    }
+    for (const value of [-1, Number.NaN]) {
+      expect(thrownBy(() => open({ debug: { [name]: value } }))?.code).toBe('ERR_OUT_OF_RANGE')
+    }
   })
 
   it.each([
@@ -68,16 +81,16 @@ describe('new Arena', () => {
     expect(thrownBy(() => open(options))).toMatchObject({ code })
   })
 
-  it.each([{ debug: true }, { hugePages: true, source: 'sbrk' }, { prefault: true, source: 'sbrk' }])(
-    'says that it does not support %o yet, and what to do',
-    options => {
-      const error = thrownBy(() => open({ name: 'subject', ...options }))
-      expect(error).toMatchObject({ name: 'ArenaError', code: 'ERR_ARENA_NOT_SUPPORTED' })
-      expect(error?.message).toContain("arena 'subject'")
-      expect(error?.message).toContain(Object.keys(options)[0])
-      expect(error?.message).toContain('leave it out')
-    },
-  )
+  it.each([
+    { hugePages: true, source: 'sbrk' },
+    { prefault: true, source: 'sbrk' },
+  ])('says that it does not support %o yet, and what to do', options => {
+    const error = thrownBy(() => open({ name: 'subject', ...options }))
+    expect(error).toMatchObject({ name: 'ArenaError', code: 'ERR_ARENA_NOT_SUPPORTED' })
+    expect(error?.message).toContain("arena 'subject'")
+    expect(error?.message).toContain(Object.keys(options)[0])
+    expect(error?.message).toContain('leave it out')
+  })
 
   it('takes every option at its borders, and undefined for the default', () => {
     for (const options of [
@@ -88,6 +101,10 @@ describe('new Arena', () => {
       { name: 'n'.repeat(128), limitBytes: 0, releaseAfterMs: 0, detachFromBytes: 0 },
       { limitBytes: Number.POSITIVE_INFINITY, releaseAfterMs: Number.POSITIVE_INFINITY },
       { detachFromBytes: Number.POSITIVE_INFINITY, releaseAfterMs: 2 ** 31 - 1 },
+      { debug: true, detachFromBytes: Number.POSITIVE_INFINITY },
+      { debug: {} },
+      { debug: { quarantineBlocks: 0, quarantineBytes: undefined } },
+      { debug: { quarantineBlocks: Number.POSITIVE_INFINITY, quarantineBytes: Number.POSITIVE_INFINITY } },
       { limitBytes: 1.5, releaseAfterMs: 0.25, detachFromBytes: 0.5 },
     ]) {
       open(options).check()

@@ -74,6 +74,20 @@ export class FakeSource implements PageSource {
     this.#enter('populate')
   }
 
+  guard(): boolean {
+    return false
+  }
+
+  unguard(): void {}
+
+  fill(offsetBytes: number, lengthBytes: number, byte: number): void {
+    this.#bytes.fill(byte, offsetBytes, offsetBytes + lengthBytes)
+  }
+
+  firstOther(offsetBytes: number, lengthBytes: number, byte: number): number {
+    return this.#bytes.subarray(offsetBytes, offsetBytes + lengthBytes).findIndex(value => value !== byte)
+  }
+
   retire(segment: Segment): void {
     this.#enter('retire')
     if (!this.#segments.includes(segment)) throw new Error('a segment is retired once')

@@ -16,6 +16,9 @@ export type CallKind =
   | 'nohugepage'
   | 'hugepage'
   | 'populate'
+  | 'guard'
+  | 'unguard'
+  | 'protect'
   | 'residency'
   | 'wrap'
   | 'detach'
@@ -48,6 +51,9 @@ export const FAILING_KINDS: readonly FailingKind[] = [
   'nohugepage',
   'hugepage',
   'populate',
+  'guard',
+  'unguard',
+  'protect',
   'residency',
   'wrap',
   'detach',
@@ -73,6 +79,9 @@ const SYSTEM_FAILURES = {
   nohugepage: ['madvise', 'ENOMEM', -12],
   hugepage: ['madvise', 'ENOMEM', -12],
   populate: ['madvise', 'ENOMEM', -12],
+  guard: ['madvise', 'ENOMEM', -12],
+  unguard: ['madvise', 'ENOMEM', -12],
+  protect: ['mprotect', 'ENOMEM', -12],
   residency: ['mincore', 'EAGAIN', -11],
   take: ['sbrk', 'ENOMEM', -12],
   openFence: ['munmap', 'ENOMEM', -12],
@@ -96,6 +105,9 @@ export class FaultyKernel implements Kernel {
     nohugepage: 0,
     hugepage: 0,
     populate: 0,
+    guard: 0,
+    unguard: 0,
+    protect: 0,
     residency: 0,
     wrap: 0,
     detach: 0,
@@ -116,6 +128,8 @@ export class FaultyKernel implements Kernel {
   readonly #failAt = new Map<FailingKind, number>()
   /** Asked before each call: true makes it fail. */
   fails: ((kind: FailingKind) => boolean) | undefined
+  /** As a kernel before Linux 6.13: there are no guards but by `protect`. Such an answer does not count as a failure. */
+  hasNoGuards = false
   /** Calls that were made to fail. */
   failures = 0
   /** Mappings with a buffer that a failed `detach` left attached. */
@@ -167,7 +181,22 @@ export class FaultyKernel implements Kernel {
     if (advice === 'nohugepage' || advice === 'hugepage') this.#segments.add(mapping)
     const isForBooks = advice === 'dontneed' && !this.#segments.has(mapping)
     this.#enter(isForBooks ? 'booksDontneed' : advice, [mapping, offsetBytes, lengthBytes])
+    if (advice === 'guard' && this.hasNoGuards) throw unknownAdvice()
     this.#real.advise(mapping, offsetBytes, lengthBytes, advice)
+  }
+
+  protect(mapping: MappingId, offsetBytes: number, lengthBytes: number, isAccessible: boolean): void {
+    this.#enter('protect', [mapping, offsetBytes, lengthBytes, Number(isAccessible)])
+    this.#real.protect(mapping, offsetBytes, lengthBytes, isAccessible)
+  }
+
+  /** Not counted, like the other one that only touches memory. */
+  fill(mapping: MappingId, offsetBytes: number, lengthBytes: number, byte: number): void {
+    this.#real.fill(mapping, offsetBytes, lengthBytes, byte)
+  }
+
+  firstOther(mapping: MappingId, offsetBytes: number, lengthBytes: number, byte: number): number {
+    return this.#real.firstOther(mapping, offsetBytes, lengthBytes, byte)
   }
 
   residency(mapping: MappingId, offsetBytes: number, lengthBytes: number, residency: Uint8Array): void {
@@ -275,6 +304,14 @@ export class FaultyKernel implements Kernel {
       throw failureOf(kind)
     }
   }
+}
+
+function unknownAdvice(): SystemError {
+  return Object.assign(new Error('madvise: Invalid argument (EINVAL)'), {
+    code: 'EINVAL',
+    errno: -22,
+    syscall: 'madvise',
+  })
 }
 
 /** What the system, or the runtime, would throw. */

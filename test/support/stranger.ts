@@ -1,5 +1,5 @@
 /**
- * Other code in this process that knows nothing of us: it mallocs, moves the program break, forbids to move it. A native
+ * Other code in this process that knows nothing of us: it writes where a Buffer was, mallocs, moves the program break, forbids to move it. A native
  * helper (`stranger/stranger.cc`), built here once in a run with g++, as the addon was.
  */
 import { execFileSync } from 'node:child_process'
@@ -12,6 +12,10 @@ import { afterAll } from 'vitest'
 const SOURCE = fileURLToPath(new URL('stranger/stranger.cc', import.meta.url))
 
 export interface Stranger {
+  /** Where a view's memory is. */
+  addressOf(bytes: Uint8Array): number
+  /** Writes one byte there, whatever is there now. */
+  poke(address: number, byte: number): void
   /** The program break, as libc has it. */
   breakAt(): number
   /** Moves the break up or down as malloc does. Returns 1, or 0 where it cannot. */

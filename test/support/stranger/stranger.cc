@@ -1,5 +1,5 @@
-// Other code in the process, as the tests of the break source need it: threads that use malloc, or move the program break
-// themselves, and limits that forbid to move it. Built by stranger.ts; not part of the package.
+// Other code in the process, as tests need it: it writes where a Buffer is or was; threads of it use malloc, or move the
+// program break themselves; and limits forbid to move it. Built by stranger.ts; not part of the package.
 //
 // The few functions of Node-API are declared here, so that no header of any Node is needed to build this.
 
@@ -31,6 +31,7 @@ int napi_set_named_property(napi_env, napi_value, const char*, napi_value);
 int napi_get_cb_info(napi_env, napi_callback_info, size_t*, napi_value*, napi_value*, void**);
 int napi_get_value_double(napi_env, napi_value, double*);
 int napi_create_double(napi_env, double, napi_value*);
+int napi_get_typedarray_info(napi_env, napi_value, int*, size_t*, void**, napi_value*, size_t*);
 }
 
 namespace {
@@ -48,6 +49,23 @@ napi_value NumberOf(napi_env env, double number) {
   napi_value value = nullptr;
   napi_create_double(env, number, &value);
   return value;
+}
+
+// addressOf(bytes): where a Uint8Array's memory is.
+napi_value AddressOf(napi_env env, napi_callback_info info) {
+  napi_value bytes = nullptr;
+  size_t count = 1;
+  void* data = nullptr;
+  napi_get_cb_info(env, info, &count, &bytes, nullptr, nullptr);
+  napi_get_typedarray_info(env, bytes, nullptr, nullptr, &data, nullptr, nullptr);
+  return NumberOf(env, static_cast<double>(reinterpret_cast<uintptr_t>(data)));
+}
+
+// poke(address, byte): writes one byte there, whatever it is now.
+napi_value Poke(napi_env env, napi_callback_info info) {
+  auto* const address = reinterpret_cast<volatile unsigned char*>(static_cast<uintptr_t>(ArgumentAt(env, info, 0)));
+  *address = static_cast<unsigned char>(ArgumentAt(env, info, 1));
+  return nullptr;
 }
 
 // breakAt(): the program break, as libc has it.
@@ -238,6 +256,8 @@ void Export(napi_env env, napi_value exports, const char* name, napi_callback fu
 }  // namespace
 
 extern "C" __attribute__((visibility("default"))) napi_value napi_register_module_v1(napi_env env, napi_value exports) {
+  Export(env, exports, "addressOf", AddressOf);
+  Export(env, exports, "poke", Poke);
   Export(env, exports, "breakAt", BreakAt);
   Export(env, exports, "move", Move);
   Export(env, exports, "seize", Seize);

@@ -1,0 +1,194 @@
+/** `debug: true` against real native code that writes where it must not, in processes of their own. */
+import { describe, expect, it } from 'vitest'
+import { DIST, type Outcome, runScript } from '../support/process.js'
+import { strangerPath } from '../support/stranger.js'
+
+/** Runs a body with the native helper, an arena, and what is told on both channels at hand. */
+function run(body: string, options: object = { debug: true }): Promise<Outcome> {
+  return runScript(`
+    const helper = { exports: {} }
+    process.dlopen(helper, ${JSON.stringify(strangerPath())})
+    const stranger = helper.exports
+    const arena = new Arena({ name: 'subject', ...${JSON.stringify(options)} })
+    const { subscribe } = await import('node:diagnostics_channel')
+    function allocateHere(size) { return arena.allocUnsafe(size) }
+    function freeHere(block) { arena.free(block) }
+    const told = []
+    const listen = () => {
+      subscribe('offheap:write-after-free', ({ sizeBytes, offsetBytes }) => told.push(['freed', sizeBytes, offsetBytes]))
+      subscribe('offheap:overrun', ({ sizeBytes, offsetBytes }) => told.push(['overrun', sizeBytes, offsetBytes]))
+    }
+    ${body}
+  `)
+}
+
+const FINE = { code: 0, signal: null, stderr: '' }
+
+describe('native code that writes to a freed block', () => {
+  it.each([1, 64, 1_000, 4_096, 65_536, 1_000_000])('of %i bytes is told of', async size => {
+    const outcome = await run(`
+      listen()
+      const block = allocateHere(${size})
+      const address = stranger.addressOf(block)
+      stranger.poke(address + ${size} - 1, 7)
+      freeHere(block)
+      arena.check()
+      await turn()
+      assert.deepEqual(told, [])
+      stranger.poke(address + ${size} - 1, 7)
+      arena.trim()
+      await turn()
+      assert.deepEqual(told, [['freed', ${size}, ${size - 1}]])
+      arena.check()
+      arena.close()
+      assert.equal(told.length, 1)
+    `)
+    expect(outcome).toMatchObject(FINE)
+  })
+
+  it('is told of by one warning of the process where nobody listens', async () => {
+    const { code, stdout, stderr } = await run(`
+      process.on('warning', ({ name, code, message }) => console.log(\`\${name} \${code} \${message}\`))
+      const block = allocateHere(1_000)
+      const address = stranger.addressOf(block)
+      freeHere(block)
+      stranger.poke(address + 3, 7)
+      arena.close()
+      await turn()
+      await turn()
+    `)
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+    expect(stdout).toBe(
+      "ArenaWarning OFFHEAP_WRITE_AFTER_FREE arena 'subject': a block of 1000 bytes was written to after free, " +
+        'at offset 3, from outside JavaScript\n',
+    )
+  })
+
+  it('is told of by ten warnings at most', async () => {
+    const outcome = await run(`
+      const warnings = []
+      process.on('warning', warning => warnings.push(warning))
+      for (let i = 0; i < 30; i++) {
+        const block = allocateHere(100)
+        const address = stranger.addressOf(block)
+        freeHere(block)
+        stranger.poke(address, 7)
+      }
+      arena.close()
+      await turn()
+      await turn()
+      assert.equal(warnings.length, 10)
+      for (const { name, code, detail } of warnings) {
+        assert.deepEqual([name, code], ['ArenaWarning', 'OFFHEAP_WRITE_AFTER_FREE'])
+        assert.match(detail, /^allocated\\n    at allocateHere .*\\n[^]*\\nfreed\\n    at freeHere /)
+      }
+      const first = "arena 'subject': a block of 100 bytes was written to after free, at offset 0, from outside JavaScript"
+      assert.equal(warnings[0].message, first)
+      assert.match(warnings[9].message, /subscribe to 'offheap:write-after-free'/)
+    `)
+    expect(outcome).toMatchObject(FINE)
+  })
+})
+
+describe('native code that overruns a block', () => {
+  it.each([
+    [64, 64],
+    [1_000, 1_007],
+    [4_097, 4_097],
+    [5_000, -1],
+  ])('of %i bytes into its slack, at %i, is told of when it is freed', async (size, offset) => {
+    const outcome = await run(`
+      listen()
+      const block = allocateHere(${size})
+      stranger.poke(stranger.addressOf(block) + ${offset}, 7)
+      freeHere(block)
+      await turn()
+      assert.deepEqual(told, [['overrun', ${size}, ${offset}]])
+      arena.close()
+    `)
+    expect(outcome).toMatchObject(FINE)
+  })
+
+  it.each([4_096, 5_000, 65_536, 1_000_000])('of %i bytes into the guard ends there', async size => {
+    const end = Math.ceil(size / 16) * 16
+    const { code, signal, stdout } = await run(`
+      const block = allocateHere(${size})
+      const neighbour = allocateHere(${size})
+      stranger.poke(stranger.addressOf(block) + ${size} - 1, 7)
+      console.log('before')
+      stranger.poke(stranger.addressOf(block) + ${end}, 7)
+      console.log('behind')
+    `)
+    expect({ code, signal, stdout }).toEqual({ code: null, signal: 'SIGSEGV', stdout: 'before\n' })
+  })
+
+  it('ends at a guard also where the kernel knows none but by mprotect', async () => {
+    const { code, signal, stdout } = await run(`
+      const { realEnvironment } = await import(${JSON.stringify(new URL('environment.js', DIST).href)})
+      const environment = realEnvironment()
+      const calls = Object.getOwnPropertyNames(Object.getPrototypeOf(environment.kernel))
+      const kernel = { pageBytes: environment.kernel.pageBytes }
+      for (const call of calls) kernel[call] = (...args) => environment.kernel[call](...args)
+      kernel.advise = (mapping, offset, length, advice) => {
+        if (advice === 'guard') throw Object.assign(new Error('as before Linux 6.13'), { code: 'EINVAL' })
+        environment.kernel.advise(mapping, offset, length, advice)
+      }
+      const old = new Arena({ debug: true }, { ...environment, kernel })
+      old.free(old.allocUnsafe(5_000).fill(1))
+      const block = old.allocUnsafe(5_000).fill(1)
+      console.log('before')
+      stranger.poke(stranger.addressOf(block) + 5_008, 7)
+      console.log('behind')
+    `)
+    expect({ code, signal, stdout }).toEqual({ code: null, signal: 'SIGSEGV', stdout: 'before\n' })
+  })
+
+  it.each([{ hugePages: true }])('has no guard to run into with %o, and is told of', async options => {
+    const outcome = await run(
+      `
+      listen()
+      const block = allocateHere(65_536)
+      stranger.poke(stranger.addressOf(block) + 65_536, 7)
+      freeHere(block)
+      await turn()
+      assert.deepEqual(told, [['overrun', 65536, 65536]])
+      arena.close()
+    `,
+      { debug: true, ...options },
+    )
+    expect(outcome).toMatchObject(FINE)
+  })
+})
+
+describe('a correct program', () => {
+  it('hears nothing, whatever Node does with the memory', async () => {
+    const outcome = await run(`
+      listen()
+      process.on('warning', warning => told.push(warning.message))
+      const zlib = await import('node:zlib')
+      const fs = await import('node:fs/promises')
+      const { promisify } = await import('node:util')
+      const { createHash, randomFill } = await import('node:crypto')
+      const deflate = promisify(zlib.deflate)
+      const file = await fs.open('/dev/null', 'w')
+      const source = await fs.open(process.execPath, 'r')
+      for (let i = 0; i < 200; i++) {
+        const block = allocateHere(1 + i * 997)
+        await source.read(block, 0, block.length, 0)
+        await promisify(randomFill)(block, 0, block.length >> 1)
+        await file.write(block)
+        await deflate(block)
+        createHash('sha256').update(block).digest()
+        freeHere(block)
+        if (i % 20 === 0) arena.trim()
+      }
+      await source.close()
+      await file.close()
+      arena.check()
+      arena.close()
+      await turn()
+      assert.deepEqual(told, [])
+    `)
+    expect(outcome).toMatchObject(FINE)
+  })
+})
