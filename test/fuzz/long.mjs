@@ -1,6 +1,6 @@
 /**
- * `npm run fuzz`: the model fuzz of the heap and of arenas with 100,000 steps a scenario, over 2 million in all; half an
- * hour. `npm run fuzz -- 20000` takes another number. A failure prints its seed and the command that runs it again.
+ * `npm run fuzz`: the model fuzz of the heap and of arenas with 100,000 steps a scenario, over 2 million in all; some
+ * minutes. `npm run fuzz -- 20000` takes another number. A failure prints its seed and the command that runs it again.
  */
 import { spawn } from 'node:child_process'
 
