@@ -60,8 +60,8 @@ export interface ArenaOptions {
    */
   prefault?: boolean
   /**
-   * Which Buffers are watched for being garbage-collected without `free`: 1 in 128 (fewer where a thread allocates for long at
-   * more than 128,000 a second), all, or none. What is found is told on the diagnostics channel `offheap:leak` with the
+   * Which Buffers are watched for being garbage-collected without `free`: 1 in 128 (100 a second at
+   * most, if that goes on for long), all, or none. What is found is told on the diagnostics channel `offheap:leak` with the
    * stack of its allocation, the first time in a thread also by a process warning (`OFFHEAP_LEAK`), and its memory is
    * free again when no view of it is left. `'all'` costs some microseconds for each block. Default `'sampled'`.
    */

@@ -6,7 +6,7 @@
  * must do is look its record up, and drop it.
  *
  * How many are sampled: all, or 1 in 128 with gaps that no program's period meets, as long as that is no more than
- * `MAX_SAMPLES_PER_MS` for long: to register an owner and to write its stack down takes about as long as a hundred blocks.
+ * `MAX_SAMPLES_PER_MS` for long: to register an owner and to write its stack down takes about as long as 200 small blocks.
  *
  * Nothing here holds an arena or an owner alive. A stack is kept as text: V8's own form of it refers to the receivers of the
  * calls, and one of them may hold the owner.
@@ -29,7 +29,7 @@ export interface Leak {
 const MEAN_GAP = 128
 /** Samples that may be saved up, for bursts and for programs that end soon. */
 const MAX_CREDIT = 256
-const MAX_SAMPLES_PER_MS = 1
+const MAX_SAMPLES_PER_MS = 0.1
 
 /** Lines of a stack that begin in this package say nothing of who forgot the block. */
 const PACKAGE_URL = new URL('../', import.meta.url).href
