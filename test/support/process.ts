@@ -27,18 +27,23 @@ export interface Outcome {
 export interface NodeLine {
   /** As `process.version`. */
   readonly version: string
+  readonly major: number
   /** The binary. */
   readonly path: string
 }
 
 /** The Node that runs the tests, and those whose binaries the variable `OFFHEAP_NODES` lists, separated by `:`. */
 export const NODES: readonly NodeLine[] = [
-  { version: process.version, path: process.execPath },
+  nodeLine(process.version, process.execPath),
   ...(process.env.OFFHEAP_NODES ?? '')
     .split(':')
     .filter(path => path !== '')
-    .map(path => ({ version: execFileSync(path, ['-v'], { encoding: 'utf8' }).trim(), path })),
+    .map(path => nodeLine(execFileSync(path, ['-v'], { encoding: 'utf8' }).trim(), path)),
 ]
+
+function nodeLine(version: string, path: string): NodeLine {
+  return { version, major: Number.parseInt(version.slice(1), 10), path }
+}
 
 /** Runs Node with these arguments and `input` as its standard input, and collects what it says. */
 export function runNode(
