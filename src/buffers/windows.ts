@@ -279,9 +279,7 @@ export class Windows {
       invariant(this.#live[window] >= 0, `2: window ${window} counts its blocks`)
       if (this.#buffers[window] !== null && this.#live[window] === 0) idle++
       invariant(
-        this.#live[window] === 0 ||
-          this.#buffers[window] !== null ||
-          this.#bare.has(window),
+        this.#live[window] === 0 || this.#buffers[window] !== null || this.#bare.has(window),
         `1: window ${window} is wrapped while blocks live in it`,
       )
     }

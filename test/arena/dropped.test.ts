@@ -116,6 +116,25 @@ describe('Buffers that outlive their arena', () => {
     `))
 })
 
+it('pinned blocks keep their arena, until the last unpin', () =>
+  expectToPass(`
+    const pinned = []
+    ;(() => {
+      const arena = new Arena({ leaks: 'all' })
+      const buffer = arena.alloc(70_000)
+      arena.pin(buffer)
+      pinned.push(new WeakRef(arena), new WeakRef(buffer))
+    })()
+    await collect()
+    await collect()
+    assert.ok(pinned.every(reference => reference.deref() !== undefined))
+    assert.equal(pinned[0].deref().stats().pinnedBlocks, 1)
+    await turn()
+    ;(() => pinned[0].deref().unpin(pinned[1].deref()))()
+    await until(() => processLimit().takenBytes === 0)
+    assert.ok(pinned.every(reference => reference.deref() === undefined))
+  `))
+
 it('no leak is told of where no block lived', () =>
   expectToPass(`
     ;(() => { for (let i = 0; i < 20; i++) { const arena = new Arena(); arena.free(arena.alloc(1_000)) } })()
