@@ -14,13 +14,16 @@ import { ArenaError } from './base/errors.js'
 import { type Block, NONE } from './base/units.js'
 import { BlockBuffers } from './buffers/block-buffers.js'
 import { DebugBuffers } from './buffers/debug-buffers.js'
+import { type Leak, Leaks } from './buffers/leaks.js'
 import * as owners from './buffers/owner.js'
 import { Pins } from './buffers/pins.js'
+import { settled, settleIfDropped } from './dropped.js'
 import { type Environment, realEnvironment } from './environment.js'
 import { BlockHeap } from './heap/block-heap.js'
 import { Limits } from './limits.js'
 import { BookStorage } from './memory/book-storage.js'
 import { BreakSource } from './memory/break-source.js'
+import type { WrapId } from './memory/kernel.js'
 import { MmapSource } from './memory/mmap-source.js'
 import type { PageSource } from './memory/page-source.js'
 import {
@@ -38,12 +41,13 @@ import {
   requireListener,
   requireSize,
 } from './misuse.js'
-import { type LimitListener, Notices } from './notices.js'
+import { type LimitListener, Notices, publishLeak } from './notices.js'
 import { type ArenaOptions, resolveOptions } from './options.js'
 import { AT_ONCE_BYTES as AT_ONCE, ReleasePolicy } from './release/policy.js'
 import { Scavenger } from './release/scavenger.js'
 import { Releaser } from './releaser.js'
 import { Scope, type ScopeHost } from './scope.js'
+import { Share } from './share.js'
 import { type ArenaStats, statsOf } from './stats.js'
 import { ANY_ALIGN as ANY, outOfMemory, Supply } from './supply.js'
 
@@ -93,6 +97,7 @@ export class Arena {
     requireLive: (method, buffer) => this.#liveOwner(method, buffer),
     isLive: buffer => this.#isLive(buffer),
   }
+  readonly #leaks: Leaks
   #epoch: owners.Epoch
   /** From `closeWhenIdle` or `close` on it is false. */
   #givesBlocks = true
@@ -101,6 +106,8 @@ export class Arena {
   /** Blocks are handed out as the heap gives them: `#givesBlocks`, and not `debug`. */
   #isPlain: boolean
   #allocations = 0
+  /** The number of the allocation whose owner is sampled next, see `buffers/leaks`. */
+  #sampleAt: number
   #frees = 0
   #liveBytes = 0
   /** Live blocks of zero bytes: they have an owner and no block in the heap. */
@@ -126,10 +133,11 @@ export class Arena {
     this.#softLimitBytes = resolved.softLimitBytes
     this.#notices = new Notices(name)
     this.#policy = new ReleasePolicy(releaseAfterMs, now, kernel.pageBytes)
+    const storage = new BookStorage(kernel, deferral)
     this.#heap = new BlockHeap(kernel.pageBytes, {
       wholePagesFromBytes: WHOLE_PAGES_FROM_BYTES,
       hasCache: releaseAfterMs > 0,
-      storage: new BookStorage(kernel, deferral),
+      storage,
     })
     this.#source =
       resolved.source === 'sbrk'
@@ -137,20 +145,19 @@ export class Arena {
         : new MmapSource(kernel, deferral, resolved.hugePages)
     this.#scavenger = new Scavenger(this.#heap, this.#source, this.#policy)
     this.#isPlain = debug === null
+    const late: LateReleaser = { releaser: undefined }
     this.#buffers =
       debug === null
-        ? new BlockBuffers(this.#heap, this.#source, detachFromBytes)
+        ? new BlockBuffers(this.#heap, this.#source, detachFromBytes, name)
         : new DebugBuffers(this.#heap, this.#source, {
             ...debug,
             arenaName: name,
             deferral,
             releaseAfterMs,
-            cameFree: () => {
-              if (!this.#releaser.isSettled) this.#releaser.afterFree()
-            },
-            giveBack: () => this.#releaser.releaseAll('timer'),
+            ...releasingBy(late),
           })
-    this.#limits = new Limits(this.#heap, resolved, ledger, {
+    const share = new Share(ledger, kernel.pageBytes)
+    this.#limits = new Limits(this.#heap, resolved, share, {
       purge: () => this.#buffers.emptyQuarantine() + this.#releaser.purgeAll('limit'),
       purgeOthers: () => group?.giveBack('limit', this.#member),
       crossedSoftLimit: pages => this.#notices.crossed(resolved.softLimitBytes, pages * kernel.pageBytes),
@@ -179,6 +186,24 @@ export class Arena {
     })
     this.#member = memberOf(this.#heap, this.#limits, this.#releaser)
     this.#leaveGroup = group?.add(this.#member)
+    this.#leaks = new Leaks(resolved.leaks, name, now, {
+      wrapIdOf: (block, sizeBytes) => this.#buffers.wrapIdOf(block, sizeBytes),
+      forget: (block, sizeBytes, wrapId) => this.#forget(block, sizeBytes, wrapId),
+      report: publishBlockLeak,
+    })
+    this.#sampleAt = this.#leaks.nextAfter(0)
+    late.releaser = new WeakRef(this.#releaser)
+    this.#buffers.onCollected = recoveryBy(late)
+    settleIfDropped(this, {
+      name,
+      leaks: resolved.leaks,
+      heap: this.#heap,
+      source: this.#source,
+      buffers: this.#buffers,
+      scavenger: this.#scavenger,
+      storage,
+      share,
+    })
   }
 
   get name(): string {
@@ -253,7 +278,9 @@ export class Arena {
     if (block >= 0 && sizeBytes > 0) {
       const resized = this.#resizeInPlace(block, oldBytes, sizeBytes)
       if (resized !== null) {
+        if (blockOf(owner) !== block) this.#leaks.end(block)
         spend(owner)
+        if (this.#allocations === this.#sampleAt) this.#sample(resized, realloc)
         return resized
       }
     }
@@ -438,6 +465,7 @@ export class Arena {
     this.#releaser.close()
     this.#limits.yieldShare()
     this.#leaveGroup?.()
+    settled(this)
   }
 
   /**
@@ -495,9 +523,10 @@ export class Arena {
     // Last, because reading the options may have run script that closed the arena.
     this.#requireGiving('alloc')
     if (sizeBytes === 0) {
-      this.#allocations++
       this.#emptyBlocks++
-      return makeOwner(NO_MEMORY, 0, 0, this.#epoch, EMPTY)
+      const buffer = makeOwner(NO_MEMORY, 0, 0, this.#epoch, EMPTY)
+      if (++this.#allocations === this.#sampleAt) this.#sample(buffer, allocUnsafe)
+      return buffer
     }
     for (;;) {
       const buffer = this.#issue(this.#supply.obtain(sizeBytes, alignBytes), sizeBytes, alignBytes)
@@ -520,8 +549,8 @@ export class Arena {
       if (!this.#releaser.isSettled) this.#releaser.afterFree()
       return null
     }
-    this.#allocations++
     this.#liveBytes += sizeBytes
+    if (++this.#allocations === this.#sampleAt) this.#sample(buffer, allocUnsafe)
     return buffer
   }
 
@@ -546,6 +575,7 @@ export class Arena {
 
   #freeUncommon(buffer: Uint8Array & owners.Owner, block: Block): void {
     if (block === SPENT) throw this.#misuse('free', buffer)
+    this.#leaks.end(watchedBlock(block))
     if (this.#pins.defer(buffer)) this.#buffers.noteEnd(watchedBlock(block))
     else this.#end(buffer, watchedBlock(block))
   }
@@ -561,8 +591,23 @@ export class Arena {
     this.#emptyBlocks--
   }
 
+  /** Samples an owner that is being handed out through that method. */
+  #sample(buffer: Buffer, through: (...args: never[]) => unknown): void {
+    this.#leaks.sample(buffer as Buffer & owners.Owner, through)
+    this.#sampleAt = this.#leaks.nextAfter(this.#allocations)
+  }
+
+  /** The owner of a live block was collected: the block ends, its bytes wait until nobody sees them. */
+  #forget(block: Block, sizeBytes: number, wrapId: WrapId): void {
+    this.#frees++
+    this.#liveBytes -= sizeBytes
+    this.#buffers.forget(block, sizeBytes, wrapId)
+    if (!this.#releaser.isSettled) this.#releaser.afterFree()
+  }
+
   /** Every block ends, in the books and in every view; pinned ones at their last unpin. */
   #endAll(): void {
+    this.#leaks.clear()
     const pinned = this.#pins.deferAll()
     this.#buffers.clear(pinned)
     for (const block of this.#heap.listLive()) {
@@ -622,6 +667,35 @@ export class Arena {
 
   #requireOpen(method: string): void {
     if (this.#isClosed) throw closedError(this.#identity, method)
+  }
+}
+
+// What stacks of allocations begin above. Whoever replaces the methods still calls these.
+const { allocUnsafe, realloc } = Arena.prototype
+
+// Outside of the class: what a constructor's closures share would hold the arena.
+function publishBlockLeak({ arenaName, sizeBytes, stack }: Leak): void {
+  publishLeak({ arena: arenaName, kind: 'block', blocks: 1, bytes: sizeBytes, stack })
+}
+
+/** A releaser that is yet to be made. Weakly, for what outlives the arena. */
+interface LateReleaser {
+  releaser: WeakRef<Releaser> | undefined
+}
+
+function recoveryBy(late: LateReleaser): () => void {
+  return () => late.releaser?.deref()?.recoverSoon()
+}
+
+function releasingBy(late: LateReleaser): { cameFree: () => void; giveBack: () => void } {
+  return {
+    cameFree: () => {
+      const releaser = late.releaser?.deref()
+      if (releaser?.isSettled === false) releaser.afterFree()
+    },
+    giveBack: () => {
+      late.releaser?.deref()?.releaseAll('timer')
+    },
   }
 }
 

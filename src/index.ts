@@ -2,8 +2,16 @@
 export { Arena } from './arena.js'
 export { ArenaError, type ArenaErrorCode } from './base/errors.js'
 export type { DamageMessage } from './buffers/debug-reports.js'
+export type { LeakMode } from './buffers/leaks.js'
 export type { AllocOptions } from './misuse.js'
-export type { GrowMessage, LimitListener, LimitMessage, PurgeMessage, PurgeReason } from './notices.js'
+export type {
+  GrowMessage,
+  LeakMessage,
+  LimitListener,
+  LimitMessage,
+  PurgeMessage,
+  PurgeReason,
+} from './notices.js'
 export { onPressure, pressureSource } from './on-pressure.js'
 export type { ArenaOptions, DebugOptions } from './options.js'
 export type { PressureEvent, PressureListener } from './pressure-watch.js'

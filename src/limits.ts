@@ -13,7 +13,7 @@
 import { invariant } from './base/assert.js'
 import type { PageCount } from './base/units.js'
 import type { BlockHeap } from './heap/block-heap.js'
-import type { Ledger } from './memory/ledger.js'
+import type { Share } from './share.js'
 
 /** A share grows by an eighth of what the arena has, and by so much at least. */
 const LEAST_STEP_BYTES = 2 ** 20
@@ -39,23 +39,21 @@ export interface LimitOptions {
 
 export class Limits {
   readonly #heap: BlockHeap
-  readonly #ledger: Ledger | undefined
+  /** What is taken from the process's limit. */
+  readonly #share: Share
   readonly #actions: LimitActions
   readonly limitBytes: number
   readonly #hardPages: PageCount
   readonly #softPages: PageCount
-  /** Pages taken from the ledger; without one, no end of them. */
-  #sharePages: PageCount
   #isCrossed = false
 
-  constructor(heap: BlockHeap, options: LimitOptions, ledger: Ledger | undefined, actions: LimitActions) {
+  constructor(heap: BlockHeap, options: LimitOptions, share: Share, actions: LimitActions) {
     this.#heap = heap
-    this.#ledger = ledger
+    this.#share = share
     this.#actions = actions
     this.limitBytes = options.limitBytes
     this.#hardPages = Math.min(Number.MAX_SAFE_INTEGER, Math.floor(options.limitBytes / heap.pageBytes))
     this.#softPages = Math.min(Number.MAX_SAFE_INTEGER, Math.floor(options.softLimitBytes / heap.pageBytes))
-    this.#sharePages = ledger === undefined ? Number.MAX_SAFE_INTEGER : 0
     this.#apply()
   }
 
@@ -85,7 +83,7 @@ export class Limits {
       this.#actions.crossedSoftLimit(this.#heap.committedPages)
       return true
     }
-    if (wanted > this.#hardPages || wanted <= this.#sharePages) return false
+    if (wanted > this.#hardPages || wanted <= this.#share.pages) return false
     this.#actions.purgeOthers()
     return this.growShare(pageCount)
   }
@@ -94,15 +92,15 @@ export class Limits {
   settle(): void {
     const { committedPages } = this.#heap
     if (this.#isCrossed && committedPages <= this.#softPages) this.#isCrossed = false
-    if (this.#ledger !== undefined && this.#sharePages - committedPages > 2 * this.#stepPages) {
-      this.#shrinkShare(committedPages + this.#stepPages)
+    if (this.#share.isCounted && this.#share.pages - committedPages > 2 * this.#stepPages) {
+      this.#share.shrinkTo(committedPages + this.#stepPages)
     }
     this.#apply()
   }
 
   /** Gives back all of the share that is not in use: others need it. */
   yieldShare(): void {
-    if (this.#ledger !== undefined) this.#shrinkShare(this.#heap.committedPages)
+    this.#share.shrinkTo(this.#heap.committedPages)
     this.#apply()
   }
 
@@ -113,21 +111,14 @@ export class Limits {
 
   /** Takes what so many pages more need. Returns false where the share is large enough already, or the process has no more. */
   growShare(pageCount: PageCount): boolean {
-    const missing = this.#heap.committedPages + pageCount - this.#sharePages
-    if (this.#ledger === undefined || missing <= 0) return false
-    const { pageBytes } = this.#heap
+    const missing = this.#heap.committedPages + pageCount - this.#share.pages
+    if (!this.#share.isCounted || missing <= 0) return false
     for (const more of [Math.max(missing, this.#stepPages), missing]) {
-      if (!this.#ledger.take(more * pageBytes)) continue
-      this.#sharePages += more
+      if (!this.#share.take(more)) continue
       this.#apply()
       return true
     }
     return false
-  }
-
-  #shrinkShare(toPages: PageCount): void {
-    this.#ledger?.give((this.#sharePages - toPages) * this.#heap.pageBytes)
-    this.#sharePages = toPages
   }
 
   #apply(): void {
@@ -136,12 +127,15 @@ export class Limits {
 
   get #leastPages(): PageCount {
     const softPages = this.#isCrossed ? Number.MAX_SAFE_INTEGER : this.#softPages
-    return Math.min(this.#hardPages, softPages, this.#sharePages)
+    return Math.min(this.#hardPages, softPages, this.#share.pages)
   }
 
   check(): void {
     const { committedPages, limitPages } = this.#heap
     invariant(limitPages === this.#leastPages, '1: the heap has the least limit')
-    invariant(committedPages <= this.#hardPages && committedPages <= this.#sharePages, '2: within the limits')
+    invariant(
+      committedPages <= this.#hardPages && committedPages <= this.#share.pages,
+      '2: within the limits',
+    )
   }
 }

@@ -37,6 +37,22 @@ export interface LimitMessage {
   committedBytes: number
 }
 
+/** On `offheap:leak`: nobody can free this memory any more, because what it was to be freed by was collected. */
+export interface LeakMessage {
+  arena: string
+  /**
+   * `'block'`: the Buffer that the arena returned was collected unfreed. `'arena'`: the arena was, unclosed and with live
+   * blocks.
+   */
+  kind: 'block' | 'arena'
+  /** Live blocks: 1, or all of the arena's. */
+  blocks: number
+  /** Of a block: what was asked for. Of an arena: its pages in use. */
+  bytes: number
+  /** Where the block was allocated, the lines of a stack; empty for an arena. */
+  stack: string
+}
+
 export type LimitListener = (message: LimitMessage) => void
 
 const channels = {
@@ -44,6 +60,32 @@ const channels = {
   grow: channel('offheap:grow'),
   limit: channel('offheap:limit'),
   pressure: channel('offheap:pressure'),
+  leak: channel('offheap:leak'),
+}
+
+let hasWarned = false
+
+/**
+ * Tells `offheap:leak`, and, for the first leak of this thread, whoever listens to the process's warnings. The caller stands
+ * between two calls already.
+ */
+export function publishLeak(message: LeakMessage): void {
+  if (channels.leak.hasSubscribers) channels.leak.publish(message)
+  if (hasWarned) return
+  hasWarned = true
+  process.emitWarning(leakWarning(message), {
+    code: 'OFFHEAP_LEAK',
+    detail:
+      `${message.stack === '' ? '' : `Allocated\n${message.stack}\n`}` +
+      "No other leak is warned of: subscribe to the diagnostics channel 'offheap:leak' to hear of all that are found; " +
+      "new Arena({ leaks: 'all' }) finds every one, leaks: 'off' none.",
+  })
+}
+
+function leakWarning({ arena, kind, blocks, bytes }: LeakMessage): string {
+  return kind === 'block'
+    ? `arena '${arena}': a Buffer of ${bytes} bytes was garbage-collected without free()`
+    : `arena '${arena}' was garbage-collected without close(), with ${blocks} live blocks on ${bytes} bytes of pages`
 }
 
 /** Tells `offheap:pressure`; the caller stands between two calls already. */

@@ -1,5 +1,6 @@
 /** The options of an arena: checked here once, complete ever after. */
 import { ArenaError, invalidArgType, invalidArgValue, outOfRange } from './base/errors.js'
+import type { LeakMode } from './buffers/leaks.js'
 
 /**
  * Freed blocks wait in quarantine before their memory is used again, so that late writes to them are found: the last few
@@ -58,6 +59,13 @@ export interface ArenaOptions {
    * Linux 5.14. Not with `source: 'sbrk'`. Default false.
    */
   prefault?: boolean
+  /**
+   * Which Buffers are watched for being garbage-collected without `free`: 1 in 128 (100 a second at
+   * most, if that goes on for long), all, or none. What is found is told on the diagnostics channel `offheap:leak` with the
+   * stack of its allocation, the first time in a thread also by a process warning (`OFFHEAP_LEAK`), and its memory is
+   * free again when no view of it is left. `'all'` costs some microseconds for each block. Default `'sampled'`.
+   */
+  leaks?: LeakMode
 }
 
 export type ResolvedOptions = Required<
@@ -71,6 +79,7 @@ export type ResolvedOptions = Required<
     | 'detachFromBytes'
     | 'hugePages'
     | 'prefault'
+    | 'leaks'
   >
 > & { readonly debug: Required<DebugOptions> | null }
 
@@ -97,6 +106,7 @@ export function resolveOptions(options: ArenaOptions): ResolvedOptions {
     detachFromBytes = DEFAULT_DETACH_FROM_BYTES,
     debug = false,
     hugePages = false,
+    leaks = 'sampled',
   } = options
   if (typeof name !== 'string') throw invalidArgType('options.name', 'of type string', name)
   if (name.length === 0 || name.length > MAX_NAME_LENGTH) {
@@ -104,6 +114,9 @@ export function resolveOptions(options: ArenaOptions): ResolvedOptions {
   }
   if (source !== 'mmap' && source !== 'sbrk') {
     throw invalidArgValue('options.source', "must be 'mmap' or 'sbrk'", source)
+  }
+  if (leaks !== 'off' && leaks !== 'sampled' && leaks !== 'all') {
+    throw invalidArgValue('options.leaks', "must be 'off', 'sampled' or 'all'", leaks)
   }
   requireNumber('options.limitBytes', limitBytes, Number.POSITIVE_INFINITY)
   requireNumber('options.softLimitBytes', softLimitBytes, Number.POSITIVE_INFINITY)
@@ -131,6 +144,7 @@ export function resolveOptions(options: ArenaOptions): ResolvedOptions {
     debug: resolveDebug(debug),
     hugePages,
     prefault,
+    leaks,
   }
 }
 

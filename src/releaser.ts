@@ -36,6 +36,7 @@ export interface ReleaserParts {
 }
 
 export class Releaser {
+  readonly #self = new WeakRef(this)
   readonly #policy: ReleasePolicy
   readonly #heap: BlockHeap
   readonly #source: PageSource
@@ -94,6 +95,20 @@ export class Releaser {
     this.isSettled = true
     this.#timer?.cancel()
     this.#armIn(PAUSE_MS)
+  }
+
+  /** Memory that nobody sees any more was collected: what waits for its finalizer is free within two turns. */
+  recoverSoon(): void {
+    const self = this.#self
+    const deferral = this.#deferral
+    deferral.nextTurn(() => deferral.nextTurn(() => self.deref()?.recover()))
+  }
+
+  /** Frees what waited and need not wait any more. */
+  recover(): void {
+    if (this.#isStopped) return
+    this.#buffers.recoverSetAside()
+    if (!this.isSettled) this.afterFree()
   }
 
   /** Gives everything back that is free. Returns the pages; the scavenger's `failure` says whether some were refused. */
@@ -156,7 +171,8 @@ export class Releaser {
     this.#heap.shrinkBooks()
   }
 
-  #tick(turnStartMs: number): void {
+  /** What is due by timer. */
+  tick(turnStartMs: number): void {
     const seeksLong = this.#isUrgent
     this.#timer = null
     this.#isUrgent = false
@@ -187,7 +203,9 @@ export class Releaser {
   }
 
   #armIn(delayMs: number): void {
-    this.#timer = this.#deferral.after(delayMs, turnStartMs => this.#tick(turnStartMs))
+    // Weakly: an arena that nobody refers to is collected although a tick is due, and settled then (see `dropped`).
+    const self = this.#self
+    this.#timer = this.#deferral.after(delayMs, turnStartMs => self.deref()?.tick(turnStartMs))
   }
 
   get #hasWork(): boolean {

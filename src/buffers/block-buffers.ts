@@ -11,14 +11,16 @@
  */
 
 import { invariant } from '../base/assert.js'
-import type { Block } from '../base/units.js'
+import { type Block, GRANULE_BYTES } from '../base/units.js'
 import type { BlockHeap } from '../heap/block-heap.js'
 import type { WrapId } from '../memory/kernel.js'
 import type { PageSource } from '../memory/page-source.js'
-import type { Segment } from '../memory/segment.js'
+import { endOf, type Segment } from '../memory/segment.js'
+import { Forgotten } from './forgotten.js'
 import { OwnBuffers } from './own-buffers.js'
 import type { Epoch } from './owner.js'
-import { WINDOW_OVERLAP_BYTES, Windows } from './windows.js'
+import { transferRefusal } from './transfer-refusal.js'
+import { type Reach, WINDOW_OVERLAP_BYTES, WINDOW_STRIDE_BYTES, Windows } from './windows.js'
 
 // Kinds of buffer, in the order of the list above.
 const DETACHED = 0
@@ -30,24 +32,32 @@ export class BlockBuffers {
   readonly #source: PageSource
   readonly #windows: Windows
   readonly #own: OwnBuffers
+  readonly #forgotten: Forgotten
   readonly #detachFromBytes: number
   /** Blocks of fewer bytes than this share windows. */
   readonly #windowBelowBytes: number
   /** Blocks set aside, and the wrap that each waits for. */
   readonly #setAside = new Map<Block, WrapId>()
 
-  constructor(heap: BlockHeap, source: PageSource, detachFromBytes: number) {
+  constructor(heap: BlockHeap, source: PageSource, detachFromBytes: number, arenaName: string) {
+    const refuseTransfer = transferRefusal(arenaName)
     this.#heap = heap
     this.#source = source
-    this.#windows = new Windows(source)
-    this.#own = new OwnBuffers(source)
+    this.#windows = new Windows(source, refuseTransfer)
+    this.#own = new OwnBuffers(source, refuseTransfer)
+    this.#forgotten = new Forgotten(source)
     this.#detachFromBytes = detachFromBytes
     this.#windowBelowBytes = Math.min(detachFromBytes, WINDOW_OVERLAP_BYTES + 1)
   }
 
   /** Blocks that ended but are not free yet. */
   get setAsideBlocks(): number {
-    return this.#setAside.size
+    return this.#setAside.size + this.#forgotten.size
+  }
+
+  /** Called when blocks that wait may be free within two turns of the event loop. Must hold no arena. */
+  set onCollected(run: () => void) {
+    this.#forgotten.onCollected = run
   }
 
   addSegment(segment: Segment): void {
@@ -122,7 +132,64 @@ export class BlockBuffers {
 
   /** The Buffer of a block, still live, has length 0: somebody took its window away. */
   notice(block: Block, sizeBytes: number): void {
-    if (sizeBytes < this.#windowBelowBytes && this.#windows.isTaken(block)) this.#windows.lose(block)
+    if (sizeBytes >= this.#windowBelowBytes) return
+    if (this.#windows.isTaken(block)) this.#windows.lose(block)
+    this.#noticeTakenGivenUp()
+  }
+
+  #noticeTakenGivenUp(): void {
+    this.#forgotten.noticeTaken((startBytes, wrapId) => this.#windows.loseGivenUp(startBytes, wrapId))
+  }
+
+  /** The wrap under a block that was handed out just now. */
+  wrapIdOf(block: Block, sizeBytes: number): WrapId {
+    return sizeBytes < this.#windowBelowBytes ? this.#windows.wrapIdOf(block) : this.#own.wrapIdOf(block)
+  }
+
+  /** What the arena's memory may be reached by. */
+  get reaches(): Reach[] {
+    const setAside = [...this.#setAside].map(([block, wrapId]) => ({
+      startBytes: block * GRANULE_BYTES,
+      wrapId,
+    }))
+    return [...this.#windows.reaches, ...this.#own.reaches, ...this.#forgotten.reaches, ...setAside]
+  }
+
+  /**
+   * The owner of a block was collected, and views of it may be left: the block is free when the buffer of `wrapId`, what
+   * `wrapIdOf` said when it was handed out, is gone.
+   */
+  forget(block: Block, sizeBytes: number, wrapId: WrapId): void {
+    if (sizeBytes < this.#windowBelowBytes) {
+      this.#forgetShared(block, wrapId)
+    } else if (this.#own.isTaken(block)) {
+      this.end(block, sizeBytes)
+    } else {
+      this.noteEnd(block)
+      const { buffer, reachedBy } = this.#own.giveUp(block)
+      this.#forgotten.add(block, wrapId, false, reachedBy)
+      this.#forgotten.hold(wrapId, buffer, block * GRANULE_BYTES, false)
+    }
+  }
+
+  #forgetShared(block: Block, wrapId: WrapId): void {
+    if (this.#windows.isTaken(block)) this.#windows.lose(block)
+    if (this.#windows.wrapIdOf(block) === wrapId || this.#forgotten.isHeld(wrapId)) {
+      this.#forgotten.add(block, wrapId, true)
+      this.#giveUpWindow(block, wrapId)
+      return
+    }
+    this.#windows.leave(block)
+    if (this.#source.isWrapped(wrapId)) this.#setAside.set(block, wrapId)
+    else this.#heap.free(block)
+  }
+
+  /** Gives up the buffer of a block's window, if it is still `wrapId` and not too many of that window were. */
+  #giveUpWindow(block: Block, wrapId: WrapId): void {
+    const startBytes = startOfWindow(block)
+    if (this.#windows.wrapIdOf(block) !== wrapId || this.#windows.isTaken(block)) return
+    if (!this.#forgotten.hasRoom(startBytes)) return
+    this.#forgotten.hold(wrapId, this.#windows.giveUp(block).buffer, startBytes, true)
   }
 
   /** The owner of a block is spent: frees the block, or sets it aside. `sizeBytes` as it was made with. */
@@ -151,9 +218,11 @@ export class BlockBuffers {
     const kind = this.#kindOf(sizeBytes)
     if (kind !== SHARED) {
       const lengthBytes = kind === DETACHED ? sizeBytes : this.#heap.sizeOf(block)
-      return this.#own.replace(block, sizeBytes, lengthBytes, epoch)
+      return this.#own.replace(block, sizeBytes, lengthBytes, epoch, kind === KEPT)
     }
-    const buffer = this.#windows.makeOwner(block, sizeBytes, epoch)
+    // Wrapped anew where its buffer was given up.
+    const buffer =
+      this.#windows.makeOwner(block, sizeBytes, epoch) ?? this.#makeInNewWindow(block, sizeBytes, epoch)
     invariant(buffer !== null, 'the window of a live block is wrapped')
     this.#windows.leave(block)
     return buffer
@@ -166,12 +235,13 @@ export class BlockBuffers {
 
   /** Whether a buffer lies over memory of this arena. */
   has(memory: ArrayBufferLike): boolean {
-    return this.#windows.has(memory) || this.#own.has(memory)
+    return this.#windows.has(memory) || this.#own.has(memory) || this.#forgotten.holds(memory)
   }
 
   /** Whether there are buffers to drop once their pages are cold, or blocks that wait. */
   get hasIdle(): boolean {
-    return this.#windows.idleCount > 0 || this.#own.idleBytes > 0 || this.#setAside.size > 0
+    if (this.#windows.idleCount > 0 || this.#own.idleBytes > 0) return true
+    return this.#setAside.size > 0 || this.#forgotten.collectedCount > 0
   }
 
   /** Frees the blocks whose wait is over. */
@@ -182,12 +252,23 @@ export class BlockBuffers {
       this.#setAside.delete(block)
       this.release(block)
     }
+    if (this.#forgotten.size > 0) this.#settleForgotten()
+  }
+
+  #settleForgotten(): void {
+    this.#forgotten.settle((block, isShared, reachedBy) => {
+      if (isShared) this.#windows.leave(block)
+      if (reachedBy === null) this.release(block)
+      else this.#setAside.set(block, reachedBy)
+    })
+    for (const [block, wrapId] of this.#forgotten.unheld()) this.#giveUpWindow(block, wrapId)
   }
 
   /** Looks for buffers that somebody took away: before memory changes under those that only wait. */
   noticeTaken(): void {
     this.#windows.noticeTaken()
     this.#own.noticeTaken()
+    this.#noticeTakenGivenUp()
   }
 
   /** Drops the buffers that nothing uses and whose pages were given back. */
@@ -203,6 +284,9 @@ export class BlockBuffers {
   removeSegment(segment: Segment): void {
     this.#windows.removeSegment(segment)
     this.#own.removeSegment(segment)
+    const { pageBytes } = this.#source
+    // What somebody took of it keeps the mapping: nothing is placed there again.
+    this.#forgotten.removeRange(segment.firstPage * pageBytes, endOf(segment) * pageBytes)
   }
 
   /**
@@ -212,6 +296,11 @@ export class BlockBuffers {
   clear(staying: ReadonlyMap<Block, number>): void {
     const inWindows = [...staying].filter(([, sizeBytes]) => sizeBytes < this.#windowBelowBytes)
     this.#windows.clear(inWindows.map(([block]) => block))
+    this.#forgotten.clear(
+      new Set(inWindows.map(([block]) => startOfWindow(block))),
+      (startBytes, wrapId) => this.#windows.loseGivenUp(startBytes, wrapId),
+      (block, wrapId) => this.#setAside.set(block, wrapId),
+    )
     this.#own.clear(
       block => staying.has(block),
       (block, wrapId) => this.#setAside.set(block, wrapId),
@@ -243,6 +332,13 @@ export class BlockBuffers {
   /** `liveBlocks`: blocks with an owner. */
   check(liveBlocks: number): void {
     this.#own.check(this.#own.liveBlocks)
-    this.#windows.check(liveBlocks - this.#own.liveBlocks)
+    this.#windows.check(liveBlocks - this.#own.liveBlocks + this.#forgotten.sharedBlocks)
+    this.#forgotten.check()
   }
+}
+
+/** The byte at which the window of a block begins. */
+function startOfWindow(block: Block): number {
+  const offset = block * GRANULE_BYTES
+  return offset - (offset % WINDOW_STRIDE_BYTES)
 }

@@ -64,7 +64,7 @@ export class DebugBuffers extends BlockBuffers {
   #isClosing = false
 
   constructor(heap: BlockHeap, source: PageSource, surroundings: DebugSurroundings) {
-    super(heap, source, 0)
+    super(heap, source, 0, surroundings.arenaName)
     this.#heap = heap
     this.#source = source
     this.#surroundings = surroundings

@@ -16,8 +16,10 @@ import type { WrapId } from '../memory/kernel.js'
 import type { PageSource } from '../memory/page-source.js'
 import { endOf, type Segment } from '../memory/segment.js'
 import { type Epoch, makeOwner } from './owner.js'
+import type { Refusal } from './transfer-refusal.js'
+import type { Reach } from './windows.js'
 
-interface OwnBuffer {
+export interface OwnBuffer {
   readonly buffer: ArrayBuffer
   readonly wrapId: WrapId
   readonly lengthBytes: number
@@ -28,12 +30,14 @@ interface OwnBuffer {
 
 export class OwnBuffers {
   readonly #source: PageSource
+  readonly #refuseTransfer: Refusal
   readonly #byBlock = new Map<Block, OwnBuffer>()
   liveBlocks = 0
   idleBytes = 0
 
-  constructor(source: PageSource) {
+  constructor(source: PageSource, refuseTransfer: Refusal) {
     this.#source = source
+    this.#refuseTransfer = refuseTransfer
   }
 
   /**
@@ -43,7 +47,7 @@ export class OwnBuffers {
   makeDetachable(block: Block, startBytes: number, sizeBytes: number, epoch: Epoch): Buffer {
     const kept = this.#byBlock.get(block)
     if (kept !== undefined) this.#drop(block, kept)
-    return this.#make(block, sizeBytes, sizeBytes, epoch, startBytes)
+    return this.#make(block, sizeBytes, sizeBytes, epoch, false, startBytes)
   }
 
   /**
@@ -52,11 +56,11 @@ export class OwnBuffers {
    */
   makeKept(block: Block, sizeBytes: number, usableBytes: number, epoch: Epoch): Buffer {
     const kept = this.#byBlock.get(block)
-    if (kept === undefined) return this.#make(block, sizeBytes, usableBytes, epoch)
+    if (kept === undefined) return this.#make(block, sizeBytes, usableBytes, epoch, true)
     // A buffer of length zero was taken by somebody else while it waited here.
     if (kept.buffer.byteLength < sizeBytes) {
       this.#drop(block, kept)
-      return this.#make(block, sizeBytes, usableBytes, epoch)
+      return this.#make(block, sizeBytes, usableBytes, epoch, true)
     }
     const buffer = makeOwner(kept.buffer, 0, sizeBytes, epoch, block)
     kept.isIdle = false
@@ -79,14 +83,45 @@ export class OwnBuffers {
     return this.#drop(block, this.#end(block))
   }
 
+  /** The wrap of a live block's buffer. */
+  wrapIdOf(block: Block): WrapId {
+    return this.#byBlock.get(block)?.wrapId ?? 0
+  }
+
+  /** What blocks may be reached by: where each begins, the wrap of its buffer, and of one that it had before. */
+  get reaches(): Reach[] {
+    return [...this.#byBlock].flatMap(([block, { wrapId, reachedBy }]) => {
+      const startBytes = block * GRANULE_BYTES
+      return reachedBy === null
+        ? [{ startBytes, wrapId }]
+        : [
+            { startBytes, wrapId },
+            { startBytes, wrapId: reachedBy },
+          ]
+    })
+  }
+
+  /** Lets go of the buffer of a live block: it lives on with its views. */
+  giveUp(block: Block): OwnBuffer {
+    const own = this.#end(block)
+    this.#byBlock.delete(block)
+    this.idleBytes -= own.lengthBytes
+    return own
+  }
+
+  /** Whether somebody took the buffer of a live block away. */
+  isTaken(block: Block): boolean {
+    return this.#byBlock.get(block)?.buffer.byteLength === 0
+  }
+
   /**
-   * Another buffer of `lengthBytes` for a live block, and its owner of `sizeBytes`; the old buffer is detached. Throws
-   * what the source throws; nothing has changed then.
+   * Another buffer of `lengthBytes` for a live block, and its owner of `sizeBytes`; the old buffer is detached. `isKept`: it
+   * will stay with the pages. Throws what the source throws; nothing has changed then.
    */
-  replace(block: Block, sizeBytes: number, lengthBytes: number, epoch: Epoch): Buffer {
+  replace(block: Block, sizeBytes: number, lengthBytes: number, epoch: Epoch, isKept: boolean): Buffer {
     const old = this.#end(block)
     try {
-      const owner = this.#make(block, sizeBytes, lengthBytes, epoch)
+      const owner = this.#make(block, sizeBytes, lengthBytes, epoch, isKept)
       const made = this.#byBlock.get(block) as OwnBuffer
       this.#byBlock.set(block, { ...made, reachedBy: this.#detach(block, old) })
       this.idleBytes -= old.lengthBytes
@@ -144,8 +179,16 @@ export class OwnBuffers {
     }
   }
 
-  #make(block: Block, sizeBytes: number, lengthBytes: number, epoch: Epoch, startBytes = 0): Buffer {
+  #make(
+    block: Block,
+    sizeBytes: number,
+    lengthBytes: number,
+    epoch: Epoch,
+    isKept: boolean,
+    startBytes = 0,
+  ): Buffer {
     const { buffer, wrapId } = this.#source.wrap(block * GRANULE_BYTES + startBytes, lengthBytes)
+    if (isKept) this.#refuseTransfer(buffer)
     const owner = makeOwner(buffer, 0, sizeBytes, epoch, block)
     this.#byBlock.set(block, { buffer, wrapId, lengthBytes, reachedBy: null, isIdle: false })
     this.liveBlocks++

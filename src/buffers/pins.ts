@@ -30,6 +30,12 @@ export interface Pin {
   isEnding: boolean
 }
 
+/**
+ * What has pinned blocks: held, so that an arena that the program drops is not collected and unmapped while somebody outside
+ * uses its memory.
+ */
+const inUse = new Set<Pins>()
+
 export class Pins {
   readonly #byOwner = new Map<Uint8Array, Pin>()
   readonly #endBlock: (owner: OwnerBuffer, block: Block) => void
@@ -126,6 +132,7 @@ export class Pins {
     const known = this.#byOwner.get(owner)
     if (known !== undefined) return known
     const pin = { block: watchedBlock(blockOf(owner)), pinCount: 0, loanCount: 0, isEnding: false }
+    if (this.#byOwner.size === 0) inUse.add(this)
     this.#byOwner.set(owner, pin)
     watch(owner)
     return pin
@@ -135,6 +142,7 @@ export class Pins {
   #settle(owner: OwnerBuffer, pin: Pin): void {
     if (pin.pinCount + pin.loanCount > 0) return
     this.#byOwner.delete(owner)
+    if (this.#byOwner.size === 0) inUse.delete(this)
     if (pin.isEnding) this.#endBlock(owner, pin.block)
     if (this.#byOwner.size > 0 || this.#onNone === null) return
     const run = this.#onNone

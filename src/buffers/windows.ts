@@ -7,10 +7,11 @@
  * back: a clone of a view copies one window at most, and `external` follows what is used.
  *
  * Somebody may take a window's `ArrayBuffer` away (a byte stream moves it as a whole). The window is then *lost*: what
- * still lives there can be freed, but nothing new is placed in it until that buffer's finalizer ran.
+ * still lives there can be freed, but nothing new is placed in it until that buffer's finalizer ran. And we give a buffer
+ * up ourselves, to wrap the same window anew, where only its collection can tell that no view of a forgotten block is left.
  *
  * Invariants, checked by `check()`:
- *  1. a window with live blocks is wrapped, or lost, or was lost and not wrapped again since
+ *  1. a window with live blocks is wrapped, or was lost or given up and not wrapped again since
  *  2. `live` of a window = blocks handed out that start in it; `idleCount` = wrapped windows where it is zero
  */
 import { invariant } from '../base/assert.js'
@@ -19,6 +20,7 @@ import type { WrapId } from '../memory/kernel.js'
 import type { PageSource } from '../memory/page-source.js'
 import { endOf, type Segment } from '../memory/segment.js'
 import { type Epoch, makeOwner } from './owner.js'
+import type { Refusal } from './transfer-refusal.js'
 
 /** Bytes from one window's start to the next's. Segments begin at multiples of it. */
 export const WINDOW_STRIDE_BYTES = MIB
@@ -30,22 +32,38 @@ const WINDOW_SHIFT = 31 - Math.clz32(WINDOW_STRIDE_BYTES) - GRANULE_SHIFT
 const WINDOW_GRANULES_MASK = (1 << WINDOW_SHIFT) - 1
 const NOT_WRAPPED: WrapId = 0
 
+/** Memory that a wrap shows: its first byte in the page-number space. It ends in the same segment. */
+export interface Reach {
+  readonly startBytes: number
+  readonly wrapId: WrapId
+}
+
+/** A buffer that a window had. */
+export interface WindowBuffer {
+  readonly buffer: ArrayBuffer
+  readonly wrapId: WrapId
+  /** Where it lies in the page-number space. */
+  readonly startBytes: number
+}
+
 export class Windows {
   readonly #source: PageSource
+  readonly #refuseTransfer: Refusal
   #buffers: (ArrayBuffer | null)[] = []
   #live: Int32Array = new Int32Array(0)
   #wrapIds: WrapId[] = []
-  /** Windows whose buffer somebody else moved, and the wrap whose finalizer ends that. */
-  readonly #lost = new Map<number, WrapId>()
-  /** Windows that were lost and not wrapped again since: owners of length 0 may still live there. */
-  readonly #recovered = new Set<number>()
-  /** How many windows are lost: nearly always none. */
+  /** Wraps of buffers that somebody else moved, and the window of each; the finalizer of the wrap ends that. */
+  readonly #lost = new Map<WrapId, number>()
+  /** Windows whose buffer was lost or given up while blocks lived there, and that were not wrapped again since. */
+  readonly #bare = new Set<number>()
+  /** How many buffers are lost: nearly always none. */
   lostCount = 0
   /** Wrapped windows in which no block lives. */
   idleCount = 0
 
-  constructor(source: PageSource) {
+  constructor(source: PageSource, refuseTransfer: Refusal) {
     this.#source = source
+    this.#refuseTransfer = refuseTransfer
   }
 
   /** Room for the windows of a new segment. */
@@ -89,9 +107,10 @@ export class Windows {
     const end = this.#source.reachOf(segment) * this.#source.pageBytes
     const length = Math.min(WINDOW_STRIDE_BYTES + WINDOW_OVERLAP_BYTES, end - start)
     const { buffer, wrapId } = this.#source.wrap(start, length)
+    this.#refuseTransfer(buffer)
     this.#buffers[window] = buffer
     this.#wrapIds[window] = wrapId
-    this.#recovered.delete(window)
+    this.#bare.delete(window)
     if (this.#live[window] === 0) this.idleCount++
   }
 
@@ -105,6 +124,37 @@ export class Windows {
     this.#lose(block >>> WINDOW_SHIFT)
   }
 
+  /** A buffer of the window at that byte, given up before, may be reached by somebody else. */
+  loseGivenUp(startBytes: number, wrapId: WrapId): void {
+    this.#lost.set(wrapId, startBytes / WINDOW_STRIDE_BYTES)
+    this.lostCount = this.#lost.size
+  }
+
+  /** The wrap of the block's window; 0 where it is not wrapped. */
+  wrapIdOf(block: Block): WrapId {
+    return this.#wrapIds[block >>> WINDOW_SHIFT]
+  }
+
+  /** What the windows may be reached by: where each begins, and its wrap. */
+  get reaches(): Reach[] {
+    const wrapped = [
+      ...this.#wrapIds.entries(),
+      ...[...this.#lost].map(([wrapId, window]) => [window, wrapId]),
+    ]
+    return wrapped
+      .filter(([, wrapId]) => wrapId !== NOT_WRAPPED)
+      .map(([window, wrapId]) => ({ startBytes: window * WINDOW_STRIDE_BYTES, wrapId }))
+  }
+
+  /** Lets go of the buffer of the block's window, which is wrapped: it lives on with its views. */
+  giveUp(block: Block): WindowBuffer {
+    const window = block >>> WINDOW_SHIFT
+    const buffer = this.#buffers[window] as ArrayBuffer
+    const wrapId = this.#wrapIds[window]
+    this.#forget(window)
+    return { buffer, wrapId, startBytes: window * WINDOW_STRIDE_BYTES }
+  }
+
   /** Gives up every window whose buffer somebody took away without our having met it since. */
   noticeTaken(): void {
     for (let window = 0; window < this.#buffers.length; window++) {
@@ -114,10 +164,8 @@ export class Windows {
 
   /** Ends the loss of windows whose buffers were finalized. */
   recover(): void {
-    for (const [window, wrapId] of this.#lost) {
-      if (this.#source.isWrapped(wrapId)) continue
-      this.#lost.delete(window)
-      this.#recovered.add(window)
+    for (const wrapId of this.#lost.keys()) {
+      if (!this.#source.isWrapped(wrapId)) this.#lost.delete(wrapId)
     }
     this.lostCount = this.#lost.size
   }
@@ -128,7 +176,7 @@ export class Windows {
    */
   lostWrapOver(block: Block, sizeBytes: number): WrapId | null {
     const start = block * GRANULE_BYTES
-    for (const [window, wrapId] of this.#lost) {
+    for (const [wrapId, window] of this.#lost) {
       const lostStart = window * WINDOW_STRIDE_BYTES
       const lostEnd = lostStart + WINDOW_STRIDE_BYTES + WINDOW_OVERLAP_BYTES
       if (start < lostEnd && start + sizeBytes > lostStart) return wrapId
@@ -160,8 +208,10 @@ export class Windows {
   removeSegment(segment: Segment): void {
     for (let window = this.#startOf(segment); window < this.#endOf(segment); window++) {
       if (this.#buffers[window] !== null) this.#drop(window)
-      this.#lost.delete(window)
-      this.#recovered.delete(window)
+      this.#bare.delete(window)
+    }
+    for (const [wrapId, window] of this.#lost) {
+      if (window >= this.#startOf(segment) && window < this.#endOf(segment)) this.#lost.delete(wrapId)
     }
     this.lostCount = this.#lost.size
   }
@@ -199,7 +249,7 @@ export class Windows {
   }
 
   #lose(window: number): void {
-    this.#lost.set(window, this.#wrapIds[window])
+    this.#lost.set(this.#wrapIds[window], window)
     this.lostCount = this.#lost.size
     this.#source.segmentOf((window * WINDOW_STRIDE_BYTES) / this.#source.pageBytes).hasMovedBuffer = true
     this.#forget(window)
@@ -207,6 +257,7 @@ export class Windows {
 
   #forget(window: number): void {
     if (this.#live[window] === 0) this.idleCount--
+    else this.#bare.add(window)
     this.#buffers[window] = null
     this.#wrapIds[window] = NOT_WRAPPED
   }
@@ -228,10 +279,7 @@ export class Windows {
       invariant(this.#live[window] >= 0, `2: window ${window} counts its blocks`)
       if (this.#buffers[window] !== null && this.#live[window] === 0) idle++
       invariant(
-        this.#live[window] === 0 ||
-          this.#buffers[window] !== null ||
-          this.#lost.has(window) ||
-          this.#recovered.has(window),
+        this.#live[window] === 0 || this.#buffers[window] !== null || this.#bare.has(window),
         `1: window ${window} is wrapped while blocks live in it`,
       )
     }

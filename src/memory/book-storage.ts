@@ -64,6 +64,11 @@ export class BookStorage {
     if (mapping !== undefined) this.#unmapper.add(mapping, this.#wholePages(lengthBytes))
   }
 
+  /** Frees all that `allocate` returned and nobody disposed of: the books are not read any more. */
+  disposeAll(): void {
+    for (const storage of [...this.#mappings.keys()]) this.dispose(storage)
+  }
+
   #wholePages(lengthBytes: number): number {
     const { pageBytes } = this.#kernel
     return Math.ceil(lengthBytes / pageBytes) * pageBytes

@@ -29,7 +29,7 @@ import type { MovableEnd, PageSource, Wrap } from './page-source.js'
 import type { ProgramBreak } from './program-break.js'
 import { residentPages } from './residency.js'
 import { endOf, type PageStretch, type Segment } from './segment.js'
-import { Unmapper } from './unmapper.js'
+import { type End, Unmapper } from './unmapper.js'
 import { nextWrapId } from './wrap-ids.js'
 
 /** glibc asks for more than M_TOP_PAD, 128 KiB, rounded up to pages; the opening is this and one page. */
@@ -165,6 +165,19 @@ export class BreakSource implements PageSource, MovableEnd {
     this.#break.leave(mapping, hasMovedBuffer)
     // Left for good where somebody may still use the memory.
     if (!hasMovedBuffer) this.#unmapper.add(mapping)
+  }
+
+  abandon(endOfSegment: (segment: Segment) => End): void {
+    const end = endOfSegment(this.#segment)
+    const { mapping, pageCount, hasMovedBuffer } = this.#segment
+    this.#isClosed = true
+    if (hasMovedBuffer) {
+      this.#break.leave(mapping, true)
+      end.whenGone()
+    } else {
+      // Unmapping leaves the break first. Until then it is ours, and nobody else's.
+      this.#unmapper.add(mapping, pageCount * this.pageBytes, end)
+    }
   }
 
   residentBytes(): number {

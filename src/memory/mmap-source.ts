@@ -21,7 +21,7 @@ import type { Kernel, WrapId } from './kernel.js'
 import { type PageSource, SEGMENT_ALIGN_BYTES, type Wrap } from './page-source.js'
 import { residentPages } from './residency.js'
 import { endOf, type PageStretch, type Segment } from './segment.js'
-import { Unmapper } from './unmapper.js'
+import { type End, Unmapper } from './unmapper.js'
 import { nextWrapId } from './wrap-ids.js'
 
 const FIRST_SEGMENT_BYTES = 4 * MIB
@@ -135,6 +135,14 @@ export class MmapSource implements PageSource {
   }
 
   close(): void {}
+
+  abandon(endOfSegment: (segment: Segment) => End): void {
+    for (const segment of this.#segments) {
+      const end = endOfSegment(segment)
+      if (segment.hasMovedBuffer) end.whenGone()
+      else this.#unmapper.add(segment.mapping, segment.pageCount * this.pageBytes, end)
+    }
+  }
 
   residentBytes(): number {
     let pages = 0

@@ -5,6 +5,7 @@
 import type { PageCount, PageNumber } from '../base/units.js'
 import type { WrapId } from './kernel.js'
 import type { PageStretch, Segment } from './segment.js'
+import type { End } from './unmapper.js'
 
 /** Segments begin at multiples of this many bytes in the page-number space, and never touch one another. */
 export const SEGMENT_ALIGN_BYTES = 2 ** 20
@@ -92,6 +93,12 @@ export interface PageSource {
 
   /** Every segment was retired: gives up all else. Called once; nothing but `isWrapped` may be called afterwards. */
   close(): void
+
+  /**
+   * Nobody will ever call again: gives up everything, each segment once no buffer shows its bytes (its `End` says so, and is
+   * told when it is gone). Buffers that live stay as they are. One with `hasMovedBuffer` stays mapped for good.
+   */
+  abandon(endOf: (segment: Segment) => End): void
 
   /** How many bytes of all segments the kernel holds resident now. Throws a `SystemError`. */
   residentBytes(): number

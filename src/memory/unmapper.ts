@@ -22,6 +22,15 @@ interface Waiting {
   readonly mapping: MappingId
   /** What may be resident at its start. */
   residentBytes: number
+  readonly end: End | undefined
+}
+
+/** What must be before a mapping goes, and what follows. */
+export interface End {
+  /** Whether some buffer may still show its bytes: nothing is purged or unmapped then. */
+  isReached(): boolean
+  /** Called when the mapping is gone. */
+  whenGone(): void
 }
 
 export class Unmapper {
@@ -41,8 +50,8 @@ export class Unmapper {
   }
 
   /** `residentBytes`: how much at the start of the mapping was not purged before; whole pages. */
-  add(mapping: MappingId, residentBytes = 0): void {
-    this.#waiting.push({ mapping, residentBytes })
+  add(mapping: MappingId, residentBytes = 0, end?: End): void {
+    this.#waiting.push({ mapping, residentBytes, end })
     this.#tries = 0
     this.#schedule()
   }
@@ -84,7 +93,8 @@ export class Unmapper {
 
   /** Returns whether the mapping is gone. */
   #remove(waiting: Waiting): boolean {
-    const { mapping, residentBytes } = waiting
+    const { mapping, residentBytes, end } = waiting
+    if (end?.isReached() === true) return false
     if (residentBytes > 0 && residentBytes >= this.#budgetBytes) {
       waiting.residentBytes -= this.#budgetBytes
       this.#purge(mapping, waiting.residentBytes, this.#budgetBytes)
@@ -92,7 +102,9 @@ export class Unmapper {
       return false
     }
     this.#budgetBytes -= residentBytes
-    return this.#unmap(mapping)
+    const isGone = this.#unmap(mapping)
+    if (isGone) end?.whenGone()
+    return isGone
   }
 
   #purge(mapping: MappingId, offsetBytes: number, lengthBytes: number): void {

@@ -22,18 +22,19 @@ const PRELUDE = `
     } })
     return (await stream.getReader({ mode: 'byob' }).read(view)).value
   }
+  // The method of the prototype: that of a shared buffer itself is refused.
   const takeByTransfer = view => {
     const { byteOffset, length } = view
-    return new Uint8Array(view.buffer.transfer(), byteOffset, length)
+    return new Uint8Array(ArrayBuffer.prototype.transfer.call(view.buffer), byteOffset, length)
   }
   // Collects until the finalizers of what nothing refers to any more have run.
   const collect = async () => { for (let i = 0; i < 4; i++) { globalThis.gc(); await turn() } }
 `
 
 /** Runs `body` with arena options `options` (a source text), and expects it to come to its end. */
-export async function expectToSurvive(body: string, options = '{}'): Promise<void> {
+export async function expectToSurvive(body: string, options = '{}', node?: string): Promise<void> {
   const script = `globalThis.options = ${options}; ${PRELUDE} ${body}; console.log('survived')`
-  const { code, signal, stdout, stderr } = await runScript(script, ['--expose-gc'])
+  const { code, signal, stdout, stderr } = await runScript(script, ['--expose-gc'], node)
   expect({ code, signal, stdout, stderr }).toEqual({
     code: 0,
     signal: null,

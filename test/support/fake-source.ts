@@ -100,6 +100,10 @@ export class FakeSource implements PageSource {
     if (!this.#isKept) this.#kernel.detach(this.#bytes.buffer as ArrayBuffer)
   }
 
+  abandon(): void {
+    throw new Error('no test drops an arena over this source')
+  }
+
   /** After `close`, once the finalizers have run. Returns whether the memory is gone. */
   unmap(): boolean {
     return this.#kernel.unmap(this.#mapping)

@@ -1,5 +1,5 @@
 /** What the kernel says of this process, and processes of our own. */
-import { spawn } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 
@@ -24,10 +24,35 @@ export interface Outcome {
   readonly stderr: string
 }
 
+export interface NodeLine {
+  /** As `process.version`. */
+  readonly version: string
+  readonly major: number
+  /** The binary. */
+  readonly path: string
+}
+
+/** The Node that runs the tests, and those whose binaries the variable `OFFHEAP_NODES` lists, separated by `:`. */
+export const NODES: readonly NodeLine[] = [
+  nodeLine(process.version, process.execPath),
+  ...(process.env.OFFHEAP_NODES ?? '')
+    .split(':')
+    .filter(path => path !== '')
+    .map(path => nodeLine(execFileSync(path, ['-v'], { encoding: 'utf8' }).trim(), path)),
+]
+
+function nodeLine(version: string, path: string): NodeLine {
+  return { version, major: Number.parseInt(version.slice(1), 10), path }
+}
+
 /** Runs Node with these arguments and `input` as its standard input, and collects what it says. */
-export function runNode(args: string[], input: string | Uint8Array = ''): Promise<Outcome> {
+export function runNode(
+  args: string[],
+  input: string | Uint8Array = '',
+  node = process.execPath,
+): Promise<Outcome> {
   return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, args)
+    const child = spawn(node, args)
     let stdout = ''
     let stderr = ''
     child.stdout.setEncoding('utf8').on('data', text => {
@@ -58,12 +83,12 @@ export function runFile(
  * Runs a module body with `Arena`, `assert` (strict), `turn` (a promise of the next turn) and `codeOf` (the code of what
  * a call throws, or what it returns) at hand.
  */
-export function runScript(body: string, nodeArgs: string[] = []): Promise<Outcome> {
+export function runScript(body: string, nodeArgs: string[] = [], node?: string): Promise<Outcome> {
   const prelude = `
     import assert from 'node:assert/strict'
     import { setImmediate as turn, setTimeout as sleep } from 'node:timers/promises'
     const { Arena } = await import(${JSON.stringify(new URL('index.js', DIST).href)})
     const codeOf = call => { try { return call() } catch (error) { return error.code ?? error.message } }
   `
-  return runNode([...nodeArgs, '--no-warnings', '--input-type=module', '-e', prelude + body])
+  return runNode([...nodeArgs, '--no-warnings', '--input-type=module', '-e', prelude + body], '', node)
 }

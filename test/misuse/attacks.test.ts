@@ -1,0 +1,168 @@
+/**
+ * Every way known to take an `ArrayBuffer` away from its arena, on every Node line at hand, each in a process of its own: it
+ * is refused, or noticed and survived. No other block is harmed, nothing is unmapped that somebody sees, and the process ends
+ * well.
+ */
+import { describe, expect, it } from 'vitest'
+import { NODES, type NodeLine } from '../support/process.js'
+import { expectToSurvive } from './processes.js'
+
+if (NODES.length === 1) {
+  console.log(
+    `Only on Node ${process.version}: OFFHEAP_NODES, a list of binaries separated by ':', names no others`,
+  )
+}
+
+type Kind = 'a window' | 'an own buffer' | 'a kept buffer'
+
+const KINDS: Record<Kind, { size: number; options: string }> = {
+  'a window': { size: 1_000, options: '{}' },
+  'an own buffer': { size: 70_000, options: '{}' },
+  'a kept buffer': { size: 70_000, options: '{ detachFromBytes: Infinity }' },
+}
+
+/** Whether blocks other than the attacked one can be over the same buffer. */
+const isShared = (kind: Kind): boolean => kind === 'a window'
+
+interface Attack {
+  readonly name: string
+  /** The first major line of Node that has it. */
+  readonly since?: number
+  /** Body of an async function of `view`; returns what shows the taken bytes now, or null where it was not taken. */
+  readonly take: string
+}
+
+const REFUSED = "{ assert.equal(CALL, 'ERR_ARENA_NOT_TRANSFERABLE'); return null }"
+const honestly = (kind: Kind, method: string): string => {
+  const call = `codeOf(() => view.buffer.${method}())`
+  return kind === 'an own buffer'
+    ? `return new Uint8Array(view.buffer.${method}())`
+    : REFUSED.replace('CALL', call)
+}
+const NOT_TAKEN = 'assert.ok(view.length > 0); return null'
+
+const ATTACKS = (kind: Kind): Attack[] => [
+  { name: 'transfer()', since: 22, take: honestly(kind, 'transfer') },
+  { name: 'transferToFixedLength()', since: 22, take: honestly(kind, 'transferToFixedLength') },
+  {
+    name: 'transfer() of the prototype',
+    since: 22,
+    take: 'return new Uint8Array(ArrayBuffer.prototype.transfer.call(view.buffer))',
+  },
+  {
+    name: 'transfer() of the prototype to another length',
+    since: 22,
+    take: 'return new Uint8Array(ArrayBuffer.prototype.transfer.call(view.buffer, 5))',
+  },
+  {
+    name: 'transferToFixedLength() of the prototype',
+    since: 22,
+    take: 'return new Uint8Array(ArrayBuffer.prototype.transferToFixedLength.call(view.buffer))',
+  },
+  {
+    name: 'a transfer list of structuredClone',
+    take: `
+      try { structuredClone(view, { transfer: [view.buffer] }) } catch (error) { assert.equal(error.name, 'DataCloneError') }
+      ${NOT_TAKEN}`,
+  },
+  {
+    name: 'a transfer list of postMessage',
+    take: `
+      const { port1, port2 } = new MessageChannel()
+      try { port1.postMessage(view, [view.buffer]) } catch (error) { assert.equal(error.name, 'DataCloneError') }
+      port1.close(); port2.close()
+      ${NOT_TAKEN}`,
+  },
+  {
+    name: 'a byte stream that is given a view',
+    take: `
+      const stream = new ReadableStream({ type: 'bytes', start: controller => controller.enqueue(view) })
+      return (await stream.getReader().read()).value`,
+  },
+  {
+    name: 'a byte stream that reads into a view',
+    take: `
+      const stream = new ReadableStream({ type: 'bytes', pull: controller => controller.byobRequest.respond(1) })
+      return (await stream.getReader({ mode: 'byob' }).read(view)).value`,
+  },
+  {
+    name: 'a byte stream that is cancelled with a view in it',
+    take: `
+      const stream = new ReadableStream({ type: 'bytes', start: controller => controller.enqueue(view) })
+      await stream.cancel()
+      return null`,
+  },
+]
+
+/** What follows an attack: the block ends, others come, go and are looked at, the arena ends in one of the ways. */
+function scriptOf(kind: Kind, attack: Attack, end: string): string {
+  const { size } = KINDS[kind]
+  return `
+    const take = async view => { ${attack.take} }
+    const view = arena.alloc(${size}).fill(0x33)
+    const neighbours = Array.from({ length: 5 }, () => arena.alloc(${size}).fill(0x34))
+    let taken = await take(view)
+    const isTaken = view.length === 0
+    if (!isTaken) assert.ok(view.every(byte => byte === 0x33))
+    if (!isTaken || ${!isShared(kind)}) assertIntact()
+    if (!isTaken || ${!isShared(kind)}) assert.ok(neighbours.every(block => block.every(byte => byte === 0x34)))
+    taken?.fill(0x44)
+    arena.free(view)
+    assert.equal(codeOf(() => arena.free(view)), 'ERR_ARENA_DOUBLE_FREE')
+    arena.check()
+    const blocks = Array.from({ length: 200 }, (_, i) => arena.allocUnsafe(i % 2 ? ${size} : 64).fill(0x77))
+    assert.ok(taken === null || taken.every(byte => byte === 0x44))
+    taken?.fill(0x45)
+    assert.ok(blocks.every(block => block.every(byte => byte === 0x77)))
+    for (const block of [...neighbours, ...blocks]) arena.free(block)
+    arena.trim()
+    await collect()
+    taken?.fill(0x46)
+    arena.check()
+    ${end}
+    await collect()
+    taken?.fill(0x47)
+  `
+}
+
+/** Half of the processes end with the arena open. */
+const endOf = (index: number): string =>
+  `arena.reset(); arena.check(); await collect(); taken?.fill(0x48); ${index % 2 === 0 ? 'arena.close()' : 'arena.alloc(64)'}`
+
+describe.each(NODES.map((node): [string, NodeLine] => [node.version, node]))('on Node %s', (_, node) => {
+  describe.each(Object.keys(KINDS) as Kind[])('%s', kind => {
+    const attacks = ATTACKS(kind).filter(({ since = 20 }) => node.major >= since)
+
+    it.each(attacks.map((attack, index): [string, Attack, number] => [attack.name, attack, index]))(
+      'survives %s',
+      (_, attack, index) =>
+        expectToSurvive(scriptOf(kind, attack, endOf(index)), KINDS[kind].options, node.path),
+    )
+
+    it('survives being sent to a Worker that ends before this process', () =>
+      expectToSurvive(
+        `
+        const { Worker } = await import('node:worker_threads')
+        const view = arena.alloc(${KINDS[kind].size}).fill(0x33)
+        const stream = new ReadableStream({ type: 'bytes', start: controller => controller.enqueue(view) })
+        const { value } = await stream.getReader().read()
+        const worker = new Worker("require('worker_threads').parentPort.once('message', view => { view.fill(1) })", { eval: true, execArgv: [] })
+        try { worker.postMessage(value, [value.buffer]) } catch (error) { assert.equal(error.name, 'DataCloneError'); worker.terminate() }
+        await new Promise(resolve => worker.once('exit', resolve))
+        arena.free(view)
+        for (let i = 0; i < 100; i++) arena.allocUnsafe(${KINDS[kind].size}).fill(0x77)
+        await collect()
+        arena.trim()
+        arena.check()
+        arena.close()
+        await collect()
+      `,
+        KINDS[kind].options,
+        node.path,
+      ))
+  })
+})
+
+it('counts the attacks', () => {
+  expect(ATTACKS('a window').length).toBe(10)
+})
