@@ -9,7 +9,7 @@ import { thrownBy } from '../support/world.js'
 const SIZES = [1_000, 64 * 1024 - 8, 100_000, 2 ** 21]
 const ARENAS: readonly (readonly [string, ArenaOptions])[] = [
   ['by default', {}],
-  ['that gives pages back at once', { releaseAfterMs: 0 }],
+  ['with debug: true', { debug: true }],
 ]
 
 let arena: Arena

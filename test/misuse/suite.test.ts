@@ -3,7 +3,10 @@ import { describe, it } from 'vitest'
 import { runCase } from './suite/case.js'
 import { GROUPS } from './suite/groups.js'
 
-describe.each([['without debug', false]] as const)('%s', (_, isDebug) => {
+describe.each([
+  ['without debug', false],
+  ['with debug: true', true],
+] as const)('%s', (_, isDebug) => {
   for (const { title, cases } of GROUPS) {
     describe(title, () => {
       for (const misuse of cases) {

@@ -22,6 +22,7 @@ const ARENAS = [
   { releaseAfterMs: 0 },
   { releaseAfterMs: 20, detachFromBytes: 0 },
   { releaseAfterMs: 50, detachFromBytes: Number.POSITIVE_INFINITY, limitBytes: 2 * MIB },
+  { releaseAfterMs: 100, debug: true },
 ]
 
 function readArguments() {
@@ -77,6 +78,8 @@ function expectNothingLeft(arena) {
 }
 
 async function torture(seconds, seed, folder) {
+  const warnings = []
+  process.on('warning', warning => warnings.push(warning))
   const arenas = ARENAS.map((options, i) => new Arena({ name: `torture-${i}`, ...options }))
   const packers = [new Packer(), new Packer()]
   const pool = poolOf(new Random(seed))
@@ -93,6 +96,7 @@ async function torture(seconds, seed, folder) {
   for (const packer of packers) equal(await packer.end(), NOTHING, 'left in the arena of a Worker')
   for (const arena of arenas) await arena.closeWhenIdle()
   await turn()
+  equal(warnings, [], 'correct programs are not warned of')
   return chains
 }
 

@@ -20,7 +20,7 @@ export interface MisuseCase {
   /** Codes of the process warnings it brings about. None by default. */
   readonly warnings?: readonly string[]
   readonly debugWarnings?: readonly string[]
-  /** How the process ends, for a case whose body ends it. `says` is part of its standard error. */
+  /** How the process ends, for a case whose body ends it. `says` is part of its standard error; empty: all of that. */
   readonly exit?: { readonly code: number; readonly says: string }
 }
 
@@ -88,7 +88,12 @@ export async function runCase(
   const { code, signal, stdout, stderr } = await runScript(script, ['--expose-gc'])
   if (exit !== undefined) {
     return {
-      actual: { code, signal, stderr: stderr.includes(exit.says) ? exit.says : stderr, stdout },
+      actual: {
+        code,
+        signal,
+        stderr: exit.says !== '' && stderr.includes(exit.says) ? exit.says : stderr,
+        stdout,
+      },
       expected: { code: exit.code, signal: null, stderr: exit.says, stdout: expected },
     }
   }
