@@ -80,7 +80,7 @@ export async function runCase(
     isDebug && 'debugExpected' in expectations ? expectations.debugExpected : expectations.expected
   const warnings = (isDebug ? expectations.debugWarnings : undefined) ?? expectations.warnings ?? []
   const script = `
-    globalThis.options = { ...${options}${isDebug ? ', debug: true' : ''} }
+    globalThis.options = { leaks: 'off', ...${options}${isDebug ? ', debug: true' : ''} }
     ${PRELUDE} ${SUITE_PRELUDE}
     const result = await (async () => { ${body} })()
     ${EPILOGUE}
