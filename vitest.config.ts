@@ -7,5 +7,7 @@ export default defineConfig({
     pool: 'forks',
     testTimeout: 60_000,
     hookTimeout: 60_000,
+    // Tests of one file that say `concurrent`: each is a process.
+    maxConcurrency: 4,
   },
 })

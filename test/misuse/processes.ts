@@ -3,7 +3,7 @@ import { expect } from 'vitest'
 import { runScript } from '../support/process.js'
 
 // Live blocks of every kind of buffer, and the proof that nothing happened to them.
-const PRELUDE = `
+export const PRELUDE = `
   const arena = new Arena({ name: 'subject', ...globalThis.options })
   const live = [64, 1_000, 5_000, 20_000, 70_000, 300_000].map((size, i) => arena.allocUnsafe(size).fill(i + 1))
   const assertIntact = (from = 0) => {
