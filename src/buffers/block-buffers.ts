@@ -103,21 +103,37 @@ export class BlockBuffers {
    * it was allocated with.
    */
   makeOwner(block: Block, sizeBytes: number, epoch: Epoch, _alignBytes: number): Buffer | null {
+    if (sizeBytes < this.#windowBelowBytes && this.#windows.lostCount === 0) {
+      try {
+        const buffer = this.#windows.makeOwner(block, sizeBytes, epoch)
+        if (buffer !== null) return buffer
+      } catch (error) {
+        return this.#setAsideIfTaken(block, sizeBytes, error)
+      }
+    }
+    return this.#makeOwnerSlow(block, sizeBytes, epoch)
+  }
+
+  #makeOwnerSlow(block: Block, sizeBytes: number, epoch: Epoch): Buffer | null {
     if (this.#windows.lostCount > 0 && this.#setAsideIfLost(block, sizeBytes)) return null
     if (sizeBytes < this.#windowBelowBytes) {
       try {
         const buffer = this.#windows.makeOwner(block, sizeBytes, epoch)
         return buffer !== null ? buffer : this.#makeInNewWindow(block, sizeBytes, epoch)
       } catch (error) {
-        // A window's buffer that turns out to be detached was taken by somebody else.
-        if (!this.#windows.isTaken(block)) throw error
+        return this.#setAsideIfTaken(block, sizeBytes, error)
       }
-      this.#windows.lose(block)
-      this.#setAsideIfLost(block, sizeBytes)
-      return null
     }
     if (sizeBytes >= this.#detachFromBytes) return this.makeDetachable(block, 0, sizeBytes, epoch)
     return this.#own.makeKept(block, sizeBytes, this.#heap.sizeOf(block), epoch)
+  }
+
+  /** A window's buffer that turns out to be detached was taken by somebody else. Throws any other error on. */
+  #setAsideIfTaken(block: Block, sizeBytes: number, error: unknown): null {
+    if (!this.#windows.isTaken(block)) throw error
+    this.#windows.lose(block)
+    this.#setAsideIfLost(block, sizeBytes)
+    return null
   }
 
   /** The owner of a block, over a buffer of exactly its bytes, which begin `startBytes` behind the block's start. */

@@ -3,6 +3,7 @@ import { Buffer as NodeBuffer } from 'node:buffer'
 import { inspect, types } from 'node:util'
 import { describe, expect, it } from 'vitest'
 import * as owners from '../../src/buffers/owner.js'
+import { DIST, runNode } from '../support/process.js'
 import { thrownBy } from '../support/world.js'
 
 const { blockOf, epochOf, isOwner, makeOwner, sizeOf, spend } = owners
@@ -17,6 +18,17 @@ function owner(text = 'some bytes', block = 7) {
 }
 
 describe('makeOwner', () => {
+  it('is longer than what V8 inlines, for the sake of what it inlines itself', async () => {
+    const script = `
+      const { Arena } = await import(${JSON.stringify(new URL('index.js', DIST).href)})
+      new Arena().allocUnsafe(64)`
+    const flags = ['--print-bytecode', '--print-bytecode-filter=makeOwner', '--input-type=module', '-e']
+    const { stdout } = await runNode([...flags, script])
+    const lengths = [...stdout.matchAll(/^Bytecode length: (\d+)$/gm)].map(match => Number(match[1]))
+    // V8's --max-inlined-bytecode-size. Methods of that name call it, and are meant to be inlined.
+    expect(lengths.filter(length => length > 460)).toHaveLength(1)
+  })
+
   it('makes an ordinary Buffer over the bytes asked for', () => {
     const buffer = owner()
     expect(NodeBuffer.isBuffer(buffer)).toBe(true)
