@@ -132,8 +132,9 @@ export class Leaks {
     // Another block, perhaps of another epoch, may be there by now.
     if (this.#samples.get(sample.block) !== sample) return
     this.#samples.delete(sample.block)
-    this.#actions.report(leakOf(sample))
     this.#actions.forget(sample.block, sample.sizeBytes, sample.wrapId)
+    // Last: who hears of it may close the arena.
+    this.#actions.report(leakOf(sample))
   }
 
   #takeCredit(): boolean {

@@ -1,6 +1,7 @@
 import type { MisuseGroup } from './case.js'
 import { HANDED_OVER, PROCESS_ENDS } from './ends.js'
 import { FREE_OF_OTHERS, FREE_TWICE } from './free.js'
+import { LEAKS } from './leaks.js'
 import { PINS, REALLOC } from './pins.js'
 import { CLOSING, SCOPES } from './scopes.js'
 import { FREE_IN_FLIGHT, USE_AFTER_FREE } from './use.js'
@@ -18,6 +19,7 @@ export const GROUPS: readonly MisuseGroup[] = [
   CLOSING,
   VALUES,
   PATCHES,
+  LEAKS,
   HANDED_OVER,
   PROCESS_ENDS,
 ]
