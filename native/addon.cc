@@ -265,6 +265,12 @@ Napi::Value IsWrapped(const Napi::CallbackInfo& info) {
   return Napi::Boolean::New(info.Env(), BooksOf(info.Env())->wraps.count(id) != 0);
 }
 
+Napi::Value HasRequests(const Napi::CallbackInfo& info) {
+  uv_loop_t* loop = nullptr;
+  if (napi_get_uv_event_loop(info.Env(), &loop) != napi_ok) throw Napi::Error::New(info.Env());
+  return Napi::Boolean::New(info.Env(), loop->active_reqs.count > 0);
+}
+
 void Detach(const Napi::CallbackInfo& info) {
   if (!info[0].IsArrayBuffer()) throw InvalidType(info.Env(), "buffer", "an instance of ArrayBuffer");
   bool is_detached = false;
@@ -324,6 +330,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("residency", Napi::Function::New<Residency>(env, "residency"));
   exports.Set("wrap", Napi::Function::New<WrapRange>(env, "wrap"));
   exports.Set("isWrapped", Napi::Function::New<IsWrapped>(env, "isWrapped"));
+  exports.Set("hasRequests", Napi::Function::New<HasRequests>(env, "hasRequests"));
   exports.Set("processLimit", Napi::Function::New<ProcessLimit>(env, "processLimit"));
   exports.Set("setProcessLimit", Napi::Function::New<SetProcessLimit>(env, "setProcessLimit"));
   exports.Set("processTaken", Napi::Function::New<ProcessTaken>(env, "processTaken"));

@@ -117,6 +117,10 @@ class AddonKernel implements Kernel {
   isWrapped(wrapId: WrapId): boolean {
     return this.#native.isWrapped(wrapId)
   }
+
+  hasRequests(): boolean {
+    return this.#native.hasRequests()
+  }
 }
 
 /** The one sum of the process, kept in native code, where all threads meet. */

@@ -19,7 +19,7 @@ export class BookStorage {
 
   constructor(kernel: Kernel, deferral: Deferral) {
     this.#kernel = kernel
-    this.#unmapper = new Unmapper(kernel, deferral)
+    this.#unmapper = new Unmapper(kernel, deferral, false)
   }
 
   /** That many zeroed bytes. Throws a `SystemError` or a `RangeError` where there is no memory. */

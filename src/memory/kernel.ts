@@ -85,6 +85,12 @@ export interface Kernel {
    */
   detach(buffer: ArrayBuffer): void
 
+  /**
+   * Whether this thread's event loop waits for work that it handed to another thread or to the kernel: `zlib`, `crypto`,
+   * `fs`, writes to sockets (libuv's active requests). Some of it may be using memory that was freed under it.
+   */
+  hasRequests(): boolean
+
   /** Whether the finalizer of that wrap has yet to run. An ArrayBuffer moved by someone else stays wrapped. */
   isWrapped(wrapId: WrapId): boolean
 }

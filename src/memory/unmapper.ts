@@ -5,6 +5,9 @@
  * buffer (`buf.fill({ valueOf() { arena.close() } })`). And never while a buffer over the mapping awaits its finalizer,
  * which runs by the next turn after the buffer was detached. A mapping that the kernel will not let go of is tried again.
  *
+ * Nor while requests of this thread are under way, for a minute at most: a Buffer that was freed under `zlib` is read on by a
+ * thread, and that would fault. Purged pages cost nothing meanwhile but their addresses, and read as zero.
+ *
  * Unmapping resident pages takes the kernel time. Where there are many they go in slices, so that no turn takes long.
  */
 import type { Deferral } from '../base/deferral.js'
@@ -18,11 +21,17 @@ const MAX_RETRY_MS = 10_000
 const SLICE_BYTES = 2 * 2 ** 20
 const SLICE_PAUSE_MS = 1
 
+/** No request is thought to take longer. A service that is never without one unmaps after that. */
+const PATIENCE_MS = 60_000
+
 interface Waiting {
   readonly mapping: MappingId
   /** What may be resident at its start. */
   residentBytes: number
   readonly end: End | undefined
+  /** Requests were under way; and have been for too long. */
+  isHeldUp: boolean
+  isOverdue: boolean
 }
 
 /** What must be before a mapping goes, and what follows. */
@@ -44,14 +53,18 @@ export class Unmapper {
   #isNextTurnDue = false
   #isRetryDue = false
 
-  constructor(kernel: Kernel, deferral: Deferral) {
+  readonly #isShared: boolean
+
+  /** `isShared`: whether users had Buffers over the mappings, which requests may work on. */
+  constructor(kernel: Kernel, deferral: Deferral, isShared = true) {
     this.#kernel = kernel
     this.#deferral = deferral
+    this.#isShared = isShared
   }
 
   /** `residentBytes`: how much at the start of the mapping was not purged before; whole pages. */
   add(mapping: MappingId, residentBytes = 0, end?: End): void {
-    this.#waiting.push({ mapping, residentBytes, end })
+    this.#waiting.push({ mapping, residentBytes, end, isHeldUp: false, isOverdue: false })
     this.#tries = 0
     this.#schedule()
   }
@@ -101,10 +114,23 @@ export class Unmapper {
       this.#budgetBytes = 0
       return false
     }
+    if (this.#isInUse(waiting)) return false
     this.#budgetBytes -= residentBytes
     const isGone = this.#unmap(mapping)
     if (isGone) end?.whenGone()
     return isGone
+  }
+
+  /** Whether a request may be working on the memory. */
+  #isInUse(waiting: Waiting): boolean {
+    if (!this.#isShared || waiting.isOverdue || !this.#kernel.hasRequests()) return false
+    if (!waiting.isHeldUp) {
+      waiting.isHeldUp = true
+      this.#deferral.after(PATIENCE_MS, () => {
+        waiting.isOverdue = true
+      })
+    }
+    return true
   }
 
   #purge(mapping: MappingId, offsetBytes: number, lengthBytes: number): void {

@@ -112,4 +112,28 @@ describe('add', () => {
     for (let i = 0; i < 2; i++) deferral.runTimer()
     expect(kernel.mappings.size).toBe(0)
   })
+
+  it('waits while requests are under way, which may be working on the memory', () => {
+    kernel.requestsInFlight = true
+    unmapper.add(kernel.map(kernel.pageBytes))
+    for (let i = 0; i < 3; i++) deferral.runTurn()
+    for (let i = 0; i < 3; i++) deferral.runTimer()
+    expect(kernel.mappings.size).toBe(1)
+    kernel.requestsInFlight = false
+    deferral.runTimer()
+    expect(kernel.mappings.size).toBe(0)
+  })
+
+  it('waits for them a minute, and for no books', () => {
+    kernel.requestsInFlight = true
+    new Unmapper(kernel, deferral, false).add(kernel.map(kernel.pageBytes))
+    deferral.runTurn()
+    expect(kernel.mappings.size).toBe(0)
+    unmapper.add(kernel.map(kernel.pageBytes))
+    for (let i = 0; i < 3; i++) deferral.runTurn()
+    deferral.advance(59_000)
+    expect(kernel.mappings.size).toBe(1)
+    deferral.advance(12_000)
+    expect(kernel.mappings.size).toBe(0)
+  })
 })

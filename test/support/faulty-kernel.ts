@@ -222,6 +222,13 @@ export class FaultyKernel implements Kernel {
     this.#real.detach(buffer)
   }
 
+  /** Not this process's own: the test runner has some under way now and then. */
+  requestsInFlight = false
+
+  hasRequests(): boolean {
+    return this.requestsInFlight
+  }
+
   isWrapped(wrapId: WrapId): boolean {
     this.#enter('isWrapped', [wrapId])
     return this.#real.isWrapped(wrapId)

@@ -90,9 +90,6 @@ export const LEAKS: MisuseGroup = {
         return arena.stats().liveBlocks`,
       expected: 6,
       warnings: ['OFFHEAP_LEAK'],
-      // The stacks that debug keeps refer to the receivers of the calls: the scope, which holds its blocks.
-      debugExpected: 8,
-      debugWarnings: [],
     },
     {
       name: 'a subscriber of offheap:leak that ends the arena',

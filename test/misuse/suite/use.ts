@@ -308,6 +308,19 @@ export const FREE_IN_FLIGHT: MisuseGroup = {
       ],
     },
     {
+      // What comes out must fit into one piece: for a second one, Node asserts that its input is still attached.
+      name: 'zlib.deflate without lend, the blocks freed and their arena closed meanwhile: no fault',
+      body: `const compress = node('util').promisify(node('zlib').deflate)
+        const other = new Arena({ name: 'other' })
+        const blocks = Array.from({ length: 8 }, () => other.alloc(8 * 2 ** 20).fill(0))
+        const running = Promise.all(blocks.map(block => compress(block)))
+        await sleep(3)
+        for (const block of blocks) other.free(block)
+        other.close()
+        return (await running).map(packed => node('zlib').inflateSync(packed).length)`,
+      expected: Array.from({ length: 8 }, () => 8 * 2 ** 20),
+    },
+    {
       name: 'zlib stream',
       body: `const { createDeflate, inflateSync } = node('zlib')
         return bothInTurn(async block => {
