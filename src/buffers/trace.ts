@@ -1,5 +1,6 @@
 /**
- * Where in the user's code something happened: a stack, captured now and put into words only where somebody asks.
+ * Where in the user's code something happened. Kept as text: V8's own form of a stack refers to the receivers of the calls, an
+ * arena among them, and would hold them for as long as the trace.
  */
 import { fileURLToPath } from 'node:url'
 
@@ -9,13 +10,13 @@ const OWN_FOLDER_URL = new URL('..', import.meta.url).href
 const OWN_FOLDER = OWN_FOLDER_URL.startsWith('file:') ? fileURLToPath(OWN_FOLDER_URL) : OWN_FOLDER_URL
 
 export class Trace {
-  readonly #captured: Error
+  readonly #stack: string
 
   constructor() {
     const limit = Error.stackTraceLimit
     // `set` returns false, where an assignment would throw, in a process whose intrinsics are frozen.
     const isRaised = typeof limit === 'number' && Reflect.set(Error, 'stackTraceLimit', limit + OWN_FRAMES)
-    this.#captured = new Error()
+    this.#stack = textOf(new Error())
     if (isRaised) Reflect.set(Error, 'stackTraceLimit', limit)
   }
 
@@ -27,19 +28,19 @@ export class Trace {
     return lines.slice(Math.max(0, first)).join('\n')
   }
 
-  get #stack(): string {
-    try {
-      return String(this.#captured.stack)
-    } catch (error) {
-      // The user's own `Error.prepareStackTrace` ran just now, and threw.
-      return `    at (unknown: Error.prepareStackTrace threw ${String(error)})`
-    }
-  }
-
   /** An `Error` with this stack: for the `cause` of another. */
   toError(message: string, cause?: Error): Error {
     const error = cause === undefined ? new Error(message) : new Error(message, { cause })
     error.stack = `Error: ${message}\n${this.frames}`
     return error
+  }
+}
+
+function textOf(captured: Error): string {
+  try {
+    return String(captured.stack)
+  } catch (error) {
+    // The user's own `Error.prepareStackTrace` ran just now, and threw.
+    return `    at (unknown: Error.prepareStackTrace threw ${String(error)})`
   }
 }

@@ -34,6 +34,8 @@ describe('arenas that are dropped without close()', () => {
     [{ prefault: true }],
     [{ detachFromBytes: 0 }],
     [{ detachFromBytes: 'Infinity' }],
+    [{ debug: true }],
+    [{ debug: true, releaseAfterMs: 'Infinity' }],
   ])('leave nothing behind with %j', options => expectNothingLeft(50, options))
 
   it('leave nothing behind in a Worker', () => expectNothingLeft(200, {}, 'worker'))

@@ -25,6 +25,7 @@ const KINDS: [string, number, string][] = [
   ['with a buffer of its own', 70_000, '{}'],
   ['with a kept buffer', 70_000, 'detachFromBytes: Infinity'],
   ['with a small buffer of its own', 64, 'detachFromBytes: 0'],
+  ['in debug mode', 5_000, 'debug: true'],
 ].map(([name, size, options]) => [name, size, options === '{}' ? '' : options]) as [string, number, string][]
 
 describe.each(KINDS)("a forgotten block %s, leaks: 'all'", (_, size, options) => {

@@ -13,12 +13,13 @@ if (NODES.length === 1) {
   )
 }
 
-type Kind = 'a window' | 'an own buffer' | 'a kept buffer'
+type Kind = 'a window' | 'an own buffer' | 'a kept buffer' | 'a buffer in debug mode'
 
 const KINDS: Record<Kind, { size: number; options: string }> = {
   'a window': { size: 1_000, options: '{}' },
   'an own buffer': { size: 70_000, options: '{}' },
   'a kept buffer': { size: 70_000, options: '{ detachFromBytes: Infinity }' },
+  'a buffer in debug mode': { size: 1_000, options: '{ debug: true }' },
 }
 
 /** Whether blocks other than the attacked one can be over the same buffer. */
@@ -35,7 +36,7 @@ interface Attack {
 const REFUSED = "{ assert.equal(CALL, 'ERR_ARENA_NOT_TRANSFERABLE'); return null }"
 const honestly = (kind: Kind, method: string): string => {
   const call = `codeOf(() => view.buffer.${method}())`
-  return kind === 'an own buffer'
+  return kind === 'an own buffer' || kind === 'a buffer in debug mode'
     ? `return new Uint8Array(view.buffer.${method}())`
     : REFUSED.replace('CALL', call)
 }
