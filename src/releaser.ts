@@ -218,7 +218,8 @@ export class Releaser {
   #dropUnused(): void {
     this.#buffers.dropIdle()
     for (const segment of this.#scavenger.surplusSegments()) this.#remove(segment)
-    this.#heap.shrinkBooks()
+    // Not while traffic keeps pages warm: it would have to be granted room for the blocks that it frees anew.
+    if (this.#heap.dirtyPages <= this.#scavenger.stuckPages) this.#heap.shrinkBooks()
   }
 
   #remove(segment: Segment): void {

@@ -3,8 +3,8 @@
  *
  * Nothing is stored in the managed memory itself, so a free page is truly empty and an overrun cannot reach the books.
  * The unit of the books is the *frame*, 256 granules or 4 KiB, whatever the size of a page: two bits a granule say what
- * starts there, 23 bytes a frame what lies across its borders and how long its gaps are, and three bits a page what the
- * page is to the kernel. That is 2.2 % of the space at most. The columns grow with the highest page ever managed, not
+ * starts there, 27 bytes a frame what lies across its borders and how long its gaps are, and three bits a page what the
+ * page is to the kernel. That is 2.23 % of the space, and an eighth more where the space grows in small steps. The columns grow with the highest page ever managed, not
  * with the capacity.
  *
  * This file owns storage and ranges. What the columns mean is said where they are kept: `granule-map` (bits, occupied,
@@ -117,9 +117,9 @@ export class PageTable implements Columns {
    */
   addRange(firstPage: PageNumber, pageCount: PageCount): void {
     const end = firstPage + pageCount
-    // By a quarter at least, so that growing costs amortised O(1) a page, in whatever steps.
+    // By an eighth at least, so that growing costs amortised O(1) a page, in whatever steps.
     if (end > this.columnPages) {
-      this.#replaceColumns(Math.max(MIN_COLUMN_PAGES, end, this.columnPages + (this.columnPages >>> 2)))
+      this.#replaceColumns(Math.max(MIN_COLUMN_PAGES, end, this.columnPages + (this.columnPages >>> 3)))
     }
     let at = this.#ranges.findIndex(range => range.firstPage >= end)
     if (at < 0) at = this.#ranges.length

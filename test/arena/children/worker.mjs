@@ -1,4 +1,7 @@
-/** Allocates, writes, frees, resizes, trims and closes arenas until it is terminated. */
+/**
+ * Allocates, writes, frees, resizes, pins, trims and closes arenas until it is terminated, or ends in the middle of it by
+ * itself: `end` is 'exit', 'throw' or 'natural' then.
+ */
 import { parentPort, workerData } from 'node:worker_threads'
 import { Arena } from '../../../dist/index.js'
 
@@ -31,9 +34,15 @@ function turn() {
   for (let i = 0; i < 500; i++) step(arena, live)
   if (isFirst) parentPort.postMessage('running')
   isFirst = false
+  if (live.length > 0 && random(2) === 0) arena.pin(live[0])
+  if (random(3) === 0) {
+    if (workerData.end === 'exit') process.exit()
+    if (workerData.end === 'throw') throw new Error('on purpose')
+    if (workerData.end === 'natural') return
+  }
   if (random(2) === 0) arena.trim()
   // Some arenas are closed, some are left with live blocks and a timer.
-  if (random(3) > 0) arena.close()
+  if (random(3) > 0 && arena.stats().pinnedBlocks === 0) arena.close()
   setTimeout(turn, random(3))
 }
 turn()

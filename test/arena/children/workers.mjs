@@ -1,6 +1,6 @@
 /**
- * Runs 20 Workers with arenas, four at a time, each terminated at a random moment; prints what the process kept. Argument:
- * a seed.
+ * Runs Workers with arenas, four at a time: of four, one is terminated at a random moment, the others exit, throw and end.
+ * The addon is loaded by nobody else. Prints what the process kept. Arguments: a seed, how many.
  */
 import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -13,20 +13,32 @@ const look = () => ({
   rssBytes: field('/proc/self/smaps_rollup', 'Rss'),
 })
 
-async function runOne(seed, delayMs) {
-  const worker = new Worker(new URL('./worker.mjs', import.meta.url), { workerData: { seed } })
-  const exit = new Promise((resolve, reject) => worker.once('exit', resolve).once('error', reject))
+const ENDS = ['terminate', 'exit', 'throw', 'natural']
+
+async function runOne(seed, delayMs, end) {
+  const worker = new Worker(new URL('./worker.mjs', import.meta.url), { workerData: { seed, end } })
+  let error
+  worker.once('error', thrown => {
+    error = thrown
+  })
+  const exit = new Promise(resolve => worker.once('exit', resolve))
   await Promise.race([new Promise(resolve => worker.once('message', resolve)), exit])
-  await sleep(delayMs)
-  await worker.terminate()
+  if (end === 'terminate') {
+    await sleep(delayMs)
+    await worker.terminate()
+  }
   await exit
+  if ((error?.message === 'on purpose') !== (end === 'throw')) throw error ?? new Error('it did not throw')
 }
 
 const seed = Number(process.argv[2])
-const delays = Array.from({ length: 20 }, (_, i) => (Math.imul(seed + i, 2_654_435_761) >>> 0) % 60)
-for (let i = 0; i < 4; i++) await runOne(seed - i - 1, 30)
+const count = Number(process.argv[3])
+const delayOf = i => (Math.imul(seed + i, 2_654_435_761) >>> 0) % 60
+const runFour = first =>
+  Promise.all(ENDS.map((end, i) => runOne((seed + first + i) >>> 0, delayOf(first + i), end)))
+for (let i = -8; i < 0; i += 4) await runFour(i)
 const before = look()
-for (let i = 0; i < 20; i += 4) await Promise.all([0, 1, 2, 3].map(k => runOne(seed + i + k, delays[i + k])))
+for (let i = 0; i < count; i += 4) await runFour(i)
 await sleep(100)
 const after = look()
 console.log(
