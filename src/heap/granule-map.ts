@@ -165,26 +165,6 @@ export class GranuleMap {
     if (lastFrame !== endFrame) rows[lastFrame * ROW_WORDS + START] = end
   }
 
-  /** Makes [held, end) of the held block [held, heldEnd) a live one; the rest stays held. */
-  split(held: number, end: number, heldEnd: number): void {
-    const { bits, occupied, rows } = this.#table
-    const frame = held >>> FRAME_SHIFT
-    const endFrame = end >>> FRAME_SHIFT
-    bits[BITS_PREFIX + 1 + ((held >>> 5) << 1)] |= 1 << held
-    if (endFrame !== frame) {
-      rows[frame * ROW_WORDS + END] = end
-      const lastFrame = (end - 1) >>> FRAME_SHIFT
-      if (lastFrame !== frame) rows[lastFrame * ROW_WORDS + START] = held
-    }
-    if (end === heldEnd) return
-    bits[BITS_PREFIX + ((end >>> 5) << 1)] |= 1 << end
-    occupied[endFrame] |= ANY << ((end >>> 5) & 7)
-    if (heldEnd >>> FRAME_SHIFT === endFrame) return
-    rows[endFrame * ROW_WORDS + END] = heldEnd
-    const lastFrame = (heldEnd - 1) >>> FRAME_SHIFT
-    if (lastFrame !== endFrame) rows[lastFrame * ROW_WORDS + START] = end
-  }
-
   /** The block [first, end) is a gap, and one with the gaps on both sides: from what is returned to `coalescedEnd`. */
   coalesce(first: number, end: number): number {
     const { bits, occupied, rows } = this.#table

@@ -158,35 +158,6 @@ describe('carve', () => {
   })
 })
 
-describe('split', () => {
-  it('makes the first granules of a held block live and leaves the rest held, wherever it starts', () => {
-    for (const [length, offset] of EVERY_PLACE) {
-      for (const rest of [1, 40, 300]) {
-        const { map } = makeMap(FRAMES)
-        const before: Stretch[] = offset === 0 ? [] : [['gap', offset]]
-        layOut(map, 0, [...before, ['held', length + rest], ['live', 9]])
-        map.split(offset, offset + length, offset + length + rest)
-        expectStretches(map, 0, [...before, ['live', length], ['held', rest], ['live', 9]])
-      }
-    }
-  })
-
-  it('makes a whole held block live', () => {
-    const { map } = makeMap(FRAMES)
-    layOut(map, 0, [
-      ['gap', 30],
-      ['held', 500],
-      ['live', 9],
-    ])
-    map.split(30, 530, 530)
-    expectStretches(map, 0, [
-      ['gap', 30],
-      ['live', 500],
-      ['live', 9],
-    ])
-  })
-})
-
 describe('coalesce', () => {
   const sizes = [1, 20, 32, 250, 256, 600]
 
