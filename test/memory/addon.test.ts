@@ -208,15 +208,21 @@ describe('map, aligned', () => {
 
 describe('unmap', () => {
   it('returns the number of kernel mappings to what it was', () => {
-    kernelMappingCount()
-    const before = kernelMappingCount()
-    const mappings = Array.from({ length: 100 }, (_, index) => kernel.map((1 + (index % 7)) * PAGE))
-    // A page of a mapping with other settings is a kernel mapping of its own, so that neighbours do not merge.
-    for (const mapping of mappings) if (mapping % 2) kernel.advise(mapping, 0, PAGE, 'nohugepage')
-    expect(kernelMappingCount()).toBeGreaterThan(before)
-    for (const mapping of mappings) expect(kernel.unmap(mapping)).toBe(true)
-    // V8 may have taken a page or two for itself.
-    expect(Math.abs(kernelMappingCount() - before)).toBeLessThan(10)
+    const MOST = 10
+    const grownBy = (): number => {
+      kernelMappingCount()
+      const before = kernelMappingCount()
+      const mappings = Array.from({ length: 100 }, (_, index) => kernel.map((1 + (index % 7)) * PAGE))
+      // A page of a mapping with other settings is a kernel mapping of its own, so that neighbours do not merge.
+      for (const mapping of mappings) if (mapping % 2) kernel.advise(mapping, 0, PAGE, 'nohugepage')
+      expect(kernelMappingCount()).toBeGreaterThan(before + MOST)
+      for (const mapping of mappings) expect(kernel.unmap(mapping)).toBe(true)
+      return Math.abs(kernelMappingCount() - before)
+    }
+    // V8 takes and gives back some of its own meanwhile, and a few at once where it collects: not every time.
+    let grown = grownBy()
+    for (let round = 1; round < 5 && grown >= MOST; round++) grown = grownBy()
+    expect(grown).toBeLessThan(MOST)
   })
 
   it('refuses while an ArrayBuffer is live, and succeeds on the turn after detach', async () => {
