@@ -24,7 +24,7 @@ export function locatingKernel(kernel) {
       },
     },
   })
-  for (const name of ['map', 'unmap', 'advise', 'residency', 'detach', 'isWrapped']) {
+  for (const name of ['map', 'unmap', 'advise', 'residency', 'detach', 'isWrapped', 'hasRequests']) {
     Object.defineProperty(locating, name, { value: kernel[name].bind(kernel) })
   }
   /** Bytes of the pages that these Buffers lie on. */
