@@ -199,7 +199,10 @@ export class BlockSpace {
     return NONE
   }
 
-  /** `take` of a frame or more. `#find` and `#cut`, written out for blocks at the start of a gap: half of all that a service asks for and frees. */
+  /**
+   * `take` of a frame or more. `#find` and `#cut`, written out for blocks at the start of a gap: half of all that a service
+   * asks for and frees.
+   */
   takeLong(size: number): Block {
     const gap = this.#find(size, 0)
     if (gap === NONE) return NONE

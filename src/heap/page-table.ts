@@ -4,8 +4,8 @@
  * Nothing is stored in the managed memory itself, so a free page is truly empty and an overrun cannot reach the books.
  * The unit of the books is the *frame*, 256 granules or 4 KiB, whatever the size of a page: two bits a granule say what
  * starts there, 27 bytes a frame what lies across its borders and how long its gaps are, and three bits a page what the
- * page is to the kernel. That is 2.23 % of the space, and an eighth more where the space grows in small steps. The columns grow with the highest page ever managed, not
- * with the capacity.
+ * page is to the kernel. That is 2.23 % of the space, and an eighth more where the space grows in small steps. The columns
+ * grow with the highest page ever managed, not with the capacity.
  *
  * This file owns storage and ranges. What the columns mean is said where they are kept: `granule-map` (bits, occupied,
  * rows), `short-gaps` (tops, leaves, branches, roots), `long-gaps` (rows), `page-states` (dirty, aged, purged).
