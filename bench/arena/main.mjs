@@ -4,10 +4,8 @@
  *
  *   npm run bench:arena [-- --rounds N] [-- --json]
  */
-import { spawnSync } from 'node:child_process'
-import { cpus, loadavg } from 'node:os'
 import { fileURLToPath } from 'node:url'
-import { parseArgs } from 'node:util'
+import { runSizes, show } from '../sizes.mjs'
 
 const KIB = 1024
 const CASES = [
@@ -21,30 +19,14 @@ const CASES = [
   { name: '64 KiB, zero-filled, detached', sizeBytes: 64 * KIB, isZeroFilled: true },
 ]
 
-const { values } = parseArgs({
-  options: { rounds: { type: 'string', default: '9' }, json: { type: 'boolean', default: false } },
+runSizes({
+  child: fileURLToPath(new URL('child.mjs', import.meta.url)),
+  cases: CASES,
+  head: ['ns for one block, median (lowest–highest round)', 'Buffer', 'Arena', 'Buffer / Arena'],
+  rowOf: ({ name, buffer, arena }) => [
+    name,
+    show(buffer, 1, 0),
+    show(arena, 1, 0),
+    (buffer.median / arena.median).toFixed(1),
+  ],
 })
-
-function measure(benchCase) {
-  const child = fileURLToPath(new URL('child.mjs', import.meta.url))
-  const args = [child, JSON.stringify({ ...benchCase, rounds: Number(values.rounds) })]
-  const { status, stdout, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8' })
-  if (status !== 0) throw new Error(`${benchCase.name}: ${stderr}`)
-  return { name: benchCase.name, ...JSON.parse(stdout) }
-}
-
-const machine = `Node ${process.version}, ${cpus().length} x ${cpus()[0].model.trim()}, load ${loadavg()[0].toFixed(2)}`
-const results = CASES.map(measure)
-if (values.json) {
-  console.log(JSON.stringify({ machine, results }, null, 2))
-} else {
-  const show = ({ median, low, high }) => `${median.toFixed(0)} (${low.toFixed(0)}–${high.toFixed(0)})`
-  const rows = [['ns for one block, median (lowest–highest round)', 'Buffer', 'Arena', 'Buffer / Arena']]
-  for (const { name, buffer, arena } of results) {
-    rows.push([name, show(buffer), show(arena), (buffer.median / arena.median).toFixed(1)])
-  }
-  const widths = rows[0].map((_, column) => Math.max(...rows.map(row => row[column].length)))
-  const line = row =>
-    row.map((cell, i) => (i === 0 ? cell.padEnd(widths[i]) : cell.padStart(widths[i]))).join('  ')
-  console.log(`${machine}\n\n${rows.map(line).join('\n')}`)
-}
