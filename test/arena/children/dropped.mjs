@@ -10,7 +10,7 @@ import { Arena, processLimit } from '../../../dist/index.js'
 
 const rssBytes = () =>
   Number(/^Rss:\s+(\d+) kB$/m.exec(readFileSync('/proc/self/smaps_rollup', 'latin1'))[1]) * 1024
-/** Address space in mappings of the kind that arenas make, of whatever length: neighbours are one to the kernel. */
+/** All address space. Of how many mappings it is says nothing: neighbours are one to the kernel. */
 const sizeBytes = () =>
   Number(/^VmSize:\s+(\d+) kB$/m.exec(readFileSync('/proc/self/status', 'latin1'))[1]) * 1024
 
@@ -24,7 +24,7 @@ function drop(count, options) {
   }
 }
 
-/** Waits until the process's limit has everything back: the last mapping of every arena is gone then. */
+/** Waits until the process's limit has everything back: nobody shows any byte of any arena then. */
 async function collected() {
   for (let i = 0; i < 4; i++) {
     gc()
@@ -34,17 +34,28 @@ async function collected() {
     gc()
     await sleep(5)
   }
-  await sleep(20)
+}
+
+/** Waits until no mapping went for half a second: they go in slices, a few each millisecond, and later where one is shown. */
+async function settled() {
+  let size = sizeBytes()
+  for (let unchanged = 0; unchanged < 10; unchanged++) {
+    await sleep(50)
+    if (sizeBytes() !== size) unchanged = 0
+    size = sizeBytes()
+  }
 }
 
 async function run(count, options) {
   drop(Math.min(count, 50), options)
   await collected()
+  await settled()
   const before = [rssBytes(), sizeBytes()]
   for (let left = count; left > 0; left -= 50) {
     drop(Math.min(left, 50), options)
     await collected()
   }
+  await settled()
   const after = [rssBytes(), sizeBytes()]
   console.log(JSON.stringify({ rssBytes: after[0] - before[0], sizeBytes: after[1] - before[1] }))
 }
