@@ -153,6 +153,26 @@ describe('the heap entry', () => {
   })
 })
 
+describe('what others use of a BlockHeap', () => {
+  /** Members of the layers below it that are meant for whoever has a heap. */
+  const INHERITED = [
+    'anyDirty cleanTailPages committedPages dirtyEnd dirtyPages isRangeFree limitPages managedPages markPurged markResident',
+    'metadataBytes pageBytes peakCommittedPages refaultedPages refusal usedPages zeroedBlock',
+  ].flatMap(names => names.split(' '))
+
+  const usesIn = (text: string) => [...text.matchAll(/\bheap\??\.(?!js\b)(\w+)/gi)].map(([, name]) => name)
+
+  it('is what its file says, and some of what it inherits', () => {
+    const face = readFileSync(join(SRC, 'heap/block-heap.ts'), 'utf8')
+    const own = [...face.matchAll(/^ {2}(?:override |get )*(\w+)\(/gm)].map(([, name]) => name)
+    expect(own).toContain('allocate')
+    const users = sourceFiles().filter(file => layerOf(file) !== 'heap' && layerOf(file) !== 'cli')
+    const used = new Set(users.flatMap(file => usesIn(readFileSync(join(SRC, file), 'utf8'))))
+    expect(used).toContain('flush')
+    expect([...used].filter(name => !own.includes(name) && !INHERITED.includes(name))).toEqual([])
+  })
+})
+
 describe('modules that load the addon', () => {
   it('are one', () => {
     const loaders = sourceFiles()

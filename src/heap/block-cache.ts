@@ -15,8 +15,8 @@
  */
 import { invariant } from '../base/assert.js'
 import type { Block } from '../base/units.js'
-import { type ColumnStorage, copyTo, disposeOf } from './columns.js'
-import type { GranuleMap } from './granule-map.js'
+import { BlockSpace } from './block-space.js'
+import { copyTo, disposeOf } from './columns.js'
 
 /** Sizes below this many granules have a stack of their own. */
 export const DIRECT = 256
@@ -50,37 +50,30 @@ function stepOf(room: number): number {
   return 30 - Math.clz32(room + 1)
 }
 
-export class BlockCache {
-  readonly #storage: ColumnStorage
-  readonly #map: GranuleMap
+export class BlockCache extends BlockSpace {
   /**
    * Stack `s` has `stacks[2 * s]`, the index of its top slot, and `stacks[2 * s + 1]`, that of its last. Slots hold a block
    * plus one, so that an empty one is 0: the one below each stack, and the one that tops of stacks without room point to.
    * `stacks[FIRST_SIZE + s - DIRECT]` is how many granules the blocks of a hashed stack have.
    */
   stacks = NO_STACKS
-  readonly #rooms = new Uint8Array(STACKS)
-  #endSlot = FIRST_SLOT
+  private readonly rooms = new Uint8Array(STACKS)
+  private endSlot = FIRST_SLOT
   /**
    * Rooms that stacks gave up, by step: the empty slot below the first, or 0; in the slot above that, the next. Without them
    * sizes that take turns on a shared stack would leave slots behind for ever.
    */
-  readonly #spareRooms = new Int32Array(ROOM_STEPS)
+  private readonly spareRooms = new Int32Array(ROOM_STEPS)
   grantedGranules = 0
 
-  constructor(storage: ColumnStorage, map: GranuleMap) {
-    this.#storage = storage
-    this.#map = map
-  }
-
-  get metadataBytes(): number {
+  override get metadataBytes(): number {
     const stackBytes = this.stacks === NO_STACKS ? 0 : this.stacks.byteLength
-    return stackBytes + this.#rooms.byteLength
+    return super.metadataBytes + stackBytes + this.rooms.byteLength
   }
 
   /** Before the first block is kept. Throws where there is no memory. */
-  open(): void {
-    if (this.stacks === NO_STACKS) this.stacks = copyTo(NO_STACKS, FIRST_LENGTH, this.#storage)
+  openStacks(): void {
+    if (this.stacks === NO_STACKS) this.stacks = copyTo(NO_STACKS, FIRST_LENGTH, this.storage)
   }
 
   /** The stack for blocks of that many granules; for hashed ones, of that many only after `claim`. */
@@ -100,7 +93,7 @@ export class BlockCache {
   claim(stack: number, size: number, usedGranules: number): boolean {
     const { stacks } = this
     if (stacks[stacks[stack << 1]] !== 0) return false
-    const room = this.#rooms[stack]
+    const room = this.rooms[stack]
     const others = this.grantedGranules - room * stacks[FIRST_SIZE - DIRECT + stack]
     stacks[FIRST_SIZE - DIRECT + stack] = size
     if (room === 0) return true
@@ -109,7 +102,7 @@ export class BlockCache {
       this.grantedGranules = granted
     } else {
       this.grantedGranules = others
-      this.#giveUpRoom(stack)
+      this.giveUpRoom(stack)
       stacks[stack << 1] = 0
       stacks[(stack << 1) + 1] = 0
     }
@@ -118,79 +111,79 @@ export class BlockCache {
 
   /** Whether a full stack may have more room. */
   mayExtend(stack: number, size: number, usedGranules: number): boolean {
-    const room = this.#rooms[stack]
+    const room = this.rooms[stack]
     if (room === FULL_ROOM) return false
     return isWithin(this.grantedGranules + (room + 1) * size, usedGranules)
   }
 
   /** Grants more room to a full stack, after `mayExtend`. Returns false, and changes nothing, where there is no memory. */
-  extend(stack: number, size: number): boolean {
-    const room = this.#rooms[stack]
+  extendStack(stack: number, size: number): boolean {
+    const room = this.rooms[stack]
     const newRoom = 2 * room + 1
     const granted = this.grantedGranules + (room + 1) * size
-    const to = this.#newRoom(newRoom)
+    const to = this.newRoom(newRoom)
     if (to === 0) return false
     const { stacks } = this
     const from = stacks[(stack << 1) + 1] - room
     const kept = room === 0 ? 0 : stacks[stack << 1] - from
     for (let slot = 1; slot <= kept; slot++) stacks[to + slot] = stacks[from + slot]
-    this.#giveUpRoom(stack)
+    this.giveUpRoom(stack)
     this.grantedGranules = granted
-    this.#rooms[stack] = newRoom
+    this.rooms[stack] = newRoom
     stacks[stack << 1] = to + kept
     stacks[(stack << 1) + 1] = to + newRoom
     return true
   }
 
   /** The empty slot below a room that no stack has, or 0 where there is no memory for one. */
-  #newRoom(room: number): number {
+  private newRoom(room: number): number {
     const step = stepOf(room)
-    const spare = this.#spareRooms[step]
+    const spare = this.spareRooms[step]
     if (spare !== 0) {
-      this.#spareRooms[step] = this.stacks[spare + 1]
+      this.spareRooms[step] = this.stacks[spare + 1]
       return spare
     }
-    if (!this.#reserve(room + 1)) return 0
-    const slot = this.#endSlot
-    this.#endSlot = slot + room + 1
+    if (!this.reserve(room + 1)) return 0
+    const slot = this.endSlot
+    this.endSlot = slot + room + 1
     return slot
   }
 
   /** A stack has no room any more, and another may have it. */
-  #giveUpRoom(stack: number): void {
-    const room = this.#rooms[stack]
+  private giveUpRoom(stack: number): void {
+    const room = this.rooms[stack]
     if (room === 0) return
     const slot = this.stacks[(stack << 1) + 1] - room
-    this.stacks[slot + 1] = this.#spareRooms[stepOf(room)]
-    this.#spareRooms[stepOf(room)] = slot
-    this.#rooms[stack] = 0
+    this.stacks[slot + 1] = this.spareRooms[stepOf(room)]
+    this.spareRooms[stepOf(room)] = slot
+    this.rooms[stack] = 0
   }
 
   /** Makes sure that there are `slots` slots behind the last one. */
-  #reserve(slots: number): boolean {
+  private reserve(slots: number): boolean {
     const old = this.stacks
-    if (this.#endSlot + slots <= old.length) return true
+    if (this.endSlot + slots <= old.length) return true
     try {
-      this.stacks = copyTo(old, old.length + (old.length >>> 2) + slots, this.#storage)
+      this.stacks = copyTo(old, old.length + (old.length >>> 2) + slots, this.storage)
     } catch {
       // Then less is kept. Nothing depends on it.
       return false
     }
-    disposeOf(old, this.#storage)
+    disposeOf(old, this.storage)
     return true
   }
 
   /** Granules of all blocks kept. */
   get keptGranules(): number {
     let granules = 0
-    for (let stack = 1; stack < STACKS; stack++) granules += this.#countIn(stack) * this.#sizeIn(stack)
+    for (let stack = 1; stack < STACKS; stack++) granules += this.countIn(stack) * this.sizeIn(stack)
     return granules
   }
 
   /** How many blocks are kept. */
   get keptBlocks(): number {
     let blocks = 0
-    for (let stack = 1; stack < STACKS; stack++) blocks += this.#countIn(stack)
+    for (let stack = 1; stack < STACKS; stack++) blocks += this.countIn(stack)
     return blocks
   }
 
@@ -202,58 +195,58 @@ export class BlockCache {
     return true
   }
 
-  #countIn(stack: number): number {
-    if (this.#rooms[stack] === 0) return 0
-    return this.stacks[stack << 1] - this.stacks[(stack << 1) + 1] + this.#rooms[stack]
+  private countIn(stack: number): number {
+    if (this.rooms[stack] === 0) return 0
+    return this.stacks[stack << 1] - this.stacks[(stack << 1) + 1] + this.rooms[stack]
   }
 
-  #sizeIn(stack: number): number {
+  private sizeIn(stack: number): number {
     return stack < DIRECT ? stack : this.stacks[FIRST_SIZE - DIRECT + stack]
   }
 
-  /** Empties every stack; the rooms stay. Calls `give` with each block and its end. */
-  flush(give: (block: Block, end: number) => void): void {
+  /** Gives every block back that is kept; the rooms stay. */
+  flushStacks(): void {
     const { stacks } = this
     for (let stack = 1; stack < STACKS; stack++) {
-      if (this.#rooms[stack] === 0) continue
-      const size = this.#sizeIn(stack)
+      if (this.rooms[stack] === 0) continue
+      const size = this.sizeIn(stack)
       let top = stacks[stack << 1]
       for (; stacks[top] !== 0; top--) {
         const block = (stacks[top] - 1) | 0
-        give(block, block + size)
+        this.give(block, block + size)
       }
       stacks[stack << 1] = top
     }
   }
 
   /** Takes back the rooms of all stacks, which must be empty, and gives up slots that were needed once. */
-  shrink(): void {
+  shrinkStacks(): void {
     const old = this.stacks
     if (old === NO_STACKS) return
     old.fill(0)
-    this.#rooms.fill(0)
-    this.#spareRooms.fill(0)
-    this.#endSlot = FIRST_SLOT
+    this.rooms.fill(0)
+    this.spareRooms.fill(0)
+    this.endSlot = FIRST_SLOT
     this.grantedGranules = 0
     if (old.length <= 2 * FIRST_LENGTH) return
     try {
-      this.stacks = copyTo(new Int32Array(0), FIRST_LENGTH, this.#storage)
+      this.stacks = copyTo(new Int32Array(0), FIRST_LENGTH, this.storage)
     } catch {
       // No memory for fewer slots: the old ones go on.
       return
     }
-    disposeOf(old, this.#storage)
+    disposeOf(old, this.storage)
   }
 
   /** Calls `meet` with each block kept and its end. */
-  check(meet: (block: Block, end: number) => void): void {
+  checkStacks(meet: (block: Block, end: number) => void): void {
     const { stacks } = this
     let granted = 0
     for (let stack = 0; stack < STACKS; stack++) {
-      const room = this.#rooms[stack]
+      const room = this.rooms[stack]
       const top = stacks[stack << 1]
       const limit = stacks[(stack << 1) + 1]
-      const size = this.#sizeIn(stack)
+      const size = this.sizeIn(stack)
       granted += room * size
       if (room === 0) invariant(top === 0 && limit === 0, `1: stack ${stack} has no room`)
       else invariant(top >= limit - room && top <= limit, `1: stack ${stack} stays within its room`)
@@ -261,8 +254,8 @@ export class BlockCache {
       for (let slot = limit - room + 1; room > 0 && slot <= top; slot++) {
         const block = (stacks[slot] - 1) | 0
         invariant(stacks[slot] !== 0, `1: no empty slot in stack ${stack}`)
-        invariant(this.#map.isHeld(block), `3: block ${block} is held`)
-        invariant(this.#map.next(block) === block + size, `3: block ${block} has ${size} granules`)
+        invariant(this.isHeld(block), `3: block ${block} is held`)
+        invariant(this.next(block) === block + size, `3: block ${block} has ${size} granules`)
         meet(block, block + size)
       }
     }

@@ -7,33 +7,37 @@
  * Blocks are told apart exactly and in O(1): a granule where no live block starts (freed, inside a block, unaligned, never
  * managed) has not both of its bits set in the map.
  *
+ * A heap is one object in layers, each a class in a file of its own that knows those below it: `PageTable` has the columns,
+ * `PageStates` what pages are, `GranuleMap` what starts where, `ShortGaps` and `LongGaps` find room, `BlockSpace` takes and gives
+ * back, `BlockCache` keeps. As objects that hold each other they were slower by a tenth: V8 checks each on the way,
+ * and inlines by the length of the bytecode, which names of fields behind a `#` make longer. So there is none here. Whoever
+ * has a `BlockHeap` uses what this file says, and the figures and ranges that it inherits; a test sees to it.
+ *
  * It knows no kernel, no addon and no Buffer. Whoever owns the pages adds ranges of page numbers, is told by `refusal`
  * why an allocation found none, reads off which pages are dirty, and says when they were purged. Nothing here calls up.
  *
  * Invariants, checked by `check()` together with those of the parts:
  *  1. a block is live, or kept by the cache and then held back in the map, not both
- *  2. `#endPair` is the first pair of words of the map behind the last range
+ *  2. `endPair` is the first pair of words of the map behind the last range
  */
 import { invariant } from '../base/assert.js'
 import { countRange } from '../base/bits.js'
 import type { Block, PageCount, PageNumber } from '../base/units.js'
 import * as units from '../base/units.js'
 import * as caching from './block-cache.js'
-import { BlockCache } from './block-cache.js'
+import { BlockCache, hashOf } from './block-cache.js'
 import * as space from './block-space.js'
-import { BlockSpace } from './block-space.js'
 import { type ColumnStorage, plainStorage } from './columns.js'
 import { pairOf } from './granule-map.js'
-import { PageStates } from './page-states.js'
+import type { PageRange } from './page-table.js'
 import * as layout from './page-table.js'
-import { type PageRange, PageTable } from './page-table.js'
 
 export { REFUSED_LIMIT, REFUSED_SPACE } from './block-space.js'
 
 // V8 folds a module's own constants into optimised code, but loads imported ones each time.
 const { BITS_PREFIX } = layout
 const { DIRECT, FIRST_SIZE } = caching
-const { REFUSED_GROWTH, REFUSED_LIMIT } = space
+const { REFUSED_GROWTH, REFUSED_LIMIT, REFUSED_SPACE } = space
 const { GRANULE_BYTES, GRANULE_SHIFT, NONE } = units
 
 /** A small integer, so that comparing with it is cheap. */
@@ -60,27 +64,16 @@ export interface BlockHeapOptions {
   storage?: ColumnStorage
 }
 
-export class BlockHeap {
-  readonly pageBytes: number
-  readonly #table: PageTable
-  readonly #states: PageStates
-  readonly #space: BlockSpace
-  readonly #cache: BlockCache
-  readonly #hasCache: boolean
-  readonly #wholePagesFromBytes: number
-  /** `#table.bits` and `#cache.stacks`, which are replaced when they grow. */
-  #bits: Int32Array
-  #stacks: Int32Array
-  #endPair = 0
+export class BlockHeap extends BlockCache {
+  private readonly hasCache: boolean
+  private readonly wholePagesFromBytes: number
+  private endPair = 0
   /** The highest peak of used pages before `takePeakUsed` last began a new one. */
-  #earlierPeakUsed: PageCount = 0
-  /** Why the last `allocate` returned NONE. Valid only right after it did. */
-  refusal = 0
-
+  private earlierPeakUsed: PageCount = 0
   /** `pageBytes`: a power of two from 4 KiB to 64 KiB. */
   constructor(pageBytes: number, options: BlockHeapOptions = {}) {
     const { wholePagesFromBytes = MAX_WHOLE_FROM_BYTES, hasCache = true, storage = plainStorage } = options
-    this.pageBytes = pageBytes
+    super(pageBytes, storage)
     invariant(
       wholePagesFromBytes >= DIRECT * GRANULE_BYTES,
       'blocks of whole pages are no shorter than a frame',
@@ -88,15 +81,9 @@ export class BlockHeap {
     const fromBytes = Math.min(wholePagesFromBytes, MAX_WHOLE_FROM_BYTES)
     const roundedBytes = Math.ceil(fromBytes / GRANULE_BYTES) * GRANULE_BYTES
     // What is as long as whole pages must be whole pages: one stack keeps both.
-    this.#wholePagesFromBytes = roundedBytes % pageBytes === 0 ? roundedBytes - GRANULE_BYTES + 1 : fromBytes
-    this.#hasCache = hasCache
-    this.#table = new PageTable(pageBytes, storage)
-    this.#states = new PageStates(this.#table)
-    this.#space = new BlockSpace(this.#table, this.#states)
-    this.#cache = new BlockCache(storage, this.#space.map)
-    this.#bits = this.#table.bits
-    this.#stacks = this.#cache.stacks
-    if (!hasCache) this.#space.growthPages = Number.MAX_SAFE_INTEGER
+    this.wholePagesFromBytes = roundedBytes % pageBytes === 0 ? roundedBytes - GRANULE_BYTES + 1 : fromBytes
+    this.hasCache = hasCache
+    if (!hasCache) this.growthPages = Number.MAX_SAFE_INTEGER
   }
 
   // ---- blocks ----------------------------------------------------------------------------------------------------
@@ -104,31 +91,31 @@ export class BlockHeap {
   /** A block of at least `sizeBytes` (an integer from 0 to 2^35), or NONE; `refusal` then says why. O(1). */
   allocate(sizeBytes: number): Block {
     if (sizeBytes <= DIRECT_BYTES) {
-      const stacks = this.#stacks
+      const stacks = this.stacks
       const stack = ((sizeBytes + GRANULE_BYTES - 1) >>> GRANULE_SHIFT) << 1
       const top = stacks[stack]
       const kept = stacks[top]
       if (kept > 0) {
         stacks[stack] = top - 1
         const block = kept - 1
-        this.#bits[BITS_PREFIX + 1 + ((block >>> 5) << 1)] |= 1 << block
+        this.bits[BITS_PREFIX + 1 + ((block >>> 5) << 1)] |= 1 << block
         return block
       }
     }
-    return this.#allocateSlow(sizeBytes)
+    return this.allocateSlow(sizeBytes)
   }
 
-  #allocateSlow(sizeBytes: number): Block {
-    if (sizeBytes > DIRECT_BYTES) return this.#allocateLong(sizeBytes)
-    const block = this.#space.take(sizeBytes === 0 ? 1 : (sizeBytes + GRANULE_BYTES - 1) >>> GRANULE_SHIFT)
-    return block !== NONE ? block : this.#takeAgain(this.#granulesFor(sizeBytes), 0)
+  private allocateSlow(sizeBytes: number): Block {
+    if (sizeBytes > DIRECT_BYTES) return this.allocateLong(sizeBytes)
+    const block = this.take(sizeBytes === 0 ? 1 : (sizeBytes + GRANULE_BYTES - 1) >>> GRANULE_SHIFT)
+    return block !== NONE ? block : this.takeAgain(this.granulesFor(sizeBytes), 0)
   }
 
-  #allocateLong(sizeBytes: number): Block {
-    const isWhole = sizeBytes >= this.#wholePagesFromBytes
-    const size = isWhole ? this.#granulesFor(sizeBytes) : (sizeBytes + GRANULE_BYTES - 1) >>> GRANULE_SHIFT
-    const stacks = this.#stacks
-    const hashed = caching.hashOf(size)
+  private allocateLong(sizeBytes: number): Block {
+    const isWhole = sizeBytes >= this.wholePagesFromBytes
+    const size = isWhole ? this.granulesFor(sizeBytes) : (sizeBytes + GRANULE_BYTES - 1) >>> GRANULE_SHIFT
+    const stacks = this.stacks
+    const hashed = hashOf(size)
     if (stacks[FIRST_SIZE + hashed] === size) {
       const stack = (DIRECT + hashed) << 1
       const top = stacks[stack]
@@ -136,62 +123,60 @@ export class BlockHeap {
       if (kept > 0) {
         stacks[stack] = top - 1
         const block = kept - 1
-        this.#bits[BITS_PREFIX + 1 + ((block >>> 5) << 1)] |= 1 << block
+        this.bits[BITS_PREFIX + 1 + ((block >>> 5) << 1)] |= 1 << block
         return block
       }
     }
-    if (isWhole) return this.#take(size, this.#pageMask)
-    const block = this.#space.takeLong(size)
-    return block !== NONE ? block : this.#takeAgain(size, 0)
+    if (isWhole) return this.takeNew(size, this.pageMask)
+    const block = this.takeLong(size)
+    return block !== NONE ? block : this.takeAgain(size, 0)
   }
 
   /** The same, at a multiple of `alignBytes`: a power of two from 16 to the page size. */
   allocateAligned(sizeBytes: number, alignBytes: number): Block {
-    if (sizeBytes >= this.#wholePagesFromBytes) return this.allocate(sizeBytes)
-    return this.#take(this.#granulesFor(sizeBytes), (alignBytes >>> GRANULE_SHIFT) - 1)
+    if (sizeBytes >= this.wholePagesFromBytes) return this.allocate(sizeBytes)
+    return this.takeNew(this.granulesFor(sizeBytes), (alignBytes >>> GRANULE_SHIFT) - 1)
   }
 
   /** A new block of `size` granules, at a multiple of `mask + 1`. */
-  #take(size: number, mask: number): Block {
-    const block = mask === 0 ? this.#space.take(size) : this.#space.takeAligned(size, mask)
-    return block !== NONE ? block : this.#takeAgain(size, mask)
+  private takeNew(size: number, mask: number): Block {
+    const block = mask === 0 ? this.take(size) : this.takeAligned(size, mask)
+    return block !== NONE ? block : this.takeAgain(size, mask)
   }
 
-  #takeOnce(size: number, mask: number): Block {
-    return mask === 0 ? this.#space.take(size) : this.#space.takeAligned(size, mask)
+  private takeOnce(size: number, mask: number): Block {
+    return mask === 0 ? this.take(size) : this.takeAligned(size, mask)
   }
 
   /** Does what can be done for a block that was refused: takes clean pages after all, or gives up what is kept. */
-  #takeAgain(size: number, mask: number): Block {
-    const space = this.#space
-    const { usedPages } = this.#states
-    const isGrowth = space.refusal === REFUSED_GROWTH
-    space.growthPages = Math.max(MIN_GROWTH_PAGES, usedPages >>> GROWTH_SHIFT)
+  private takeAgain(size: number, mask: number): Block {
+    const { usedPages } = this
+    const isGrowth = this.refusal === REFUSED_GROWTH
+    this.growthPages = Math.max(MIN_GROWTH_PAGES, usedPages >>> GROWTH_SHIFT)
     if (isGrowth) {
-      const usedGranules = usedPages * this.#table.pageGranules
-      if (this.#cache.keptGranules > usedGranules / KEPT_SHARE) this.flush()
-      const block = this.#takeOnce(size, mask)
+      const usedGranules = usedPages * this.pageGranules
+      if (this.keptGranules > usedGranules / KEPT_SHARE) this.flush()
+      const block = this.takeOnce(size, mask)
       if (block !== NONE) return block
     }
     if (this.hasKept) {
       this.flush()
-      const block = this.#takeOnce(size, mask)
+      const block = this.takeOnce(size, mask)
       if (block !== NONE) return block
       // The attempt may have made a front, and then been refused by the limit.
-      space.dropFront()
+      this.dropFront()
     }
     let block: Block = NONE
-    if (space.refusal !== REFUSED_LIMIT) block = space.takeLast(size, mask)
-    if (block === NONE && space.refusal === REFUSED_LIMIT) block = space.takeCommitted(size, mask)
-    this.refusal = space.refusal
+    if (this.refusal !== REFUSED_LIMIT) block = this.takeLast(size, mask)
+    if (block === NONE && this.refusal === REFUSED_LIMIT) block = this.takeCommitted(size, mask)
     return block
   }
 
   /** Ends a block. Returns false, and changes nothing, where no live block starts at this granule (an int32). O(1). */
   free(block: Block): boolean {
-    const bits = this.#bits
+    const bits = this.bits
     const pair = BITS_PREFIX + ((block >>> 5) << 1)
-    if (pair >= this.#endPair) return false
+    if (pair >= this.endPair) return false
     const starts = bits[pair]
     const marks = bits[pair + 1]
     const bit = 1 << block
@@ -201,74 +186,72 @@ export class BlockHeap {
     const behind = ((bits[pair + 2] | bits[pair + 3]) << 1) << (~block & 31)
     const ends = (((starts | marks) >>> block) | behind) & -2
     if (ends === 0) {
-      this.#freeLong(block)
+      this.freeLong(block)
       return true
     }
     const size = 31 - Math.clz32(ends & -ends)
-    const stacks = this.#stacks
+    const stacks = this.stacks
     const top = stacks[size << 1] + 1
     if (top <= stacks[(size << 1) + 1]) {
       stacks[top] = block + 1
       stacks[size << 1] = top
     } else {
-      this.#giveOrKeep(block, size, size)
+      this.giveOrKeep(block, size, size)
     }
     return true
   }
 
   /** Ends a block of 32 granules or more, already held back. */
-  #freeLong(block: Block): void {
-    const space = this.#space
-    const end = space.map.nextBehind(block)
+  private freeLong(block: Block): void {
+    const end = this.nextBehind(block)
     const size = end - block
-    const stack = this.#cache.stackOf(size)
+    const stack = this.stackOf(size)
     if (size >= DIRECT) {
-      if (block === space.zeroedBlock) space.zeroedBlock = NONE
-      if (!this.#cache.isFor(stack, size)) {
-        const usedGranules = this.#states.usedPages * this.#table.pageGranules
-        if (!this.#hasCache || !this.#cache.claim(stack, size, usedGranules)) {
-          space.give(block, end)
+      if (block === this.zeroedBlock) this.zeroedBlock = NONE
+      if (!this.isFor(stack, size)) {
+        const usedGranules = this.usedPages * this.pageGranules
+        if (!this.hasCache || !this.claim(stack, size, usedGranules)) {
+          this.give(block, end)
           return
         }
       }
     }
-    const stacks = this.#stacks
+    const stacks = this.stacks
     const top = stacks[stack << 1] + 1
     if (top <= stacks[(stack << 1) + 1]) {
       stacks[top] = block + 1
       stacks[stack << 1] = top
     } else {
-      this.#giveOrKeep(block, size, stack)
+      this.giveOrKeep(block, size, stack)
     }
   }
 
   /** Its stack is full: gives the block back, unless the stack may be longer. */
-  #giveOrKeep(block: Block, size: number, stack: number): void {
-    const usedGranules = this.#states.usedPages * this.#table.pageGranules
+  private giveOrKeep(block: Block, size: number, stack: number): void {
+    const usedGranules = this.usedPages * this.pageGranules
     // The slot holds the block plus one, and must not be negative.
-    if (!this.#hasCache || block === MAX_BLOCK || !this.#cache.mayExtend(stack, size, usedGranules)) {
-      this.#space.give(block, block + size)
+    if (!this.hasCache || block === MAX_BLOCK || !this.mayExtend(stack, size, usedGranules)) {
+      this.give(block, block + size)
       return
     }
-    if (!this.#cache.extend(stack, size)) {
-      this.#space.give(block, block + size)
+    if (!this.extendStack(stack, size)) {
+      this.give(block, block + size)
       return
     }
-    const { stacks } = this.#cache
-    this.#stacks = stacks
+    const { stacks } = this
     const top = stacks[stack << 1] + 1
     stacks[top] = block + 1
     stacks[stack << 1] = top
   }
 
   /** Whether a live block starts at this granule. O(1). */
-  isLive(block: Block): boolean {
-    return pairOf(block) < this.#endPair && this.#space.map.isLive(block)
+  override isLive(block: Block): boolean {
+    return pairOf(block) < this.endPair && super.isLive(block)
   }
 
   /** Usable bytes of a live block: at least what was asked for. */
   sizeOf(block: Block): number {
-    return (this.#space.map.next(block) - block) * GRANULE_BYTES
+    return (this.next(block) - block) * GRANULE_BYTES
   }
 
   /**
@@ -277,38 +260,37 @@ export class BlockHeap {
    * stood in the way.
    */
   resize(block: Block, sizeBytes: number): boolean {
-    const isWhole = sizeBytes >= this.#wholePagesFromBytes
-    this.refusal = space.REFUSED_SPACE
-    const wholeBytes = this.pagesFor(this.#wholePagesFromBytes) * this.pageBytes
+    const isWhole = sizeBytes >= this.wholePagesFromBytes
+    this.refusal = REFUSED_SPACE
+    const wholeBytes = this.pagesFor(this.wholePagesFromBytes) * this.pageBytes
     if (isWhole !== this.sizeOf(block) >= wholeBytes) return false
-    const isDone = this.#space.resize(block, this.#granulesFor(sizeBytes))
+    const isDone = this.resizeTo(block, this.granulesFor(sizeBytes))
     // Shrunk below a frame it would not be noticed when it is freed.
-    if (isDone && block === this.#space.zeroedBlock) this.#space.zeroedBlock = NONE
-    this.refusal = this.#space.refusal
+    if (isDone && block === this.zeroedBlock) this.zeroedBlock = NONE
     return isDone
   }
 
   /** Every live block, in ascending order. Walks all pages. */
   listLive(): Int32Array {
-    const { pageGranules, ranges } = this.#table
+    const { pageGranules, ranges } = this
     const blocks = new Int32Array(this.liveBlocks)
     let count = 0
     for (const { firstPage, pageCount } of ranges) {
       const first = firstPage * pageGranules
       const end = first + pageCount * pageGranules
-      count += this.#space.map.listLive(first, end, blocks.subarray(count))
+      count += this.listLiveIn(first, end, blocks.subarray(count))
     }
     return blocks
   }
 
   /** Granules of a block of that many bytes. */
-  #granulesFor(sizeBytes: number): number {
-    if (sizeBytes >= this.#wholePagesFromBytes) return this.pagesFor(sizeBytes) * this.#table.pageGranules
+  private granulesFor(sizeBytes: number): number {
+    if (sizeBytes >= this.wholePagesFromBytes) return this.pagesFor(sizeBytes) * this.pageGranules
     return sizeBytes === 0 ? 1 : (sizeBytes + GRANULE_BYTES - 1) >>> GRANULE_SHIFT
   }
 
-  get #pageMask(): number {
-    return this.#table.pageGranules - 1
+  private get pageMask(): number {
+    return this.pageGranules - 1
   }
 
   /** Whole pages for that many bytes. */
@@ -324,44 +306,32 @@ export class BlockHeap {
   // ---- pages -----------------------------------------------------------------------------------------------------
 
   /** Adds free, clean pages. A range right behind another joins it. Throws a `RangeError` if the books cannot grow. */
-  addRange(firstPage: PageNumber, pageCount: PageCount): void {
-    this.#cache.open()
-    this.#space.addRange(firstPage, pageCount)
-    this.#meetColumns()
-  }
-
-  /** Whether no block lives in a range, so that it can be removed. After `flush`. */
-  isRangeFree(range: PageRange): boolean {
-    return this.#space.isRangeFree(range)
+  override addRange(firstPage: PageNumber, pageCount: PageCount): void {
+    this.openStacks()
+    super.addRange(firstPage, pageCount)
+    this.meetEnd()
   }
 
   /** Removes a range that is free and purged. */
-  removeRange(firstPage: PageNumber, pageCount: PageCount): void {
-    this.#space.removeRange(firstPage, pageCount)
-    this.#meetColumns()
-  }
-
-  // For a range whose end moves, as that of the program break does:
-
-  /** How many pages at the end of a range are free and clean: what `removeTail` takes at most. After `flush`. */
-  cleanTailPages(range: PageRange): PageCount {
-    return this.#space.cleanTailPages(range)
+  override removeRange(firstPage: PageNumber, pageCount: PageCount): void {
+    super.removeRange(firstPage, pageCount)
+    this.meetEnd()
   }
 
   /** Removes the last `pageCount` pages of a range, which are free and clean; all of it where it has no more. */
-  removeTail(range: PageRange, pageCount: PageCount): void {
-    this.#space.removeTail(range, pageCount)
-    this.#meetColumns()
+  override removeTail(range: PageRange, pageCount: PageCount): void {
+    super.removeTail(range, pageCount)
+    this.meetEnd()
   }
 
   /** Whether freed blocks are kept, or space is held back for small ones, so that more can be had after `flush`. */
   get hasKept(): boolean {
-    return this.#space.hasFront || !this.#cache.isEmpty
+    return this.hasFront || !this.isEmpty
   }
 
   /** Whether `flush` may make pages free. */
   get holdsPages(): boolean {
-    return this.#space.frontHoldsPages || !this.#cache.isEmpty
+    return this.frontHoldsPages || !this.isEmpty
   }
 
   /**
@@ -369,148 +339,80 @@ export class BlockHeap {
    * At most some thousand blocks.
    */
   flush(): void {
-    this.#cache.flush((block, end) => this.#space.give(block, end))
-    this.#space.dropFront()
+    this.flushStacks()
+    this.dropFront()
   }
 
   /** Gives back the memory of books that were needed once and are mostly unused now. After `flush`. */
   shrinkBooks(): void {
-    this.#table.shrink()
-    if (this.#cache.isEmpty) this.#cache.shrink()
-    this.#meetColumns()
+    this.shrinkColumns()
+    if (this.isEmpty) this.shrinkStacks()
   }
 
-  #meetColumns(): void {
-    const { ranges, pageGranules, bits } = this.#table
-    const last = ranges[ranges.length - 1]
-    this.#bits = bits
-    this.#stacks = this.#cache.stacks
-    this.#endPair = last === undefined ? 0 : pairOf((last.firstPage + last.pageCount) * pageGranules)
+  private meetEnd(): void {
+    this.endPair = this.findEndPair()
   }
 
-  /** Most pages that may be committed. */
-  set limitPages(pageCount: PageCount) {
-    this.#states.limitPages = pageCount
+  private findEndPair(): number {
+    const last = this.ranges[this.ranges.length - 1]
+    return last === undefined ? 0 : pairOf((last.firstPage + last.pageCount) * this.pageGranules)
   }
 
-  get limitPages(): PageCount {
-    return this.#states.limitPages
-  }
-
-  /** A live block of a page or more that was handed out on clean pages only, so that it read as zero then: the latest, or NONE. */
-  get zeroedBlock(): Block {
-    return this.#space.zeroedBlock
-  }
-
-  /** Pages with live blocks, and those with blocks that are kept. */
-  get usedPages(): PageCount {
-    return this.#states.usedPages
-  }
-
-  get dirtyPages(): PageCount {
-    return this.#states.dirtyPages
-  }
-
-  get committedPages(): PageCount {
-    return this.#states.committedPages
-  }
-
+  /** Most pages that were used at once, ever. */
   get peakUsedPages(): PageCount {
-    return Math.max(this.#earlierPeakUsed, this.#states.peakUsedPages)
-  }
-
-  get peakCommittedPages(): PageCount {
-    return this.#states.peakCommittedPages
-  }
-
-  get refaultedPages(): PageCount {
-    return this.#states.refaultedPages
-  }
-
-  get managedPages(): PageCount {
-    return this.#table.managedPages
+    return Math.max(this.earlierPeakUsed, this.recentPeakPages)
   }
 
   get liveBlocks(): number {
-    return this.#space.heldBlocks - this.#cache.keptBlocks
-  }
-
-  get metadataBytes(): number {
-    return this.#table.metadataBytes + this.#cache.metadataBytes
+    return this.heldBlocks - this.keptBlocks
   }
 
   // ---- purging ---------------------------------------------------------------------------------------------------
 
   /** Most pages that were used at once since the last call of this. Costs the allocating paths nothing. */
   takePeakUsed(): PageCount {
-    const peak = this.#states.peakUsedPages
-    this.#earlierPeakUsed = this.peakUsedPages
-    this.#states.peakUsedPages = this.#states.usedPages
+    const peak = this.recentPeakPages
+    this.earlierPeakUsed = this.peakUsedPages
+    this.recentPeakPages = this.usedPages
     return peak
   }
 
   /** Dirty pages that were dirty at the last `ageDirtyPages` and not used since. Reads one bitmap. */
   get agedPages(): PageCount {
-    return countRange(this.#table.aged, 0, this.#table.columnPages)
+    return countRange(this.aged, 0, this.columnPages)
   }
 
   /** Every page that is dirty now counts as aged, until it is used again or purged. */
   ageDirtyPages(): void {
-    this.#states.age()
+    this.age()
   }
 
   /** First page, at or above `from`, of a stretch of dirty pages (of aged ones, if asked), or NONE. */
-  nextDirty(from: PageNumber, agedOnly: boolean): PageNumber {
-    const page = this.#states.nextDirty(from, agedOnly)
-    return page < this.#table.columnPages ? page : NONE
-  }
-
-  /** The end of the stretch of dirty pages that starts at `firstPage`; no more than `maxPages` behind it. */
-  dirtyEnd(firstPage: PageNumber, maxPages: PageCount, agedOnly: boolean): PageNumber {
-    return this.#states.dirtyEnd(firstPage, maxPages, agedOnly)
-  }
-
-  /** Whether any page of the range is dirty. */
-  anyDirty(firstPage: PageNumber, pageCount: PageCount): boolean {
-    return this.#states.anyDirty(firstPage, pageCount)
-  }
-
-  /** These dirty pages were given back to the kernel: they are clean. */
-  markPurged(firstPage: PageNumber, pageCount: PageCount): void {
-    this.#space.markPurged(firstPage, pageCount)
-  }
-
-  /**
-   * These free, clean pages of one gap were made resident: they are dirty from now on. Returns false, and changes nothing,
-   * where that would commit more than `limitPages`.
-   */
-  markResident(firstPage: PageNumber, pageCount: PageCount): boolean {
-    return this.#space.markResident(firstPage, pageCount)
+  override nextDirty(from: PageNumber, agedOnly: boolean): PageNumber {
+    const page = super.nextDirty(from, agedOnly)
+    return page < this.columnPages ? page : NONE
   }
 
   /** First page and end, in turn, of each stretch of pages that no live block touches, in order. Flushes. */
-  listUnused(): PageNumber[] {
+  override listUnused(): PageNumber[] {
     this.flush()
-    return this.#space.listUnused()
+    return super.listUnused()
   }
 
   // ---- proof -----------------------------------------------------------------------------------------------------
 
   /** Throws an `Error` that names the first broken invariant. Walks everything. */
   check(): void {
-    this.#table.check()
+    this.checkRanges()
     const held = new Set<Block>()
     let live = 0
-    this.#space.check(block => {
-      if (this.#space.map.isLive(block)) live++
+    this.checkSpace(block => {
+      if (this.isLive(block)) live++
       else held.add(block)
     })
-    this.#cache.check(block => invariant(held.delete(block), `1: kept block ${block} is held back, once`))
+    this.checkStacks(block => invariant(held.delete(block), `1: kept block ${block} is held back, once`))
     invariant(held.size === 0, `1: ${held.size} blocks are held back by nobody`)
     invariant(live === this.liveBlocks, `1: ${this.liveBlocks} live blocks, found ${live}`)
-    const { ranges, pageGranules, bits } = this.#table
-    const last = ranges[ranges.length - 1]
-    const end = last === undefined ? 0 : pairOf((last.firstPage + last.pageCount) * pageGranules)
-    invariant(this.#endPair === end && this.#bits === bits, '2: the end of the map')
+    invariant(this.endPair === this.findEndPair(), '2: the end of the map')
   }
 }

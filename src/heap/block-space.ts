@@ -22,13 +22,10 @@ import { previousSet } from '../base/bits.js'
 import type { Block, PageCount, PageNumber } from '../base/units.js'
 import * as units from '../base/units.js'
 import * as maps from './granule-map.js'
-import { GranuleMap } from './granule-map.js'
 import * as gaps from './long-gaps.js'
 import { LongGaps } from './long-gaps.js'
-import type { PageStates } from './page-states.js'
-import type { PageRange, PageTable } from './page-table.js'
+import type { PageRange } from './page-table.js'
 import * as layout from './page-table.js'
-import { ShortGaps } from './short-gaps.js'
 
 // V8 folds a module's own constants into optimised code, but loads imported ones each time.
 const { BITS_PREFIX, EDGE, END, FRAME_GRANULES, FRAME_SHIFT, ROW_WORDS, START } = layout
@@ -46,19 +43,12 @@ export const REFUSED_GROWTH = 3
 /** The front is cut from a longer gap in pieces of about this many granules: 16 KiB. */
 const FRONT_GRANULES = 1024
 
-export class BlockSpace {
-  readonly map: GranuleMap
-  readonly #table: PageTable
-  readonly #states: PageStates
-  readonly #short: ShortGaps
-  readonly #long: LongGaps
-  readonly #pageShift: number
-  readonly #pageGranules: number
-  /** [#front, #frontEnd) is held back for small blocks; both 0 where there is no front. */
-  #front: Block = 0
-  #frontEnd = 0
+export class BlockSpace extends LongGaps {
+  /** [front, frontEnd) is held back for small blocks; both 0 where there is no front. */
+  private front: Block = 0
+  private frontEnd = 0
   /** A gap in which pages were purged last. */
-  #purgedGap: Block = 0
+  private purgedGap: Block = 0
   /** Blocks that were taken and not given back. */
   heldBlocks = 0
   /** Clean pages that may be taken before `REFUSED_GROWTH`. */
@@ -68,38 +58,28 @@ export class BlockSpace {
   /** The latest block of a frame or more that was cut from whole clean pages only, so that it reads as zero, or NONE. */
   zeroedBlock: Block = NONE
 
-  constructor(table: PageTable, states: PageStates) {
-    this.map = new GranuleMap(table)
-    this.#table = table
-    this.#states = states
-    this.#short = new ShortGaps(table, this.map)
-    this.#long = new LongGaps(table)
-    this.#pageShift = table.granuleShift
-    this.#pageGranules = table.pageGranules
-  }
-
   // ---- taking ----------------------------------------------------------------------------------------------------
 
   /** A live block of `size` granules, at least 1, or NONE; `refusal` then says why, and nothing has changed. O(1). */
   take(size: number): Block {
     if (size >= FRAME_GRANULES) return this.takeLong(size)
-    const block = this.#short.take(size)
+    const block = this.takeShort(size)
     if (block !== NONE) {
       this.heldBlocks++
       return block
     }
-    const front = this.#front
-    if (front + size <= this.#frontEnd) return this.#takeFromFront(front, front + size)
-    return this.#takeFromNewFront(size)
+    const front = this.front
+    if (front + size <= this.frontEnd) return this.takeFromFront(front, front + size)
+    return this.takeFromNewFront(size)
   }
 
   /** Makes [block, end) of the front a live block; the rest stays held back. One function, as V8 inlines only so much. */
-  #takeFromFront(block: Block, end: number): Block {
-    const shift = this.#pageShift
+  private takeFromFront(block: Block, end: number): Block {
+    const shift = this.granuleShift
     const lastPage = (end - 1) >>> shift
-    if (lastPage !== (block - 1) >>> shift && !this.#useFront(block, lastPage)) return NONE
-    const { bits, occupied, rows } = this.#table
-    const frontEnd = this.#frontEnd
+    if (lastPage !== (block - 1) >>> shift && !this.useFront(block, lastPage)) return NONE
+    const { bits, occupied, rows } = this
+    const frontEnd = this.frontEnd
     const frame = block >>> FRAME_SHIFT
     const endFrame = end >>> FRAME_SHIFT
     this.heldBlocks++
@@ -110,11 +90,11 @@ export class BlockSpace {
       if (lastFrame !== frame) rows[lastFrame * ROW_WORDS + START] = block
     }
     if (end === frontEnd) {
-      this.#front = 0
-      this.#frontEnd = 0
+      this.front = 0
+      this.frontEnd = 0
       return block
     }
-    this.#front = end
+    this.front = end
     bits[BITS_PREFIX + ((end >>> 5) << 1)] |= 1 << end
     occupied[endFrame] |= ANY << ((end >>> 5) & 7)
     if (frontEnd >>> FRAME_SHIFT !== endFrame) {
@@ -126,12 +106,12 @@ export class BlockSpace {
   }
 
   /** A block from `block` up to `lastPage` is about to be cut from the front. False where the page limit refuses. */
-  #useFront(block: Block, lastPage: PageNumber): boolean {
-    const firstPage = (block + this.#pageGranules - 1) >>> this.#pageShift
-    const endPage = Math.min(lastPage + 1, this.#frontEnd >>> this.#pageShift)
+  private useFront(block: Block, lastPage: PageNumber): boolean {
+    const firstPage = (block + this.pageGranules - 1) >>> this.granuleShift
+    const endPage = Math.min(lastPage + 1, this.frontEnd >>> this.granuleShift)
     if (firstPage >= endPage) return true
-    const clean = this.#states.cleanIn(firstPage, endPage - firstPage)
-    if (!this.#states.useCounted(firstPage, endPage - firstPage, endPage - firstPage - clean)) {
+    const clean = this.cleanIn(firstPage, endPage - firstPage)
+    if (!this.useCounted(firstPage, endPage - firstPage, endPage - firstPage - clean)) {
       this.refusal = REFUSED_LIMIT
       return false
     }
@@ -139,60 +119,59 @@ export class BlockSpace {
     return true
   }
 
-  #takeFromNewFront(size: number): Block {
+  private takeFromNewFront(size: number): Block {
     this.dropFront()
-    const gap = this.#find(size, 0)
+    const gap = this.findGap(size, 0)
     if (gap === NONE) return NONE
-    const end = this.map.next(gap)
-    const clean = this.#long.cleanOf(gap)
+    const end = this.next(gap)
+    const clean = this.cleanOf(gap)
     let frontEnd = end
-    this.#long.remove(gap, end - gap, clean)
+    this.removeLong(gap, end - gap, clean)
     // Cut at the end of a page: a page that the front shares with a gap would be neither used nor free.
-    const cutAt = this.#pageCeil(gap + FRONT_GRANULES)
+    const cutAt = this.pageCeil(gap + FRONT_GRANULES)
     if (end - cutAt >= FRONT_GRANULES) {
       frontEnd = cutAt
-      this.map.markGap(frontEnd)
-      this.map.span(frontEnd, end)
-      this.#long.add(frontEnd, end - frontEnd, clean === 0 ? 0 : clean - this.#cleanWithin(gap, frontEnd))
+      this.markGap(frontEnd)
+      this.span(frontEnd, end)
+      this.addLong(frontEnd, end - frontEnd, clean === 0 ? 0 : clean - this.cleanWithin(gap, frontEnd))
     }
-    this.map.markHeld(gap)
-    this.map.span(gap, frontEnd)
-    this.#front = gap
-    this.#frontEnd = frontEnd
-    return this.#takeFromFront(gap, gap + size)
+    this.markHeld(gap)
+    this.span(gap, frontEnd)
+    this.front = gap
+    this.frontEnd = frontEnd
+    return this.takeFromFront(gap, gap + size)
   }
 
   /** What is left of the front is a gap again. */
   dropFront(): void {
-    const front = this.#front
-    const frontEnd = this.#frontEnd
+    const front = this.front
+    const frontEnd = this.frontEnd
     if (frontEnd === 0) return
-    this.#front = 0
-    this.#frontEnd = 0
-    this.#give(front, frontEnd, this.#cleanWithin(front, frontEnd), false)
+    this.front = 0
+    this.frontEnd = 0
+    this.giveCoalescing(front, frontEnd, this.cleanWithin(front, frontEnd), false)
   }
 
   get hasFront(): boolean {
-    return this.#frontEnd !== 0
+    return this.frontEnd !== 0
   }
 
   /** Whether a page would come free without the front: one that it shares with a gap, at either end. */
   get frontHoldsPages(): boolean {
-    const front = this.#front
-    const frontEnd = this.#frontEnd
+    const front = this.front
+    const frontEnd = this.frontEnd
     if (frontEnd === 0) return false
-    const mask = this.#pageGranules - 1
-    if ((frontEnd & mask) !== 0 && this.map.isGap(frontEnd)) return true
-    const before = this.map.previous(front)
-    return (front & mask) !== 0 && before !== NONE && this.map.isGap(before)
+    const mask = this.pageGranules - 1
+    if ((frontEnd & mask) !== 0 && this.isGap(frontEnd)) return true
+    const before = this.previous(front)
+    return (front & mask) !== 0 && before !== NONE && this.isGap(before)
   }
 
   /** A long gap for `size` granules at a multiple of `mask + 1`, or NONE. A warm one if there is any. */
-  #find(size: number, mask: number): Block {
-    const long = this.#long
-    const warm = mask === 0 ? long.find(WARM, size) : long.findAligned(WARM, size, mask)
+  private findGap(size: number, mask: number): Block {
+    const warm = mask === 0 ? this.findLong(WARM, size) : this.findLongAligned(WARM, size, mask)
     if (warm !== NONE) return warm
-    const cold = mask === 0 ? long.find(COLD, size) : long.findAligned(COLD, size, mask)
+    const cold = mask === 0 ? this.findLong(COLD, size) : this.findLongAligned(COLD, size, mask)
     if (cold === NONE) this.refusal = REFUSED_SPACE
     else if (this.growthPages <= 0) this.refusal = REFUSED_GROWTH
     else return cold
@@ -200,15 +179,15 @@ export class BlockSpace {
   }
 
   /**
-   * `take` of a frame or more. `#find` and `#cut`, written out for blocks at the start of a gap: half of all that a service
+   * `take` of a frame or more. `findGap` and `cut`, written out for blocks at the start of a gap: half of all that a service
    * asks for and frees.
    */
   takeLong(size: number): Block {
-    const gap = this.#find(size, 0)
+    const gap = this.findGap(size, 0)
     if (gap === NONE) return NONE
-    const { bits, occupied, rows } = this.#table
-    const shift = this.#pageShift
-    const roundUp = this.#pageGranules - 1
+    const { bits, occupied, rows } = this
+    const shift = this.granuleShift
+    const roundUp = this.pageGranules - 1
     const frame = gap >>> FRAME_SHIFT
     const row = frame * ROW_WORDS
     const gapEnd = rows[row + END] >>> 0
@@ -220,14 +199,14 @@ export class BlockSpace {
     const pages = (endOfTouched < endOfWhole ? endOfTouched : endOfWhole) - firstPage
     let taken = 0
     if (pages > 0) {
-      if (clean > 0) taken = this.#states.cleanIn(firstPage, pages)
-      if (!this.#states.useCounted(firstPage, pages, pages - taken)) {
+      if (clean > 0) taken = this.cleanIn(firstPage, pages)
+      if (!this.useCounted(firstPage, pages, pages - taken)) {
         this.refusal = REFUSED_LIMIT
         return NONE
       }
       if (taken > 0) {
         this.growthPages -= taken
-        if (taken === pages) this.#noteZeroed(gap, end, pages)
+        if (taken === pages) this.noteZeroed(gap, end, pages)
       }
     }
     this.heldBlocks++
@@ -240,7 +219,7 @@ export class BlockSpace {
     if (lastFrame !== frame) rows[lastFrame * ROW_WORDS + START] = gap
     const left = gapEnd - end
     if (left === 0) {
-      this.#long.remove(gap, size, clean)
+      this.removeLong(gap, size, clean)
       return gap
     }
     const endFrame = end >>> FRAME_SHIFT
@@ -252,10 +231,10 @@ export class BlockSpace {
       if (lastOfGap !== endFrame) rows[lastOfGap * ROW_WORDS + START] = end
     }
     if (left >= FRAME_GRANULES) {
-      this.#long.change(gap, size + left, clean, end, left, clean - taken)
+      this.changeLong(gap, size + left, clean, end, left, clean - taken)
     } else {
-      this.#long.remove(gap, size + left, clean)
-      this.#short.raise(endFrame, left)
+      this.removeLong(gap, size + left, clean)
+      this.raiseTop(endFrame, left)
     }
     return gap
   }
@@ -263,44 +242,44 @@ export class BlockSpace {
   /** The same as `take` at a multiple of `mask + 1` granules: a power of two, a page at most. */
   takeAligned(size: number, mask: number): Block {
     // In a short gap all pages are used anyway: what lies before the aligned block is cut off, and given back.
-    const whole = size + mask < FRAME_GRANULES ? this.#short.take(size + mask) : NONE
+    const whole = size + mask < FRAME_GRANULES ? this.takeShort(size + mask) : NONE
     if (whole !== NONE) {
       this.heldBlocks++
-      return this.#trim(whole, whole + (-whole & mask), size, whole + size + mask)
+      return this.trim(whole, whole + (-whole & mask), size, whole + size + mask)
     }
-    const gap = this.#find(size, mask)
+    const gap = this.findGap(size, mask)
     if (gap === NONE) return NONE
     const block = gap + (-gap & mask)
-    return this.#cut(gap, this.map.next(gap), block, block + size)
+    return this.cut(gap, this.next(gap), block, block + size)
   }
 
   /** Of the live block [whole, end) only `size` granules at `block` stay. */
-  #trim(whole: Block, block: Block, size: number, end: number): Block {
+  private trim(whole: Block, block: Block, size: number, end: number): Block {
     if (block > whole) {
-      this.map.markHeld(block)
-      this.map.markLive(block)
-      this.map.span(block, end)
-      this.map.span(whole, block)
-      this.#give(whole, block, 0, true)
+      this.markHeld(block)
+      this.markLive(block)
+      this.span(block, end)
+      this.span(whole, block)
+      this.giveCoalescing(whole, block, 0, true)
     }
     if (block + size < end) {
-      this.map.span(block, block + size)
-      this.map.markHeld(block + size)
-      this.map.span(block + size, end)
-      this.#give(block + size, end, 0, true)
+      this.span(block, block + size)
+      this.markHeld(block + size)
+      this.span(block + size, end)
+      this.giveCoalescing(block + size, end, 0, true)
     }
     return block
   }
 
   /** For when there was no gap for `take` or `takeAligned`: looks at all that may still do before more pages are added. */
   takeLast(size: number, mask: number): Block {
-    const gap = this.#long.findLast(size, mask)
+    const gap = this.findLastLong(size, mask)
     if (gap === NONE) {
       this.refusal = REFUSED_SPACE
       return NONE
     }
     const block = gap + (-gap & mask)
-    return this.#cut(gap, this.map.next(gap), block, block + size)
+    return this.cut(gap, this.next(gap), block, block + size)
   }
 
   /**
@@ -308,14 +287,14 @@ export class BlockSpace {
    * gap. Reads all of these: a cost that only an allocation at the limit has.
    */
   takeCommitted(size: number, mask: number): Block {
-    for (let gap = this.#long.following(NONE); gap !== NONE; gap = this.#long.following(gap)) {
-      const end = this.map.next(gap)
+    for (let gap = this.followingLong(NONE); gap !== NONE; gap = this.followingLong(gap)) {
+      const end = this.next(gap)
       const low = gap + (-gap & mask)
       const high = (end - size) & ~mask
       if (low + size > end || high < gap) continue
       for (const block of [low, high]) {
-        if (!this.#states.fits(this.#cleanTouched(block, block + size, gap, end))) continue
-        return this.#cut(gap, end, block, block + size)
+        if (!this.fits(this.cleanTouched(block, block + size, gap, end))) continue
+        return this.cut(gap, end, block, block + size)
       }
     }
     this.refusal = REFUSED_LIMIT
@@ -323,59 +302,59 @@ export class BlockSpace {
   }
 
   /** Makes [block, end) of the long gap [gap, gapEnd) a live block; what is left on both sides stays a gap. */
-  #cut(gap: Block, gapEnd: number, block: Block, end: number): Block {
-    const shift = this.#pageShift
-    const clean = this.#long.cleanOf(gap)
-    const firstPage = (Math.max(block & -this.#pageGranules, gap) + this.#pageGranules - 1) >>> shift
-    const endPage = Math.min(gapEnd >>> shift, (end + this.#pageGranules - 1) >>> shift)
+  private cut(gap: Block, gapEnd: number, block: Block, end: number): Block {
+    const shift = this.granuleShift
+    const clean = this.cleanOf(gap)
+    const firstPage = (Math.max(block & -this.pageGranules, gap) + this.pageGranules - 1) >>> shift
+    const endPage = Math.min(gapEnd >>> shift, (end + this.pageGranules - 1) >>> shift)
     const pages = endPage - firstPage
     let taken = 0
     if (pages > 0) {
-      if (clean > 0) taken = this.#states.cleanIn(firstPage, pages)
-      if (!this.#states.useCounted(firstPage, pages, pages - taken)) {
+      if (clean > 0) taken = this.cleanIn(firstPage, pages)
+      if (!this.useCounted(firstPage, pages, pages - taken)) {
         this.refusal = REFUSED_LIMIT
         return NONE
       }
       this.growthPages -= taken
-      if (taken === pages && end - block >= FRAME_GRANULES) this.#noteZeroed(block, end, pages)
+      if (taken === pages && end - block >= FRAME_GRANULES) this.noteZeroed(block, end, pages)
     }
     this.heldBlocks++
     if (block === gap) {
-      this.map.carve(gap, end, gapEnd)
+      this.carve(gap, end, gapEnd)
       const left = gapEnd - end
       if (left >= FRAME_GRANULES) {
-        this.#long.change(gap, gapEnd - gap, clean, end, left, clean - taken)
+        this.changeLong(gap, gapEnd - gap, clean, end, left, clean - taken)
       } else {
-        this.#long.remove(gap, gapEnd - gap, clean)
-        if (left > 0) this.#short.raise(end >>> FRAME_SHIFT, left)
+        this.removeLong(gap, gapEnd - gap, clean)
+        if (left > 0) this.raiseTop(end >>> FRAME_SHIFT, left)
       }
       return block
     }
-    this.map.markHeld(block)
-    this.map.markLive(block)
-    this.map.span(block, end)
-    this.map.span(gap, block)
-    this.#long.remove(gap, gapEnd - gap, clean)
-    const before = clean === 0 ? 0 : this.#cleanWithin(gap, block)
-    this.#addGap(gap, block, before)
+    this.markHeld(block)
+    this.markLive(block)
+    this.span(block, end)
+    this.span(gap, block)
+    this.removeLong(gap, gapEnd - gap, clean)
+    const before = clean === 0 ? 0 : this.cleanWithin(gap, block)
+    this.addGap(gap, block, before)
     if (end < gapEnd) {
-      this.map.markGap(end)
-      this.map.span(end, gapEnd)
-      this.#addGap(end, gapEnd, clean - taken - before)
+      this.markGap(end)
+      this.span(end, gapEnd)
+      this.addGap(end, gapEnd, clean - taken - before)
     }
     return block
   }
 
   /** `cleanPages` clean pages were taken for a block: if they are all that it touches, it reads as zero. */
-  #noteZeroed(block: Block, end: number, cleanPages: PageCount): void {
-    const touched = ((end - 1) >>> this.#pageShift) - (block >>> this.#pageShift) + 1
+  private noteZeroed(block: Block, end: number, cleanPages: PageCount): void {
+    const touched = ((end - 1) >>> this.granuleShift) - (block >>> this.granuleShift) + 1
     if (touched === cleanPages) this.zeroedBlock = block
   }
 
   /** Files the gap [first, end), which is marked. */
-  #addGap(first: Block, end: number, clean: PageCount): void {
-    if (end - first < FRAME_GRANULES) this.#short.raise(first >>> FRAME_SHIFT, end - first)
-    else this.#long.add(first, end - first, clean)
+  private addGap(first: Block, end: number, clean: PageCount): void {
+    if (end - first < FRAME_GRANULES) this.raiseTop(first >>> FRAME_SHIFT, end - first)
+    else this.addLong(first, end - first, clean)
   }
 
   // ---- giving back -----------------------------------------------------------------------------------------------
@@ -383,14 +362,14 @@ export class BlockSpace {
   /** The block [block, end), held back or live, is a gap from now on. O(1). With `GranuleMap.coalesce` written out. */
   give(block: Block, end: number): void {
     this.heldBlocks--
-    const { bits, occupied, rows } = this.#table
+    const { bits, occupied, rows } = this
     let to = end
     let pair = BITS_PREFIX + ((end >>> 5) << 1)
     let starts = bits[pair]
     let marks = bits[pair + 1]
     if ((((marks & ~starts) >>> end) & 1) === 1) {
       const later = (starts | marks) & (-2 << end)
-      to = later !== 0 ? (end & ~31) + 31 - Math.clz32(later & -later) : this.map.nextBehind(end)
+      to = later !== 0 ? (end & ~31) + 31 - Math.clz32(later & -later) : this.nextBehind(end)
       marks &= ~(1 << end)
       bits[pair + 1] = marks
       if ((marks & ~starts) === 0) {
@@ -438,298 +417,303 @@ export class BlockSpace {
       if (lastFrame !== frame) rows[lastFrame * ROW_WORDS + START] = from
     }
     const length = to - from
-    if (length >= FRAME_GRANULES) this.#fileLong(block, end, from, to, 0, true)
-    else this.#short.raise(frame, length)
+    if (length >= FRAME_GRANULES) this.fileLong(block, end, from, to, 0, true)
+    else this.raiseTop(frame, length)
   }
 
   /**
    * [first, end) is a gap: it coalesces with those on both sides. `clean` of its whole pages are clean; `isUsed`: all of them
    * were used, else all were free.
    */
-  #give(first: Block, end: number, clean: PageCount, isUsed: boolean): void {
-    const from = this.map.coalesce(first, end)
-    const to = this.map.coalescedEnd
-    if (to - from < FRAME_GRANULES) this.#short.raise(from >>> FRAME_SHIFT, to - from)
-    else this.#fileLong(first, end, from, to, clean, isUsed)
+  private giveCoalescing(first: Block, end: number, clean: PageCount, isUsed: boolean): void {
+    const from = this.coalesce(first, end)
+    const to = this.coalescedEnd
+    if (to - from < FRAME_GRANULES) this.raiseTop(from >>> FRAME_SHIFT, to - from)
+    else this.fileLong(first, end, from, to, clean, isUsed)
   }
 
   /** [first, end) has coalesced to the long gap [from, to): its pages come free, and the gaps it is made of are refiled. */
-  #fileLong(first: Block, end: number, from: Block, to: number, clean: PageCount, isUsed: boolean): void {
-    const long = this.#long
+  private fileLong(
+    first: Block,
+    end: number,
+    from: Block,
+    to: number,
+    clean: PageCount,
+    isUsed: boolean,
+  ): void {
     const left = first - from
     const right = to - end
-    const leftClean = left >= FRAME_GRANULES ? long.cleanOf(from) : 0
-    const rightClean = right >= FRAME_GRANULES ? long.cleanOf(end) : 0
-    const shift = this.#pageShift
+    const leftClean = left >= FRAME_GRANULES ? this.cleanOf(from) : 0
+    const rightClean = right >= FRAME_GRANULES ? this.cleanOf(end) : 0
+    const shift = this.granuleShift
     let firstPage = first >>> shift
     let endPage = ((end - 1) >>> shift) + 1
     if (firstPage << shift < from) firstPage++
     if (endPage > to >>> shift) endPage = to >>> shift
     if (firstPage < endPage) {
-      if (isUsed) this.#states.release(firstPage, endPage - firstPage)
-      else this.#releaseEnds(first, end, firstPage, endPage)
+      if (isUsed) this.release(firstPage, endPage - firstPage)
+      else this.releaseEnds(first, end, firstPage, endPage)
     }
     const allClean = clean + leftClean + rightClean
     if (left >= FRAME_GRANULES) {
-      if (right >= FRAME_GRANULES) long.remove(end, right, rightClean)
-      long.change(from, left, leftClean, from, to - from, allClean)
+      if (right >= FRAME_GRANULES) this.removeLong(end, right, rightClean)
+      this.changeLong(from, left, leftClean, from, to - from, allClean)
     } else if (right >= FRAME_GRANULES) {
-      long.change(end, right, rightClean, from, to - from, allClean)
+      this.changeLong(end, right, rightClean, from, to - from, allClean)
     } else {
-      long.add(from, to - from, allClean)
+      this.addLong(from, to - from, allClean)
     }
   }
 
   /** Pages [firstPage, endPage) come free, but for those that lie wholly in [first, end), which were free already. */
-  #releaseEnds(first: Block, end: number, firstPage: PageNumber, endPage: PageNumber): void {
-    const firstFree = (first + this.#pageGranules - 1) >>> this.#pageShift
-    const endFree = end >>> this.#pageShift
+  private releaseEnds(first: Block, end: number, firstPage: PageNumber, endPage: PageNumber): void {
+    const firstFree = (first + this.pageGranules - 1) >>> this.granuleShift
+    const endFree = end >>> this.granuleShift
     if (firstFree >= endFree) {
-      this.#states.release(firstPage, endPage - firstPage)
+      this.release(firstPage, endPage - firstPage)
       return
     }
-    if (firstPage < firstFree) this.#states.release(firstPage, firstFree - firstPage)
-    if (endFree < endPage) this.#states.release(endFree, endPage - endFree)
+    if (firstPage < firstFree) this.release(firstPage, firstFree - firstPage)
+    if (endFree < endPage) this.release(endFree, endPage - endFree)
   }
 
   /** Makes a live block `size` granules long where it is. Returns false, and changes nothing, where it has to move. */
-  resize(block: Block, size: number): boolean {
-    const end = this.map.next(block)
+  resizeTo(block: Block, size: number): boolean {
+    const end = this.next(block)
     const newEnd = block + size
     this.refusal = REFUSED_SPACE
-    if (newEnd > end) return this.#grow(block, end, newEnd)
+    if (newEnd > end) return this.grow(block, end, newEnd)
     if (newEnd < end) {
-      this.map.span(block, newEnd)
-      this.map.markHeld(newEnd)
-      this.map.span(newEnd, end)
-      this.#give(newEnd, end, 0, true)
+      this.span(block, newEnd)
+      this.markHeld(newEnd)
+      this.span(newEnd, end)
+      this.giveCoalescing(newEnd, end, 0, true)
     }
     return true
   }
 
-  #grow(block: Block, end: number, newEnd: number): boolean {
-    if (end === this.#front) this.dropFront()
-    if (!this.map.isGap(end)) return false
-    const gapEnd = this.map.next(end)
+  private grow(block: Block, end: number, newEnd: number): boolean {
+    if (end === this.front) this.dropFront()
+    if (!this.isGap(end)) return false
+    const gapEnd = this.next(end)
     if (gapEnd < newEnd) return false
     if (gapEnd - end >= FRAME_GRANULES) {
-      if (this.#cut(end, gapEnd, end, newEnd) === NONE) return false
+      if (this.cut(end, gapEnd, end, newEnd) === NONE) return false
       this.heldBlocks--
       if (this.zeroedBlock === end) this.zeroedBlock = NONE
     } else if (newEnd < gapEnd) {
-      this.map.markGap(newEnd)
-      this.map.span(newEnd, gapEnd)
-      this.#short.raise(newEnd >>> FRAME_SHIFT, gapEnd - newEnd)
+      this.markGap(newEnd)
+      this.span(newEnd, gapEnd)
+      this.raiseTop(newEnd >>> FRAME_SHIFT, gapEnd - newEnd)
     }
-    this.map.clear(end)
-    this.map.span(block, newEnd)
+    this.clear(end)
+    this.span(block, newEnd)
     return true
   }
 
   // ---- pages -----------------------------------------------------------------------------------------------------
 
   /** The first granule at or behind `granule` that starts a page, or would. */
-  #pageCeil(granule: number): number {
-    return ((granule + this.#pageGranules - 1) >>> this.#pageShift) * this.#pageGranules
+  private pageCeil(granule: number): number {
+    return ((granule + this.pageGranules - 1) >>> this.granuleShift) * this.pageGranules
   }
 
   /** Clean pages that lie wholly in [first, end), which is free. */
-  #cleanWithin(first: Block, end: number): PageCount {
-    const firstPage = (first + this.#pageGranules - 1) >>> this.#pageShift
-    const endPage = end >>> this.#pageShift
-    return firstPage < endPage ? this.#states.cleanIn(firstPage, endPage - firstPage) : 0
+  private cleanWithin(first: Block, end: number): PageCount {
+    const firstPage = (first + this.pageGranules - 1) >>> this.granuleShift
+    const endPage = end >>> this.granuleShift
+    return firstPage < endPage ? this.cleanIn(firstPage, endPage - firstPage) : 0
   }
 
   /** Clean pages of the gap [gap, gapEnd) that a block over [block, end) would touch. */
-  #cleanTouched(block: Block, end: number, gap: Block, gapEnd: number): PageCount {
-    const first = Math.max(gap, block & -this.#pageGranules)
-    const last = Math.min(gapEnd, this.#pageCeil(end))
-    return this.#cleanWithin(first, last)
+  private cleanTouched(block: Block, end: number, gap: Block, gapEnd: number): PageCount {
+    const first = Math.max(gap, block & -this.pageGranules)
+    const last = Math.min(gapEnd, this.pageCeil(end))
+    return this.cleanWithin(first, last)
   }
 
   /** Adds free, clean pages. Throws where the books cannot grow; nothing has changed then. */
-  addRange(firstPage: PageNumber, pageCount: PageCount): void {
-    this.#table.addRange(firstPage, pageCount)
-    const first = firstPage * this.#pageGranules
-    const end = first + pageCount * this.#pageGranules
+  override addRange(firstPage: PageNumber, pageCount: PageCount): void {
+    super.addRange(firstPage, pageCount)
+    const first = firstPage * this.pageGranules
+    const end = first + pageCount * this.pageGranules
     // What is before the first granule, and what is behind the last, must not be taken for a gap.
-    if (first === 0) this.#table.bits[0] = 1 << 31
-    else if (!this.map.isHeld(first)) this.map.markHeld(first - 1)
-    this.map.markHeld(end)
-    this.map.markHeld(first)
-    this.map.span(first, end)
-    this.#give(first, end, pageCount, false)
+    if (first === 0) this.bits[0] = 1 << 31
+    else if (!this.isHeld(first)) this.markHeld(first - 1)
+    this.markHeld(end)
+    this.markHeld(first)
+    this.span(first, end)
+    this.giveCoalescing(first, end, pageCount, false)
   }
 
   /** Whether a range is one gap. After `dropFront`. */
   isRangeFree({ firstPage, pageCount }: PageRange): boolean {
-    const first = firstPage * this.#pageGranules
-    return this.map.isGap(first) && this.map.next(first) === first + pageCount * this.#pageGranules
+    const first = firstPage * this.pageGranules
+    return this.isGap(first) && this.next(first) === first + pageCount * this.pageGranules
   }
 
   /** Removes a range that is one gap, and purged. */
-  removeRange(firstPage: PageNumber, pageCount: PageCount): void {
+  override removeRange(firstPage: PageNumber, pageCount: PageCount): void {
     invariant(this.isRangeFree({ firstPage, pageCount }), 'only a free range is removed')
-    const first = firstPage * this.#pageGranules
-    const end = first + pageCount * this.#pageGranules
-    this.#long.remove(first, end - first, this.#long.cleanOf(first))
-    this.#short.forget(first >>> FRAME_SHIFT, end >>> FRAME_SHIFT)
-    this.map.clear(first)
-    this.map.clear(end)
-    if (first > 0) this.map.clear(first - 1)
-    this.#states.forget(firstPage, pageCount)
-    this.#table.removeRange(firstPage, pageCount)
+    const first = firstPage * this.pageGranules
+    const end = first + pageCount * this.pageGranules
+    this.removeLong(first, end - first, this.cleanOf(first))
+    this.forgetTops(first >>> FRAME_SHIFT, end >>> FRAME_SHIFT)
+    this.clear(first)
+    this.clear(end)
+    if (first > 0) this.clear(first - 1)
+    this.forgetPages(firstPage, pageCount)
+    super.removeRange(firstPage, pageCount)
   }
 
   /** How many pages at the end of a range are free and clean. After `dropFront`. */
   cleanTailPages({ firstPage, pageCount }: PageRange): PageCount {
     if (pageCount === 0) return 0
     const endPage = firstPage + pageCount
-    const end = endPage * this.#pageGranules
-    const gap = this.map.previous(end)
-    if (!this.map.isGap(gap)) return 0
-    const firstFree = this.#pageCeil(gap) >>> this.#pageShift
-    return endPage - Math.max(firstFree, previousSet(this.#table.dirty, endPage - 1) + 1)
+    const end = endPage * this.pageGranules
+    const gap = this.previous(end)
+    if (!this.isGap(gap)) return 0
+    const firstFree = this.pageCeil(gap) >>> this.granuleShift
+    return endPage - Math.max(firstFree, previousSet(this.dirty, endPage - 1) + 1)
   }
 
   /** Removes the last `count` pages of a range, which are free and clean; all of it where it has no more. */
   removeTail({ firstPage, pageCount }: PageRange, count: PageCount): void {
     if (count === 0) return
     invariant(count <= this.cleanTailPages({ firstPage, pageCount }), 'only free, clean pages are removed')
-    const first = firstPage * this.#pageGranules
-    const end = first + pageCount * this.#pageGranules
-    const newEnd = end - count * this.#pageGranules
-    const gap = this.map.previous(end)
-    const clean = this.#long.cleanOf(gap)
-    this.#long.remove(gap, end - gap, clean)
-    this.map.clear(end)
+    const first = firstPage * this.pageGranules
+    const end = first + pageCount * this.pageGranules
+    const newEnd = end - count * this.pageGranules
+    const gap = this.previous(end)
+    const clean = this.cleanOf(gap)
+    this.removeLong(gap, end - gap, clean)
+    this.clear(end)
     if (newEnd > gap) {
-      this.map.markHeld(newEnd)
-      this.map.span(gap, newEnd)
-      this.#addGap(gap, newEnd, clean - count)
+      this.markHeld(newEnd)
+      this.span(gap, newEnd)
+      this.addGap(gap, newEnd, clean - count)
     } else if (newEnd > first) {
-      this.map.markHeld(newEnd)
+      this.markHeld(newEnd)
     } else {
-      this.map.clear(first)
-      if (first > 0) this.map.clear(first - 1)
+      this.clear(first)
+      if (first > 0) this.clear(first - 1)
     }
-    this.#short.forget(newEnd >>> FRAME_SHIFT, end >>> FRAME_SHIFT)
-    this.#states.forget(firstPage + pageCount - count, count)
-    this.#table.removeRange(firstPage, pageCount)
-    if (count < pageCount) this.#table.addRange(firstPage, pageCount - count)
+    this.forgetTops(newEnd >>> FRAME_SHIFT, end >>> FRAME_SHIFT)
+    this.forgetPages(firstPage + pageCount - count, count)
+    super.removeRange(firstPage, pageCount)
+    if (count < pageCount) super.addRange(firstPage, pageCount - count)
   }
 
-  /** These free pages were given back to the kernel: they are clean. */
-  markPurged(firstPage: PageNumber, pageCount: PageCount): void {
+  /** These free pages were given back to the kernel: they are clean. Returns how many were dirty. */
+  override markPurged(firstPage: PageNumber, pageCount: PageCount): PageCount {
     const end = firstPage + pageCount
-    for (let page = firstPage; page < end; ) page = this.#purgeIn(page, end)
-    this.#states.markPurged(firstPage, pageCount)
+    for (let page = firstPage; page < end; ) page = this.purgeIn(page, end)
+    return super.markPurged(firstPage, pageCount)
   }
 
   /** Free, clean pages of one gap are dirty from now on. False, and nothing has changed, where the page limit refuses. */
   markResident(firstPage: PageNumber, pageCount: PageCount): boolean {
-    const states = this.#states
-    const peak = states.peakUsedPages
-    if (!states.useCounted(firstPage, pageCount, 0)) return false
-    states.release(firstPage, pageCount)
-    states.peakUsedPages = peak
-    const gap = this.map.startOf(firstPage * this.#pageGranules)
-    const length = this.map.next(gap) - gap
-    const clean = this.#long.cleanOf(gap)
-    this.#long.change(gap, length, clean, gap, length, clean - pageCount)
+    const peak = this.recentPeakPages
+    if (!this.useCounted(firstPage, pageCount, 0)) return false
+    this.release(firstPage, pageCount)
+    this.recentPeakPages = peak
+    const gap = this.startOf(firstPage * this.pageGranules)
+    const length = this.next(gap) - gap
+    const clean = this.cleanOf(gap)
+    this.changeLong(gap, length, clean, gap, length, clean - pageCount)
     return true
   }
 
   /** First page and end, in turn, of each stretch of pages that lie wholly in a gap, in order. After `dropFront`. */
   listUnused(): PageNumber[] {
     const stretches: [PageNumber, PageNumber][] = []
-    for (let gap = this.#long.following(NONE); gap !== NONE; gap = this.#long.following(gap)) {
-      const firstPage = (gap + this.#pageGranules - 1) >>> this.#pageShift
-      const endPage = this.map.next(gap) >>> this.#pageShift
+    for (let gap = this.followingLong(NONE); gap !== NONE; gap = this.followingLong(gap)) {
+      const firstPage = (gap + this.pageGranules - 1) >>> this.granuleShift
+      const endPage = this.next(gap) >>> this.granuleShift
       if (firstPage < endPage) stretches.push([firstPage, endPage])
     }
     return stretches.sort(([a], [b]) => a - b).flat()
   }
 
   /** Counts the pages from `page` up to `end` as clean that lie in one gap; returns the first one that does not. */
-  #purgeIn(page: PageNumber, end: PageNumber): PageNumber {
-    const first = page * this.#pageGranules
-    const start = this.#gapAround(first)
-    const gapEnd = this.map.next(start)
-    const endPage = Math.min(end, gapEnd >>> this.#pageShift)
-    if (this.map.isGap(start)) {
-      const clean = this.#long.cleanOf(start)
-      const dirty = endPage - page - this.#states.cleanIn(page, endPage - page)
-      this.#long.change(start, gapEnd - start, clean, start, gapEnd - start, clean + dirty)
+  private purgeIn(page: PageNumber, end: PageNumber): PageNumber {
+    const first = page * this.pageGranules
+    const start = this.gapAround(first)
+    const gapEnd = this.next(start)
+    const endPage = Math.min(end, gapEnd >>> this.granuleShift)
+    if (this.isGap(start)) {
+      const clean = this.cleanOf(start)
+      const dirty = endPage - page - this.cleanIn(page, endPage - page)
+      this.changeLong(start, gapEnd - start, clean, start, gapEnd - start, clean + dirty)
       const firstFrame = Math.max(first, start + FRAME_GRANULES) >>> FRAME_SHIFT
-      const endFrame = Math.min(endPage * this.#pageGranules, gapEnd - FRAME_GRANULES) >>> FRAME_SHIFT
-      this.#table.purgeFrames(firstFrame, endFrame)
+      const endFrame = Math.min(endPage * this.pageGranules, gapEnd - FRAME_GRANULES) >>> FRAME_SHIFT
+      this.purgeFrames(firstFrame, endFrame)
     }
     return endPage
   }
 
   /** Where the gap, or the front, starts that a free page lies in. Pages are purged in order, so it is often the last one. */
-  #gapAround(granule: number): Block {
-    const known = this.#purgedGap
-    const isKnown = known <= granule && this.map.isGap(known) && this.map.next(known) > granule
-    if (!isKnown) this.#purgedGap = this.map.startOf(granule)
-    return this.#purgedGap
+  private gapAround(granule: number): Block {
+    const known = this.purgedGap
+    const isKnown = known <= granule && this.isGap(known) && this.next(known) > granule
+    if (!isKnown) this.purgedGap = this.startOf(granule)
+    return this.purgedGap
   }
 
   // ---- proof -----------------------------------------------------------------------------------------------------
 
   /** `meet` is called with each block, live or held back, and its end. */
-  check(meet: (block: Block, end: number) => void): void {
+  checkSpace(meet: (block: Block, end: number) => void): void {
     const count = { blocks: 0, long: 0 }
-    const isUsed = new Uint8Array(this.#table.columnPages)
-    for (const { firstPage, pageCount } of this.#table.ranges) {
-      const first = firstPage * this.#pageGranules
-      const end = first + pageCount * this.#pageGranules
-      this.map.checkFrames(first >>> FRAME_SHIFT, end >>> FRAME_SHIFT)
+    const isUsed = new Uint8Array(this.columnPages)
+    for (const { firstPage, pageCount } of this.ranges) {
+      const first = firstPage * this.pageGranules
+      const end = first + pageCount * this.pageGranules
+      this.checkFrames(first >>> FRAME_SHIFT, end >>> FRAME_SHIFT)
       let wasGap = false
-      for (let at = first; at < end; at = this.map.next(at)) {
-        const next = this.map.next(at)
-        const isGap = this.map.isGap(at)
+      for (let at = first; at < end; at = this.next(at)) {
+        const next = this.next(at)
+        const isGap = this.isGap(at)
         invariant(next > at && next <= end, `1: what starts at ${at} ends in its range`)
         invariant(!(isGap && wasGap), `2: gap ${at} touches no other`)
-        this.map.checkStretch(at, next)
-        if (isGap) this.#checkGap(at, next, count)
-        else this.#checkBlock(at, next, isUsed, count, meet)
+        this.checkStretch(at, next)
+        if (isGap) this.checkGap(at, next, count)
+        else this.checkBlock(at, next, isUsed, count, meet)
         wasGap = isGap
       }
-      invariant(!this.map.isGap(end) && !this.map.isLive(end), `1: range ends at ${end}`)
+      invariant(!this.isGap(end) && !this.isLive(end), `1: range ends at ${end}`)
     }
-    const filed = this.#long.check(
-      gap => (this.map.isGap(gap) ? this.map.next(gap) - gap : 0),
-      gap => this.#cleanWithin(gap, this.map.next(gap)),
+    const filed = this.checkLongGaps(
+      gap => (this.isGap(gap) ? this.next(gap) - gap : 0),
+      gap => this.cleanWithin(gap, this.next(gap)),
     )
     invariant(filed === count.long, `3: ${count.long} long gaps, found ${filed}`)
-    this.#short.check()
+    this.checkShortGaps()
     invariant(count.blocks === this.heldBlocks, `4: ${this.heldBlocks} blocks, found ${count.blocks}`)
-    this.#states.check(page => isUsed[page] === 1)
+    this.checkPages(page => isUsed[page] === 1)
   }
 
-  #checkGap(gap: Block, end: number, count: { long: number }): void {
+  private checkGap(gap: Block, end: number, count: { long: number }): void {
     if (end - gap >= FRAME_GRANULES) count.long++
-    else this.#short.checkGap(gap, end - gap)
+    else this.checkShortGap(gap, end - gap)
   }
 
-  #checkBlock(
+  private checkBlock(
     block: Block,
     end: number,
     isUsed: Uint8Array,
     count: { blocks: number },
     meet: (block: Block, end: number) => void,
   ): void {
-    if (block === this.#front && this.#frontEnd > 0) {
-      invariant(end === this.#frontEnd && !this.map.isLive(block), `1: the front is held back`)
-      const mask = this.#pageGranules - 1
-      if ((block & mask) !== 0) isUsed[block >>> this.#pageShift] = 1
-      if ((end & mask) !== 0) isUsed[end >>> this.#pageShift] = 1
+    if (block === this.front && this.frontEnd > 0) {
+      invariant(end === this.frontEnd && !this.isLive(block), `1: the front is held back`)
+      const mask = this.pageGranules - 1
+      if ((block & mask) !== 0) isUsed[block >>> this.granuleShift] = 1
+      if ((end & mask) !== 0) isUsed[end >>> this.granuleShift] = 1
       return
     }
     count.blocks++
-    isUsed.fill(1, block >>> this.#pageShift, ((end - 1) >>> this.#pageShift) + 1)
+    isUsed.fill(1, block >>> this.granuleShift, ((end - 1) >>> this.granuleShift) + 1)
     meet(block, end)
   }
 }

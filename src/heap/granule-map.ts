@@ -20,7 +20,7 @@
  */
 import { invariant } from '../base/assert.js'
 import type { Block } from '../base/units.js'
-import type { PageTable } from './page-table.js'
+import { PageStates } from './page-states.js'
 import * as layout from './page-table.js'
 
 // V8 folds a module's own constants into optimised code, but loads imported ones each time.
@@ -35,39 +35,34 @@ export function pairOf(granule: number): number {
   return BITS_PREFIX + ((granule >>> 5) << 1)
 }
 
-export class GranuleMap {
-  readonly #table: PageTable
+export class GranuleMap extends PageStates {
   /** Where the gap ends that `coalesce` last made. */
   coalescedEnd = 0
 
-  constructor(table: PageTable) {
-    this.#table = table
-  }
-
   /** Whether a live block starts here. */
   isLive(granule: number): boolean {
-    const { bits } = this.#table
+    const { bits } = this
     const pair = BITS_PREFIX + ((granule >>> 5) << 1)
     return (((bits[pair] & bits[pair + 1]) >>> granule) & 1) === 1
   }
 
   /** Whether a gap starts here. */
   isGap(granule: number): boolean {
-    const { bits } = this.#table
+    const { bits } = this
     const pair = BITS_PREFIX + ((granule >>> 5) << 1)
     return (((bits[pair + 1] & ~bits[pair]) >>> granule) & 1) === 1
   }
 
   /** Whether a held block starts here, or a range ends. */
   isHeld(granule: number): boolean {
-    const { bits } = this.#table
+    const { bits } = this
     const pair = BITS_PREFIX + ((granule >>> 5) << 1)
     return (((bits[pair] & ~bits[pair + 1]) >>> granule) & 1) === 1
   }
 
   /** Where the block or gap ends that starts at `granule`. */
   next(granule: number): number {
-    const { bits } = this.#table
+    const { bits } = this
     const pair = BITS_PREFIX + ((granule >>> 5) << 1)
     const near = (bits[pair] | bits[pair + 1]) & (-2 << granule)
     return near !== 0 ? (granule & ~31) + 31 - Math.clz32(near & -near) : this.nextBehind(granule)
@@ -75,7 +70,7 @@ export class GranuleMap {
 
   /** The same where no other bit is set behind `granule` in its pair. */
   nextBehind(granule: number): number {
-    const { bits, occupied, rows } = this.#table
+    const { bits, occupied, rows } = this
     const frame = granule >>> FRAME_SHIFT
     const later = occupied[frame] & 0xff & (0xfe << ((granule >>> 5) & 7))
     if (later === 0) return rows[frame * ROW_WORDS + END] >>> 0
@@ -87,7 +82,7 @@ export class GranuleMap {
 
   /** Where the block or gap starts that ends at `granule`. At the first granule of a range, a held one. */
   previous(granule: number): number {
-    const { bits, occupied, rows } = this.#table
+    const { bits, occupied, rows } = this
     const last = (granule - 1) | 0
     const word = last >> 5
     const pair = BITS_PREFIX + (word << 1)
@@ -103,7 +98,7 @@ export class GranuleMap {
 
   /** Where the block or gap starts that the managed `granule` lies in. Reads two bytes for each frame in between. */
   startOf(granule: number): number {
-    const { bits, occupied } = this.#table
+    const { bits, occupied } = this
     const pair = BITS_PREFIX + ((granule >>> 5) << 1)
     const near = (bits[pair] | bits[pair + 1]) & (-1 >>> (31 - (granule & 31)))
     if (near !== 0) return (granule & ~31) + 31 - Math.clz32(near)
@@ -119,7 +114,7 @@ export class GranuleMap {
   span(first: number, end: number): void {
     const frame = first >>> FRAME_SHIFT
     if (end >>> FRAME_SHIFT === frame) return
-    const { rows } = this.#table
+    const { rows } = this
     rows[frame * ROW_WORDS + END] = end
     const lastFrame = (end - 1) >>> FRAME_SHIFT
     if (lastFrame !== frame) rows[lastFrame * ROW_WORDS + START] = first
@@ -127,25 +122,25 @@ export class GranuleMap {
 
   /** A gap starts here, where nothing did. */
   markGap(granule: number): void {
-    const { bits, occupied } = this.#table
+    const { bits, occupied } = this
     bits[BITS_PREFIX + 1 + ((granule >>> 5) << 1)] |= 1 << granule
     occupied[granule >>> FRAME_SHIFT] |= (GAP | ANY) << ((granule >>> 5) & 7)
   }
 
   /** A held block starts here, where nothing did or a gap. */
   markHeld(granule: number): void {
-    const { bits, occupied } = this.#table
+    const { bits, occupied } = this
     const pair = BITS_PREFIX + ((granule >>> 5) << 1)
     const bit = 1 << granule
     bits[pair] |= bit
     bits[pair + 1] &= ~bit
     occupied[granule >>> FRAME_SHIFT] |= ANY << ((granule >>> 5) & 7)
-    this.#forgetGaps(granule, pair)
+    this.forgetGaps(granule, pair)
   }
 
   /** Makes [gap, end) of the gap [gap, gapEnd) a live block; the rest stays a gap. */
   carve(gap: number, end: number, gapEnd: number): void {
-    const { bits, occupied, rows } = this.#table
+    const { bits, occupied, rows } = this
     const pair = BITS_PREFIX + ((gap >>> 5) << 1)
     const frame = gap >>> FRAME_SHIFT
     const endFrame = end >>> FRAME_SHIFT
@@ -167,7 +162,7 @@ export class GranuleMap {
 
   /** The block [first, end) is a gap, and one with the gaps on both sides: from what is returned to `coalescedEnd`. */
   coalesce(first: number, end: number): number {
-    const { bits, occupied, rows } = this.#table
+    const { bits, occupied, rows } = this
     let to = end
     let pair = BITS_PREFIX + ((end >>> 5) << 1)
     let starts = bits[pair]
@@ -205,12 +200,12 @@ export class GranuleMap {
 
   /** The held block that starts here is live from now on. */
   markLive(granule: number): void {
-    this.#table.bits[BITS_PREFIX + 1 + ((granule >>> 5) << 1)] |= 1 << granule
+    this.bits[BITS_PREFIX + 1 + ((granule >>> 5) << 1)] |= 1 << granule
   }
 
   /** Nothing starts here any more. */
   clear(granule: number): void {
-    const { bits, occupied } = this.#table
+    const { bits, occupied } = this
     const pair = BITS_PREFIX + ((granule >>> 5) << 1)
     const bit = ~(1 << granule)
     const starts = bits[pair] & bit
@@ -221,16 +216,16 @@ export class GranuleMap {
     if ((marks & ~starts) === 0) occupied[granule >>> FRAME_SHIFT] &= ~(gone << ((granule >>> 5) & 7))
   }
 
-  #forgetGaps(granule: number, pair: number): void {
-    const { bits, occupied } = this.#table
+  private forgetGaps(granule: number, pair: number): void {
+    const { bits, occupied } = this
     if ((bits[pair + 1] & ~bits[pair]) === 0) {
       occupied[granule >>> FRAME_SHIFT] &= ~(GAP << ((granule >>> 5) & 7))
     }
   }
 
   /** Writes the live blocks of [first, end) into `blocks`, ascending; returns how many. Both are multiples of 32. */
-  listLive(first: number, end: number, blocks: Int32Array): number {
-    const { bits } = this.#table
+  listLiveIn(first: number, end: number, blocks: Int32Array): number {
+    const { bits } = this
     let count = 0
     for (let word = first >>> 5; word < end >>> 5; word++) {
       const pair = BITS_PREFIX + (word << 1)
@@ -245,7 +240,7 @@ export class GranuleMap {
 
   /** Checks what is said of frames [firstFrame, endFrame). */
   checkFrames(firstFrame: number, endFrame: number): void {
-    const { bits, occupied } = this.#table
+    const { bits, occupied } = this
     for (let frame = firstFrame; frame < endFrame; frame++) {
       let expected = 0
       for (let word = 0; word < 8; word++) {

@@ -13,8 +13,8 @@ import { invariant } from '../base/assert.js'
 import { testBit } from '../base/bits.js'
 import type { PageCount } from '../base/units.js'
 import * as units from '../base/units.js'
-import type { PageTable } from './page-table.js'
 import * as layout from './page-table.js'
+import { ShortGaps } from './short-gaps.js'
 
 // V8 folds a module's own constants into optimised code, but loads imported ones each time.
 const { EDGE, END, FRAME_GRANULES, FRAME_SHIFT, NEXT, PREV, ROW_WORDS } = layout
@@ -46,29 +46,24 @@ function slotOf(length: number, clean: PageCount): number {
   return binOf(length) + (clean === 0 ? WARM << BIN_SHIFT : COLD << BIN_SHIFT)
 }
 
-export class LongGaps {
-  readonly #table: PageTable
+export class LongGaps extends ShortGaps {
   /** First and last frame of each bin, or NONE. Bin `b` of set `s` is `(s << BIN_SHIFT) + b`. */
-  readonly #heads = new Int32Array(SETS << BIN_SHIFT).fill(NONE)
-  readonly #tails = new Int32Array(SETS << BIN_SHIFT).fill(NONE)
-  readonly #bits = new Int32Array(SETS << WORDS_SHIFT)
-  readonly #summaries = new Int32Array(SETS)
-
-  constructor(table: PageTable) {
-    this.#table = table
-  }
+  private readonly heads = new Int32Array(SETS << BIN_SHIFT).fill(NONE)
+  private readonly tails = new Int32Array(SETS << BIN_SHIFT).fill(NONE)
+  private readonly binBits = new Int32Array(SETS << WORDS_SHIFT)
+  private readonly summaries = new Int32Array(SETS)
 
   /** Whole clean pages of the long gap that starts at `granule`. */
   cleanOf(granule: number): PageCount {
-    return this.#table.rows[(granule >>> FRAME_SHIFT) * ROW_WORDS + EDGE] >>> FRAME_SHIFT
+    return this.rows[(granule >>> FRAME_SHIFT) * ROW_WORDS + EDGE] >>> FRAME_SHIFT
   }
 
   /** Where a gap of `set` starts that has room for `length` granules, the best of a few, or NONE. It stays in its bin. */
-  find(set: number, length: number): number {
-    const summary = this.#summaries[set]
+  findLong(set: number, length: number): number {
+    const summary = this.summaries[set]
     if (summary === 0) return NONE
-    const { rows } = this.#table
-    const heads = this.#heads
+    const { rows } = this
+    const heads = this.heads
     let bin = 0
     if (length >= FRAME_GRANULES) {
       bin = binOf(length)
@@ -90,12 +85,12 @@ export class LongGaps {
       bin++
     }
     let word = bin >>> 5
-    let bits = word < 1 << WORDS_SHIFT ? this.#bits[(set << WORDS_SHIFT) + word] & (-1 << bin) : 0
+    let bits = word < 1 << WORDS_SHIFT ? this.binBits[(set << WORDS_SHIFT) + word] & (-1 << bin) : 0
     if (bits === 0) {
       const later = summary & (-2 << word)
       if (later === 0) return NONE
       word = 31 - Math.clz32(later & -later)
-      bits = this.#bits[(set << WORDS_SHIFT) + word]
+      bits = this.binBits[(set << WORDS_SHIFT) + word]
     }
     let frame = heads[(set << BIN_SHIFT) + (word << 5) + 31 - Math.clz32(bits & -bits)]
     let best: number = NONE
@@ -114,42 +109,42 @@ export class LongGaps {
   }
 
   /** The same at a multiple of `mask + 1`. */
-  findAligned(set: number, length: number, mask: number): number {
-    if (this.#summaries[set] === 0) return NONE
+  findLongAligned(set: number, length: number, mask: number): number {
+    if (this.summaries[set] === 0) return NONE
     let bin = 0
     if (length >= FRAME_GRANULES) {
       bin = binOf(length)
       const own = (set << BIN_SHIFT) + bin
-      const near = this.#heads[own] === NONE ? NONE : this.#best(own, length, mask)
+      const near = this.heads[own] === NONE ? NONE : this.best(own, length, mask)
       if (near !== NONE) return near
       bin++
     }
-    const slot = this.#slotFrom(set, bin)
+    const slot = this.slotFrom(set, bin)
     if (slot === NONE) return NONE
-    const gap = this.#best(slot, length, mask)
+    const gap = this.best(slot, length, mask)
     // An aligned block fits by luck, or where there is room for any alignment.
-    return gap !== NONE ? gap : this.find(set, length + mask)
+    return gap !== NONE ? gap : this.findLong(set, length + mask)
   }
 
   /** The first bin of `set` at or above `bin` that is not empty, or NONE. */
-  #slotFrom(set: number, bin: number): number {
+  private slotFrom(set: number, bin: number): number {
     let word = bin >>> 5
-    let bits = word < 1 << WORDS_SHIFT ? this.#bits[(set << WORDS_SHIFT) + word] & (-1 << bin) : 0
+    let bits = word < 1 << WORDS_SHIFT ? this.binBits[(set << WORDS_SHIFT) + word] & (-1 << bin) : 0
     if (bits === 0) {
-      const later = this.#summaries[set] & (-2 << word)
+      const later = this.summaries[set] & (-2 << word)
       if (later === 0) return NONE
       word = 31 - Math.clz32(later & -later)
-      bits = this.#bits[(set << WORDS_SHIFT) + word]
+      bits = this.binBits[(set << WORDS_SHIFT) + word]
     }
     return (set << BIN_SHIFT) + (word << 5) + 31 - Math.clz32(bits & -bits)
   }
 
   /** The shortest of a bin's first few gaps that has room for `length` granules at a multiple of `mask + 1`, or NONE. */
-  #best(slot: number, length: number, mask: number): number {
-    const { rows } = this.#table
+  private best(slot: number, length: number, mask: number): number {
+    const { rows } = this
     let best: number = NONE
     let bestLength = Number.MAX_SAFE_INTEGER
-    let frame = this.#heads[slot]
+    let frame = this.heads[slot]
     for (let n = 0; n < PROBES && frame !== NONE; n++) {
       const row = frame * ROW_WORDS
       const start = (frame << FRAME_SHIFT) + (rows[row + EDGE] & FRAME_MASK)
@@ -167,14 +162,14 @@ export class LongGaps {
    * For when `find` has found nothing: where a gap starts that has room for `size` granules at a multiple of `mask + 1`,
    * or NONE. Reads all gaps of nearly that length, of which `find` probes a few.
    */
-  findLast(size: number, mask: number): number {
-    const { rows } = this.#table
+  findLastLong(size: number, mask: number): number {
+    const { rows } = this
     const lastBin = binOf(Math.max(FRAME_GRANULES, size + mask))
     for (let bin = size < FRAME_GRANULES ? 0 : binOf(size); bin <= lastBin; bin++) {
       for (let set = WARM; set <= COLD; set++) {
-        let frame = this.#heads[(set << BIN_SHIFT) + bin]
+        let frame = this.heads[(set << BIN_SHIFT) + bin]
         for (; frame !== NONE; frame = rows[frame * ROW_WORDS + NEXT]) {
-          const start = this.#startIn(frame)
+          const start = this.startIn(frame)
           const end = rows[frame * ROW_WORDS + END] >>> 0
           if (start + (-start & mask) + size <= end) return start
         }
@@ -184,69 +179,69 @@ export class LongGaps {
   }
 
   /** The first gap (`after` NONE), or the one behind `after`; NONE at the end. In no particular order. */
-  following(after: number): number {
-    const { rows } = this.#table
+  followingLong(after: number): number {
+    const { rows } = this
     let slot = 0
     if (after !== NONE) {
       const row = (after >>> FRAME_SHIFT) * ROW_WORDS
-      if (rows[row + NEXT] !== NONE) return this.#startIn(rows[row + NEXT])
+      if (rows[row + NEXT] !== NONE) return this.startIn(rows[row + NEXT])
       slot = slotOf((rows[row + END] >>> 0) - after, rows[row + EDGE] >>> FRAME_SHIFT) + 1
     }
-    while (slot < SETS << BIN_SHIFT && this.#heads[slot] === NONE) slot++
-    return slot < SETS << BIN_SHIFT ? this.#startIn(this.#heads[slot]) : NONE
+    while (slot < SETS << BIN_SHIFT && this.heads[slot] === NONE) slot++
+    return slot < SETS << BIN_SHIFT ? this.startIn(this.heads[slot]) : NONE
   }
 
-  #startIn(frame: number): number {
-    return (frame << FRAME_SHIFT) + (this.#table.rows[frame * ROW_WORDS + EDGE] & FRAME_MASK)
+  private startIn(frame: number): number {
+    return (frame << FRAME_SHIFT) + (this.rows[frame * ROW_WORDS + EDGE] & FRAME_MASK)
   }
 
   /** A gap of `length` granules starts at `granule`; `clean` of its whole pages are clean. */
-  add(granule: number, length: number, clean: PageCount): void {
-    const { rows } = this.#table
+  addLong(granule: number, length: number, clean: PageCount): void {
+    const { rows } = this
     const frame = granule >>> FRAME_SHIFT
     const row = frame * ROW_WORDS
     const slot = slotOf(length, clean)
-    const tail = this.#tails[slot]
+    const tail = this.tails[slot]
     rows[row + EDGE] = (clean << FRAME_SHIFT) | (granule & FRAME_MASK)
     rows[row + NEXT] = NONE
     rows[row + PREV] = tail
-    this.#tails[slot] = frame
+    this.tails[slot] = frame
     if (tail !== NONE) {
       rows[tail * ROW_WORDS + NEXT] = frame
       return
     }
-    this.#heads[slot] = frame
+    this.heads[slot] = frame
     const word = slot >>> 5
-    this.#bits[word] |= 1 << slot
-    this.#summaries[word >>> WORDS_SHIFT] |= 1 << (word & ((1 << WORDS_SHIFT) - 1))
+    this.binBits[word] |= 1 << slot
+    this.summaries[word >>> WORDS_SHIFT] |= 1 << (word & ((1 << WORDS_SHIFT) - 1))
   }
 
   /** The gap that starts at `granule` is no longer one, or no longer of that length and those clean pages. */
-  remove(granule: number, length: number, clean: PageCount): void {
-    const { rows } = this.#table
+  removeLong(granule: number, length: number, clean: PageCount): void {
+    const { rows } = this
     const row = (granule >>> FRAME_SHIFT) * ROW_WORDS
     const slot = slotOf(length, clean)
     const next = rows[row + NEXT]
     const previous = rows[row + PREV]
     if (next !== NONE) rows[next * ROW_WORDS + PREV] = previous
-    else this.#tails[slot] = previous
+    else this.tails[slot] = previous
     if (previous !== NONE) {
       rows[previous * ROW_WORDS + NEXT] = next
       return
     }
-    this.#heads[slot] = next
+    this.heads[slot] = next
     if (next !== NONE) return
     const word = slot >>> 5
-    this.#bits[word] &= ~(1 << slot)
-    if (this.#bits[word] === 0)
-      this.#summaries[word >>> WORDS_SHIFT] &= ~(1 << (word & ((1 << WORDS_SHIFT) - 1)))
+    this.binBits[word] &= ~(1 << slot)
+    if (this.binBits[word] === 0)
+      this.summaries[word >>> WORDS_SHIFT] &= ~(1 << (word & ((1 << WORDS_SHIFT) - 1)))
   }
 
   /**
    * A gap has another start, length or count of clean pages. Keeps its place in its bin where that is still the right
    * one, as for the longest gaps it nearly always is.
    */
-  change(
+  changeLong(
     from: number,
     fromLength: number,
     fromClean: PageCount,
@@ -256,11 +251,11 @@ export class LongGaps {
   ): void {
     const slot = slotOf(length, clean)
     if (slot !== slotOf(fromLength, fromClean)) {
-      this.remove(from, fromLength, fromClean)
-      this.add(to, length, clean)
+      this.removeLong(from, fromLength, fromClean)
+      this.addLong(to, length, clean)
       return
     }
-    const { rows } = this.#table
+    const { rows } = this
     const fromFrame = from >>> FRAME_SHIFT
     const frame = to >>> FRAME_SHIFT
     rows[frame * ROW_WORDS + EDGE] = (clean << FRAME_SHIFT) | (to & FRAME_MASK)
@@ -270,20 +265,20 @@ export class LongGaps {
     rows[frame * ROW_WORDS + NEXT] = next
     rows[frame * ROW_WORDS + PREV] = previous
     if (next !== NONE) rows[next * ROW_WORDS + PREV] = frame
-    else this.#tails[slot] = frame
+    else this.tails[slot] = frame
     if (previous !== NONE) rows[previous * ROW_WORDS + NEXT] = frame
-    else this.#heads[slot] = frame
+    else this.heads[slot] = frame
   }
 
   /** Checks the bins. `lengthOf`: granules of the gap that starts there, or 0. `cleanIn`: its clean pages. Returns how many gaps there are. */
-  check(lengthOf: (granule: number) => number, cleanIn: (granule: number) => PageCount): number {
-    const { rows } = this.#table
+  checkLongGaps(lengthOf: (granule: number) => number, cleanIn: (granule: number) => PageCount): number {
+    const { rows } = this
     let gaps = 0
     for (let slot = 0; slot < SETS << BIN_SHIFT; slot++) {
-      invariant(testBit(this.#bits, slot) === (this.#heads[slot] !== NONE), `2: bit of bin ${slot}`)
+      invariant(testBit(this.binBits, slot) === (this.heads[slot] !== NONE), `2: bit of bin ${slot}`)
       let previous = NONE as number
-      for (let frame = this.#heads[slot]; frame !== NONE; frame = rows[frame * ROW_WORDS + NEXT]) {
-        const start = this.#startIn(frame)
+      for (let frame = this.heads[slot]; frame !== NONE; frame = rows[frame * ROW_WORDS + NEXT]) {
+        const start = this.startIn(frame)
         const clean = this.cleanOf(start)
         invariant(rows[frame * ROW_WORDS + PREV] === previous, `1: gap ${start} is linked`)
         invariant(clean === cleanIn(start), `1: gap ${start} counts its clean pages`)
@@ -291,11 +286,11 @@ export class LongGaps {
         previous = frame
         gaps++
       }
-      invariant(this.#tails[slot] === previous, `1: the last gap of bin ${slot}`)
+      invariant(this.tails[slot] === previous, `1: the last gap of bin ${slot}`)
     }
     for (let word = 0; word < SETS << WORDS_SHIFT; word++) {
-      const summary = (this.#summaries[word >>> WORDS_SHIFT] >>> (word & ((1 << WORDS_SHIFT) - 1))) & 1
-      invariant((summary === 1) === (this.#bits[word] !== 0), `2: summary of word ${word}`)
+      const summary = (this.summaries[word >>> WORDS_SHIFT] >>> (word & ((1 << WORDS_SHIFT) - 1))) & 1
+      invariant((summary === 1) === (this.binBits[word] !== 0), `2: summary of word ${word}`)
     }
     return gaps
   }

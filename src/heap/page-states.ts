@@ -14,24 +14,20 @@
 import { invariant } from '../base/assert.js'
 import { clearRange, countRange, nextClear, nextSet, setRange, testBit } from '../base/bits.js'
 import type { PageCount, PageNumber } from '../base/units.js'
-import type { PageTable } from './page-table.js'
+import { PageTable } from './page-table.js'
 
-export class PageStates {
-  readonly table: PageTable
+export class PageStates extends PageTable {
   usedPages: PageCount = 0
   dirtyPages: PageCount = 0
-  peakUsedPages: PageCount = 0
+  /** Most that were used at once since `BlockHeap.takePeakUsed` last said. */
+  recentPeakPages: PageCount = 0
   peakCommittedPages: PageCount = 0
   /** Most pages that may be committed. Only `use` commits, so only `use` can reach it. */
   limitPages: PageCount = Number.MAX_SAFE_INTEGER
   /** Whether any page may be aged. */
-  #hasAged = false
+  private hasAged = false
   /** Pages used again after they were purged, ever. */
   refaultedPages: PageCount = 0
-
-  constructor(table: PageTable) {
-    this.table = table
-  }
 
   get committedPages(): PageCount {
     return this.usedPages + this.dirtyPages
@@ -44,12 +40,12 @@ export class PageStates {
 
   /** How many of these free pages are clean: what using them would commit. */
   cleanIn(firstPage: PageNumber, pageCount: PageCount): PageCount {
-    return pageCount - countRange(this.table.dirty, firstPage, firstPage + pageCount)
+    return pageCount - countRange(this.dirty, firstPage, firstPage + pageCount)
   }
 
   /** A free page becomes used. Returns false, and changes nothing, where that would commit more than `limitPages`. */
   usePage(page: PageNumber): boolean {
-    const { dirty, aged } = this.table
+    const { dirty, aged } = this
     const word = page >>> 5
     const bit = 1 << page
     if ((dirty[word] & bit) === 0) return this.useCounted(page, 1, 0)
@@ -57,17 +53,13 @@ export class PageStates {
     aged[word] &= ~bit
     this.dirtyPages--
     this.usedPages++
-    if (this.usedPages > this.peakUsedPages) this.peakUsedPages = this.usedPages
+    if (this.usedPages > this.recentPeakPages) this.recentPeakPages = this.usedPages
     return true
   }
 
   /** Free pages become used. Returns false, and changes nothing, where that would commit more than `limitPages`. */
   use(firstPage: PageNumber, pageCount: PageCount): boolean {
-    return this.useCounted(
-      firstPage,
-      pageCount,
-      countRange(this.table.dirty, firstPage, firstPage + pageCount),
-    )
+    return this.useCounted(firstPage, pageCount, countRange(this.dirty, firstPage, firstPage + pageCount))
   }
 
   /** The same where the caller knows how many of the pages are dirty. */
@@ -77,46 +69,46 @@ export class PageStates {
     if (dirtyCount === pageCount && word === (end - 1) >>> 5) {
       // Nearly all blocks: a few pages, all of them resident.
       const kept = ~((-1 << firstPage) & (-1 >>> -end))
-      this.table.dirty[word] &= kept
-      if (this.#hasAged) this.table.aged[word] &= kept
+      this.dirty[word] &= kept
+      if (this.hasAged) this.aged[word] &= kept
       this.dirtyPages -= pageCount
       this.usedPages += pageCount
-      if (this.usedPages > this.peakUsedPages) this.peakUsedPages = this.usedPages
+      if (this.usedPages > this.recentPeakPages) this.recentPeakPages = this.usedPages
       return true
     }
     if (dirtyCount < pageCount) {
       if (!this.fits(pageCount - dirtyCount)) return false
-      this.refaultedPages += countRange(this.table.purged, firstPage, end)
-      clearRange(this.table.purged, firstPage, end)
+      this.refaultedPages += countRange(this.purged, firstPage, end)
+      clearRange(this.purged, firstPage, end)
     }
     if (dirtyCount > 0) {
       this.dirtyPages -= dirtyCount
-      clearRange(this.table.dirty, firstPage, end)
-      if (this.#hasAged) clearRange(this.table.aged, firstPage, end)
+      clearRange(this.dirty, firstPage, end)
+      if (this.hasAged) clearRange(this.aged, firstPage, end)
     }
     this.usedPages += pageCount
-    if (this.usedPages > this.peakUsedPages) this.peakUsedPages = this.usedPages
+    if (this.usedPages > this.recentPeakPages) this.recentPeakPages = this.usedPages
     if (this.committedPages > this.peakCommittedPages) this.peakCommittedPages = this.committedPages
     return true
   }
 
   /** A used page comes free, and is dirty. */
   releasePage(page: PageNumber): void {
-    this.table.dirty[page >>> 5] |= 1 << page
+    this.dirty[page >>> 5] |= 1 << page
     this.usedPages--
     this.dirtyPages++
   }
 
   /** Used pages come free, and are dirty. */
   release(firstPage: PageNumber, pageCount: PageCount): void {
-    setRange(this.table.dirty, firstPage, firstPage + pageCount)
+    setRange(this.dirty, firstPage, firstPage + pageCount)
     this.usedPages -= pageCount
     this.dirtyPages += pageCount
   }
 
   /** Free pages were given back: clean from now on. Returns how many were dirty. */
   markPurged(firstPage: PageNumber, pageCount: PageCount): PageCount {
-    const { dirty, aged, purged } = this.table
+    const { dirty, aged, purged } = this
     const end = firstPage + pageCount
     const count = countRange(dirty, firstPage, end)
     clearRange(dirty, firstPage, end)
@@ -127,60 +119,57 @@ export class PageStates {
   }
 
   /** Forgets pages that are being unmapped: they must be clean. */
-  forget(firstPage: PageNumber, pageCount: PageCount): void {
+  forgetPages(firstPage: PageNumber, pageCount: PageCount): void {
     const end = firstPage + pageCount
-    invariant(countRange(this.table.dirty, firstPage, end) === 0, 'only clean pages are forgotten')
-    clearRange(this.table.purged, firstPage, end)
+    invariant(countRange(this.dirty, firstPage, end) === 0, 'only clean pages are forgotten')
+    clearRange(this.purged, firstPage, end)
   }
 
   /** Every page that is dirty now counts as aged until it is used or purged. */
   age(): void {
-    this.table.aged.set(this.table.dirty)
-    this.#hasAged = this.dirtyPages > 0
+    this.aged.set(this.dirty)
+    this.hasAged = this.dirtyPages > 0
   }
 
   /** The first page of the next stretch of dirty (or of aged) pages at or above `from`, or `columnPages`. */
   nextDirty(from: PageNumber, agedOnly: boolean): PageNumber {
-    const { table } = this
-    return nextSet(agedOnly ? table.aged : table.dirty, from, table.columnPages)
+    return nextSet(agedOnly ? this.aged : this.dirty, from, this.columnPages)
   }
 
   /** The end of the stretch that begins at `firstPage`, `maxPages` at most. */
   dirtyEnd(firstPage: PageNumber, maxPages: PageCount, agedOnly: boolean): PageNumber {
-    const { table } = this
-    const end = Math.min(table.columnPages, firstPage + maxPages)
-    return nextClear(agedOnly ? table.aged : table.dirty, firstPage, end)
+    const end = Math.min(this.columnPages, firstPage + maxPages)
+    return nextClear(agedOnly ? this.aged : this.dirty, firstPage, end)
   }
 
   /** Whether any page of the range is dirty. */
   anyDirty(firstPage: PageNumber, pageCount: PageCount): boolean {
-    const end = Math.min(this.table.columnPages, firstPage + pageCount)
-    return nextSet(this.table.dirty, firstPage, end) < end
+    const end = Math.min(this.columnPages, firstPage + pageCount)
+    return nextSet(this.dirty, firstPage, end) < end
   }
 
   /** `isUsed` says what the blocks say of each managed page. */
-  check(isUsed: (page: PageNumber) => boolean): void {
-    const { table } = this
+  checkPages(isUsed: (page: PageNumber) => boolean): void {
     let used = 0
     let dirty = 0
-    for (const range of table.ranges) {
+    for (const range of this.ranges) {
       for (let page = range.firstPage; page < range.firstPage + range.pageCount; page++) {
-        const isDirty = testBit(table.dirty, page)
+        const isDirty = testBit(this.dirty, page)
         if (isUsed(page)) {
           used++
           invariant(!isDirty, `2: used page ${page} is not dirty`)
-          invariant(!testBit(table.purged, page), `2: used page ${page} is not purged`)
+          invariant(!testBit(this.purged, page), `2: used page ${page} is not purged`)
         } else if (isDirty) {
           dirty++
-          invariant(!testBit(table.purged, page), `2: purged page ${page} is not dirty`)
+          invariant(!testBit(this.purged, page), `2: purged page ${page} is not dirty`)
         }
-        invariant(isDirty || !testBit(table.aged, page), `2: aged page ${page} is dirty`)
+        invariant(isDirty || !testBit(this.aged, page), `2: aged page ${page} is dirty`)
       }
     }
     invariant(used === this.usedPages, `1: ${this.usedPages} pages used, found ${used}`)
     invariant(dirty === this.dirtyPages, `2: ${this.dirtyPages} pages dirty, found ${dirty}`)
-    invariant(countRange(table.dirty, 0, table.columnPages) === dirty, '2: no unmanaged page is dirty')
-    invariant(used + dirty <= table.managedPages, '1: no more used and dirty pages than managed ones')
+    invariant(countRange(this.dirty, 0, this.columnPages) === dirty, '2: no unmanaged page is dirty')
+    invariant(used + dirty <= this.managedPages, '1: no more used and dirty pages than managed ones')
     invariant(this.committedPages <= this.limitPages, '3: committed pages within the limit')
   }
 }

@@ -86,8 +86,8 @@ export class PageTable implements Columns {
   columnPages: PageCount = 0
   /** All pages of all ranges. */
   managedPages: PageCount = 0
-  #ranges: PageRange[] = []
-  readonly #storage: ColumnStorage
+  private knownRanges: PageRange[] = []
+  protected readonly storage: ColumnStorage
 
   /** `pageBytes`: a power of two from 4 KiB to 64 KiB. */
   constructor(pageBytes: number, storage: ColumnStorage) {
@@ -99,16 +99,16 @@ export class PageTable implements Columns {
     this.pageBytes = pageBytes
     this.granuleShift = pageShift - 4
     this.pageGranules = 1 << this.granuleShift
-    this.#storage = storage
+    this.storage = storage
   }
 
   get ranges(): readonly PageRange[] {
-    return this.#ranges
+    return this.knownRanges
   }
 
   /** Bytes of the columns. */
   get metadataBytes(): number {
-    return this.#columns().reduce((bytes, [, column]) => bytes + column.byteLength, 0)
+    return this.columns().reduce((bytes, [, column]) => bytes + column.byteLength, 0)
   }
 
   /**
@@ -119,30 +119,32 @@ export class PageTable implements Columns {
     const end = firstPage + pageCount
     // By an eighth at least, so that growing costs amortised O(1) a page, in whatever steps.
     if (end > this.columnPages) {
-      this.#replaceColumns(Math.max(MIN_COLUMN_PAGES, end, this.columnPages + (this.columnPages >>> 3)))
+      this.replaceColumns(Math.max(MIN_COLUMN_PAGES, end, this.columnPages + (this.columnPages >>> 3)))
     }
-    let at = this.#ranges.findIndex(range => range.firstPage >= end)
-    if (at < 0) at = this.#ranges.length
-    const before = this.#ranges[at - 1]
-    const after = this.#ranges[at]
+    let at = this.knownRanges.findIndex(range => range.firstPage >= end)
+    if (at < 0) at = this.knownRanges.length
+    const before = this.knownRanges[at - 1]
+    const after = this.knownRanges[at]
     invariant(before === undefined || before.firstPage + before.pageCount <= firstPage, 'ranges are disjoint')
     invariant(
       after === undefined || after.firstPage > end,
       'a range joins the one before it, never one behind it',
     )
     if (before !== undefined && before.firstPage + before.pageCount === firstPage) {
-      this.#ranges[at - 1] = { firstPage: before.firstPage, pageCount: before.pageCount + pageCount }
+      this.knownRanges[at - 1] = { firstPage: before.firstPage, pageCount: before.pageCount + pageCount }
     } else {
-      this.#ranges.splice(at, 0, { firstPage, pageCount })
+      this.knownRanges.splice(at, 0, { firstPage, pageCount })
     }
     this.managedPages += pageCount
   }
 
   /** Forgets a range that was added whole. */
   removeRange(firstPage: PageNumber, pageCount: PageCount): void {
-    const at = this.#ranges.findIndex(range => range.firstPage === firstPage && range.pageCount === pageCount)
+    const at = this.knownRanges.findIndex(
+      range => range.firstPage === firstPage && range.pageCount === pageCount,
+    )
     invariant(at >= 0, 'a range is removed as it was added')
-    this.#ranges.splice(at, 1)
+    this.knownRanges.splice(at, 1)
     this.managedPages -= pageCount
   }
 
@@ -151,7 +153,7 @@ export class PageTable implements Columns {
    * mean nothing, so the memory of both can go. With few blocks left in a large space, it is most of the books.
    */
   purgeFrames(firstFrame: number, endFrame: number): void {
-    const storage = this.#storage
+    const storage = this.storage
     if (storage.purge === undefined || endFrame - firstFrame < MIN_PURGED_FRAMES) return
     const bitsAt = (frame: number) => (BITS_PREFIX + frame * FRAME_BITS_WORDS) * Int32Array.BYTES_PER_ELEMENT
     const rowsAt = (frame: number) => frame * ROW_WORDS * Int32Array.BYTES_PER_ELEMENT
@@ -160,18 +162,18 @@ export class PageTable implements Columns {
   }
 
   /** Gives up columns of which less than half is used. Where there is no memory to do so, nothing happens. */
-  shrink(): void {
-    const last = this.#ranges[this.#ranges.length - 1]
+  shrinkColumns(): void {
+    const last = this.knownRanges[this.knownRanges.length - 1]
     const pages = Math.max(MIN_COLUMN_PAGES, last === undefined ? 0 : last.firstPage + last.pageCount)
     if (pages > this.columnPages >>> 1) return
     try {
-      this.#replaceColumns(pages)
+      this.replaceColumns(pages)
     } catch {
       // No memory for the shorter ones: the longer ones go on.
     }
   }
 
-  #columns(): [keyof Columns, Column][] {
+  private columns(): [keyof Columns, Column][] {
     const { bits, occupied, rows, tops, leaves, branches, roots, dirty, aged, purged } = this
     return Object.entries({ bits, occupied, rows, tops, leaves, branches, roots, dirty, aged, purged }) as [
       keyof Columns,
@@ -180,7 +182,7 @@ export class PageTable implements Columns {
   }
 
   /** Lengths of the columns for that many pages. One frame more than there are: where the last range ends is marked. */
-  #lengthsFor(pages: PageCount): Record<keyof Columns, number> {
+  private lengthsFor(pages: PageCount): Record<keyof Columns, number> {
     const frames = pages * (this.pageGranules / FRAME_GRANULES) + 1
     const words = wordsFor(pages)
     return {
@@ -197,10 +199,10 @@ export class PageTable implements Columns {
     }
   }
 
-  #replaceColumns(pages: PageCount): void {
-    const storage = this.#storage
-    const lengths = this.#lengthsFor(pages)
-    const old = this.#columns()
+  private replaceColumns(pages: PageCount): void {
+    const storage = this.storage
+    const lengths = this.lengthsFor(pages)
+    const old = this.columns()
     const made: Column[] = []
     try {
       for (const [name, column] of old) made.push(copyTo(column, lengths[name], storage))
@@ -214,10 +216,10 @@ export class PageTable implements Columns {
     for (const [, column] of old) disposeOf(column, storage)
   }
 
-  check(): void {
+  checkRanges(): void {
     let page = 0
     let managed = 0
-    for (const range of this.#ranges) {
+    for (const range of this.knownRanges) {
       invariant(range.firstPage >= page && range.pageCount > 0, '1: ranges are ascending and disjoint')
       page = range.firstPage + range.pageCount
       managed += range.pageCount

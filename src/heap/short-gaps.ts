@@ -16,9 +16,8 @@
 import { invariant } from '../base/assert.js'
 import type { Block } from '../base/units.js'
 import * as units from '../base/units.js'
-import type { GranuleMap } from './granule-map.js'
 import * as maps from './granule-map.js'
-import type { PageTable } from './page-table.js'
+import { GranuleMap } from './granule-map.js'
 import * as layout from './page-table.js'
 
 // V8 folds a module's own constants into optimised code, but loads imported ones each time.
@@ -27,7 +26,7 @@ const { ANY, GAP } = maps
 const NONE = units.NONE
 
 const BINS_SHIFT = 5
-/** What `#takeFrom` returns where all gaps of a bin may be too short. */
+/** What `takeFrom` returns where all gaps of a bin may be too short. */
 const TOO_SHORT = NONE - 1
 /** Below this many granules a bin holds one length, from there four bins a doubling. Bin 0: no gap. */
 const EXACT_BELOW = 16
@@ -40,38 +39,31 @@ function binOf(length: number): number {
   return (doubling << STEPS_SHIFT) + ((length >>> (doubling - STEPS_SHIFT)) & STEPS_MASK)
 }
 
-export class ShortGaps {
-  readonly #table: PageTable
-  readonly #map: GranuleMap
+export class ShortGaps extends GranuleMap {
   /** Bit `b` is clear only where no frame has top `b`. */
-  #tops = 0
-
-  constructor(table: PageTable, map: GranuleMap) {
-    this.#table = table
-    this.#map = map
-  }
+  private usedTops = 0
 
   /** A gap of `length` granules, less than a frame, starts in `frame`. */
-  raise(frame: number, length: number): void {
+  raiseTop(frame: number, length: number): void {
     const bin = binOf(length)
-    const top = this.#table.tops[frame]
-    if (bin > top) this.#move(frame, top, bin)
+    const top = this.tops[frame]
+    if (bin > top) this.move(frame, top, bin)
   }
 
   /** Makes a live block of `size` granules, less than a frame, in the gap that fits best. NONE where none does. */
-  take(size: number): Block {
+  takeShort(size: number): Block {
     const own = binOf(size)
     // The gaps of a wide bin may be too short, those of all bins above it fit.
     const sure = size < EXACT_BELOW ? own : own + 1
-    let bins = sure < BINS ? this.#tops & (-1 << sure) : 0
+    let bins = sure < BINS ? this.usedTops & (-1 << sure) : 0
     while (bins !== 0) {
-      const block = this.#takeFrom(31 - Math.clz32(bins & -bins), size)
+      const block = this.takeFrom(31 - Math.clz32(bins & -bins), size)
       if (block >= 0) return block
-      bins = this.#tops & (-1 << sure)
+      bins = this.usedTops & (-1 << sure)
     }
     if (sure === own) return NONE
-    while ((this.#tops & (1 << own)) !== 0) {
-      const block = this.#takeFrom(own, size)
+    while ((this.usedTops & (1 << own)) !== 0) {
+      const block = this.takeFrom(own, size)
       if (block >= 0) return block
       if (block === TOO_SHORT) return NONE
     }
@@ -85,12 +77,12 @@ export class ShortGaps {
    * Here half of the time goes that blocks take which no stack has. So it is one function, with `GranuleMap.carve` written
    * out: V8 inlines 920 bytecodes at most into any one.
    */
-  #takeFrom(bin: number, size: number): Block {
-    const { bits, branches, leaves, occupied, roots, rows } = this.#table
+  private takeFrom(bin: number, size: number): Block {
+    const { bits, branches, leaves, occupied, roots, rows } = this
     let at = bin
     while (at < roots.length && roots[at] === 0) at += BINS
     if (at >= roots.length) {
-      this.#tops &= ~(1 << bin)
+      this.usedTops &= ~(1 << bin)
       return NONE
     }
     let node = roots[at]
@@ -114,8 +106,7 @@ export class ShortGaps {
         gaps &= gaps - 1
         const later = any & (-2 << bit)
         const start = (word << 5) + bit
-        const length =
-          later !== 0 ? 31 - Math.clz32(later & -later) - bit : this.#map.nextBehind(start) - start
+        const length = later !== 0 ? 31 - Math.clz32(later & -later) - bit : this.nextBehind(start) - start
         if (length >= size && length < bestLength) {
           if (best !== NONE && bestLength > longest) longest = bestLength
           best = start
@@ -147,71 +138,71 @@ export class ShortGaps {
           const lastFrame = (gapEnd - 1) >>> FRAME_SHIFT
           if (lastFrame !== endFrame) rows[lastFrame * ROW_WORDS + START] = end
         }
-        if (endFrame !== frame) this.raise(endFrame, left)
+        if (endFrame !== frame) this.raiseTop(endFrame, left)
         else if (left > longest) longest = left
       }
     }
     const top = longest === 0 ? 0 : binOf(longest)
-    if (top !== bin) this.#move(frame, bin, top)
+    if (top !== bin) this.move(frame, bin, top)
     else if (best === NONE) return TOO_SHORT
     return best
   }
 
-  #move(frame: number, from: number, to: number): void {
-    const { leaves, tops } = this.#table
+  private move(frame: number, from: number, to: number): void {
+    const { leaves, tops } = this
     const leaf = frame & -32
     const bit = 1 << frame
     tops[frame] = to
     if (from !== 0) {
       const word = leaves[leaf + from] & ~bit
       leaves[leaf + from] = word
-      if (word === 0) this.#clearAbove(frame, from)
+      if (word === 0) this.clearAbove(frame, from)
     }
     if (to !== 0) {
       const word = leaves[leaf + to]
       leaves[leaf + to] = word | bit
-      if (word === 0) this.#setAbove(frame, to)
+      if (word === 0) this.setAbove(frame, to)
     }
   }
 
-  #clearAbove(frame: number, bin: number): void {
-    const { branches, roots } = this.#table
+  private clearAbove(frame: number, bin: number): void {
+    const { branches, roots } = this
     const branch = ((frame >>> 10) << BINS_SHIFT) + bin
     branches[branch] &= ~(1 << (frame >>> 5))
     if (branches[branch] === 0) roots[((frame >>> 15) << BINS_SHIFT) + bin] &= ~(1 << (frame >>> 10))
   }
 
-  #setAbove(frame: number, bin: number): void {
-    const { branches, roots } = this.#table
+  private setAbove(frame: number, bin: number): void {
+    const { branches, roots } = this
     branches[((frame >>> 10) << BINS_SHIFT) + bin] |= 1 << (frame >>> 5)
     roots[((frame >>> 15) << BINS_SHIFT) + bin] |= 1 << (frame >>> 10)
-    this.#tops |= 1 << bin
+    this.usedTops |= 1 << bin
   }
 
   /** Frames [firstFrame, endFrame) are not managed any more. */
-  forget(firstFrame: number, endFrame: number): void {
-    const { tops } = this.#table
+  forgetTops(firstFrame: number, endFrame: number): void {
+    const { tops } = this
     for (let frame = firstFrame; frame < endFrame; frame++) {
-      if (tops[frame] !== 0) this.#move(frame, tops[frame], 0)
+      if (tops[frame] !== 0) this.move(frame, tops[frame], 0)
     }
   }
 
   // ---- proof -----------------------------------------------------------------------------------------------------
 
   /** Checks that the gap of `length` granules that starts at `granule` can be found. */
-  checkGap(granule: Block, length: number): void {
-    const top = this.#table.tops[granule >>> FRAME_SHIFT]
+  checkShortGap(granule: Block, length: number): void {
+    const top = this.tops[granule >>> FRAME_SHIFT]
     invariant(top >= binOf(length), `1: gap ${granule} of ${length} is not above its frame's top`)
   }
 
-  check(): void {
-    const { tops, leaves, branches, roots } = this.#table
+  checkShortGaps(): void {
+    const { tops, leaves, branches, roots } = this
     const expected = new Int32Array(leaves.length)
     for (let frame = 0; frame < tops.length; frame++) {
       const top = tops[frame]
       if (top === 0) continue
       expected[(frame & -32) + top] |= 1 << frame
-      invariant(((this.#tops >>> top) & 1) === 1, `2: bin ${top} is known to have frames`)
+      invariant(((this.usedTops >>> top) & 1) === 1, `2: bin ${top} is known to have frames`)
     }
     for (let at = 0; at < leaves.length; at++) {
       invariant(leaves[at] === expected[at], `2: frames from ${at & -32} in bin ${at & (BINS - 1)}`)

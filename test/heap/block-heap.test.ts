@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { KIB, NONE } from '../../src/base/units.js'
 import { BlockHeap, REFUSED_LIMIT, REFUSED_SPACE } from '../../src/heap/block-heap.js'
 import { plainStorage } from '../../src/heap/columns.js'
-import { fill, openHeap, PAGE, PG, purgeAll } from './books.js'
+import { fill, makeHeap, PAGE, PG, purgeAll } from './books.js'
 
 /** Frees the blocks, and takes the whole of `pageCount` pages as one block. */
 function expectWhole(heap: BlockHeap, blocks: Iterable<number>, pageCount: number): void {
@@ -19,7 +19,7 @@ describe('allocate', () => {
   it.each([0, 1, 15, 16, 17, 496, 497, 4079, 4080, 4081, PAGE - 1, PAGE, PAGE + 1, 64 * KIB, 100_000])(
     'gives %i bytes whole granules, and no more',
     size => {
-      const { heap } = openHeap(64)
+      const heap = makeHeap(64)
       const block = heap.allocate(size)
       expect(heap.sizeOf(block)).toBe(Math.max(16, Math.ceil(size / 16) * 16))
       heap.check()
@@ -28,7 +28,7 @@ describe('allocate', () => {
   )
 
   it('packs blocks one behind the other, over the ends of pages', () => {
-    const { heap } = openHeap(8)
+    const heap = makeHeap(8)
     const blocks = fill(heap, 1000)
     expect(blocks.length).toBe(Math.floor((8 * PAGE) / 1008))
     expect(blocks).toEqual(blocks.map((_, i) => i * 63))
@@ -36,14 +36,14 @@ describe('allocate', () => {
   })
 
   it('has one block for the exact space, and none for a byte more', () => {
-    const { heap } = openHeap(8)
+    const heap = makeHeap(8)
     expect(heap.allocate(8 * PAGE + 1)).toBe(NONE)
     expect(heap.refusal).toBe(REFUSED_SPACE)
     expectWhole(heap, [heap.allocate(8 * PAGE)], 8)
   })
 
   it('takes the gap that fits best', () => {
-    const { heap } = openHeap(16, { hasCache: false })
+    const heap = makeHeap(16, { hasCache: false })
     const sizes = [320, 16, 160, 16, 240, 16]
     const blocks = sizes.map(size => heap.allocate(size))
     for (const i of [0, 2, 4]) heap.free(blocks[i])
@@ -54,7 +54,7 @@ describe('allocate', () => {
   })
 
   it('uses pages that are resident before clean ones', () => {
-    const { heap } = openHeap(64, { hasCache: false })
+    const heap = makeHeap(64, { hasCache: false })
     const [low, high] = [heap.allocate(10 * PAGE), heap.allocate(10 * PAGE)]
     const guard = heap.allocate(PAGE)
     heap.free(low)
@@ -69,7 +69,7 @@ describe('allocate', () => {
   })
 
   it('gives back what is kept before it refuses', () => {
-    const { heap } = openHeap(8)
+    const heap = makeHeap(8)
     const blocks = fill(heap, 512)
     for (const block of blocks) heap.free(block)
     expect(heap.hasKept).toBe(true)
@@ -82,7 +82,7 @@ describe('allocate', () => {
 
 describe('allocateAligned', () => {
   it.each([16, 32, 64, 128, 256, 512, 1024, 2048, 4096])('starts at a multiple of %i', align => {
-    const { heap } = openHeap(64)
+    const heap = makeHeap(64)
     const blocks: number[] = []
     for (const size of [1, 16, 100, 300, 1000, 3000, 5000, 20_000]) {
       blocks.push(heap.allocate(48), heap.allocateAligned(size, align))
@@ -97,7 +97,7 @@ describe('allocateAligned', () => {
 
 describe('blocks of whole pages', () => {
   it('start on a page from the given size on, and read as zero on clean pages', () => {
-    const { heap } = openHeap(64, { wholePagesFromBytes: 16 * KIB })
+    const heap = makeHeap(64, { wholePagesFromBytes: 16 * KIB })
     const small = heap.allocate(100)
     const large = heap.allocate(16 * KIB + 1)
     expect(large % PG).toBe(0)
@@ -107,7 +107,7 @@ describe('blocks of whole pages', () => {
   })
 
   it('start on a page although one as long was kept that would not', () => {
-    const { heap } = openHeap(64, { wholePagesFromBytes: 64 * KIB })
+    const heap = makeHeap(64, { wholePagesFromBytes: 64 * KIB })
     heap.allocate(16)
     for (const size of [64 * KIB - 15, 64 * KIB - 1, 64 * KIB]) {
       const block = heap.allocate(size)
@@ -118,7 +118,7 @@ describe('blocks of whole pages', () => {
   })
 
   it('take a hole of exactly their length before a longer gap', () => {
-    const { heap } = openHeap(64, { wholePagesFromBytes: PAGE, hasCache: false })
+    const heap = makeHeap(64, { wholePagesFromBytes: PAGE, hasCache: false })
     const blocks = [5, 1, 4, 1].map(pages => heap.allocate(pages * PAGE))
     heap.free(blocks[0])
     heap.free(blocks[2])
@@ -130,7 +130,7 @@ describe('blocks of whole pages', () => {
 
 describe('free', () => {
   it('coalesces with the gaps on both sides', () => {
-    const { heap } = openHeap(4, { hasCache: false })
+    const heap = makeHeap(4, { hasCache: false })
     const blocks = fill(heap, 64)
     for (const i of [1, 3, 2]) heap.free(blocks[i])
     expect(heap.allocate(192)).toBe(blocks[1])
@@ -138,7 +138,7 @@ describe('free', () => {
   })
 
   it('frees exactly the pages that no block touches any more', () => {
-    const { heap } = openHeap(8, { hasCache: false })
+    const heap = makeHeap(8, { hasCache: false })
     const blocks = fill(heap, 1000)
     expect(heap.usedPages).toBe(8)
     // 63 granules each: the first five reach into the second page.
@@ -150,7 +150,7 @@ describe('free', () => {
   })
 
   it('keeps a block for the next of its size, until a flush', () => {
-    const { heap } = openHeap(8)
+    const heap = makeHeap(8)
     const block = heap.allocate(100)
     expect(heap.free(block)).toBe(true)
     expect(heap.isLive(block)).toBe(false)
@@ -164,7 +164,7 @@ describe('free', () => {
   })
 
   it('refuses every granule where no live block starts', () => {
-    const { heap } = openHeap(8)
+    const heap = makeHeap(8)
     const block = heap.allocate(1000)
     for (const granule of [-1, block + 1, block + 62, block + 63, 8 * PG, 2 ** 31 - 1, -(2 ** 31)]) {
       expect(heap.free(granule)).toBe(false)
@@ -176,7 +176,7 @@ describe('free', () => {
 
 describe('resize', () => {
   it('shrinks, and grows over what it left', () => {
-    const { heap } = openHeap(16)
+    const heap = makeHeap(16)
     const block = heap.allocate(5 * PAGE)
     expect(heap.resize(block, 100)).toBe(true)
     expect(heap.sizeOf(block)).toBe(112)
@@ -187,7 +187,7 @@ describe('resize', () => {
   })
 
   it('grows over blocks that were kept, once they are given up', () => {
-    const { heap } = openHeap(16)
+    const heap = makeHeap(16)
     const [block, behind] = [heap.allocate(512), heap.allocate(512)]
     heap.free(behind)
     expect(heap.resize(block, 1024)).toBe(false)
@@ -197,7 +197,7 @@ describe('resize', () => {
   })
 
   it('does not grow over a live block, nor past the limit', () => {
-    const { heap } = openHeap(16)
+    const heap = makeHeap(16)
     const [block, behind] = [heap.allocate(512), heap.allocate(512)]
     expect(heap.resize(block, 528)).toBe(false)
     heap.limitPages = heap.committedPages
@@ -211,7 +211,7 @@ describe('resize', () => {
 
 describe('limitPages', () => {
   it('refuses what would commit more, and serves what fits on used pages', () => {
-    const { heap } = openHeap(64, { hasCache: false })
+    const heap = makeHeap(64, { hasCache: false })
     const block = heap.allocate(PAGE + 100)
     heap.limitPages = 2
     expect(heap.allocate(2 * PAGE)).toBe(NONE)
@@ -227,7 +227,7 @@ describe('limitPages', () => {
 
 describe('ranges', () => {
   it('that touch join, those that do not stay apart', () => {
-    const { heap } = openHeap(4)
+    const heap = makeHeap(4)
     heap.addRange(4, 4)
     heap.addRange(10, 4)
     heap.check()
@@ -274,7 +274,7 @@ describe('the cache', () => {
         return plainStorage.allocate(bytes)
       },
     }
-    const { heap } = openHeap(256, { storage })
+    const heap = makeHeap(256, { storage })
     isFull = true
     const blocks = Array.from({ length: 4000 }, (_, i) => heap.allocate(16 * (1 + (i % 200))))
     const live = blocks.filter(block => block !== NONE)
@@ -285,7 +285,7 @@ describe('the cache', () => {
     const stackOf = (granules: number) => Math.imul(granules, 0x9e3779b1) >>> 26
     let other = 301
     while (stackOf(other) !== stackOf(300)) other++
-    const { heap } = openHeap(4096)
+    const heap = makeHeap(4096)
     heap.allocate(8 * 2 ** 20)
     let [a, b] = [heap.allocate(300 * 16), heap.allocate(other * 16)]
     const turn = () => {
@@ -302,7 +302,7 @@ describe('the cache', () => {
   })
 
   it('holds at most an eighth of what is in use, and a little', () => {
-    const { heap } = openHeap(1024)
+    const heap = makeHeap(1024)
     const blocks = fill(heap, 2000)
     const before = heap.usedPages
     for (const block of blocks.slice(0, blocks.length / 2)) heap.free(block)
@@ -317,7 +317,7 @@ describe('the cache', () => {
 
 describe('purging', () => {
   it('counts pages in the middle of a gap as clean, and again as refaults', () => {
-    const { heap } = openHeap(64, { hasCache: false })
+    const heap = makeHeap(64, { hasCache: false })
     const block = heap.allocate(60 * PAGE)
     heap.free(block)
     heap.markPurged(20, 10)
@@ -334,7 +334,7 @@ describe('purging', () => {
       ...plainStorage,
       purge: (_: ArrayBuffer, __: number, bytes: number) => purged.push(bytes),
     }
-    const { heap } = openHeap(1024, { storage })
+    const heap = makeHeap(1024, { storage })
     const blocks = Array.from({ length: 16 }, () => heap.allocate(64 * PAGE))
     for (const block of blocks) heap.free(block)
     purgeAll(heap)
@@ -346,7 +346,7 @@ describe('purging', () => {
 
 describe('what the policy asks', () => {
   it('takePeakUsed gives the most pages used since it was last asked', () => {
-    const { heap } = openHeap(64, { hasCache: false })
+    const heap = makeHeap(64, { hasCache: false })
     const block = heap.allocate(10 * PAGE)
     heap.free(block)
     expect(heap.takePeakUsed()).toBe(10)
@@ -355,7 +355,7 @@ describe('what the policy asks', () => {
   })
 
   it('agedPages counts what was dirty at the last mark and not used since', () => {
-    const { heap } = openHeap(64, { hasCache: false })
+    const heap = makeHeap(64, { hasCache: false })
     heap.free(heap.allocate(10 * PAGE))
     heap.ageDirtyPages()
     expect(heap.agedPages).toBe(10)
@@ -364,7 +364,7 @@ describe('what the policy asks', () => {
   })
 
   it('markResident makes free, clean pages dirty, within the limit', () => {
-    const { heap } = openHeap(64)
+    const heap = makeHeap(64)
     heap.limitPages = 32
     expect(heap.markResident(0, 33)).toBe(false)
     expect(heap.markResident(0, 32)).toBe(true)
@@ -375,7 +375,7 @@ describe('what the policy asks', () => {
   })
 
   it('listUnused lists the pages that no live block touches', () => {
-    const { heap } = openHeap(64)
+    const heap = makeHeap(64)
     const blocks = [10, 10, 10].map(pages => heap.allocate(pages * PAGE))
     heap.free(blocks[1])
     expect(heap.listUnused()).toEqual([10, 20, 30, 64])
@@ -384,7 +384,7 @@ describe('what the policy asks', () => {
 
 describe('books', () => {
   it('stay below 2.5 % of what is managed, and shrink', () => {
-    const { heap } = openHeap(16_384)
+    const heap = makeHeap(16_384)
     expect(heap.metadataBytes).toBeLessThan(0.025 * 16_384 * PAGE)
     const blocks = fill(heap, 100)
     expect(heap.metadataBytes).toBeLessThan(0.025 * 16_384 * PAGE)
@@ -397,7 +397,7 @@ describe('books', () => {
   })
 
   it('list live blocks in order', () => {
-    const { heap } = openHeap(64)
+    const heap = makeHeap(64)
     const blocks = [100, 5000, 16, 70_000].map(size => heap.allocate(size))
     heap.free(blocks[1])
     expect([...heap.listLive()]).toEqual([blocks[0], blocks[2], blocks[3]].sort((a, b) => a - b))
@@ -406,12 +406,12 @@ describe('books', () => {
 
 describe('check', () => {
   const filled = () => {
-    const opened = openHeap(64)
-    const blocks = Array.from({ length: 40 }, (_, i) => opened.heap.allocate(100 + 16 * i))
-    for (let i = 0; i < 40; i += 3) opened.heap.free(blocks[i])
-    opened.heap.flush()
-    opened.heap.check()
-    return { ...opened, blocks }
+    const heap = makeHeap(64)
+    const blocks = Array.from({ length: 40 }, (_, i) => heap.allocate(100 + 16 * i))
+    for (let i = 0; i < 40; i += 3) heap.free(blocks[i])
+    heap.flush()
+    heap.check()
+    return { heap, table: heap, blocks }
   }
 
   it.each<[string, (opened: ReturnType<typeof filled>) => void, RegExp]>([
@@ -436,7 +436,7 @@ describe('check', () => {
 
 describe.each([16 * KIB, 64 * KIB])('pages of %i bytes', pageBytes => {
   it('hold blocks of any size, and are one block again', () => {
-    const { heap } = openHeap(8, {}, pageBytes)
+    const heap = makeHeap(8, {}, pageBytes)
     const blocks = [1, 100, 4096, 5000, pageBytes - 1, pageBytes, pageBytes + 1].map(size =>
       heap.allocate(size),
     )

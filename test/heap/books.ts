@@ -6,7 +6,7 @@ import { BlockHeap, type BlockHeapOptions } from '../../src/heap/block-heap.js'
 import { BlockSpace } from '../../src/heap/block-space.js'
 import { type ColumnStorage, plainStorage } from '../../src/heap/columns.js'
 import { GranuleMap } from '../../src/heap/granule-map.js'
-import { PageStates } from '../../src/heap/page-states.js'
+import type { PageStates } from '../../src/heap/page-states.js'
 import { PageTable } from '../../src/heap/page-table.js'
 
 export const PAGE = 4096
@@ -22,20 +22,23 @@ export interface Books {
 }
 
 export function makeBooks(pageCount: number, pageBytes = PAGE): Books {
-  const table = new PageTable(pageBytes, plainStorage)
-  const states = new PageStates(table)
-  const space = new BlockSpace(table, states)
+  const space = new BlockSpace(pageBytes, plainStorage)
   space.growthPages = Number.MAX_SAFE_INTEGER
   if (pageCount > 0) space.addRange(0, pageCount)
-  return { table, states, space, map: space.map }
+  return { table: space, states: space, space, map: space }
 }
 
 /** A map of that many frames of 256 granules. Nothing starts anywhere yet. */
 export function makeMap(frames: number): { table: PageTable; map: GranuleMap } {
-  const table = new PageTable(PAGE, plainStorage)
-  table.addRange(0, frames)
-  table.bits[0] = 1 << 31
-  return { table, map: new GranuleMap(table) }
+  const map = new GranuleMap(PAGE, plainStorage)
+  coverMap(map, frames)
+  return { table: map, map }
+}
+
+/** Makes that many frames known to any part, in which nothing starts yet. */
+export function coverMap(part: GranuleMap, frames: number): void {
+  PageTable.prototype.addRange.call(part, 0, frames)
+  part.bits[0] = 1 << 31
 }
 
 export type Stretch = ['live' | 'held' | 'gap', number]
@@ -54,27 +57,6 @@ export function layOut(map: GranuleMap, from: number, stretches: Stretch[]): num
   }
   map.markHeld(at)
   return starts
-}
-
-/** A heap over one range, together with the table that it keeps to itself: caught where the heap hands it a range. */
-export function openHeap(
-  pageCount: number,
-  options: BlockHeapOptions = {},
-  pageBytes = PAGE,
-): { heap: BlockHeap; table: PageTable } {
-  const heap = new BlockHeap(pageBytes, options)
-  const { addRange } = PageTable.prototype
-  const tables: PageTable[] = []
-  PageTable.prototype.addRange = function (this: PageTable, first: number, count: number): void {
-    tables.push(this)
-    addRange.call(this, first, count)
-  }
-  try {
-    heap.addRange(0, pageCount)
-  } finally {
-    PageTable.prototype.addRange = addRange
-  }
-  return { heap, table: tables[0] }
 }
 
 export function makeHeap(pageCount: number, options: BlockHeapOptions = {}, pageBytes = PAGE): BlockHeap {
@@ -128,16 +110,16 @@ export function take({ space }: Books, size: number): number {
 /** Each block, live or held back, and its end. Proves that the books are right on the way. */
 export function blocksOf({ space }: Books): number[][] {
   const blocks: number[][] = []
-  space.check((block, end) => blocks.push([block, end]))
+  space.checkSpace((block, end) => blocks.push([block, end]))
   return blocks
 }
 
 /** Everything about the space that a refused call must leave alone. */
 export function observeSpace(books: Books): unknown {
-  const { usedPages, dirtyPages, refaultedPages, peakUsedPages, peakCommittedPages } = books.states
+  const { usedPages, dirtyPages, refaultedPages, recentPeakPages, peakCommittedPages } = books.states
   const { heldBlocks, growthPages, zeroedBlock } = books.space
   return [
-    { usedPages, dirtyPages, refaultedPages, peakUsedPages, peakCommittedPages },
+    { usedPages, dirtyPages, refaultedPages, recentPeakPages, peakCommittedPages },
     { heldBlocks, growthPages, zeroedBlock, ranges: [...books.table.ranges] },
     blocksOf(books),
   ]

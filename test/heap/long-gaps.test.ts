@@ -1,29 +1,36 @@
 import { describe, expect, it } from 'vitest'
 import { NONE } from '../../src/base/units.js'
-import { GranuleMap } from '../../src/heap/granule-map.js'
+import { plainStorage } from '../../src/heap/columns.js'
+import type { GranuleMap } from '../../src/heap/granule-map.js'
 import { COLD, LongGaps, WARM } from '../../src/heap/long-gaps.js'
-import { EDGE, NEXT, PREV, ROW_WORDS } from '../../src/heap/page-table.js'
-import { makeMap, PG } from './books.js'
+import { EDGE, NEXT, type PageTable, PREV, ROW_WORDS } from '../../src/heap/page-table.js'
+import { coverMap, PAGE, PG } from './books.js'
 
 const FRAMES = 4096
 
+function makeLongGaps(): LongGaps {
+  const long = new LongGaps(PAGE, plainStorage)
+  coverMap(long, FRAMES)
+  return long
+}
+
 /** Long gaps as whoever owns the map would file them. */
 class Filed {
-  readonly table = makeMap(FRAMES).table
-  readonly map = new GranuleMap(this.table)
-  readonly long = new LongGaps(this.table)
+  readonly long = makeLongGaps()
+  readonly map: GranuleMap = this.long
+  readonly table: PageTable = this.long
   /** Length and clean pages of each gap, by where it starts. */
   readonly gaps = new Map<number, [number, number]>()
 
   add(start: number, length: number, clean = 0): number {
     this.map.span(start, start + length)
-    this.long.add(start, length, clean)
+    this.long.addLong(start, length, clean)
     this.gaps.set(start, [length, clean])
     return start
   }
 
   remove(start: number): void {
-    this.long.remove(start, ...this.#gap(start))
+    this.long.removeLong(start, ...this.#gap(start))
     this.gaps.delete(start)
   }
 
@@ -31,14 +38,14 @@ class Filed {
     const old = this.#gap(from)
     this.gaps.delete(from)
     this.map.span(to, to + length)
-    this.long.change(from, ...old, to, length, clean)
+    this.long.changeLong(from, ...old, to, length, clean)
     this.gaps.set(to, [length, clean])
   }
 
   /** Takes what `find` finds until there is nothing more. */
   drain(set: number, length: number): number[] {
     const found: number[] = []
-    for (let at = this.long.find(set, length); at !== NONE; at = this.long.find(set, length)) {
+    for (let at = this.long.findLong(set, length); at !== NONE; at = this.long.findLong(set, length)) {
       found.push(at)
       this.remove(at)
       this.check()
@@ -47,7 +54,7 @@ class Filed {
   }
 
   check(): void {
-    const count = this.long.check(
+    const count = this.long.checkLongGaps(
       start => this.gaps.get(start)?.[0] ?? 0,
       start => this.gaps.get(start)?.[1] ?? 0,
     )
@@ -76,7 +83,7 @@ describe('find', () => {
   it('finds nothing where there is no gap', () => {
     const { long } = new Filed()
     for (const length of [1, 255, 256, 2 ** 31]) {
-      expect([long.find(WARM, length), long.find(COLD, length)]).toEqual([NONE, NONE])
+      expect([long.findLong(WARM, length), long.findLong(COLD, length)]).toEqual([NONE, NONE])
     }
   })
 
@@ -88,9 +95,9 @@ describe('find', () => {
         const filed = new Filed()
         filed.add(5 * PG, length)
         for (const size of [1, 255, 256, length >>> 1, length - 1, length]) {
-          expect(filed.long.find(WARM, Math.max(1, size))).toBe(5 * PG)
+          expect(filed.long.findLong(WARM, Math.max(1, size))).toBe(5 * PG)
         }
-        expect(filed.long.find(WARM, length + 1)).toBe(NONE)
+        expect(filed.long.findLong(WARM, length + 1)).toBe(NONE)
         filed.check()
       }
     }
@@ -131,25 +138,25 @@ describe('find', () => {
 describe('findLast', () => {
   it('finds the gap in a bin of which the first few are too short', () => {
     const { filed, at } = file([513, 513, 513, 513, 513, 540])
-    expect(filed.long.find(WARM, 520)).toBe(NONE)
-    expect(filed.long.findLast(520, 0)).toBe(at[5])
-    expect(filed.long.findLast(541, 0)).toBe(NONE)
+    expect(filed.long.findLong(WARM, 520)).toBe(NONE)
+    expect(filed.long.findLastLong(520, 0)).toBe(at[5])
+    expect(filed.long.findLastLong(541, 0)).toBe(NONE)
   })
 
   it('finds a gap of either set', () => {
     const { filed, at } = file([513, 513, 513, 513, 513, 540], 1)
-    expect(filed.long.findLast(520, 0)).toBe(at[5])
+    expect(filed.long.findLastLong(520, 0)).toBe(at[5])
   })
 
   it('finds room at a multiple in a gap that has no more than that', () => {
     const filed = new Filed()
     const [a, b] = [filed.add(10 * PG + 16, 400), filed.add(20 * PG + 100, 400)]
-    expect(filed.long.findLast(160, 255)).toBe(a)
-    expect(filed.long.findLast(161, 255)).toBe(b)
-    expect(filed.long.findLast(244, 255)).toBe(b)
-    expect(filed.long.findLast(245, 255)).toBe(NONE)
-    expect(filed.long.findLast(400, 15)).toBe(a)
-    expect(filed.long.findLast(400, 31)).toBe(NONE)
+    expect(filed.long.findLastLong(160, 255)).toBe(a)
+    expect(filed.long.findLastLong(161, 255)).toBe(b)
+    expect(filed.long.findLastLong(244, 255)).toBe(b)
+    expect(filed.long.findLastLong(245, 255)).toBe(NONE)
+    expect(filed.long.findLastLong(400, 15)).toBe(a)
+    expect(filed.long.findLastLong(400, 31)).toBe(NONE)
   })
 })
 
@@ -159,12 +166,13 @@ describe('following', () => {
     filed.add(2000 * PG, 300, 1)
     filed.add(2010 * PG, 5000, 19)
     const seen: number[] = []
-    for (let gap = filed.long.following(NONE); gap !== NONE; gap = filed.long.following(gap)) seen.push(gap)
+    for (let gap = filed.long.followingLong(NONE); gap !== NONE; gap = filed.long.followingLong(gap))
+      seen.push(gap)
     expect(seen.sort((a, b) => a - b)).toEqual([...at, 2000 * PG, 2010 * PG])
   })
 
   it('has nothing to visit where there is no gap', () => {
-    expect(new Filed().long.following(NONE)).toBe(NONE)
+    expect(new Filed().long.followingLong(NONE)).toBe(NONE)
   })
 })
 
@@ -189,7 +197,7 @@ describe('remove', () => {
     const { filed, at } = file([300])
     filed.remove(at[0])
     filed.check()
-    expect(filed.long.find(WARM, 1)).toBe(NONE)
+    expect(filed.long.findLong(WARM, 1)).toBe(NONE)
     filed.add(at[0], 300)
     expect(filed.drain(WARM, 1)).toEqual(at)
   })
@@ -220,12 +228,12 @@ describe('change', () => {
     const { filed, at } = file([600])
     filed.change(at[0], at[0], 600, 2)
     filed.check()
-    expect([filed.long.find(WARM, 600), filed.long.find(COLD, 600)]).toEqual([NONE, at[0]])
+    expect([filed.long.findLong(WARM, 600), filed.long.findLong(COLD, 600)]).toEqual([NONE, at[0]])
     filed.change(at[0], at[0], 600, 1)
     expect(filed.long.cleanOf(at[0])).toBe(1)
     filed.change(at[0], at[0], 600, 0)
     filed.check()
-    expect([filed.long.find(WARM, 600), filed.long.find(COLD, 600)]).toEqual([at[0], NONE])
+    expect([filed.long.findLong(WARM, 600), filed.long.findLong(COLD, 600)]).toEqual([at[0], NONE])
   })
 })
 
@@ -270,7 +278,7 @@ describe('check', () => {
   it('finds a bin that has gaps although its bit says not (2)', () => {
     const { filed, at } = fixture()
     // Taken out of a bin that never held it, and followed there by the next one.
-    filed.long.remove(at[0], 256, 1)
+    filed.long.removeLong(at[0], 256, 1)
     expect(() => filed.check()).toThrow('2: bit of bin 256')
   })
 })

@@ -2,14 +2,13 @@ import { describe, expect, it } from 'vitest'
 import { setRange } from '../../src/base/bits.js'
 import { plainStorage } from '../../src/heap/columns.js'
 import { PageStates } from '../../src/heap/page-states.js'
-import { PageTable } from '../../src/heap/page-table.js'
 
 const PAGES = 100
 
 function makeStates(): PageStates {
-  const table = new PageTable(4096, plainStorage)
-  table.addRange(0, PAGES)
-  return new PageStates(table)
+  const states = new PageStates(4096, plainStorage)
+  states.addRange(0, PAGES)
+  return states
 }
 
 /** Pages 10 to 20 used, 30 to 40 dirty, 50 to 60 purged. */
@@ -78,7 +77,7 @@ describe('use', () => {
     states.use(20, 2)
     states.release(4, 6)
     states.markPurged(0, 10)
-    expect(states).toMatchObject({ usedPages: 2, peakUsedPages: 10, peakCommittedPages: 12 })
+    expect(states).toMatchObject({ usedPages: 2, recentPeakPages: 10, peakCommittedPages: 12 })
   })
 })
 
@@ -110,12 +109,12 @@ describe('markPurged', () => {
 
 describe('forget', () => {
   it('refuses pages that are dirty', () => {
-    expect(() => mixedStates().forget(20, 11)).toThrow('only clean pages are forgotten')
+    expect(() => mixedStates().forgetPages(20, 11)).toThrow('only clean pages are forgotten')
   })
 
   it('lets pages come back as never purged', () => {
     const states = mixedStates()
-    states.forget(50, 10)
+    states.forgetPages(50, 10)
     states.use(50, 10)
     expect(states.refaultedPages).toBe(0)
   })
@@ -143,7 +142,7 @@ describe('age', () => {
     const states = mixedStates()
     states.age()
     states.markPurged(30, 10)
-    expect(states.nextDirty(0, true)).toBe(states.table.columnPages)
+    expect(states.nextDirty(0, true)).toBe(states.columnPages)
   })
 })
 
@@ -152,7 +151,7 @@ describe('nextDirty and dirtyEnd', () => {
     const states = mixedStates()
     expect(states.nextDirty(0, false)).toBe(30)
     expect(states.nextDirty(34, false)).toBe(34)
-    expect(states.nextDirty(40, false)).toBe(states.table.columnPages)
+    expect(states.nextDirty(40, false)).toBe(states.columnPages)
     expect(states.dirtyEnd(30, PAGES, false)).toBe(40)
   })
 
@@ -177,61 +176,61 @@ describe('check', () => {
   const isUsed = (page: number) => page >= 10 && page < 20
 
   it('passes books that are right', () => {
-    mixedStates().check(isUsed)
+    mixedStates().checkPages(isUsed)
   })
 
   it('finds a wrong count of used pages (1)', () => {
     const states = mixedStates()
     states.usedPages--
-    expect(() => states.check(isUsed)).toThrow('1: 9 pages used, found 10')
+    expect(() => states.checkPages(isUsed)).toThrow('1: 9 pages used, found 10')
   })
 
   it('finds more used and dirty pages than there are (1)', () => {
     const states = mixedStates()
-    states.table.managedPages = 19
-    expect(() => states.check(isUsed)).toThrow('1: no more used and dirty pages than managed ones')
+    states.managedPages = 19
+    expect(() => states.checkPages(isUsed)).toThrow('1: no more used and dirty pages than managed ones')
   })
 
   it('finds a wrong count of dirty pages (2)', () => {
     const states = mixedStates()
     states.dirtyPages++
-    expect(() => states.check(isUsed)).toThrow('2: 11 pages dirty, found 10')
+    expect(() => states.checkPages(isUsed)).toThrow('2: 11 pages dirty, found 10')
   })
 
   it('finds a used page that is dirty (2)', () => {
     const states = mixedStates()
-    setRange(states.table.dirty, 15, 16)
-    expect(() => states.check(isUsed)).toThrow('2: used page 15 is not dirty')
+    setRange(states.dirty, 15, 16)
+    expect(() => states.checkPages(isUsed)).toThrow('2: used page 15 is not dirty')
   })
 
   it('finds a used page that is purged (2)', () => {
     const states = mixedStates()
-    setRange(states.table.purged, 15, 16)
-    expect(() => states.check(isUsed)).toThrow('2: used page 15 is not purged')
+    setRange(states.purged, 15, 16)
+    expect(() => states.checkPages(isUsed)).toThrow('2: used page 15 is not purged')
   })
 
   it('finds a dirty page that is purged (2)', () => {
     const states = mixedStates()
-    setRange(states.table.purged, 35, 36)
-    expect(() => states.check(isUsed)).toThrow('2: purged page 35 is not dirty')
+    setRange(states.purged, 35, 36)
+    expect(() => states.checkPages(isUsed)).toThrow('2: purged page 35 is not dirty')
   })
 
   it('finds an aged page that is not dirty (2)', () => {
     const states = mixedStates()
-    setRange(states.table.aged, 70, 71)
-    expect(() => states.check(isUsed)).toThrow('2: aged page 70 is dirty')
+    setRange(states.aged, 70, 71)
+    expect(() => states.checkPages(isUsed)).toThrow('2: aged page 70 is dirty')
   })
 
   it('finds a dirty page that is not managed (2)', () => {
     const states = mixedStates()
-    states.table.addRange(120, 1)
-    setRange(states.table.dirty, 110, 111)
-    expect(() => states.check(isUsed)).toThrow('2: no unmanaged page is dirty')
+    states.addRange(120, 1)
+    setRange(states.dirty, 110, 111)
+    expect(() => states.checkPages(isUsed)).toThrow('2: no unmanaged page is dirty')
   })
 
   it('finds more committed pages than the limit (3)', () => {
     const states = mixedStates()
     states.limitPages = 19
-    expect(() => states.check(isUsed)).toThrow('3: committed pages within the limit')
+    expect(() => states.checkPages(isUsed)).toThrow('3: committed pages within the limit')
   })
 })

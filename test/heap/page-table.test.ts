@@ -20,7 +20,7 @@ function twoRanges(): PageTable {
   const table = new PageTable(4096, plainStorage)
   table.addRange(10, 10)
   table.addRange(30, 10)
-  table.check()
+  table.checkRanges()
   return table
 }
 
@@ -56,7 +56,7 @@ describe('addRange', () => {
       { firstPage: 300, pageCount: 10 },
     ])
     expect(table.managedPages).toBe(30)
-    table.check()
+    table.checkRanges()
   })
 
   it('joins a range right behind another to it', () => {
@@ -69,7 +69,7 @@ describe('addRange', () => {
       { firstPage: 50, pageCount: 10 },
     ])
     expect(table.managedPages).toBe(25)
-    table.check()
+    table.checkRanges()
   })
 
   it.each([
@@ -156,7 +156,7 @@ describe('addRange', () => {
       storage.failAt = Number.POSITIVE_INFINITY
       table.addRange(10, 1000)
       expect(table).toMatchObject({ managedPages: 1010, columnPages: 1010 })
-      table.check()
+      table.checkRanges()
     }
   })
 
@@ -178,7 +178,7 @@ describe('removeRange', () => {
     expect(table.managedPages).toBe(10)
     table.addRange(0, 5)
     expect(table.managedPages).toBe(15)
-    table.check()
+    table.checkRanges()
   })
 
   it.each([
@@ -207,38 +207,38 @@ describe('shrink', () => {
 
   it('gives up columns of which less than half is used', () => {
     const { table, storage } = shrinkable()
-    table.shrink()
+    table.shrinkColumns()
     expect(table.columnPages).toBe(100)
     expect(table.rows[99 * ROW_WORDS + END]).toBe(42)
     expect(storage.buffers.size).toBe(COLUMNS.length)
     table.addRange(100, 900)
     expect(table.managedPages).toBe(1000)
-    table.check()
+    table.checkRanges()
   })
 
   it('keeps columns of which more than half is used', () => {
     const { table } = shrinkable()
     table.addRange(500, 1)
-    table.shrink()
+    table.shrinkColumns()
     expect(table.columnPages).toBe(1000)
   })
 
   it('keeps some columns where nothing is managed', () => {
     const { table } = shrinkable()
     table.removeRange(0, 100)
-    table.shrink()
+    table.shrinkColumns()
     expect(table.columnPages).toBe(64)
-    table.check()
+    table.checkRanges()
   })
 
   it.each([0, 1, 9])('goes on with the long ones where there is no memory for short one %i', at => {
     const { table, storage } = shrinkable()
     const buffers = COLUMNS.map(name => table[name].buffer)
     storage.failAt = storage.requests + at
-    table.shrink()
+    table.shrinkColumns()
     expect(table.columnPages).toBe(1000)
     expect(storage.buffers).toEqual(new Set(buffers))
-    table.check()
+    table.checkRanges()
   })
 })
 
@@ -256,24 +256,24 @@ describe('check', () => {
   it('finds ranges out of order (1)', () => {
     const table = twoRanges()
     ;(table.ranges as unknown[]).reverse()
-    expect(() => table.check()).toThrow('1: ranges are ascending and disjoint')
+    expect(() => table.checkRanges()).toThrow('1: ranges are ascending and disjoint')
   })
 
   it('finds an empty range (1)', () => {
     const table = twoRanges()
     ;(table.ranges as unknown[])[1] = { firstPage: 30, pageCount: 0 }
-    expect(() => table.check()).toThrow('1: ranges are ascending and disjoint')
+    expect(() => table.checkRanges()).toThrow('1: ranges are ascending and disjoint')
   })
 
   it('finds a wrong count of managed pages (1)', () => {
     const table = twoRanges()
     table.managedPages++
-    expect(() => table.check()).toThrow('1: ranges lie within the columns')
+    expect(() => table.checkRanges()).toThrow('1: ranges lie within the columns')
   })
 
   it('finds columns that end before a range does (1)', () => {
     const table = twoRanges()
     table.columnPages = 39
-    expect(() => table.check()).toThrow('1: ranges lie within the columns')
+    expect(() => table.checkRanges()).toThrow('1: ranges lie within the columns')
   })
 })

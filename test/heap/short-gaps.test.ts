@@ -1,9 +1,10 @@
 import { describe, expect, it } from 'vitest'
 import { NONE } from '../../src/base/units.js'
+import { plainStorage } from '../../src/heap/columns.js'
 import type { GranuleMap } from '../../src/heap/granule-map.js'
 import { BINS, FRAME_SHIFT, type PageTable } from '../../src/heap/page-table.js'
 import { ShortGaps } from '../../src/heap/short-gaps.js'
-import { layOut, makeMap, PG, type Stretch } from './books.js'
+import { coverMap, layOut, PAGE, PG, type Stretch } from './books.js'
 
 interface Gaps {
   short: ShortGaps
@@ -15,23 +16,30 @@ interface Gaps {
   check(): void
 }
 
+function makeShortGaps(frames: number): ShortGaps {
+  const short = new ShortGaps(PAGE, plainStorage)
+  coverMap(short, frames)
+  return short
+}
+
 /** Stretches from granule 0 on, of which all short gaps are known; a live block behind them. */
 function makeGaps(stretches: Stretch[], frames = 64): Gaps {
-  const { map, table } = makeMap(frames)
+  const map = makeShortGaps(frames)
+  const table = map
   const length = stretches.reduce((sum, stretch) => sum + stretch[1], 0)
   const starts = layOut(map, 0, [...stretches, ['live', frames * PG - length]])
-  const short = new ShortGaps(table, map)
+  const short = map
   const raise = (gap: number) => {
-    if (map.next(gap) - gap < PG) short.raise(gap >>> FRAME_SHIFT, map.next(gap) - gap)
+    if (map.next(gap) - gap < PG) short.raiseTop(gap >>> FRAME_SHIFT, map.next(gap) - gap)
   }
   for (const [at, start] of starts.entries()) if (stretches[at]?.[0] === 'gap') raise(start)
   const check = () => {
     map.checkFrames(0, frames)
     for (let at = 0; at < frames * PG; at = map.next(at)) {
       map.checkStretch(at, map.next(at))
-      if (map.isGap(at) && map.next(at) - at < PG) short.checkGap(at, map.next(at) - at)
+      if (map.isGap(at) && map.next(at) - at < PG) short.checkShortGap(at, map.next(at) - at)
     }
-    short.check()
+    short.checkShortGaps()
   }
   check()
   return { short, map, table, starts, raise, check }
@@ -49,10 +57,10 @@ describe('take', () => {
         ['live', 100],
         ['gap', size],
       ])
-      expect(short.take(size + 1)).toBe(NONE)
-      expect(short.take(size)).toBe(100)
+      expect(short.takeShort(size + 1)).toBe(NONE)
+      expect(short.takeShort(size)).toBe(100)
       expect([map.isLive(100), map.next(100)]).toEqual([true, 100 + size])
-      expect(short.take(1)).toBe(NONE)
+      expect(short.takeShort(1)).toBe(NONE)
       check()
     }
   })
@@ -62,8 +70,10 @@ describe('take', () => {
       ['live', 3],
       ['gap', 100],
     ])
-    expect([short.take(60), short.take(30), short.take(9), short.take(1)]).toEqual([3, 63, 93, 102])
-    expect(short.take(1)).toBe(NONE)
+    expect([short.takeShort(60), short.takeShort(30), short.takeShort(9), short.takeShort(1)]).toEqual([
+      3, 63, 93, 102,
+    ])
+    expect(short.takeShort(1)).toBe(NONE)
     check()
   })
 
@@ -79,10 +89,10 @@ describe('take', () => {
       ['live', 1],
       ['gap', 9],
     ])
-    expect(short.take(10)).toBe(starts[4])
-    expect(short.take(10)).toBe(starts[2])
-    expect(short.take(10)).toBe(starts[6])
-    expect(short.take(10)).toBe(starts[0])
+    expect(short.takeShort(10)).toBe(starts[4])
+    expect(short.takeShort(10)).toBe(starts[2])
+    expect(short.takeShort(10)).toBe(starts[6])
+    expect(short.takeShort(10)).toBe(starts[0])
     check()
   })
 
@@ -95,13 +105,13 @@ describe('take', () => {
       ['gap', 60],
       restOf(60),
     ])
-    expect([short.take(20), short.take(50), short.take(70)]).toEqual([PG, 2 * PG, 0])
+    expect([short.takeShort(20), short.takeShort(50), short.takeShort(70)]).toEqual([PG, 2 * PG, 0])
     check()
   })
 
   it('takes a gap of exactly that size, however short, before a longer one', () => {
     const { short, check } = makeGaps([['gap', 30], restOf(30), ['gap', 10], restOf(10), ['gap', 90]])
-    expect([short.take(10), short.take(10), short.take(10)]).toEqual([PG, 0, 10])
+    expect([short.takeShort(10), short.takeShort(10), short.takeShort(10)]).toEqual([PG, 0, 10])
     check()
   })
 
@@ -112,7 +122,11 @@ describe('take', () => {
         [['gap', 20], ['live', distance * PG - 20], ['gap', 20], restOf(20)],
         2 * distance + 2,
       )
-      expect([short.take(20), short.take(20), short.take(20)]).toEqual([0, distance * PG, NONE])
+      expect([short.takeShort(20), short.takeShort(20), short.takeShort(20)]).toEqual([
+        0,
+        distance * PG,
+        NONE,
+      ])
       check()
     },
   )
@@ -121,24 +135,24 @@ describe('take', () => {
     const frames = 2 ** 15 + 70
     const { short, map } = makeMapOnly(frames)
     layOut(map, (frames - 1) * PG, [['gap', 20], restOf(20)])
-    short.raise(frames - 1, 20)
-    short.check()
-    expect(short.take(20)).toBe((frames - 1) * PG)
-    expect(short.take(1)).toBe(NONE)
-    short.check()
+    short.raiseTop(frames - 1, 20)
+    short.checkShortGaps()
+    expect(short.takeShort(20)).toBe((frames - 1) * PG)
+    expect(short.takeShort(1)).toBe(NONE)
+    short.checkShortGaps()
   })
 
   it('takes a gap of a wide bin that is long enough, but only after longer bins', () => {
     // 33 to 39 granules share a bin.
     const { short, check } = makeGaps([['gap', 38], restOf(38), ['gap', 60], restOf(60)])
-    expect([short.take(36), short.take(36), short.take(36)]).toEqual([PG, 0, NONE])
+    expect([short.takeShort(36), short.takeShort(36), short.takeShort(36)]).toEqual([PG, 0, NONE])
     check()
   })
 
   it('does not take a gap of a wide bin that is too short', () => {
     const { short, check } = makeGaps([['gap', 35], restOf(35)])
-    expect(short.take(36)).toBe(NONE)
-    expect(short.take(35)).toBe(0)
+    expect(short.takeShort(36)).toBe(NONE)
+    expect(short.takeShort(35)).toBe(0)
     check()
   })
 
@@ -147,10 +161,10 @@ describe('take', () => {
       ['live', 250],
       ['gap', 100],
     ])
-    expect(short.take(50)).toBe(250)
+    expect(short.takeShort(50)).toBe(250)
     expect([map.isGap(300), map.next(300)]).toEqual([true, 350])
     check()
-    expect(short.take(50)).toBe(300)
+    expect(short.takeShort(50)).toBe(300)
     check()
   })
 
@@ -159,10 +173,10 @@ describe('take', () => {
       ['live', 250],
       ['gap', 26],
     ])
-    expect(short.take(6)).toBe(250)
+    expect(short.takeShort(6)).toBe(250)
     check()
-    expect(short.take(20)).toBe(256)
-    expect(short.take(1)).toBe(NONE)
+    expect(short.takeShort(20)).toBe(256)
+    expect(short.takeShort(1)).toBe(NONE)
     check()
   })
 
@@ -173,9 +187,9 @@ describe('take', () => {
       ['live', 1],
       ['gap', PG],
     ])
-    expect(short.take(50)).toBe(NONE)
-    expect(short.take(20)).toBe(50)
-    expect(short.take(1)).toBe(NONE)
+    expect(short.takeShort(50)).toBe(NONE)
+    expect(short.takeShort(20)).toBe(50)
+    expect(short.takeShort(1)).toBe(NONE)
     check()
   })
 
@@ -192,9 +206,9 @@ describe('take', () => {
     raise(200)
     // The second frame has no gap any more.
     check()
-    expect(short.take(90)).toBe(626)
-    expect(short.take(90)).toBe(200)
-    expect(short.take(90)).toBe(NONE)
+    expect(short.takeShort(90)).toBe(626)
+    expect(short.takeShort(90)).toBe(200)
+    expect(short.takeShort(90)).toBe(NONE)
     check()
   })
 
@@ -207,16 +221,16 @@ describe('take', () => {
       64,
     )
     for (let size = 70; size > 0; size--) {
-      while (short.take(size) !== NONE);
+      while (short.takeShort(size) !== NONE);
       check()
     }
-    expect(short.take(1)).toBe(NONE)
+    expect(short.takeShort(1)).toBe(NONE)
   })
 })
 
 function makeMapOnly(frames: number) {
-  const { map, table } = makeMap(frames)
-  return { map, table, short: new ShortGaps(table, map) }
+  const map = makeShortGaps(frames)
+  return { map, table: map, short: map }
 }
 
 describe('forget', () => {
@@ -229,10 +243,10 @@ describe('forget', () => {
       ['gap', 20],
       restOf(20),
     ])
-    short.forget(1, 2)
-    short.check()
+    short.forgetTops(1, 2)
+    short.checkShortGaps()
     expect(table.tops[1]).toBe(0)
-    expect([short.take(20), short.take(20), short.take(20)]).toEqual([0, 2 * PG, NONE])
+    expect([short.takeShort(20), short.takeShort(20), short.takeShort(20)]).toEqual([0, 2 * PG, NONE])
     expect(() => check()).toThrow('1: gap 256 of 20')
   })
 })
@@ -246,29 +260,29 @@ describe('checkGap and check', () => {
 
   it('finds a gap longer than the top of its frame says (1)', () => {
     const { short, table } = fixture()
-    short.checkGap(0, 23)
-    expect(() => short.checkGap(0, 24)).toThrow('1: gap 0 of 24 is not above')
+    short.checkShortGap(0, 23)
+    expect(() => short.checkShortGap(0, 24)).toThrow('1: gap 0 of 24 is not above')
     table.tops[40]--
-    expect(() => short.checkGap(40 * PG, 60)).toThrow('1: gap 10240 of 60 is not above')
+    expect(() => short.checkShortGap(40 * PG, 60)).toThrow('1: gap 10240 of 60 is not above')
   })
 
   it('finds a frame that is not in the bin of its top (2)', () => {
     const { short, table, low } = fixture()
     table.leaves[low] = 0
-    expect(() => short.check()).toThrow(`2: frames from 0 in bin ${low}`)
+    expect(() => short.checkShortGaps()).toThrow(`2: frames from 0 in bin ${low}`)
   })
 
   it('finds a frame that is in another bin too (2)', () => {
     const { short, table, low } = fixture()
     table.leaves[low + 1] |= 2
-    expect(() => short.check()).toThrow(`2: frames from 0 in bin ${low + 1}`)
+    expect(() => short.checkShortGaps()).toThrow(`2: frames from 0 in bin ${low + 1}`)
   })
 
   it('finds a missing and a superfluous branch (2)', () => {
     for (const bit of [1, 2]) {
       const { short, table, high } = fixture()
       table.branches[high] ^= bit
-      expect(() => short.check()).toThrow(`2: tree word ${bit - 1} of bin ${high}`)
+      expect(() => short.checkShortGaps()).toThrow(`2: tree word ${bit - 1} of bin ${high}`)
     }
   })
 
@@ -277,7 +291,7 @@ describe('checkGap and check', () => {
       const { short, table, low } = fixture()
       if (bit === 2) table.branches[BINS + low] = 0
       table.roots[low] ^= bit
-      expect(() => short.check()).toThrow(`2: tree word ${bit - 1} of bin ${low}`)
+      expect(() => short.checkShortGaps()).toThrow(`2: tree word ${bit - 1} of bin ${low}`)
     }
   })
 
@@ -289,6 +303,6 @@ describe('checkGap and check', () => {
     for (const level of [table.leaves, table.branches, table.roots]) level[bin] = 1
     table.branches[low] = 0
     table.roots[low] = 0
-    expect(() => short.check()).toThrow(`2: bin ${bin} is known to have frames`)
+    expect(() => short.checkShortGaps()).toThrow(`2: bin ${bin} is known to have frames`)
   })
 })
