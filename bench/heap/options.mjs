@@ -27,7 +27,7 @@ export class UsageError extends Error {}
  */
 const THOROUGH = {
   rounds: 5,
-  warmUpMs: 200,
+  warmUpMs: 1000,
   minPasses: 5,
   minMs: 40,
   maxMs: 4000,

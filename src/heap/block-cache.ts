@@ -4,7 +4,7 @@
  * Programs free a size and soon want it again, and then nothing need be searched, split or coalesced. Each size has a
  * stack of its own: sizes below `DIRECT` granules one each, longer ones share some by a hash. What is kept here cannot
  * coalesce, so there is a budget: a stack is granted room when it overflows and as long as all rooms together, each full,
- * hold at most an eighth of what is in use.
+ * hold at most a quarter of what is in use, and this one, unless it is for a single block, 1/32 of it.
  *
  * The warm paths of `BlockHeap` work on `stacks` directly; this class does the rest.
  *
@@ -32,7 +32,8 @@ const NO_STACKS = new Int32Array(FIRST_LENGTH)
 /** Most room of a stack. It is granted in steps, each twice the one before: 1, 3, 7, 15. */
 const FULL_ROOM = 15
 const ROOM_STEPS = 4
-const BUDGET_SHIFT = 3
+const BUDGET_SHIFT = 2
+const SHARE_SHIFT = 5
 const MIN_BUDGET = 512
 
 /** Which of the hashed stacks, from 0, is for blocks of that many granules. */
@@ -40,9 +41,14 @@ export function hashOf(size: number): number {
   return Math.imul(size, 0x9e3779b1) >>> (32 - HASHED_SHIFT)
 }
 
-/** Whether rooms for that many granules may be granted while so many are in use. */
+/** Whether all rooms may be for that many granules while so many are in use. */
 function isWithin(granted: number, usedGranules: number): boolean {
   return granted <= usedGranules >>> BUDGET_SHIFT || granted <= MIN_BUDGET
+}
+
+/** Whether one stack's room may be for so many blocks. */
+function isFairShare(room: number, size: number, usedGranules: number): boolean {
+  return room === 1 || room * size <= usedGranules >>> SHARE_SHIFT || room * size <= MIN_BUDGET
 }
 
 /** 0 to 3 for rooms of 1, 3, 7 and 15. */
@@ -98,7 +104,7 @@ export class BlockCache extends BlockSpace {
     stacks[FIRST_SIZE - DIRECT + stack] = size
     if (room === 0) return true
     const granted = others + room * size
-    if (isWithin(granted, usedGranules)) {
+    if (isWithin(granted, usedGranules) && isFairShare(room, size, usedGranules)) {
       this.grantedGranules = granted
     } else {
       this.grantedGranules = others
@@ -113,6 +119,7 @@ export class BlockCache extends BlockSpace {
   mayExtend(stack: number, size: number, usedGranules: number): boolean {
     const room = this.rooms[stack]
     if (room === FULL_ROOM) return false
+    if (!isFairShare(2 * room + 1, size, usedGranules)) return false
     return isWithin(this.grantedGranules + (room + 1) * size, usedGranules)
   }
 

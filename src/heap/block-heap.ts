@@ -67,6 +67,8 @@ export interface BlockHeapOptions {
 export class BlockHeap extends BlockCache {
   private readonly hasCache: boolean
   private readonly wholePagesFromBytes: number
+  /** The least of a block of whole pages. */
+  private readonly wholeGranules: number
   private endPair = 0
   /** The highest peak of used pages before `takePeakUsed` last began a new one. */
   private earlierPeakUsed: PageCount = 0
@@ -82,6 +84,7 @@ export class BlockHeap extends BlockCache {
     const roundedBytes = Math.ceil(fromBytes / GRANULE_BYTES) * GRANULE_BYTES
     // What is as long as whole pages must be whole pages: one stack keeps both.
     this.wholePagesFromBytes = roundedBytes % pageBytes === 0 ? roundedBytes - GRANULE_BYTES + 1 : fromBytes
+    this.wholeGranules = this.granulesFor(this.wholePagesFromBytes)
     this.hasCache = hasCache
     if (!hasCache) this.growthPages = Number.MAX_SAFE_INTEGER
   }
@@ -260,11 +263,10 @@ export class BlockHeap extends BlockCache {
    * stood in the way.
    */
   resize(block: Block, sizeBytes: number): boolean {
-    const isWhole = sizeBytes >= this.wholePagesFromBytes
+    const end = this.next(block)
     this.refusal = REFUSED_SPACE
-    const wholeBytes = this.pagesFor(this.wholePagesFromBytes) * this.pageBytes
-    if (isWhole !== this.sizeOf(block) >= wholeBytes) return false
-    const isDone = this.resizeTo(block, this.granulesFor(sizeBytes))
+    if (sizeBytes >= this.wholePagesFromBytes !== end - block >= this.wholeGranules) return false
+    const isDone = this.resizeTo(block, end, this.granulesFor(sizeBytes))
     // Shrunk below a frame it would not be noticed when it is freed.
     if (isDone && block === this.zeroedBlock) this.zeroedBlock = NONE
     return isDone

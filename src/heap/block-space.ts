@@ -23,7 +23,7 @@ import type { Block, PageCount, PageNumber } from '../base/units.js'
 import * as units from '../base/units.js'
 import * as maps from './granule-map.js'
 import * as gaps from './long-gaps.js'
-import { LongGaps } from './long-gaps.js'
+import { LongGaps, slotOf } from './long-gaps.js'
 import type { PageRange } from './page-table.js'
 import * as layout from './page-table.js'
 
@@ -218,8 +218,9 @@ export class BlockSpace extends LongGaps {
     const lastFrame = (end - 1) >>> FRAME_SHIFT
     if (lastFrame !== frame) rows[lastFrame * ROW_WORDS + START] = gap
     const left = gapEnd - end
+    const slot = slotOf(gapEnd - gap, clean)
     if (left === 0) {
-      this.removeLong(gap, size, clean)
+      this.removeFrom(slot, frame)
       return gap
     }
     const endFrame = end >>> FRAME_SHIFT
@@ -231,9 +232,9 @@ export class BlockSpace extends LongGaps {
       if (lastOfGap !== endFrame) rows[lastOfGap * ROW_WORDS + START] = end
     }
     if (left >= FRAME_GRANULES) {
-      this.changeLong(gap, size + left, clean, end, left, clean - taken)
+      this.changeIn(slot, frame, slotOf(left, clean - taken), end, clean - taken)
     } else {
-      this.removeLong(gap, size + left, clean)
+      this.removeFrom(slot, frame)
       this.raiseTop(endFrame, left)
     }
     return gap
@@ -417,7 +418,7 @@ export class BlockSpace extends LongGaps {
       if (lastFrame !== frame) rows[lastFrame * ROW_WORDS + START] = from
     }
     const length = to - from
-    if (length >= FRAME_GRANULES) this.fileLong(block, end, from, to, 0, true)
+    if (length >= FRAME_GRANULES) this.fileFreed(block, end, from, to)
     else this.raiseTop(frame, length)
   }
 
@@ -428,58 +429,62 @@ export class BlockSpace extends LongGaps {
   private giveCoalescing(first: Block, end: number, clean: PageCount, isUsed: boolean): void {
     const from = this.coalesce(first, end)
     const to = this.coalescedEnd
-    if (to - from < FRAME_GRANULES) this.raiseTop(from >>> FRAME_SHIFT, to - from)
-    else this.fileLong(first, end, from, to, clean, isUsed)
+    if (to - from < FRAME_GRANULES) {
+      this.raiseTop(from >>> FRAME_SHIFT, to - from)
+    } else if (isUsed) {
+      this.fileFreed(first, end, from, to)
+    } else {
+      this.releaseEnds(first, end, from, to)
+      this.fileLong(first, end, from, to, clean)
+    }
   }
 
-  /** [first, end) has coalesced to the long gap [from, to): its pages come free, and the gaps it is made of are refiled. */
-  private fileLong(
-    first: Block,
-    end: number,
-    from: Block,
-    to: number,
-    clean: PageCount,
-    isUsed: boolean,
-  ): void {
-    const left = first - from
-    const right = to - end
-    const leftClean = left >= FRAME_GRANULES ? this.cleanOf(from) : 0
-    const rightClean = right >= FRAME_GRANULES ? this.cleanOf(end) : 0
+  /** The block [first, end) has coalesced to the long gap [from, to): its pages come free. */
+  private fileFreed(first: Block, end: number, from: Block, to: number): void {
     const shift = this.granuleShift
     let firstPage = first >>> shift
     let endPage = ((end - 1) >>> shift) + 1
     if (firstPage << shift < from) firstPage++
     if (endPage > to >>> shift) endPage = to >>> shift
-    if (firstPage < endPage) {
-      if (isUsed) this.release(firstPage, endPage - firstPage)
-      else this.releaseEnds(first, end, firstPage, endPage)
-    }
+    if (firstPage < endPage) this.release(firstPage, endPage - firstPage)
+    this.fileLong(first, end, from, to, 0)
+  }
+
+  /** [first, end), of which `clean` pages are clean, has coalesced to [from, to): the gaps that it is made of are refiled. */
+  private fileLong(first: Block, end: number, from: Block, to: number, clean: PageCount): void {
+    const left = first - from
+    const right = to - end
+    const leftClean = left >= FRAME_GRANULES ? this.cleanOf(from) : 0
+    const rightClean = right >= FRAME_GRANULES ? this.cleanOf(end) : 0
     const allClean = clean + leftClean + rightClean
+    const slot = slotOf(to - from, allClean)
     if (left >= FRAME_GRANULES) {
-      if (right >= FRAME_GRANULES) this.removeLong(end, right, rightClean)
-      this.changeLong(from, left, leftClean, from, to - from, allClean)
+      if (right >= FRAME_GRANULES) this.removeFrom(slotOf(right, rightClean), end >>> FRAME_SHIFT)
+      this.changeIn(slotOf(left, leftClean), from >>> FRAME_SHIFT, slot, from, allClean)
     } else if (right >= FRAME_GRANULES) {
-      this.changeLong(end, right, rightClean, from, to - from, allClean)
+      this.changeIn(slotOf(right, rightClean), end >>> FRAME_SHIFT, slot, from, allClean)
     } else {
-      this.addLong(from, to - from, allClean)
+      this.addTo(slot, from, allClean)
     }
   }
 
-  /** Pages [firstPage, endPage) come free, but for those that lie wholly in [first, end), which were free already. */
-  private releaseEnds(first: Block, end: number, firstPage: PageNumber, endPage: PageNumber): void {
-    const firstFree = (first + this.pageGranules - 1) >>> this.granuleShift
-    const endFree = end >>> this.granuleShift
+  /** [first, end) has coalesced to [from, to): the pages at its ends come free that it shared, all others were free already. */
+  private releaseEnds(first: Block, end: number, from: Block, to: number): void {
+    const shift = this.granuleShift
+    const firstPage = (Math.max(from, first & -this.pageGranules) + this.pageGranules - 1) >>> shift
+    const endPage = Math.min(this.pageCeil(end), to) >>> shift
+    const firstFree = (first + this.pageGranules - 1) >>> shift
+    const endFree = end >>> shift
     if (firstFree >= endFree) {
-      this.release(firstPage, endPage - firstPage)
+      if (firstPage < endPage) this.release(firstPage, endPage - firstPage)
       return
     }
     if (firstPage < firstFree) this.release(firstPage, firstFree - firstPage)
     if (endFree < endPage) this.release(endFree, endPage - endFree)
   }
 
-  /** Makes a live block `size` granules long where it is. Returns false, and changes nothing, where it has to move. */
-  resizeTo(block: Block, size: number): boolean {
-    const end = this.next(block)
+  /** Makes the live block [block, end) `size` granules long where it is. Returns false, and changes nothing, where it has to move. */
+  resizeTo(block: Block, end: number, size: number): boolean {
     const newEnd = block + size
     this.refusal = REFUSED_SPACE
     if (newEnd > end) return this.grow(block, end, newEnd)

@@ -42,7 +42,7 @@ function binOf(length: number): number {
 }
 
 /** The bin, of both sets, of a gap. */
-function slotOf(length: number, clean: PageCount): number {
+export function slotOf(length: number, clean: PageCount): number {
   return binOf(length) + (clean === 0 ? WARM << BIN_SHIFT : COLD << BIN_SHIFT)
 }
 
@@ -197,10 +197,14 @@ export class LongGaps extends ShortGaps {
 
   /** A gap of `length` granules starts at `granule`; `clean` of its whole pages are clean. */
   addLong(granule: number, length: number, clean: PageCount): void {
+    this.addTo(slotOf(length, clean), granule, clean)
+  }
+
+  /** The same where the caller knows the bin. */
+  addTo(slot: number, granule: number, clean: PageCount): void {
     const { rows } = this
     const frame = granule >>> FRAME_SHIFT
     const row = frame * ROW_WORDS
-    const slot = slotOf(length, clean)
     const tail = this.tails[slot]
     rows[row + EDGE] = (clean << FRAME_SHIFT) | (granule & FRAME_MASK)
     rows[row + NEXT] = NONE
@@ -218,9 +222,13 @@ export class LongGaps extends ShortGaps {
 
   /** The gap that starts at `granule` is no longer one, or no longer of that length and those clean pages. */
   removeLong(granule: number, length: number, clean: PageCount): void {
+    this.removeFrom(slotOf(length, clean), granule >>> FRAME_SHIFT)
+  }
+
+  /** The same where the caller knows the bin. */
+  removeFrom(slot: number, frame: number): void {
     const { rows } = this
-    const row = (granule >>> FRAME_SHIFT) * ROW_WORDS
-    const slot = slotOf(length, clean)
+    const row = frame * ROW_WORDS
     const next = rows[row + NEXT]
     const previous = rows[row + PREV]
     if (next !== NONE) rows[next * ROW_WORDS + PREV] = previous
@@ -249,17 +257,25 @@ export class LongGaps extends ShortGaps {
     length: number,
     clean: PageCount,
   ): void {
-    const slot = slotOf(length, clean)
-    if (slot !== slotOf(fromLength, fromClean)) {
-      this.removeLong(from, fromLength, fromClean)
-      this.addLong(to, length, clean)
+    this.changeIn(slotOf(fromLength, fromClean), from >>> FRAME_SHIFT, slotOf(length, clean), to, clean)
+  }
+
+  /** The same where the caller knows the bins. */
+  changeIn(fromSlot: number, fromFrame: number, slot: number, to: number, clean: PageCount): void {
+    if (slot !== fromSlot) {
+      this.removeFrom(fromSlot, fromFrame)
+      this.addTo(slot, to, clean)
       return
     }
     const { rows } = this
-    const fromFrame = from >>> FRAME_SHIFT
     const frame = to >>> FRAME_SHIFT
     rows[frame * ROW_WORDS + EDGE] = (clean << FRAME_SHIFT) | (to & FRAME_MASK)
-    if (frame === fromFrame) return
+    if (frame !== fromFrame) this.renameIn(slot, fromFrame, frame)
+  }
+
+  /** The gap in the place of `fromFrame`'s starts in `frame` from now on. */
+  private renameIn(slot: number, fromFrame: number, frame: number): void {
+    const { rows } = this
     const next = rows[fromFrame * ROW_WORDS + NEXT]
     const previous = rows[fromFrame * ROW_WORDS + PREV]
     rows[frame * ROW_WORDS + NEXT] = next

@@ -107,20 +107,26 @@ describe('extend', () => {
     expect(cached.pop(4)).toBe(-1)
   })
 
-  it('grants at most an eighth of what is in use, to all stacks together', () => {
+  it('grants at most a quarter of what is in use, to all stacks together', () => {
     const { cache } = makeCache()
-    const used = 8 * 1_000
-    expect(grant(cache, 100, 100, used)).toBe(true)
-    expect(grant(cache, 100, 100, used)).toBe(true)
-    expect(cache.grantedGranules).toBe(300)
-    expect(grant(cache, 200, 200, used)).toBe(true)
-    expect(grant(cache, 250, 250, used)).toBe(true)
-    expect(cache.grantedGranules).toBe(750)
-    // From 1 block to 3: 500 more.
-    expect(grant(cache, 250, 250, used)).toBe(false)
-    expect(grant(cache, 250, 250, 8 * 1_250 - 1)).toBe(false)
-    expect(grant(cache, 250, 250, 8 * 1_250)).toBe(true)
-    expect(cache.grantedGranules).toBe(1_250)
+    for (let size = 101; size <= 120; size++) expect(grant(cache, size, size, PLENTY)).toBe(true)
+    const { grantedGranules } = cache
+    expect(grantedGranules).toBe(2_210)
+    expect(grant(cache, 250, 250, 4 * 2_460 - 1)).toBe(false)
+    expect(grant(cache, 250, 250, 4 * 2_460)).toBe(true)
+    expect(cache.grantedGranules).toBe(2_460)
+    cache.checkStacks(() => {})
+  })
+
+  it('grants one stack at most 1/32 of what is in use, if for more than a block', () => {
+    const { cache } = makeCache()
+    expect(grant(cache, 250, 250, 4 * 250)).toBe(true)
+    // From 1 block to 3, then to 7.
+    expect(grant(cache, 250, 250, 32 * 750 - 1)).toBe(false)
+    expect(grant(cache, 250, 250, 32 * 750)).toBe(true)
+    expect(grant(cache, 250, 250, 32 * 1_750 - 1)).toBe(false)
+    expect(grant(cache, 250, 250, 32 * 1_750)).toBe(true)
+    expect(cache.grantedGranules).toBe(1_750)
     cache.checkStacks(() => {})
   })
 
@@ -185,11 +191,11 @@ describe('claim', () => {
     const [block] = heldBlocks(cached, size, 1)
     cached.keep(block, size)
     cached.pop(size)
-    expect(cache.claim(stack, long, 8 * long)).toBe(true)
+    expect(cache.claim(stack, long, 4 * long)).toBe(true)
     expect(cache.grantedGranules).toBe(long)
     expect(cache.claim(stack, size, 0)).toBe(true)
     expect(cache.grantedGranules).toBe(size)
-    expect(cache.claim(stack, long, 8 * long - 1)).toBe(true)
+    expect(cache.claim(stack, long, 4 * long - 1)).toBe(true)
     expect(cache.grantedGranules).toBe(0)
     cache.checkStacks(() => {})
   })

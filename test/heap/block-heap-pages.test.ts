@@ -190,6 +190,8 @@ describe('shrinkBooks', () => {
       for (const block of blocks) heap.free(block)
     }
     expect(heap.metadataBytes).toBeGreaterThan(metadataBytes + 8_000)
+    heap.free(heap.allocate(100))
+    expect(heap.hasKept).toBe(true)
     heap.shrinkBooks()
     expect(heap.metadataBytes).toBeGreaterThan(metadataBytes + 8_000)
     heap.flush()

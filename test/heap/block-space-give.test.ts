@@ -28,11 +28,11 @@ describe('give', () => {
           take(books, GRANULES)
           const starts = [5, 5 + first, 5 + first + second]
           const ends = [starts[1], starts[2], starts[2] + 300]
-          books.space.resizeTo(0, 5)
+          books.space.resizeTo(0, books.space.next(0), 5)
           const covered = take(books, GRANULES - 5)
           expect(covered).toBe(5)
           for (const [at, start] of starts.entries()) {
-            books.space.resizeTo(start, ends[at] - start)
+            books.space.resizeTo(start, books.space.next(start), ends[at] - start)
             expect(take(books, GRANULES - ends[at])).toBe(ends[at])
           }
           expect(blocksOf(books).length).toBe(5)
@@ -93,14 +93,14 @@ describe('resize', () => {
     const books = makeBooks(PAGES)
     take(books, 300)
     const before = observeSpace(books)
-    expect(books.space.resizeTo(0, 300)).toBe(true)
+    expect(books.space.resizeTo(0, books.space.next(0), 300)).toBe(true)
     expect(observeSpace(books)).toEqual(before)
   })
 
   it('shrinks by a granule, which the next block can have', () => {
     const books = makeBooks(PAGES)
     takeAll(books, [300, 300])
-    expect(books.space.resizeTo(0, 299)).toBe(true)
+    expect(books.space.resizeTo(0, books.space.next(0), 299)).toBe(true)
     expect(blocksOf(books)).toEqual([
       [0, 299],
       [300, 600],
@@ -112,7 +112,7 @@ describe('resize', () => {
   it('shrinks, and frees the pages that it does not touch any more', () => {
     const books = makeBooks(PAGES)
     take(books, 10 * PG)
-    expect(books.space.resizeTo(0, 300)).toBe(true)
+    expect(books.space.resizeTo(0, books.space.next(0), 300)).toBe(true)
     expect(books.states).toMatchObject({ usedPages: 2, dirtyPages: 8 })
     expect(blocksOf(books)).toEqual([[0, 300]])
     expectWholeSpaceFree(books)
@@ -122,7 +122,7 @@ describe('resize', () => {
     const books = makeBooks(PAGES)
     const [, gap] = takeAll(books, [300, 100 + PG, 300])
     books.space.give(gap, gap + 100 + PG)
-    expect(books.space.resizeTo(0, 200)).toBe(true)
+    expect(books.space.resizeTo(0, books.space.next(0), 200)).toBe(true)
     blocksOf(books)
     expect(take(books, 200 + PG)).toBe(200)
     expectWholeSpaceFree(books)
@@ -133,11 +133,11 @@ describe('resize', () => {
     const [a, b] = [take(books, 50), take(books, 100), take(books, 5)]
     books.space.give(b, b + 100)
     for (const size of [100, 149, 150]) {
-      expect(books.space.resizeTo(a, size)).toBe(true)
+      expect(books.space.resizeTo(a, books.space.next(a), size)).toBe(true)
       expect(blocksOf(books)[0]).toEqual([0, size])
     }
     const before = observeSpace(books)
-    expect(books.space.resizeTo(a, 151)).toBe(false)
+    expect(books.space.resizeTo(a, books.space.next(a), 151)).toBe(false)
     expect(books.space.refusal).toBe(REFUSED_SPACE)
     expect(observeSpace(books)).toEqual(before)
     expectWholeSpaceFree(books)
@@ -148,11 +148,11 @@ describe('resize', () => {
     const [a, b] = takeAll(books, [300, 1000, 300])
     books.space.give(b, b + 1000)
     for (const size of [301, 700, 1299, 1300]) {
-      expect(books.space.resizeTo(a, size)).toBe(true)
+      expect(books.space.resizeTo(a, books.space.next(a), size)).toBe(true)
       expect(blocksOf(books)[0]).toEqual([0, size])
     }
     const before = observeSpace(books)
-    expect(books.space.resizeTo(a, 1301)).toBe(false)
+    expect(books.space.resizeTo(a, books.space.next(a), 1301)).toBe(false)
     expect(observeSpace(books)).toEqual(before)
     expectWholeSpaceFree(books)
   })
@@ -161,7 +161,7 @@ describe('resize', () => {
     const books = makeBooks(PAGES)
     const [a, b] = takeAll(books, [300, 1000, 300])
     books.space.give(b, b + 1000)
-    expect(books.space.resizeTo(a, 1200)).toBe(true)
+    expect(books.space.resizeTo(a, books.space.next(a), 1200)).toBe(true)
     blocksOf(books)
     expect(take(books, 100)).toBe(1200)
     expectWholeSpaceFree(books)
@@ -172,7 +172,7 @@ describe('resize', () => {
     books.space.give(take(books, GRANULES), GRANULES)
     books.space.markPurged(10, 10)
     take(books, 5 * PG)
-    expect(books.space.resizeTo(0, 12 * PG)).toBe(true)
+    expect(books.space.resizeTo(0, books.space.next(0), 12 * PG)).toBe(true)
     expect(books.states).toMatchObject({ usedPages: 12, dirtyPages: 0, refaultedPages: 2 })
     expectWholeSpaceFree(books)
   })
@@ -180,7 +180,7 @@ describe('resize', () => {
   it('grows into the front, of which the rest is a gap then', () => {
     const books = makeBooks(PAGES)
     take(books, 10)
-    expect(books.space.resizeTo(0, 300)).toBe(true)
+    expect(books.space.resizeTo(0, books.space.next(0), 300)).toBe(true)
     expect(books.space.hasFront).toBe(false)
     expect(blocksOf(books)).toEqual([[0, 300]])
     expect(take(books, 20)).toBe(300)
@@ -192,11 +192,11 @@ describe('resize', () => {
     take(books, GRANULES - 300)
     const before = observeSpace(books)
     for (const size of [GRANULES + 1, 2 ** 31, 2 ** 32 + 10]) {
-      expect(books.space.resizeTo(0, size)).toBe(false)
+      expect(books.space.resizeTo(0, books.space.next(0), size)).toBe(false)
       expect(books.space.refusal).toBe(REFUSED_SPACE)
     }
     expect(observeSpace(books)).toEqual(before)
-    expect(books.space.resizeTo(0, GRANULES)).toBe(true)
+    expect(books.space.resizeTo(0, books.space.next(0), GRANULES)).toBe(true)
     expectWholeSpaceFree(books)
   })
 
@@ -205,10 +205,10 @@ describe('resize', () => {
     books.states.limitPages = 10
     take(books, 8 * PG)
     const before = observeSpace(books)
-    expect(books.space.resizeTo(0, 10 * PG + 1)).toBe(false)
+    expect(books.space.resizeTo(0, books.space.next(0), 10 * PG + 1)).toBe(false)
     expect(books.space.refusal).toBe(REFUSED_LIMIT)
     expect(observeSpace(books)).toEqual(before)
-    expect(books.space.resizeTo(0, 10 * PG)).toBe(true)
+    expect(books.space.resizeTo(0, books.space.next(0), 10 * PG)).toBe(true)
     expectWholeSpaceFree(books)
   })
 })

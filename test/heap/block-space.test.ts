@@ -324,7 +324,7 @@ describe('zeroedBlock', () => {
     books.space.dropFront()
     const block = take(books, 257)
     books.space.zeroedBlock = NONE
-    expect(books.space.resizeTo(block, 5 * PG + 1)).toBe(true)
+    expect(books.space.resizeTo(block, books.space.next(block), 5 * PG + 1)).toBe(true)
     expect(books.space.zeroedBlock).toBe(NONE)
     expectWholeSpaceFree(books)
   })
