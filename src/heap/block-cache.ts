@@ -8,15 +8,15 @@
  *
  * The warm paths of `BlockHeap` work on `stacks` directly; this class does the rest.
  *
- * Invariants, checked by `check()`:
+ * Invariants, checked by `checkStacks`:
  *  1. a stack's top is at its empty slot, or at one of the blocks above it, not above its limit
  *  2. `grantedGranules` is what all stacks can hold
  *  3. every block kept is a held one in the map, of its stack's size
  */
 import { invariant } from '../base/assert.js'
 import type { Block } from '../base/units.js'
-import { BlockSpace } from './block-space.js'
 import { copyTo, disposeOf } from './columns.js'
+import { SpacePages } from './space-pages.js'
 
 /** Sizes below this many granules have a stack of their own. */
 export const DIRECT = 256
@@ -56,7 +56,7 @@ function stepOf(room: number): number {
   return 30 - Math.clz32(room + 1)
 }
 
-export class BlockCache extends BlockSpace {
+export class BlockCache extends SpacePages {
   /**
    * Stack `s` has `stacks[2 * s]`, the index of its top slot, and `stacks[2 * s + 1]`, that of its last. Slots hold a block
    * plus one, so that an empty one is 0: the one below each stack, and the one that tops of stacks without room point to.

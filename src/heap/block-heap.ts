@@ -9,9 +9,10 @@
  *
  * A heap is one object in layers, each a class in a file of its own that knows those below it: `PageTable` has the columns,
  * `PageStates` what pages are, `GranuleMap` what starts where, `ShortGaps` and `LongGaps` find room, `BlockSpace` takes and gives
- * back, `BlockCache` keeps. As objects that hold each other they were slower by a tenth: V8 checks each on the way,
- * and inlines by the length of the bytecode, which names of fields behind a `#` make longer. So there is none here. Whoever
- * has a `BlockHeap` uses what this file says, and the figures and ranges that it inherits; a test sees to it.
+ * back, `SpacePages` has ranges and purging, `BlockCache` keeps. As objects that hold each other they took a tenth more
+ * time: V8 checks each on the way, and inlines by the length of the bytecode, which private names make longer, so there are
+ * none here. Whoever has a `BlockHeap` uses what this file says, and the figures and ranges that it inherits; a test
+ * sees to it.
  *
  * It knows no kernel, no addon and no Buffer. Whoever owns the pages adds ranges of page numbers, is told by `refusal`
  * why an allocation found none, reads off which pages are dirty, and says when they were purged. Nothing here calls up.
@@ -198,8 +199,8 @@ export class BlockHeap extends BlockCache {
     if (top <= stacks[(size << 1) + 1]) {
       stacks[top] = block + 1
       stacks[size << 1] = top
-    } else {
-      this.giveOrKeep(block, size, size)
+    } else if (!this.keepMore(block, size, size)) {
+      this.give(block, block + size)
     }
     return true
   }
@@ -224,27 +225,22 @@ export class BlockHeap extends BlockCache {
     if (top <= stacks[(stack << 1) + 1]) {
       stacks[top] = block + 1
       stacks[stack << 1] = top
-    } else {
-      this.giveOrKeep(block, size, stack)
+    } else if (!this.keepMore(block, size, stack)) {
+      this.give(block, block + size)
     }
   }
 
-  /** Its stack is full: gives the block back, unless the stack may be longer. */
-  private giveOrKeep(block: Block, size: number, stack: number): void {
-    const usedGranules = this.usedPages * this.pageGranules
+  /** Keeps a block whose stack is full, if that may be longer. */
+  private keepMore(block: Block, size: number, stack: number): boolean {
     // The slot holds the block plus one, and must not be negative.
-    if (!this.hasCache || block === MAX_BLOCK || !this.mayExtend(stack, size, usedGranules)) {
-      this.give(block, block + size)
-      return
-    }
-    if (!this.extendStack(stack, size)) {
-      this.give(block, block + size)
-      return
-    }
+    if (!this.hasCache || block === MAX_BLOCK) return false
+    if (!this.mayExtend(stack, size, this.usedPages * this.pageGranules)) return false
+    if (!this.extendStack(stack, size)) return false
     const { stacks } = this
     const top = stacks[stack << 1] + 1
     stacks[top] = block + 1
     stacks[stack << 1] = top
+    return true
   }
 
   /** Whether a live block starts at this granule. O(1). */

@@ -10,21 +10,18 @@
  * at a time, held back from all others, from which they are cut one behind the other. Gaps that hold no clean page are
  * used before others, so that memory which is resident anyway is used before a page is committed.
  *
- * Invariants, checked by `check()`:
+ * Invariants, checked by `SpacePages.checkSpace`:
  *  1. a range is covered exactly by blocks, gaps and the front; behind it a held start marks its end
  *  2. no two gaps touch
  *  3. a gap is where it can be found: in `short-gaps`, or with its length and its clean pages in `long-gaps`
  *  4. `heldBlocks` counts the blocks that are live or held back
  *  5. a page is used exactly where a block touches it, or an end of the front that is not a whole page
  */
-import { invariant } from '../base/assert.js'
-import { previousSet } from '../base/bits.js'
 import type { Block, PageCount, PageNumber } from '../base/units.js'
 import * as units from '../base/units.js'
 import * as maps from './granule-map.js'
 import * as gaps from './long-gaps.js'
 import { LongGaps, slotOf } from './long-gaps.js'
-import type { PageRange } from './page-table.js'
 import * as layout from './page-table.js'
 
 // V8 folds a module's own constants into optimised code, but loads imported ones each time.
@@ -45,10 +42,8 @@ const FRONT_GRANULES = 1024
 
 export class BlockSpace extends LongGaps {
   /** [front, frontEnd) is held back for small blocks; both 0 where there is no front. */
-  private front: Block = 0
-  private frontEnd = 0
-  /** A gap in which pages were purged last. */
-  private purgedGap: Block = 0
+  protected front: Block = 0
+  protected frontEnd = 0
   /** Blocks that were taken and not given back. */
   heldBlocks = 0
   /** Clean pages that may be taken before `REFUSED_GROWTH`. */
@@ -353,7 +348,7 @@ export class BlockSpace extends LongGaps {
   }
 
   /** Files the gap [first, end), which is marked. */
-  private addGap(first: Block, end: number, clean: PageCount): void {
+  protected addGap(first: Block, end: number, clean: PageCount): void {
     if (end - first < FRAME_GRANULES) this.raiseTop(first >>> FRAME_SHIFT, end - first)
     else this.addLong(first, end - first, clean)
   }
@@ -426,7 +421,7 @@ export class BlockSpace extends LongGaps {
    * [first, end) is a gap: it coalesces with those on both sides. `clean` of its whole pages are clean; `isUsed`: all of them
    * were used, else all were free.
    */
-  private giveCoalescing(first: Block, end: number, clean: PageCount, isUsed: boolean): void {
+  protected giveCoalescing(first: Block, end: number, clean: PageCount, isUsed: boolean): void {
     const from = this.coalesce(first, end)
     const to = this.coalescedEnd
     if (to - from < FRAME_GRANULES) {
@@ -519,12 +514,12 @@ export class BlockSpace extends LongGaps {
   // ---- pages -----------------------------------------------------------------------------------------------------
 
   /** The first granule at or behind `granule` that starts a page, or would. */
-  private pageCeil(granule: number): number {
+  protected pageCeil(granule: number): number {
     return ((granule + this.pageGranules - 1) >>> this.granuleShift) * this.pageGranules
   }
 
   /** Clean pages that lie wholly in [first, end), which is free. */
-  private cleanWithin(first: Block, end: number): PageCount {
+  protected cleanWithin(first: Block, end: number): PageCount {
     const firstPage = (first + this.pageGranules - 1) >>> this.granuleShift
     const endPage = end >>> this.granuleShift
     return firstPage < endPage ? this.cleanIn(firstPage, endPage - firstPage) : 0
@@ -535,190 +530,5 @@ export class BlockSpace extends LongGaps {
     const first = Math.max(gap, block & -this.pageGranules)
     const last = Math.min(gapEnd, this.pageCeil(end))
     return this.cleanWithin(first, last)
-  }
-
-  /** Adds free, clean pages. Throws where the books cannot grow; nothing has changed then. */
-  override addRange(firstPage: PageNumber, pageCount: PageCount): void {
-    super.addRange(firstPage, pageCount)
-    const first = firstPage * this.pageGranules
-    const end = first + pageCount * this.pageGranules
-    // What is before the first granule, and what is behind the last, must not be taken for a gap.
-    if (first === 0) this.bits[0] = 1 << 31
-    else if (!this.isHeld(first)) this.markHeld(first - 1)
-    this.markHeld(end)
-    this.markHeld(first)
-    this.span(first, end)
-    this.giveCoalescing(first, end, pageCount, false)
-  }
-
-  /** Whether a range is one gap. After `dropFront`. */
-  isRangeFree({ firstPage, pageCount }: PageRange): boolean {
-    const first = firstPage * this.pageGranules
-    return this.isGap(first) && this.next(first) === first + pageCount * this.pageGranules
-  }
-
-  /** Removes a range that is one gap, and purged. */
-  override removeRange(firstPage: PageNumber, pageCount: PageCount): void {
-    invariant(this.isRangeFree({ firstPage, pageCount }), 'only a free range is removed')
-    const first = firstPage * this.pageGranules
-    const end = first + pageCount * this.pageGranules
-    this.removeLong(first, end - first, this.cleanOf(first))
-    this.forgetTops(first >>> FRAME_SHIFT, end >>> FRAME_SHIFT)
-    this.clear(first)
-    this.clear(end)
-    if (first > 0) this.clear(first - 1)
-    this.forgetPages(firstPage, pageCount)
-    super.removeRange(firstPage, pageCount)
-  }
-
-  /** How many pages at the end of a range are free and clean. After `dropFront`. */
-  cleanTailPages({ firstPage, pageCount }: PageRange): PageCount {
-    if (pageCount === 0) return 0
-    const endPage = firstPage + pageCount
-    const end = endPage * this.pageGranules
-    const gap = this.previous(end)
-    if (!this.isGap(gap)) return 0
-    const firstFree = this.pageCeil(gap) >>> this.granuleShift
-    return endPage - Math.max(firstFree, previousSet(this.dirty, endPage - 1) + 1)
-  }
-
-  /** Removes the last `count` pages of a range, which are free and clean; all of it where it has no more. */
-  removeTail({ firstPage, pageCount }: PageRange, count: PageCount): void {
-    if (count === 0) return
-    invariant(count <= this.cleanTailPages({ firstPage, pageCount }), 'only free, clean pages are removed')
-    const first = firstPage * this.pageGranules
-    const end = first + pageCount * this.pageGranules
-    const newEnd = end - count * this.pageGranules
-    const gap = this.previous(end)
-    const clean = this.cleanOf(gap)
-    this.removeLong(gap, end - gap, clean)
-    this.clear(end)
-    if (newEnd > gap) {
-      this.markHeld(newEnd)
-      this.span(gap, newEnd)
-      this.addGap(gap, newEnd, clean - count)
-    } else if (newEnd > first) {
-      this.markHeld(newEnd)
-    } else {
-      this.clear(first)
-      if (first > 0) this.clear(first - 1)
-    }
-    this.forgetTops(newEnd >>> FRAME_SHIFT, end >>> FRAME_SHIFT)
-    this.forgetPages(firstPage + pageCount - count, count)
-    super.removeRange(firstPage, pageCount)
-    if (count < pageCount) super.addRange(firstPage, pageCount - count)
-  }
-
-  /** These free pages were given back to the kernel: they are clean. Returns how many were dirty. */
-  override markPurged(firstPage: PageNumber, pageCount: PageCount): PageCount {
-    const end = firstPage + pageCount
-    for (let page = firstPage; page < end; ) page = this.purgeIn(page, end)
-    return super.markPurged(firstPage, pageCount)
-  }
-
-  /** Free, clean pages of one gap are dirty from now on. False, and nothing has changed, where the page limit refuses. */
-  markResident(firstPage: PageNumber, pageCount: PageCount): boolean {
-    const peak = this.recentPeakPages
-    if (!this.useCounted(firstPage, pageCount, 0)) return false
-    this.release(firstPage, pageCount)
-    this.recentPeakPages = peak
-    const gap = this.startOf(firstPage * this.pageGranules)
-    const length = this.next(gap) - gap
-    const clean = this.cleanOf(gap)
-    this.changeLong(gap, length, clean, gap, length, clean - pageCount)
-    return true
-  }
-
-  /** First page and end, in turn, of each stretch of pages that lie wholly in a gap, in order. After `dropFront`. */
-  listUnused(): PageNumber[] {
-    const stretches: [PageNumber, PageNumber][] = []
-    for (let gap = this.followingLong(NONE); gap !== NONE; gap = this.followingLong(gap)) {
-      const firstPage = (gap + this.pageGranules - 1) >>> this.granuleShift
-      const endPage = this.next(gap) >>> this.granuleShift
-      if (firstPage < endPage) stretches.push([firstPage, endPage])
-    }
-    return stretches.sort(([a], [b]) => a - b).flat()
-  }
-
-  /** Counts the pages from `page` up to `end` as clean that lie in one gap; returns the first one that does not. */
-  private purgeIn(page: PageNumber, end: PageNumber): PageNumber {
-    const first = page * this.pageGranules
-    const start = this.gapAround(first)
-    const gapEnd = this.next(start)
-    const endPage = Math.min(end, gapEnd >>> this.granuleShift)
-    if (this.isGap(start)) {
-      const clean = this.cleanOf(start)
-      const dirty = endPage - page - this.cleanIn(page, endPage - page)
-      this.changeLong(start, gapEnd - start, clean, start, gapEnd - start, clean + dirty)
-      const firstFrame = Math.max(first, start + FRAME_GRANULES) >>> FRAME_SHIFT
-      const endFrame = Math.min(endPage * this.pageGranules, gapEnd - FRAME_GRANULES) >>> FRAME_SHIFT
-      this.purgeFrames(firstFrame, endFrame)
-    }
-    return endPage
-  }
-
-  /** Where the gap, or the front, starts that a free page lies in. Pages are purged in order, so it is often the last one. */
-  private gapAround(granule: number): Block {
-    const known = this.purgedGap
-    const isKnown = known <= granule && this.isGap(known) && this.next(known) > granule
-    if (!isKnown) this.purgedGap = this.startOf(granule)
-    return this.purgedGap
-  }
-
-  // ---- proof -----------------------------------------------------------------------------------------------------
-
-  /** `meet` is called with each block, live or held back, and its end. */
-  checkSpace(meet: (block: Block, end: number) => void): void {
-    const count = { blocks: 0, long: 0 }
-    const isUsed = new Uint8Array(this.columnPages)
-    for (const { firstPage, pageCount } of this.ranges) {
-      const first = firstPage * this.pageGranules
-      const end = first + pageCount * this.pageGranules
-      this.checkFrames(first >>> FRAME_SHIFT, end >>> FRAME_SHIFT)
-      let wasGap = false
-      for (let at = first; at < end; at = this.next(at)) {
-        const next = this.next(at)
-        const isGap = this.isGap(at)
-        invariant(next > at && next <= end, `1: what starts at ${at} ends in its range`)
-        invariant(!(isGap && wasGap), `2: gap ${at} touches no other`)
-        this.checkStretch(at, next)
-        if (isGap) this.checkGap(at, next, count)
-        else this.checkBlock(at, next, isUsed, count, meet)
-        wasGap = isGap
-      }
-      invariant(!this.isGap(end) && !this.isLive(end), `1: range ends at ${end}`)
-    }
-    const filed = this.checkLongGaps(
-      gap => (this.isGap(gap) ? this.next(gap) - gap : 0),
-      gap => this.cleanWithin(gap, this.next(gap)),
-    )
-    invariant(filed === count.long, `3: ${count.long} long gaps, found ${filed}`)
-    this.checkShortGaps()
-    invariant(count.blocks === this.heldBlocks, `4: ${this.heldBlocks} blocks, found ${count.blocks}`)
-    this.checkPages(page => isUsed[page] === 1)
-  }
-
-  private checkGap(gap: Block, end: number, count: { long: number }): void {
-    if (end - gap >= FRAME_GRANULES) count.long++
-    else this.checkShortGap(gap, end - gap)
-  }
-
-  private checkBlock(
-    block: Block,
-    end: number,
-    isUsed: Uint8Array,
-    count: { blocks: number },
-    meet: (block: Block, end: number) => void,
-  ): void {
-    if (block === this.front && this.frontEnd > 0) {
-      invariant(end === this.frontEnd && !this.isLive(block), `1: the front is held back`)
-      const mask = this.pageGranules - 1
-      if ((block & mask) !== 0) isUsed[block >>> this.granuleShift] = 1
-      if ((end & mask) !== 0) isUsed[end >>> this.granuleShift] = 1
-      return
-    }
-    count.blocks++
-    isUsed.fill(1, block >>> this.granuleShift, ((end - 1) >>> this.granuleShift) + 1)
-    meet(block, end)
   }
 }

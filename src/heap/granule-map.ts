@@ -13,7 +13,7 @@
  * cache line. `occupied` says which pairs have any bit (low byte) and which have a gap start (high byte), so the next
  * bit in a frame is found without a search; rows say how far a stretch reaches that crosses the end of a frame.
  *
- * Invariants, checked by `check()`:
+ * Invariants, checked by `checkFrames` and `checkStretch`:
  *  1. `occupied` says exactly which pairs of a frame have bits, and which have gaps
  *  2. of a stretch that ends at the end of its first frame or beyond, the row of that frame has the end; of one that
  *     ends in a later frame, the row of that frame has the start

@@ -5,7 +5,7 @@
  * to coalesce. Such a gap starts last in its frame, so its links stand in the frame's row. There are two sets of
  * bins: *warm* gaps, which hold no whole clean page, so that taking from them costs no fault, and all others.
  *
- * Invariants, checked by `check()`:
+ * Invariants, checked by `checkLongGaps`:
  *  1. a long gap is in the one bin that its length and its clean pages name, and its row says where it starts
  *  2. a bin's bit is set exactly where the bin is not empty, a summary bit where its word is not zero
  */

@@ -6,7 +6,7 @@
  * pages at the end of each interval therefore returns every page within two intervals of coming free, and none that
  * was used within the last one.
  *
- * Invariants, checked by `check()`:
+ * Invariants, checked by `checkPages`:
  *  1. used + dirty + clean = managed pages
  *  2. `dirty` counts the bits of the dirty bitmap; aged is a subset of dirty; no purged page is dirty
  *  3. committed pages = used + dirty, never above `limitPages`

@@ -10,7 +10,7 @@
  * This file owns storage and ranges. What the columns mean is said where they are kept: `granule-map` (bits, occupied,
  * rows), `short-gaps` (tops, leaves, branches, roots), `long-gaps` (rows), `page-states` (dirty, aged, purged).
  *
- * Invariants, checked by `check()`:
+ * Invariants, checked by `checkRanges`:
  *  1. ranges are disjoint, in ascending order, and lie within the columns
  */
 import { invariant } from '../base/assert.js'

@@ -9,7 +9,7 @@
  * A top may be too high, where a gap has coalesced with one that starts in an earlier frame: a search finds out and lowers
  * it. It is never too low.
  *
- * Invariants, checked by `check()`:
+ * Invariants, checked by `checkShortGap` and `checkShortGaps`:
  *  1. no short gap of a frame is in a bin above the frame's top
  *  2. the tree has each frame in the bin of its top, and in no other; a bit above is set exactly where one below is
  */

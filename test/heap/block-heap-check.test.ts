@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { clearRange, setRange } from '../../src/base/bits.js'
-import { BlockSpace } from '../../src/heap/block-space.js'
 import { pairOf } from '../../src/heap/granule-map.js'
+import { SpacePages } from '../../src/heap/space-pages.js'
 import { makeHeap, PAGE } from './books.js'
 
 describe('check', () => {
@@ -31,7 +31,7 @@ describe('check', () => {
   it('finds that the end of the map is not where the last range ends (2)', () => {
     const { heap } = fixture()
     // As the layer below does it, which knows nothing of the heap's end.
-    BlockSpace.prototype.removeTail.call(heap, heap.ranges[0], 100)
+    SpacePages.prototype.removeTail.call(heap, heap.ranges[0], 100)
     expect(() => heap.check()).toThrow('2: the end of the map')
   })
 

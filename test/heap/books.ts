@@ -3,11 +3,11 @@
 import { expect } from 'vitest'
 import { NONE } from '../../src/base/units.js'
 import { BlockHeap, type BlockHeapOptions } from '../../src/heap/block-heap.js'
-import { BlockSpace } from '../../src/heap/block-space.js'
 import { type ColumnStorage, plainStorage } from '../../src/heap/columns.js'
 import { GranuleMap } from '../../src/heap/granule-map.js'
 import type { PageStates } from '../../src/heap/page-states.js'
 import { PageTable } from '../../src/heap/page-table.js'
+import { SpacePages } from '../../src/heap/space-pages.js'
 
 export const PAGE = 4096
 /** Granules of such a page, which is also a frame. */
@@ -17,12 +17,12 @@ export const PG = PAGE / 16
 export interface Books {
   table: PageTable
   states: PageStates
-  space: BlockSpace
+  space: SpacePages
   map: GranuleMap
 }
 
 export function makeBooks(pageCount: number, pageBytes = PAGE): Books {
-  const space = new BlockSpace(pageBytes, plainStorage)
+  const space = new SpacePages(pageBytes, plainStorage)
   space.growthPages = Number.MAX_SAFE_INTEGER
   if (pageCount > 0) space.addRange(0, pageCount)
   return { table: space, states: space, space, map: space }

@@ -1,0 +1,201 @@
+/**
+ * The pages of the space: what is managed, what was purged, and the proof of it all.
+ *
+ * Ranges of pages come and go as a whole, or at the end of the last one; purging and filling change what the pages of a gap are,
+ * and so which gaps hold clean ones. None of it is a warm path.
+ */
+import { invariant } from '../base/assert.js'
+import { previousSet } from '../base/bits.js'
+import { type Block, NONE, type PageCount, type PageNumber } from '../base/units.js'
+import { BlockSpace } from './block-space.js'
+import { FRAME_GRANULES, FRAME_SHIFT, type PageRange } from './page-table.js'
+
+export class SpacePages extends BlockSpace {
+  /** A gap in which pages were purged last. */
+  private purgedGap: Block = 0
+
+  /** Adds free, clean pages. Throws where the books cannot grow; nothing has changed then. */
+  override addRange(firstPage: PageNumber, pageCount: PageCount): void {
+    super.addRange(firstPage, pageCount)
+    const first = firstPage * this.pageGranules
+    const end = first + pageCount * this.pageGranules
+    // What is before the first granule, and what is behind the last, must not be taken for a gap.
+    if (first === 0) this.bits[0] = 1 << 31
+    else if (!this.isHeld(first)) this.markHeld(first - 1)
+    this.markHeld(end)
+    this.markHeld(first)
+    this.span(first, end)
+    this.giveCoalescing(first, end, pageCount, false)
+  }
+
+  /** Whether a range is one gap. After `dropFront`. */
+  isRangeFree({ firstPage, pageCount }: PageRange): boolean {
+    const first = firstPage * this.pageGranules
+    return this.isGap(first) && this.next(first) === first + pageCount * this.pageGranules
+  }
+
+  /** Removes a range that is one gap, and purged. */
+  override removeRange(firstPage: PageNumber, pageCount: PageCount): void {
+    invariant(this.isRangeFree({ firstPage, pageCount }), 'only a free range is removed')
+    const first = firstPage * this.pageGranules
+    const end = first + pageCount * this.pageGranules
+    this.removeLong(first, end - first, this.cleanOf(first))
+    this.forgetTops(first >>> FRAME_SHIFT, end >>> FRAME_SHIFT)
+    this.clear(first)
+    this.clear(end)
+    if (first > 0) this.clear(first - 1)
+    this.forgetPages(firstPage, pageCount)
+    super.removeRange(firstPage, pageCount)
+  }
+
+  /** How many pages at the end of a range are free and clean. After `dropFront`. */
+  cleanTailPages({ firstPage, pageCount }: PageRange): PageCount {
+    if (pageCount === 0) return 0
+    const endPage = firstPage + pageCount
+    const end = endPage * this.pageGranules
+    const gap = this.previous(end)
+    if (!this.isGap(gap)) return 0
+    const firstFree = this.pageCeil(gap) >>> this.granuleShift
+    return endPage - Math.max(firstFree, previousSet(this.dirty, endPage - 1) + 1)
+  }
+
+  /** Removes the last `count` pages of a range, which are free and clean; all of it where it has no more. */
+  removeTail({ firstPage, pageCount }: PageRange, count: PageCount): void {
+    if (count === 0) return
+    invariant(count <= this.cleanTailPages({ firstPage, pageCount }), 'only free, clean pages are removed')
+    const first = firstPage * this.pageGranules
+    const end = first + pageCount * this.pageGranules
+    const newEnd = end - count * this.pageGranules
+    const gap = this.previous(end)
+    const clean = this.cleanOf(gap)
+    this.removeLong(gap, end - gap, clean)
+    this.clear(end)
+    if (newEnd > gap) {
+      this.markHeld(newEnd)
+      this.span(gap, newEnd)
+      this.addGap(gap, newEnd, clean - count)
+    } else if (newEnd > first) {
+      this.markHeld(newEnd)
+    } else {
+      this.clear(first)
+      if (first > 0) this.clear(first - 1)
+    }
+    this.forgetTops(newEnd >>> FRAME_SHIFT, end >>> FRAME_SHIFT)
+    this.forgetPages(firstPage + pageCount - count, count)
+    super.removeRange(firstPage, pageCount)
+    if (count < pageCount) super.addRange(firstPage, pageCount - count)
+  }
+
+  /** These free pages were given back to the kernel: they are clean. Returns how many were dirty. */
+  override markPurged(firstPage: PageNumber, pageCount: PageCount): PageCount {
+    const end = firstPage + pageCount
+    for (let page = firstPage; page < end; ) page = this.purgeIn(page, end)
+    return super.markPurged(firstPage, pageCount)
+  }
+
+  /** Free, clean pages of one gap are dirty from now on. False, and nothing has changed, where the page limit refuses. */
+  markResident(firstPage: PageNumber, pageCount: PageCount): boolean {
+    const peak = this.recentPeakPages
+    if (!this.useCounted(firstPage, pageCount, 0)) return false
+    this.release(firstPage, pageCount)
+    this.recentPeakPages = peak
+    const gap = this.startOf(firstPage * this.pageGranules)
+    const length = this.next(gap) - gap
+    const clean = this.cleanOf(gap)
+    this.changeLong(gap, length, clean, gap, length, clean - pageCount)
+    return true
+  }
+
+  /** First page and end, in turn, of each stretch of pages that lie wholly in a gap, in order. After `dropFront`. */
+  listUnused(): PageNumber[] {
+    const stretches: [PageNumber, PageNumber][] = []
+    for (let gap = this.followingLong(NONE); gap !== NONE; gap = this.followingLong(gap)) {
+      const firstPage = (gap + this.pageGranules - 1) >>> this.granuleShift
+      const endPage = this.next(gap) >>> this.granuleShift
+      if (firstPage < endPage) stretches.push([firstPage, endPage])
+    }
+    return stretches.sort(([a], [b]) => a - b).flat()
+  }
+
+  /** Counts the pages from `page` up to `end` as clean that lie in one gap; returns the first one that does not. */
+  private purgeIn(page: PageNumber, end: PageNumber): PageNumber {
+    const first = page * this.pageGranules
+    const start = this.gapAround(first)
+    const gapEnd = this.next(start)
+    const endPage = Math.min(end, gapEnd >>> this.granuleShift)
+    if (this.isGap(start)) {
+      const clean = this.cleanOf(start)
+      const dirty = endPage - page - this.cleanIn(page, endPage - page)
+      this.changeLong(start, gapEnd - start, clean, start, gapEnd - start, clean + dirty)
+      const firstFrame = Math.max(first, start + FRAME_GRANULES) >>> FRAME_SHIFT
+      const endFrame = Math.min(endPage * this.pageGranules, gapEnd - FRAME_GRANULES) >>> FRAME_SHIFT
+      this.purgeFrames(firstFrame, endFrame)
+    }
+    return endPage
+  }
+
+  /** Where the gap, or the front, starts that a free page lies in. Pages are purged in order, so it is often the last one. */
+  private gapAround(granule: number): Block {
+    const known = this.purgedGap
+    const isKnown = known <= granule && this.isGap(known) && this.next(known) > granule
+    if (!isKnown) this.purgedGap = this.startOf(granule)
+    return this.purgedGap
+  }
+
+  // ---- proof -----------------------------------------------------------------------------------------------------
+
+  /** `meet` is called with each block, live or held back, and its end. */
+  checkSpace(meet: (block: Block, end: number) => void): void {
+    const count = { blocks: 0, long: 0 }
+    const isUsed = new Uint8Array(this.columnPages)
+    for (const { firstPage, pageCount } of this.ranges) {
+      const first = firstPage * this.pageGranules
+      const end = first + pageCount * this.pageGranules
+      this.checkFrames(first >>> FRAME_SHIFT, end >>> FRAME_SHIFT)
+      let wasGap = false
+      for (let at = first; at < end; at = this.next(at)) {
+        const next = this.next(at)
+        const isGap = this.isGap(at)
+        invariant(next > at && next <= end, `1: what starts at ${at} ends in its range`)
+        invariant(!(isGap && wasGap), `2: gap ${at} touches no other`)
+        this.checkStretch(at, next)
+        if (isGap) this.checkGap(at, next, count)
+        else this.checkBlock(at, next, isUsed, count, meet)
+        wasGap = isGap
+      }
+      invariant(!this.isGap(end) && !this.isLive(end), `1: range ends at ${end}`)
+    }
+    const filed = this.checkLongGaps(
+      gap => (this.isGap(gap) ? this.next(gap) - gap : 0),
+      gap => this.cleanWithin(gap, this.next(gap)),
+    )
+    invariant(filed === count.long, `3: ${count.long} long gaps, found ${filed}`)
+    this.checkShortGaps()
+    invariant(count.blocks === this.heldBlocks, `4: ${this.heldBlocks} blocks, found ${count.blocks}`)
+    this.checkPages(page => isUsed[page] === 1)
+  }
+
+  private checkGap(gap: Block, end: number, count: { long: number }): void {
+    if (end - gap >= FRAME_GRANULES) count.long++
+    else this.checkShortGap(gap, end - gap)
+  }
+
+  private checkBlock(
+    block: Block,
+    end: number,
+    isUsed: Uint8Array,
+    count: { blocks: number },
+    meet: (block: Block, end: number) => void,
+  ): void {
+    if (block === this.front && this.frontEnd > 0) {
+      invariant(end === this.frontEnd && !this.isLive(block), `1: the front is held back`)
+      const mask = this.pageGranules - 1
+      if ((block & mask) !== 0) isUsed[block >>> this.granuleShift] = 1
+      if ((end & mask) !== 0) isUsed[end >>> this.granuleShift] = 1
+      return
+    }
+    count.blocks++
+    isUsed.fill(1, block >>> this.granuleShift, ((end - 1) >>> this.granuleShift) + 1)
+    meet(block, end)
+  }
+}
