@@ -9,6 +9,7 @@ import { strangerPath } from '../support/stranger.js'
 
 // Live blocks with contents, a helper that knows nothing of us, and ways to see what became of the break.
 const PRELUDE = `
+  import { readFileSync } from 'node:fs'
   const module = { exports: {} }
   process.dlopen(module, ${JSON.stringify(strangerPath())})
   const stranger = module.exports
@@ -276,7 +277,7 @@ describe('where the break cannot be moved', () => {
   it('for RLIMIT_DATA, the constructor says so', async () => {
     const { stdout } = await expectToSurvive(
       `
-      // Compiles what runs under the limit, which V8 itself could not live with for long.
+      // Compiles what runs under the limit, which V8 itself could not live with for long: its threads not at all.
       new Arena({ source: 'sbrk' }).close()
       await turn(); await turn(); await turn()
       globalThis.gc()
@@ -290,7 +291,7 @@ describe('where the break cannot be moved', () => {
       assertIntact(fill(arena, 10, 100_000))
       arena.close()
     `,
-      ['--expose-gc'],
+      ['--expose-gc', '--single-threaded'],
     )
     expect(stdout).toMatch(/^ENOMEM (sbrk|mmap)\n/)
   })
@@ -315,10 +316,13 @@ describe('where the break cannot be moved', () => {
   )
 
   it('once a limit is met, growing says so, and all that is held serves on', () =>
-    expectToSurvive(`
+    expectToSurvive(
+      `
       const arena = new Arena({ source: 'sbrk', releaseAfterMs: 0 })
       const blocks = fill(arena, 10, 100_000)
-      stranger.limitData(1)
+      // Room for what V8 and malloc want meanwhile, not for the arena.
+      const status = readFileSync('/proc/self/status', 'latin1')
+      stranger.limitData(1024 * Number(/^VmData:\\s+(\\d+) kB$/m.exec(status)[1]) + 8 * MIB)
       const error = (() => { try { arena.allocUnsafe(32 * MIB) } catch (error) { return error } })()
       stranger.limitData(2 ** 40)
       assert.equal(error.code, 'ERR_ARENA_OUT_OF_MEMORY')
@@ -330,7 +334,9 @@ describe('where the break cannot be moved', () => {
       arena.free(arena.allocUnsafe(32 * MIB))
       arena.check()
       arena.close()
-    `))
+    `,
+      ['--single-threaded'],
+    ))
 })
 
 describe('Workers', () => {
