@@ -98,17 +98,13 @@ const scenarios = {
       ),
     })),
   steady: source => {
-    const [on, off] = [[], []]
-    for (let i = 0; i < rounds; i++) {
-      for (const [list, releaseAfterMs] of [
-        [on, 1_000],
-        [off, null],
-      ]) {
-        list.push(run({ scenario: 'steady', source, releaseAfterMs, trace: TRACE, forMs: 5_000 }))
-      }
+    const results = Array.from({ length: rounds }, () =>
+      run({ scenario: 'steady', source, releaseAfterMs: 1_000, trace: TRACE, forMs: 20_000 }),
+    )
+    return {
+      ratio: spread(results.map(({ ratio }) => ratio)),
+      purges: spread(results.map(({ purges }) => purges)),
     }
-    const ratios = on.map((result, i) => result.operationsPerS / off[i].operationsPerS)
-    return { ratio: spread(ratios), purges: spread(on.map(result => result.purges)) }
   },
   curve: source => {
     const jemalloc = findPeers().find(peer => peer.name === 'jemalloc')?.library
