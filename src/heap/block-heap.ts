@@ -73,6 +73,7 @@ export class BlockHeap extends BlockCache {
   private endPair = 0
   /** The highest peak of used pages before `takePeakUsed` last began a new one. */
   private earlierPeakUsed: PageCount = 0
+
   /** `pageBytes`: a power of two from 4 KiB to 64 KiB. */
   constructor(pageBytes: number, options: BlockHeapOptions = {}) {
     const { wholePagesFromBytes = MAX_WHOLE_FROM_BYTES, hasCache = true, storage = plainStorage } = options

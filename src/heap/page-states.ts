@@ -22,7 +22,7 @@ export class PageStates extends PageTable {
   /** Most that were used at once since `BlockHeap.takePeakUsed` last said. */
   recentPeakPages: PageCount = 0
   peakCommittedPages: PageCount = 0
-  /** Most pages that may be committed. Only `use` commits, so only `use` can reach it. */
+  /** Most pages that may be committed. Only `useCounted` commits, so only that can reach it. */
   limitPages: PageCount = Number.MAX_SAFE_INTEGER
   /** Whether any page may be aged. */
   private hasAged = false
@@ -43,26 +43,10 @@ export class PageStates extends PageTable {
     return pageCount - countRange(this.dirty, firstPage, firstPage + pageCount)
   }
 
-  /** A free page becomes used. Returns false, and changes nothing, where that would commit more than `limitPages`. */
-  usePage(page: PageNumber): boolean {
-    const { dirty, aged } = this
-    const word = page >>> 5
-    const bit = 1 << page
-    if ((dirty[word] & bit) === 0) return this.useCounted(page, 1, 0)
-    dirty[word] &= ~bit
-    aged[word] &= ~bit
-    this.dirtyPages--
-    this.usedPages++
-    if (this.usedPages > this.recentPeakPages) this.recentPeakPages = this.usedPages
-    return true
-  }
-
-  /** Free pages become used. Returns false, and changes nothing, where that would commit more than `limitPages`. */
-  use(firstPage: PageNumber, pageCount: PageCount): boolean {
-    return this.useCounted(firstPage, pageCount, countRange(this.dirty, firstPage, firstPage + pageCount))
-  }
-
-  /** The same where the caller knows how many of the pages are dirty. */
+  /**
+   * Free pages become used, of which `dirtyCount` are dirty. Returns false, and changes nothing, where that would commit more
+   * than `limitPages`.
+   */
   useCounted(firstPage: PageNumber, pageCount: PageCount, dirtyCount: PageCount): boolean {
     const end = firstPage + pageCount
     const word = firstPage >>> 5
@@ -90,13 +74,6 @@ export class PageStates extends PageTable {
     if (this.usedPages > this.recentPeakPages) this.recentPeakPages = this.usedPages
     if (this.committedPages > this.peakCommittedPages) this.peakCommittedPages = this.committedPages
     return true
-  }
-
-  /** A used page comes free, and is dirty. */
-  releasePage(page: PageNumber): void {
-    this.dirty[page >>> 5] |= 1 << page
-    this.usedPages--
-    this.dirtyPages++
   }
 
   /** Used pages come free, and are dirty. */

@@ -11,13 +11,18 @@ function makeStates(): PageStates {
   return states
 }
 
+/** Uses free pages, whatever they are. */
+function use(states: PageStates, firstPage: number, pageCount: number): boolean {
+  return states.useCounted(firstPage, pageCount, pageCount - states.cleanIn(firstPage, pageCount))
+}
+
 /** Pages 10 to 20 used, 30 to 40 dirty, 50 to 60 purged. */
 function mixedStates(): PageStates {
   const states = makeStates()
-  states.use(10, 10)
-  states.use(30, 10)
+  use(states, 10, 10)
+  use(states, 30, 10)
   states.release(30, 10)
-  states.use(50, 10)
+  use(states, 50, 10)
   states.release(50, 10)
   states.markPurged(50, 10)
   return states
@@ -26,55 +31,55 @@ function mixedStates(): PageStates {
 describe('use', () => {
   it('commits clean pages', () => {
     const states = makeStates()
-    expect(states.use(5, 7)).toBe(true)
+    expect(use(states, 5, 7)).toBe(true)
     expect(states).toMatchObject({ usedPages: 7, dirtyPages: 0, committedPages: 7, refaultedPages: 0 })
   })
 
   it('takes dirty pages without committing more', () => {
     const states = mixedStates()
     expect(states.committedPages).toBe(20)
-    states.use(30, 10)
+    use(states, 30, 10)
     expect(states).toMatchObject({ usedPages: 20, dirtyPages: 0, committedPages: 20 })
   })
 
   it('counts clean and dirty pages of one stretch apart', () => {
     const states = mixedStates()
-    states.use(25, 10)
+    use(states, 25, 10)
     expect(states).toMatchObject({ usedPages: 20, dirtyPages: 5, committedPages: 25 })
   })
 
   it('counts pages used again after a purge, once', () => {
     const states = mixedStates()
-    states.use(45, 10)
+    use(states, 45, 10)
     expect(states.refaultedPages).toBe(5)
     states.release(45, 10)
-    states.use(45, 10)
+    use(states, 45, 10)
     expect(states.refaultedPages).toBe(5)
   })
 
   it('commits up to the limit and no page more', () => {
     const states = makeStates()
     states.limitPages = 10
-    expect(states.use(0, 10)).toBe(true)
-    expect(states.use(10, 1)).toBe(false)
+    expect(use(states, 0, 10)).toBe(true)
+    expect(use(states, 10, 1)).toBe(false)
     expect(states).toMatchObject({ usedPages: 10, committedPages: 10, peakCommittedPages: 10 })
   })
 
   it('takes dirty pages at the limit', () => {
     const states = makeStates()
     states.limitPages = 10
-    states.use(0, 10)
+    use(states, 0, 10)
     states.release(0, 10)
-    expect(states.use(0, 5)).toBe(true)
-    expect(states.use(5, 6)).toBe(false)
+    expect(use(states, 0, 5)).toBe(true)
+    expect(use(states, 5, 6)).toBe(false)
     expect(states).toMatchObject({ usedPages: 5, dirtyPages: 5 })
   })
 
   it('remembers the most pages that were ever used and committed', () => {
     const states = makeStates()
-    states.use(0, 10)
+    use(states, 0, 10)
     states.release(0, 4)
-    states.use(20, 2)
+    use(states, 20, 2)
     states.release(4, 6)
     states.markPurged(0, 10)
     expect(states).toMatchObject({ usedPages: 2, recentPeakPages: 10, peakCommittedPages: 12 })
@@ -115,7 +120,7 @@ describe('forget', () => {
   it('lets pages come back as never purged', () => {
     const states = mixedStates()
     states.forgetPages(50, 10)
-    states.use(50, 10)
+    use(states, 50, 10)
     expect(states.refaultedPages).toBe(0)
   })
 })
@@ -133,7 +138,7 @@ describe('age', () => {
   it('is undone by using a page again', () => {
     const states = mixedStates()
     states.age()
-    states.use(30, 5)
+    use(states, 30, 5)
     states.release(30, 5)
     expect(states.nextDirty(0, true)).toBe(35)
   })
