@@ -20,21 +20,52 @@ async function measure(source: string, only: string) {
   return JSON.parse(stdout).sources[source]
 }
 
-function expectAllBack(idle: { blockBytes: number; [figure: string]: unknown }[]): void {
+interface Spread {
+  readonly min: number
+  readonly max: number
+}
+
+interface Idle {
+  readonly blockBytes: number
+  readonly fullBytes: Spread
+  readonly residentBytes: Spread
+  readonly grownBytes: Spread
+}
+
+/** What was left in each case: of the arena, and of the process where there are few Buffers (V8 keeps some of 8,192 of any kind). */
+function leftOf(idle: Idle[]): { arena: number[]; process: number[] } {
   expect(idle).toHaveLength(6)
-  for (const { blockBytes, ...figures } of idle) {
-    const { fullBytes, residentBytes, grownBytes } = figures as Record<string, { min: number; max: number }>
-    expect(fullBytes.min).toBeGreaterThan(500 * MIB)
-    expect(residentBytes.max).toBe(0)
-    // What V8 keeps for 8,192 Buffers of any kind is none of the arena's.
-    if (blockBytes > MIB) expect(grownBytes.max).toBeLessThan(2 * MIB)
+  for (const { fullBytes } of idle) expect(fullBytes.min).toBeGreaterThan(500 * MIB)
+  return {
+    arena: idle.map(({ residentBytes }) => residentBytes.max),
+    process: idle.filter(({ blockBytes }) => blockBytes > MIB).map(({ grownBytes }) => grownBytes.max),
   }
+}
+
+/**
+ * Expects that nothing of the arena is left in any case, and less than 2 MiB of the process. V8 and malloc keep some pages of
+ * their own in one process and not in the next, and where others want the CPU a timer is late; what an arena kept would
+ * be left each time. So: the least of a few times.
+ */
+async function expectAllBack(source: string, first: Idle[]): Promise<void> {
+  const left = leftOf(first)
+  for (let again = 0; again < 3 && !isAllBack(left); again++) {
+    const next = leftOf((await measure(source, 'idle')).idle)
+    for (const of of ['arena', 'process'] as const) {
+      left[of] = left[of].map((bytes, i) => Math.min(bytes, next[of][i]))
+    }
+  }
+  expect(isAllBack(left), JSON.stringify(left)).toBe(true)
+}
+
+function isAllBack({ arena, process }: { arena: number[]; process: number[] }): boolean {
+  return Math.max(...arena) === 0 && Math.max(...process) < 2 * MIB
 }
 
 describe('npm run bench:release', () => {
   it('shows that memory goes back, and is spared where it is wanted again', async () => {
     const { idle, bounce, curve } = await measure('mmap', 'idle,bounce,curve')
-    expectAllBack(idle)
+    await expectAllBack('mmap', idle)
     const [often, rarely] = bounce
     // The benchmark says how much it is on a machine that does nothing else; here other tests run.
     expect(often.refaultShare.max).toBeLessThan(0.05)
@@ -44,12 +75,12 @@ describe('npm run bench:release', () => {
     expect([live.name, live.points.at(-1)?.[1]]).toEqual(['live', 0])
     expect(arena.points.at(-1)?.[1]).toBeLessThan(20)
     expect(readFileSync(plot, 'utf8')).toMatch(/^<svg[\s\S]*held by Buffers, glibc[\s\S]*<\/svg>$/)
-  }, 180_000)
+  }, 300_000)
 
   it('shows the same of the program break', async () => {
     const { idle } = await measure('sbrk', 'idle')
-    expectAllBack(idle)
-  }, 180_000)
+    await expectAllBack('sbrk', idle)
+  }, 300_000)
 })
 
 describe('lineChart', () => {
