@@ -4,7 +4,7 @@
  * Programs free a size and soon want it again, and then nothing need be searched, split or coalesced. Each size has a
  * stack of its own: sizes below `DIRECT` granules one each, longer ones share some by a hash. What is kept here cannot
  * coalesce, so there is a budget: a stack is granted room when it overflows and as long as all rooms together, each full,
- * hold at most a quarter of what is in use, and this one, unless it is for a single block, 1/32 of it.
+ * hold at most a quarter of what is in use, and this one, unless it is for a single block, an eighth of it.
  *
  * The warm paths of `BlockHeap` work on `stacks` directly; this class does the rest.
  *
@@ -33,7 +33,7 @@ const NO_STACKS = new Int32Array(FIRST_LENGTH)
 const FULL_ROOM = 15
 const ROOM_STEPS = 4
 const BUDGET_SHIFT = 2
-const SHARE_SHIFT = 5
+const SHARE_SHIFT = 3
 const MIN_BUDGET = 512
 
 /** Which of the hashed stacks, from 0, is for blocks of that many granules. */

@@ -36,7 +36,7 @@ import * as layout from './page-table.js'
 export { REFUSED_LIMIT, REFUSED_SPACE } from './block-space.js'
 
 // V8 folds a module's own constants into optimised code, but loads imported ones each time.
-const { BITS_PREFIX } = layout
+const { BITS_PREFIX, FRAME_SHIFT } = layout
 const { DIRECT, FIRST_SIZE } = caching
 const { REFUSED_GROWTH, REFUSED_LIMIT, REFUSED_SPACE } = space
 const { GRANULE_BYTES, GRANULE_SHIFT, NONE } = units
@@ -47,6 +47,8 @@ const MAX_WHOLE_FROM_BYTES = 2 ** 31 - GRANULE_BYTES
 const MAX_BLOCK = 2 ** 31 - 1
 /** Sizes up to this many bytes have a stack of their own in the cache. */
 const DIRECT_BYTES = (DIRECT - 1) * GRANULE_BYTES
+/** Sizes of a frame and more: 32 for each doubling. */
+const LONG_STEPS_SHIFT = 5
 /** Before clean pages are taken, blocks are kept only where they are at most one part in so many of what is in use. */
 const KEPT_SHARE = 64
 /** Clean pages that may be taken before that is asked again: 1/128 of those in use, but no fewer than 16. */
@@ -112,13 +114,14 @@ export class BlockHeap extends BlockCache {
 
   private allocateSlow(sizeBytes: number): Block {
     if (sizeBytes > DIRECT_BYTES) return this.allocateLong(sizeBytes)
-    const block = this.take(sizeBytes === 0 ? 1 : (sizeBytes + GRANULE_BYTES - 1) >>> GRANULE_SHIFT)
-    return block !== NONE ? block : this.takeAgain(this.granulesFor(sizeBytes), 0)
+    const size = granulesIn(sizeBytes)
+    const block = this.take(size)
+    return block !== NONE ? block : this.takeAgain(size, 0, size)
   }
 
   private allocateLong(sizeBytes: number): Block {
     const isWhole = sizeBytes >= this.wholePagesFromBytes
-    const size = isWhole ? this.granulesFor(sizeBytes) : (sizeBytes + GRANULE_BYTES - 1) >>> GRANULE_SHIFT
+    const size = isWhole ? this.granulesFor(sizeBytes) : roundLong(granulesIn(sizeBytes), this.wholeGranules)
     const stacks = this.stacks
     const hashed = hashOf(size)
     if (stacks[FIRST_SIZE + hashed] === size) {
@@ -132,29 +135,33 @@ export class BlockHeap extends BlockCache {
         return block
       }
     }
-    if (isWhole) return this.takeNew(size, this.pageMask)
+    if (isWhole) return this.takeNew(size, this.pageMask, size)
     const block = this.takeLong(size)
-    return block !== NONE ? block : this.takeAgain(size, 0)
+    return block !== NONE ? block : this.takeAgain(size, 0, granulesIn(sizeBytes))
   }
 
   /** The same, at a multiple of `alignBytes`: a power of two from 16 to the page size. */
   allocateAligned(sizeBytes: number, alignBytes: number): Block {
     if (sizeBytes >= this.wholePagesFromBytes) return this.allocate(sizeBytes)
-    return this.takeNew(this.granulesFor(sizeBytes), (alignBytes >>> GRANULE_SHIFT) - 1)
+    const mask = (alignBytes >>> GRANULE_SHIFT) - 1
+    return this.takeNew(this.granulesFor(sizeBytes), mask, granulesIn(sizeBytes))
   }
 
-  /** A new block of `size` granules, at a multiple of `mask + 1`. */
-  private takeNew(size: number, mask: number): Block {
-    const block = mask === 0 ? this.take(size) : this.takeAligned(size, mask)
-    return block !== NONE ? block : this.takeAgain(size, mask)
+  /** A new block of `size` granules, or of `least` where there is no room for that, at a multiple of `mask + 1`. */
+  private takeNew(size: number, mask: number, least: number): Block {
+    const block = this.takeOnce(size, mask)
+    return block !== NONE ? block : this.takeAgain(size, mask, least)
   }
 
   private takeOnce(size: number, mask: number): Block {
     return mask === 0 ? this.take(size) : this.takeAligned(size, mask)
   }
 
-  /** Does what can be done for a block that was refused: takes clean pages after all, or gives up what is kept. */
-  private takeAgain(size: number, mask: number): Block {
+  /**
+   * Does what can be done for a block that was refused: takes clean pages after all, gives up what is kept, or makes it no
+   * longer than it must be, which is `least` granules.
+   */
+  private takeAgain(size: number, mask: number, least: number): Block {
     const { usedPages } = this
     const isGrowth = this.refusal === REFUSED_GROWTH
     this.growthPages = Math.max(MIN_GROWTH_PAGES, usedPages >>> GROWTH_SHIFT)
@@ -174,7 +181,7 @@ export class BlockHeap extends BlockCache {
     let block: Block = NONE
     if (this.refusal !== REFUSED_LIMIT) block = this.takeLast(size, mask)
     if (block === NONE && this.refusal === REFUSED_LIMIT) block = this.takeCommitted(size, mask)
-    return block
+    return block === NONE && least < size ? this.takeAgain(least, mask, least) : block
   }
 
   /** Ends a block. Returns false, and changes nothing, where no live block starts at this granule (an int32). O(1). */
@@ -261,9 +268,16 @@ export class BlockHeap extends BlockCache {
    */
   resize(block: Block, sizeBytes: number): boolean {
     const end = this.next(block)
+    const held = end - block
     this.refusal = REFUSED_SPACE
-    if (sizeBytes >= this.wholePagesFromBytes !== end - block >= this.wholeGranules) return false
-    const isDone = this.resizeTo(block, end, this.granulesFor(sizeBytes))
+    const isWhole = sizeBytes >= this.wholePagesFromBytes
+    if (isWhole !== held >= this.wholeGranules) return false
+    const size = this.granulesFor(sizeBytes)
+    const least = isWhole ? size : granulesIn(sizeBytes)
+    // One that is long enough, but had no room to be of full length, stays as it is.
+    const fits = least <= held && held < size
+    const isDone =
+      fits || this.resizeTo(block, end, size) || (least < size && this.resizeTo(block, end, least))
     // Shrunk below a frame it would not be noticed when it is freed.
     if (isDone && block === this.zeroedBlock) this.zeroedBlock = NONE
     return isDone
@@ -285,7 +299,8 @@ export class BlockHeap extends BlockCache {
   /** Granules of a block of that many bytes. */
   private granulesFor(sizeBytes: number): number {
     if (sizeBytes >= this.wholePagesFromBytes) return this.pagesFor(sizeBytes) * this.pageGranules
-    return sizeBytes === 0 ? 1 : (sizeBytes + GRANULE_BYTES - 1) >>> GRANULE_SHIFT
+    const size = granulesIn(sizeBytes)
+    return size < DIRECT ? size : roundLong(size, this.wholeGranules)
   }
 
   private get pageMask(): number {
@@ -299,7 +314,8 @@ export class BlockHeap extends BlockCache {
 
   /** Pages in a row that are sure to have room for a block of that size: what to add when `refusal` is `REFUSED_SPACE`. */
   runPagesFor(sizeBytes: number, alignBytes: number = GRANULE_BYTES): PageCount {
-    return Math.max(1, this.pagesFor(sizeBytes + alignBytes - GRANULE_BYTES))
+    const heldBytes = this.granulesFor(sizeBytes) * GRANULE_BYTES
+    return Math.max(1, this.pagesFor(heldBytes + alignBytes - GRANULE_BYTES))
   }
 
   // ---- pages -----------------------------------------------------------------------------------------------------
@@ -414,4 +430,21 @@ export class BlockHeap extends BlockCache {
     invariant(live === this.liveBlocks, `1: ${this.liveBlocks} live blocks, found ${live}`)
     invariant(this.endPair === this.findEndPair(), '2: the end of the map')
   }
+}
+
+/**
+ * Blocks of a frame and more are up to 1/32 longer than they need be, but less than a frame: sizes that hardly differ have
+ * one stack then, and gaps have lengths that are wanted again. Always shorter than `limit`, as `size` is: what is as long as
+ * whole pages must be whole pages. Neither touches a page that `size` does not, nor makes a block longer that was rounded.
+ */
+function roundLong(size: number, limit: number): number {
+  const shift = Math.min(31 - Math.clz32(size) - LONG_STEPS_SHIFT, FRAME_SHIFT)
+  const mask = (1 << shift) - 1
+  const rounded = (size + mask) & ~mask
+  return rounded < limit ? rounded : size
+}
+
+/** The least granules for so many bytes. */
+function granulesIn(sizeBytes: number): number {
+  return sizeBytes === 0 ? 1 : (sizeBytes + GRANULE_BYTES - 1) >>> GRANULE_SHIFT
 }

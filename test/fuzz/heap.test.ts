@@ -16,6 +16,14 @@ const WHOLE_BYTES = 16 * KIB
 /** How often what is kept for the next block of its size is given up before the counts are compared. */
 const FLUSH_CHANCE = 0.3
 
+/** Blocks of that many bytes and more are rounded up to one of so many lengths a doubling, but by less than that. */
+const FRAME_BYTES = 4 * KIB
+const LONG_STEPS = 32
+
+function equal(bytes: number): { least: number; most: number } {
+  return { least: bytes, most: bytes }
+}
+
 // ---- sizes ---------------------------------------------------------------------------------------------------------
 
 type Sizes = (random: Random) => number
@@ -173,10 +181,16 @@ class BlockHeapSequence {
     }
   }
 
-  /** What a block of that size has. */
-  #usableBytes(size: number): number {
-    if (size >= this.#wholeFromBytes) return this.#heap.pagesFor(size) * this.#heap.pageBytes
-    return Math.max(1, Math.ceil(size / GRANULE_BYTES)) * GRANULE_BYTES
+  /** Least and most bytes of a block of that size: it has the least only where there is no room for the most. */
+  #usableBytes(size: number): { least: number; most: number } {
+    const { pageBytes } = this.#heap
+    const wholeBytes = Math.ceil(this.#wholeFromBytes / pageBytes) * pageBytes
+    if (size >= this.#wholeFromBytes) return equal(Math.ceil(size / pageBytes) * pageBytes)
+    const least = Math.max(1, Math.ceil(size / GRANULE_BYTES)) * GRANULE_BYTES
+    if (least < FRAME_BYTES) return equal(least)
+    const stepBytes = Math.min(FRAME_BYTES, 2 ** Math.floor(Math.log2(least)) / LONG_STEPS)
+    const most = Math.ceil(least / stepBytes) * stepBytes
+    return most < wholeBytes ? { least, most } : equal(least)
   }
 
   #place(block: number, size: number, align: number, way: string): void {
@@ -191,7 +205,9 @@ class BlockHeapSequence {
     const wasClean = this.#model.allocate(block, size, usable, align)
     const readsZero = heap.zeroedBlock === block
     if (readsZero) must(wasClean, `block ${block} reads as zero only on clean pages`)
-    must(usable === this.#usableBytes(size), `${size} bytes get ${usable} bytes`)
+    const { least, most } = this.#usableBytes(size)
+    must(usable === most || usable === least, `${size} bytes get ${usable} bytes, not ${least} or ${most}`)
+    must(usable === most || !heap.hasKept, `${usable} bytes instead of ${most} only after all was given up`)
     if (size >= this.#wholeFromBytes) {
       must((block * GRANULE_BYTES) % heap.pageBytes === 0, `block ${block} of ${size} bytes starts on a page`)
       must(readsZero === wasClean, `block ${block} on clean pages, ${wasClean}, reads as zero, ${readsZero}`)
@@ -247,7 +263,13 @@ class BlockHeapSequence {
       this.#judgeResizeRefusal(block, before, size)
       return
     }
-    must(after === this.#usableBytes(size), `${size} bytes became ${after}`)
+    const { least, most } = this.#usableBytes(size)
+    // A block that fits, but is not of full length, stays as it is.
+    const hasStayed = after === before && least <= before && before <= most
+    must(
+      after === most || after === least || hasStayed,
+      `${size} bytes became ${after}, not ${least} to ${most}`,
+    )
     model.resize(block, size, after)
   }
 

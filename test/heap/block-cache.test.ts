@@ -118,14 +118,14 @@ describe('extend', () => {
     cache.checkStacks(() => {})
   })
 
-  it('grants one stack at most 1/32 of what is in use, if for more than a block', () => {
+  it('grants one stack at most an eighth of what is in use, if for more than a block', () => {
     const { cache } = makeCache()
     expect(grant(cache, 250, 250, 4 * 250)).toBe(true)
     // From 1 block to 3, then to 7.
-    expect(grant(cache, 250, 250, 32 * 750 - 1)).toBe(false)
-    expect(grant(cache, 250, 250, 32 * 750)).toBe(true)
-    expect(grant(cache, 250, 250, 32 * 1_750 - 1)).toBe(false)
-    expect(grant(cache, 250, 250, 32 * 1_750)).toBe(true)
+    expect(grant(cache, 250, 250, 8 * 750 - 1)).toBe(false)
+    expect(grant(cache, 250, 250, 8 * 750)).toBe(true)
+    expect(grant(cache, 250, 250, 8 * 1_750 - 1)).toBe(false)
+    expect(grant(cache, 250, 250, 8 * 1_750)).toBe(true)
     expect(cache.grantedGranules).toBe(1_750)
     cache.checkStacks(() => {})
   })

@@ -16,7 +16,7 @@ function expectWhole(heap: BlockHeap, blocks: Iterable<number>, pageCount: numbe
 }
 
 describe('allocate', () => {
-  it.each([0, 1, 15, 16, 17, 496, 497, 4079, 4080, 4081, PAGE - 1, PAGE, PAGE + 1, 64 * KIB, 100_000])(
+  it.each([0, 1, 15, 16, 17, 496, 497, 4079, 4080, 4081, PAGE - 1, PAGE])(
     'gives %i bytes whole granules, and no more',
     size => {
       const heap = makeHeap(64)
@@ -26,6 +26,56 @@ describe('allocate', () => {
       expectWhole(heap, [block], 64)
     },
   )
+
+  it.each([
+    [PAGE + 1, PAGE + 128],
+    [2 * PAGE - 1, 2 * PAGE],
+    [2 * PAGE, 2 * PAGE],
+    [2 * PAGE + 257, 2 * PAGE + 512],
+    [64 * KIB, 64 * KIB],
+    [100_000, 100_352],
+    [33 * PAGE, 33 * PAGE],
+    [129 * PAGE, 129 * PAGE],
+    [129 * PAGE + 1, 130 * PAGE],
+  ])('gives %i bytes, a page or more, at most 1/32 more than that', (size, held) => {
+    const heap = makeHeap(200)
+    const block = heap.allocate(size)
+    expect(heap.sizeOf(block)).toBe(held)
+    heap.check()
+    // To make it that long, or shorter by less than a step, changes nothing.
+    expect(heap.resize(block, held)).toBe(true)
+    expect(heap.resize(block, size)).toBe(true)
+    expect(heap.sizeOf(block)).toBe(held)
+    expectWhole(heap, [block], 200)
+  })
+
+  it('gives no more than that where there is no room for it', () => {
+    for (const allocate of ['allocate', 'allocateAligned'] as const) {
+      const heap = makeHeap(2)
+      const small = heap.allocate(2 * PAGE - 4_240)
+      expect(heap[allocate](4_241, 16)).toBe(NONE)
+      const last = heap[allocate](4_225, 16)
+      expect(heap.sizeOf(last)).toBe(4_240)
+      // It holds that many bytes already.
+      expect(heap.resize(last, 4_230)).toBe(true)
+      expect(heap.resize(last, 4_241)).toBe(false)
+      expect(heap.sizeOf(last)).toBe(4_240)
+      expectWhole(heap, [small, last], 2)
+    }
+  })
+
+  it('grows to no more than that where there is no room for it', () => {
+    const heap = makeHeap(2, { hasCache: false })
+    const block = heap.allocate(PAGE)
+    const gap = heap.allocate(160)
+    const last = heap.allocate(PAGE - 160)
+    heap.free(gap)
+    expect(heap.resize(block, PAGE + 161)).toBe(false)
+    expect(heap.resize(block, PAGE + 145)).toBe(true)
+    expect(heap.sizeOf(block)).toBe(PAGE + 160)
+    heap.check()
+    expectWhole(heap, [block, last], 2)
+  })
 
   it('packs blocks one behind the other, over the ends of pages', () => {
     const heap = makeHeap(8)
@@ -212,12 +262,12 @@ describe('resize', () => {
 describe('limitPages', () => {
   it('refuses what would commit more, and serves what fits on used pages', () => {
     const heap = makeHeap(64, { hasCache: false })
-    const block = heap.allocate(PAGE + 100)
+    const block = heap.allocate(PAGE + 128)
     heap.limitPages = 2
     expect(heap.allocate(2 * PAGE)).toBe(NONE)
     expect(heap.refusal).toBe(REFUSED_LIMIT)
-    const rest = heap.allocate(PAGE - 112)
-    expect(rest).toBe(block + PG + 7)
+    const rest = heap.allocate(PAGE - 128)
+    expect(rest).toBe(block + PG + 8)
     expect(heap.committedPages).toBe(2)
     expect(heap.allocate(1)).toBe(NONE)
     heap.limitPages = 64
