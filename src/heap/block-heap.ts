@@ -277,7 +277,10 @@ export class BlockHeap extends BlockCache {
     // One that is long enough, but had no room to be of full length, stays as it is.
     const fits = least <= held && held < size
     const isDone =
-      fits || this.resizeTo(block, end, size) || (least < size && this.resizeTo(block, end, least))
+      fits ||
+      this.resizeTo(block, end, size) ||
+      // Growing into any gap would leave lengths that nothing else has. But where there is no room to move to, it must do.
+      (least < size && !this.hasRoom(size) && this.resizeTo(block, end, least))
     // Shrunk below a frame it would not be noticed when it is freed.
     if (isDone && block === this.zeroedBlock) this.zeroedBlock = NONE
     return isDone

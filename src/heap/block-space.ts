@@ -173,6 +173,11 @@ export class BlockSpace extends LongGaps {
     return NONE
   }
 
+  /** Whether a long gap is known for `size` granules. */
+  hasRoom(size: number): boolean {
+    return this.findLong(WARM, size) !== NONE || this.findLong(COLD, size) !== NONE
+  }
+
   /**
    * `take` of a frame or more. `findGap` and `cut`, written out for blocks at the start of a gap: half of all that a service
    * asks for and frees.

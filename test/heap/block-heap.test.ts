@@ -64,17 +64,21 @@ describe('allocate', () => {
     }
   })
 
-  it('grows to no more than that where there is no room for it', () => {
-    const heap = makeHeap(2, { hasCache: false })
+  it('grows to no more than that where there is no room to move to', () => {
+    const heap = makeHeap(5, { hasCache: false })
     const block = heap.allocate(PAGE)
     const gap = heap.allocate(160)
     const last = heap.allocate(PAGE - 160)
     heap.free(gap)
+    heap.flush()
+    // There is room elsewhere.
+    expect(heap.resize(block, PAGE + 145)).toBe(false)
+    const rest = heap.allocate(3 * PAGE)
     expect(heap.resize(block, PAGE + 161)).toBe(false)
     expect(heap.resize(block, PAGE + 145)).toBe(true)
     expect(heap.sizeOf(block)).toBe(PAGE + 160)
     heap.check()
-    expectWhole(heap, [block, last], 2)
+    expectWhole(heap, [block, last, rest], 5)
   })
 
   it('packs blocks one behind the other, over the ends of pages', () => {
