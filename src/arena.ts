@@ -8,23 +8,20 @@
  *  1. live blocks of the heap = blocks with an owner + blocks set aside
  *  2. no more pages are managed than the source's segments have
  */
-import { type Member, memberOf } from './arena-group.js'
+import type { Member } from './arena-group.js'
+import { assemble } from './assembly.js'
 import { invariant } from './base/assert.js'
 import { ArenaError } from './base/errors.js'
 import { type Block, NONE } from './base/units.js'
-import { BlockBuffers } from './buffers/block-buffers.js'
-import { DebugBuffers } from './buffers/debug-buffers.js'
+import type { BlockBuffers } from './buffers/block-buffers.js'
 import { type Leak, Leaks } from './buffers/leaks.js'
 import * as owners from './buffers/owner.js'
 import { Pins } from './buffers/pins.js'
 import { settled, settleIfDropped } from './dropped.js'
 import { type Environment, realEnvironment } from './environment.js'
-import { BlockHeap } from './heap/block-heap.js'
-import { Limits } from './limits.js'
-import { BookStorage } from './memory/book-storage.js'
-import { BreakSource } from './memory/break-source.js'
+import type { BlockHeap } from './heap/block-heap.js'
+import type { Limits } from './limits.js'
 import type { WrapId } from './memory/kernel.js'
-import { MmapSource } from './memory/mmap-source.js'
 import type { PageSource } from './memory/page-source.js'
 import {
   type AllocOptions,
@@ -41,23 +38,20 @@ import {
   requireListener,
   requireSize,
 } from './misuse.js'
-import { type LimitListener, Notices, publishLeak } from './notices.js'
+import { type LimitListener, type Notices, publishLeak } from './notices.js'
 import { type ArenaOptions, resolveOptions } from './options.js'
-import { AT_ONCE_BYTES as AT_ONCE, ReleasePolicy } from './release/policy.js'
-import { Scavenger } from './release/scavenger.js'
-import { Releaser } from './releaser.js'
+import { AT_ONCE_BYTES as AT_ONCE, type ReleasePolicy } from './release/policy.js'
+import type { Scavenger } from './release/scavenger.js'
+import type { Releaser } from './releaser.js'
 import { Scope, type ScopeHost } from './scope.js'
-import { Share } from './share.js'
 import { type ArenaStats, statsOf } from './stats.js'
-import { ANY_ALIGN as ANY, outOfMemory, Supply } from './supply.js'
+import { ANY_ALIGN as ANY, outOfMemory, type Supply } from './supply.js'
 
 const { blockOf, EMPTY, epochOf, isOwner, makeOwner, sizeOf, SPENT, spend, watchedBlock } = owners
 // V8 folds a module's own constants into optimised code, but loads imported ones each time.
 const AT_ONCE_BYTES = AT_ONCE
 const ANY_ALIGN = ANY
 const NO_MEMORY = new ArrayBuffer(0)
-/** Blocks of that size and up start on a page, and fresh ones read as zero. No window serves more: see `buffers/windows`. */
-const WHOLE_PAGES_FROM_BYTES = 64 * 1024
 // Taken once, so that nobody's patch of a prototype reaches the contents of blocks.
 const fillBytes = Uint8Array.prototype.fill
 const copyBytes = Uint8Array.prototype.set
@@ -126,84 +120,32 @@ export class Arena {
   constructor(options: ArenaOptions | undefined, environment: Environment)
   constructor(options: ArenaOptions = {}, environment?: Environment) {
     const resolved = resolveOptions(options)
-    const { name, releaseAfterMs, detachFromBytes, debug } = resolved
-    const { kernel, deferral, now, ledger, group, watch } = environment ?? realEnvironment()
+    const surroundings = environment ?? realEnvironment()
+    const { name, leaks } = resolved
+    const parts = assemble(resolved, surroundings, () => this.#allocations + this.#frees)
     this.#identity = { name }
     this.#epoch = { arena: this.#identity }
     this.#softLimitBytes = resolved.softLimitBytes
-    this.#notices = new Notices(name)
-    this.#policy = new ReleasePolicy(releaseAfterMs, now, kernel.pageBytes)
-    const storage = new BookStorage(kernel, deferral)
-    this.#heap = new BlockHeap(kernel.pageBytes, {
-      wholePagesFromBytes: WHOLE_PAGES_FROM_BYTES,
-      hasCache: releaseAfterMs > 0,
-      storage,
-    })
-    this.#source =
-      resolved.source === 'sbrk'
-        ? new BreakSource(kernel, deferral, name)
-        : new MmapSource(kernel, deferral, resolved.hugePages)
-    this.#scavenger = new Scavenger(this.#heap, this.#source, this.#policy)
-    this.#isPlain = debug === null
-    const late: LateReleaser = { releaser: undefined }
-    this.#buffers =
-      debug === null
-        ? new BlockBuffers(this.#heap, this.#source, detachFromBytes, name)
-        : new DebugBuffers(this.#heap, this.#source, {
-            ...debug,
-            arenaName: name,
-            deferral,
-            releaseAfterMs,
-            ...releasingBy(late),
-          })
-    const share = new Share(ledger, kernel.pageBytes)
-    this.#limits = new Limits(this.#heap, resolved, share, {
-      purge: () => this.#buffers.emptyQuarantine() + this.#releaser.purgeAll('limit'),
-      purgeOthers: () => group?.giveBack('limit', this.#member),
-      crossedSoftLimit: pages => this.#notices.crossed(resolved.softLimitBytes, pages * kernel.pageBytes),
-    })
-    this.#supply = new Supply(
-      name,
-      this.#limits,
-      ledger,
-      this.#notices,
-      this.#heap,
-      this.#source,
-      this.#scavenger,
-      this.#buffers,
-      resolved.prefault,
-    )
-    this.#releaser = new Releaser(this.#policy, {
-      heap: this.#heap,
-      source: this.#source,
-      scavenger: this.#scavenger,
-      buffers: this.#buffers,
-      limits: this.#limits,
-      notices: this.#notices,
-      deferral,
-      watch,
-      calls: () => this.#allocations + this.#frees,
-    })
-    this.#member = memberOf(this.#heap, this.#limits, this.#releaser)
-    this.#leaveGroup = group?.add(this.#member)
-    this.#leaks = new Leaks(resolved.leaks, name, now, {
+    this.#isPlain = resolved.debug === null
+    this.#notices = parts.notices
+    this.#limits = parts.limits
+    this.#heap = parts.heap
+    this.#source = parts.source
+    this.#policy = parts.policy
+    this.#scavenger = parts.scavenger
+    this.#buffers = parts.buffers
+    this.#supply = parts.supply
+    this.#releaser = parts.releaser
+    this.#member = parts.member
+    this.#leaveGroup = surroundings.group?.add(this.#member)
+    this.#leaks = new Leaks(leaks, name, surroundings.now, {
       wrapIdOf: (block, sizeBytes) => this.#buffers.wrapIdOf(block, sizeBytes),
       forget: (block, sizeBytes, wrapId) => this.#forget(block, sizeBytes, wrapId),
       report: publishBlockLeak,
     })
     this.#sampleAt = this.#leaks.nextAfter(0)
-    late.releaser = new WeakRef(this.#releaser)
-    this.#buffers.onCollected = recoveryBy(late)
-    settleIfDropped(this, {
-      name,
-      leaks: resolved.leaks,
-      heap: this.#heap,
-      source: this.#source,
-      buffers: this.#buffers,
-      scavenger: this.#scavenger,
-      storage,
-      share,
-    })
+    const { heap, source, buffers, scavenger, storage, share } = parts
+    settleIfDropped(this, { name, leaks, heap, source, buffers, scavenger, storage, share })
   }
 
   get name(): string {
@@ -685,27 +627,6 @@ const { allocUnsafe, realloc } = Arena.prototype
 // Outside of the class: what a constructor's closures share would hold the arena.
 function publishBlockLeak({ arenaName, sizeBytes, stack }: Leak): void {
   publishLeak({ arena: arenaName, kind: 'block', blocks: 1, bytes: sizeBytes, stack })
-}
-
-/** A releaser that is yet to be made. Weakly, for what outlives the arena. */
-interface LateReleaser {
-  releaser: WeakRef<Releaser> | undefined
-}
-
-function recoveryBy(late: LateReleaser): () => void {
-  return () => late.releaser?.deref()?.recoverSoon()
-}
-
-function releasingBy(late: LateReleaser): { cameFree: () => void; giveBack: () => void } {
-  return {
-    cameFree: () => {
-      const releaser = late.releaser?.deref()
-      if (releaser?.isSettled === false) releaser.afterFree()
-    },
-    giveBack: () => {
-      late.releaser?.deref()?.releaseAll('timer')
-    },
-  }
 }
 
 function undefinedIfRefused(error: unknown): undefined {

@@ -1,0 +1,148 @@
+/**
+ * The parts of an arena, and how they are joined: what each calls when it needs another.
+ *
+ * Some parts outlive an arena that is collected without `close()`, see `dropped`. So nothing here refers to the arena itself
+ * but `calls`, which only the releaser has.
+ */
+import { type Member, memberOf } from './arena-group.js'
+import { BlockBuffers } from './buffers/block-buffers.js'
+import { DebugBuffers } from './buffers/debug-buffers.js'
+import type { Environment } from './environment.js'
+import { BlockHeap } from './heap/block-heap.js'
+import { Limits } from './limits.js'
+import { BookStorage } from './memory/book-storage.js'
+import { BreakSource } from './memory/break-source.js'
+import { MmapSource } from './memory/mmap-source.js'
+import type { PageSource } from './memory/page-source.js'
+import { Notices } from './notices.js'
+import type { ResolvedOptions } from './options.js'
+import { ReleasePolicy } from './release/policy.js'
+import { Scavenger } from './release/scavenger.js'
+import { Releaser } from './releaser.js'
+import { Share } from './share.js'
+import { Supply } from './supply.js'
+
+/** Blocks of that size and up start on a page, and fresh ones read as zero. No window serves more: see `buffers/windows`. */
+const WHOLE_PAGES_FROM_BYTES = 64 * 1024
+
+export interface Parts {
+  readonly notices: Notices
+  readonly storage: BookStorage
+  readonly heap: BlockHeap
+  readonly source: PageSource
+  readonly policy: ReleasePolicy
+  readonly scavenger: Scavenger
+  readonly buffers: BlockBuffers
+  readonly share: Share
+  readonly limits: Limits
+  readonly supply: Supply
+  readonly releaser: Releaser
+  /** What the group of arenas sees. It holds it weakly: whoever has the parts must hold it. */
+  readonly member: Member
+}
+
+/**
+ * `calls`: blocks allocated and freed, ever. Throws what the source of pages throws where it cannot be opened: nothing is
+ * left behind then.
+ */
+export function assemble(options: ResolvedOptions, environment: Environment, calls: () => number): Parts {
+  const { name } = options
+  const { kernel, deferral, now, ledger, group, watch } = environment
+  const { pageBytes } = kernel
+  const notices = new Notices(name)
+  const policy = new ReleasePolicy(options.releaseAfterMs, now, pageBytes)
+  const storage = new BookStorage(kernel, deferral)
+  const heap = new BlockHeap(pageBytes, {
+    wholePagesFromBytes: WHOLE_PAGES_FROM_BYTES,
+    hasCache: options.releaseAfterMs > 0,
+    storage,
+  })
+  const source = openSource(options, environment)
+  const scavenger = new Scavenger(heap, source, policy)
+  const late: LateReleaser = { releaser: undefined }
+  const buffers = makeBuffers(options, environment, heap, source, late)
+  const share = new Share(ledger, pageBytes)
+  const limits = new Limits(heap, options, share, {
+    purge: () => buffers.emptyQuarantine() + releaser.purgeAll('limit'),
+    purgeOthers: () => group?.giveBack('limit', member),
+    crossedSoftLimit: pages => notices.crossed(options.softLimitBytes, pages * pageBytes),
+  })
+  const supply = new Supply(name, limits, ledger, notices, heap, source, scavenger, buffers, options.prefault)
+  const releaser = new Releaser(policy, {
+    heap,
+    source,
+    scavenger,
+    buffers,
+    limits,
+    notices,
+    deferral,
+    watch,
+    calls,
+  })
+  const member = memberOf(heap, limits, releaser)
+  late.releaser = new WeakRef(releaser)
+  buffers.onCollected = recoveryBy(late)
+  return {
+    notices,
+    storage,
+    heap,
+    source,
+    policy,
+    scavenger,
+    buffers,
+    share,
+    limits,
+    supply,
+    releaser,
+    member,
+  }
+}
+
+function openSource(
+  { source, name, hugePages }: ResolvedOptions,
+  { kernel, deferral }: Environment,
+): PageSource {
+  return source === 'sbrk'
+    ? new BreakSource(kernel, deferral, name)
+    : new MmapSource(kernel, deferral, hugePages)
+}
+
+function makeBuffers(
+  { name, debug, detachFromBytes, releaseAfterMs }: ResolvedOptions,
+  { deferral }: Environment,
+  heap: BlockHeap,
+  source: PageSource,
+  late: LateReleaser,
+): BlockBuffers {
+  if (debug === null) return new BlockBuffers(heap, source, detachFromBytes, name)
+  return new DebugBuffers(heap, source, {
+    ...debug,
+    arenaName: name,
+    deferral,
+    releaseAfterMs,
+    ...releasingBy(late),
+  })
+}
+
+// What outlives the arena is given closures of these functions: those of `assemble` share what they hold, the releaser too.
+
+/** A releaser that is yet to be made. Weakly, for what outlives the arena. */
+interface LateReleaser {
+  releaser: WeakRef<Releaser> | undefined
+}
+
+function recoveryBy(late: LateReleaser): () => void {
+  return () => late.releaser?.deref()?.recoverSoon()
+}
+
+function releasingBy(late: LateReleaser): { cameFree: () => void; giveBack: () => void } {
+  return {
+    cameFree: () => {
+      const releaser = late.releaser?.deref()
+      if (releaser?.isSettled === false) releaser.afterFree()
+    },
+    giveBack: () => {
+      late.releaser?.deref()?.releaseAll('timer')
+    },
+  }
+}
