@@ -8,11 +8,11 @@
  * managed) has not both of its bits set in the map.
  *
  * A heap is one object in layers, each a class in a file of its own that knows those below it: `PageTable` has the columns,
- * `PageStates` what pages are, `GranuleMap` what starts where, `ShortGaps` and `LongGaps` find room, `BlockSpace` takes and gives
- * back, `SpacePages` has ranges and purging, `BlockCache` keeps. As objects that hold each other they took a tenth more
- * time: V8 checks each on the way, and inlines by the length of the bytecode, which private names make longer, so there are
- * none here. Whoever has a `BlockHeap` uses what this file says, and the figures and ranges that it inherits; a test
- * sees to it.
+ * `PageStates` what pages are, `GranuleMap` what starts where, `ShortGaps` and `LongGaps` find gaps, `Gaps` makes them,
+ * `LongBlocks` and `BlockSpace` cut blocks from them, `SpacePages` has ranges and purging, `BlockCache` keeps. As objects that
+ * hold each other they took a tenth more time: V8 checks each on the way, and inlines by the length of the bytecode, which
+ * private names make longer, so there are none here. Whoever has a `BlockHeap` uses what this file says, and the figures and
+ * ranges that it inherits; a test sees to it.
  *
  * It knows no kernel, no addon and no Buffer. Whoever owns the pages adds ranges of page numbers, is told by `refusal`
  * why an allocation found none, reads off which pages are dirty, and says when they were purged. Nothing here calls up.

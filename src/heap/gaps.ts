@@ -1,0 +1,162 @@
+/**
+ * Gaps of any length. What is given back becomes one, coalesces with those on both sides at once, and is filed where it can be
+ * found; of a long one, the pages that now lie wholly in it come free.
+ *
+ * A block that is given back frees exactly the pages that lie wholly in the gap it coalesces to and did not lie in one before.
+ */
+import type { Block, PageCount } from '../base/units.js'
+import * as maps from './granule-map.js'
+import { LongGaps, slotOf } from './long-gaps.js'
+import * as layout from './page-table.js'
+
+// V8 folds a module's own constants into optimised code, but loads imported ones each time.
+const { BITS_PREFIX, END, FRAME_GRANULES, FRAME_SHIFT, ROW_WORDS, START } = layout
+const { ANY, GAP } = maps
+
+export class Gaps extends LongGaps {
+  /** Blocks that were taken and not given back. */
+  heldBlocks = 0
+
+  /** Files the gap [first, end), which is marked. */
+  protected addGap(first: Block, end: number, clean: PageCount): void {
+    if (end - first < FRAME_GRANULES) this.raiseTop(first >>> FRAME_SHIFT, end - first)
+    else this.addLong(first, end - first, clean)
+  }
+
+  /** The block [block, end), held back or live, is a gap from now on. O(1). With `GranuleMap.coalesce` written out. */
+  give(block: Block, end: number): void {
+    this.heldBlocks--
+    const { bits, occupied, rows } = this
+    let to = end
+    let pair = BITS_PREFIX + ((end >>> 5) << 1)
+    let starts = bits[pair]
+    let marks = bits[pair + 1]
+    if ((((marks & ~starts) >>> end) & 1) === 1) {
+      const later = (starts | marks) & (-2 << end)
+      to = later !== 0 ? (end & ~31) + 31 - Math.clz32(later & -later) : this.nextBehind(end)
+      marks &= ~(1 << end)
+      bits[pair + 1] = marks
+      if ((marks & ~starts) === 0) {
+        occupied[end >>> FRAME_SHIFT] &= ~(((starts | marks) === 0 ? GAP | ANY : GAP) << ((end >>> 5) & 7))
+      }
+    }
+    // What ends where the block starts.
+    const last = (block - 1) | 0
+    let before: number
+    pair = BITS_PREFIX + ((last >> 5) << 1)
+    const near = (bits[pair] | bits[pair + 1]) & (-1 >>> (31 - (last & 31)))
+    if (near !== 0) {
+      before = (last & ~31) + 31 - Math.clz32(near)
+    } else {
+      const frame = last >>> FRAME_SHIFT
+      const earlier = occupied[frame] & ((1 << ((last >> 5) & 7)) - 1)
+      if (earlier === 0) {
+        before = rows[frame * ROW_WORDS + START]
+        pair = BITS_PREFIX + ((before >>> 5) << 1)
+      } else {
+        const word = (frame << 3) + 31 - Math.clz32(earlier)
+        pair = BITS_PREFIX + (word << 1)
+        before = (word << 5) + 31 - Math.clz32(bits[pair] | bits[pair + 1])
+      }
+    }
+    const isAfterGap = before >= 0 && (((bits[pair + 1] & ~bits[pair]) >>> before) & 1) === 1
+    const bit = 1 << block
+    let from = block
+    pair = BITS_PREFIX + ((block >>> 5) << 1)
+    starts = bits[pair] & ~bit
+    bits[pair] = starts
+    if (isAfterGap) {
+      from = before
+      marks = bits[pair + 1] & ~bit
+      bits[pair + 1] = marks
+      if ((starts | marks) === 0) occupied[block >>> FRAME_SHIFT] &= ~(ANY << ((block >>> 5) & 7))
+    } else {
+      bits[pair + 1] |= bit
+      occupied[block >>> FRAME_SHIFT] |= GAP << ((block >>> 5) & 7)
+    }
+    const frame = from >>> FRAME_SHIFT
+    if (to >>> FRAME_SHIFT !== frame) {
+      rows[frame * ROW_WORDS + END] = to
+      const lastFrame = (to - 1) >>> FRAME_SHIFT
+      if (lastFrame !== frame) rows[lastFrame * ROW_WORDS + START] = from
+    }
+    const length = to - from
+    if (length >= FRAME_GRANULES) this.fileFreed(block, end, from, to)
+    else this.raiseTop(frame, length)
+  }
+
+  /**
+   * [first, end) is a gap: it coalesces with those on both sides. `clean` of its whole pages are clean; `isUsed`: all of them
+   * were used, else all were free.
+   */
+  protected giveCoalescing(first: Block, end: number, clean: PageCount, isUsed: boolean): void {
+    const from = this.coalesce(first, end)
+    const to = this.coalescedEnd
+    if (to - from < FRAME_GRANULES) {
+      this.raiseTop(from >>> FRAME_SHIFT, to - from)
+    } else if (isUsed) {
+      this.fileFreed(first, end, from, to)
+    } else {
+      this.releaseEnds(first, end, from, to)
+      this.fileLong(first, end, from, to, clean)
+    }
+  }
+
+  /** The block [first, end) has coalesced to the long gap [from, to): its pages come free. */
+  private fileFreed(first: Block, end: number, from: Block, to: number): void {
+    const shift = this.granuleShift
+    let firstPage = first >>> shift
+    let endPage = ((end - 1) >>> shift) + 1
+    if (firstPage << shift < from) firstPage++
+    if (endPage > to >>> shift) endPage = to >>> shift
+    if (firstPage < endPage) this.release(firstPage, endPage - firstPage)
+    this.fileLong(first, end, from, to, 0)
+  }
+
+  /** [first, end), of which `clean` pages are clean, has coalesced to [from, to): the gaps that it is made of are refiled. */
+  private fileLong(first: Block, end: number, from: Block, to: number, clean: PageCount): void {
+    const left = first - from
+    const right = to - end
+    const leftClean = left >= FRAME_GRANULES ? this.cleanOf(from) : 0
+    const rightClean = right >= FRAME_GRANULES ? this.cleanOf(end) : 0
+    const allClean = clean + leftClean + rightClean
+    const slot = slotOf(to - from, allClean)
+    if (left >= FRAME_GRANULES) {
+      if (right >= FRAME_GRANULES) this.removeFrom(slotOf(right, rightClean), end >>> FRAME_SHIFT)
+      this.changeIn(slotOf(left, leftClean), from >>> FRAME_SHIFT, slot, from, allClean)
+    } else if (right >= FRAME_GRANULES) {
+      this.changeIn(slotOf(right, rightClean), end >>> FRAME_SHIFT, slot, from, allClean)
+    } else {
+      this.addTo(slot, from, allClean)
+    }
+  }
+
+  /** [first, end) has coalesced to [from, to): the pages at its ends come free that it shared, all others were free already. */
+  private releaseEnds(first: Block, end: number, from: Block, to: number): void {
+    const shift = this.granuleShift
+    const firstPage = (Math.max(from, first & -this.pageGranules) + this.pageGranules - 1) >>> shift
+    const endPage = Math.min(this.pageCeil(end), to) >>> shift
+    const firstFree = (first + this.pageGranules - 1) >>> shift
+    const endFree = end >>> shift
+    if (firstFree >= endFree) {
+      if (firstPage < endPage) this.release(firstPage, endPage - firstPage)
+      return
+    }
+    if (firstPage < firstFree) this.release(firstPage, firstFree - firstPage)
+    if (endFree < endPage) this.release(endFree, endPage - endFree)
+  }
+
+  // ---- pages -----------------------------------------------------------------------------------------------------
+
+  /** The first granule at or behind `granule` that starts a page, or would. */
+  protected pageCeil(granule: number): number {
+    return ((granule + this.pageGranules - 1) >>> this.granuleShift) * this.pageGranules
+  }
+
+  /** Clean pages that lie wholly in [first, end), which is free. */
+  protected cleanWithin(first: Block, end: number): PageCount {
+    const firstPage = (first + this.pageGranules - 1) >>> this.granuleShift
+    const endPage = end >>> this.granuleShift
+    return firstPage < endPage ? this.cleanIn(firstPage, endPage - firstPage) : 0
+  }
+}

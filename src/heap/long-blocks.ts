@@ -1,0 +1,198 @@
+/**
+ * Blocks that are cut from gaps of a frame and longer. Gaps that hold no clean page are used before others, so that memory which
+ * is resident anyway is used before a page is committed.
+ */
+import type { Block, PageCount } from '../base/units.js'
+import * as units from '../base/units.js'
+import { Gaps } from './gaps.js'
+import * as maps from './granule-map.js'
+import * as longGaps from './long-gaps.js'
+import { slotOf } from './long-gaps.js'
+import * as layout from './page-table.js'
+
+// V8 folds a module's own constants into optimised code, but loads imported ones each time.
+const { BITS_PREFIX, EDGE, END, FRAME_GRANULES, FRAME_SHIFT, ROW_WORDS, START } = layout
+const { ANY, GAP } = maps
+const { COLD, WARM } = longGaps
+const NONE = units.NONE
+
+/** No gap is long enough: add pages and try again. */
+export const REFUSED_SPACE = 1
+/** It would commit more than `limitPages`: purge and try again. */
+export const REFUSED_LIMIT = 2
+/** It would take clean pages, and `growthPages` are used up: see what else can be had, and allow more. */
+export const REFUSED_GROWTH = 3
+
+export class LongBlocks extends Gaps {
+  /** Clean pages that may be taken before `REFUSED_GROWTH`. */
+  growthPages: PageCount = 0
+  /** Why the last `take…` returned NONE. */
+  refusal = 0
+  /** The latest block of a frame or more that was cut from whole clean pages only, so that it reads as zero, or NONE. */
+  zeroedBlock: Block = NONE
+
+  /** A long gap for `size` granules at a multiple of `mask + 1`, or NONE. A warm one if there is any. */
+  protected findGap(size: number, mask: number): Block {
+    const warm = mask === 0 ? this.findLong(WARM, size) : this.findLongAligned(WARM, size, mask)
+    if (warm !== NONE) return warm
+    const cold = mask === 0 ? this.findLong(COLD, size) : this.findLongAligned(COLD, size, mask)
+    if (cold === NONE) this.refusal = REFUSED_SPACE
+    else if (this.growthPages <= 0) this.refusal = REFUSED_GROWTH
+    else return cold
+    return NONE
+  }
+
+  /** Whether a long gap is known for `size` granules. */
+  hasRoom(size: number): boolean {
+    return this.findLong(WARM, size) !== NONE || this.findLong(COLD, size) !== NONE
+  }
+
+  /**
+   * `take` of a frame or more. `findGap` and `cut`, written out for blocks at the start of a gap: half of all that a service
+   * asks for and frees.
+   */
+  takeLong(size: number): Block {
+    const gap = this.findGap(size, 0)
+    if (gap === NONE) return NONE
+    const { bits, occupied, rows } = this
+    const shift = this.granuleShift
+    const roundUp = this.pageGranules - 1
+    const frame = gap >>> FRAME_SHIFT
+    const row = frame * ROW_WORDS
+    const gapEnd = rows[row + END] >>> 0
+    const clean = rows[row + EDGE] >>> FRAME_SHIFT
+    const end = gap + size
+    const firstPage = (gap + roundUp) >>> shift
+    const endOfWhole = gapEnd >>> shift
+    const endOfTouched = (end + roundUp) >>> shift
+    const pages = (endOfTouched < endOfWhole ? endOfTouched : endOfWhole) - firstPage
+    let taken = 0
+    if (pages > 0) {
+      if (clean > 0) taken = this.cleanIn(firstPage, pages)
+      if (!this.useCounted(firstPage, pages, pages - taken)) {
+        this.refusal = REFUSED_LIMIT
+        return NONE
+      }
+      if (taken > 0) {
+        this.growthPages -= taken
+        if (taken === pages) this.noteZeroed(gap, end, pages)
+      }
+    }
+    this.heldBlocks++
+    const pair = BITS_PREFIX + ((gap >>> 5) << 1)
+    const starts = bits[pair] | (1 << gap)
+    bits[pair] = starts
+    if ((bits[pair + 1] & ~starts) === 0) occupied[frame] &= ~(GAP << ((gap >>> 5) & 7))
+    rows[row + END] = end
+    const lastFrame = (end - 1) >>> FRAME_SHIFT
+    if (lastFrame !== frame) rows[lastFrame * ROW_WORDS + START] = gap
+    const left = gapEnd - end
+    const slot = slotOf(gapEnd - gap, clean)
+    if (left === 0) {
+      this.removeFrom(slot, frame)
+      return gap
+    }
+    const endFrame = end >>> FRAME_SHIFT
+    bits[BITS_PREFIX + 1 + ((end >>> 5) << 1)] |= 1 << end
+    occupied[endFrame] |= (GAP | ANY) << ((end >>> 5) & 7)
+    if (gapEnd >>> FRAME_SHIFT !== endFrame) {
+      rows[endFrame * ROW_WORDS + END] = gapEnd
+      const lastOfGap = (gapEnd - 1) >>> FRAME_SHIFT
+      if (lastOfGap !== endFrame) rows[lastOfGap * ROW_WORDS + START] = end
+    }
+    if (left >= FRAME_GRANULES) {
+      this.changeIn(slot, frame, slotOf(left, clean - taken), end, clean - taken)
+    } else {
+      this.removeFrom(slot, frame)
+      this.raiseTop(endFrame, left)
+    }
+    return gap
+  }
+
+  /** For when there was no gap for `take` or `takeAligned`: looks at all that may still do before more pages are added. */
+  takeLast(size: number, mask: number): Block {
+    const gap = this.findLastLong(size, mask)
+    if (gap === NONE) {
+      this.refusal = REFUSED_SPACE
+      return NONE
+    }
+    const block = gap + (-gap & mask)
+    return this.cut(gap, this.next(gap), block, block + size)
+  }
+
+  /**
+   * For when the limit has refused: a block wherever it commits no more than the limit allows, at either end of any long
+   * gap. Reads all of these: a cost that only an allocation at the limit has.
+   */
+  takeCommitted(size: number, mask: number): Block {
+    for (let gap = this.followingLong(NONE); gap !== NONE; gap = this.followingLong(gap)) {
+      const end = this.next(gap)
+      const low = gap + (-gap & mask)
+      const high = (end - size) & ~mask
+      if (low + size > end || high < gap) continue
+      for (const block of [low, high]) {
+        if (!this.fits(this.cleanTouched(block, block + size, gap, end))) continue
+        return this.cut(gap, end, block, block + size)
+      }
+    }
+    this.refusal = REFUSED_LIMIT
+    return NONE
+  }
+
+  /** Makes [block, end) of the long gap [gap, gapEnd) a live block; what is left on both sides stays a gap. */
+  protected cut(gap: Block, gapEnd: number, block: Block, end: number): Block {
+    const shift = this.granuleShift
+    const clean = this.cleanOf(gap)
+    const firstPage = (Math.max(block & -this.pageGranules, gap) + this.pageGranules - 1) >>> shift
+    const endPage = Math.min(gapEnd >>> shift, (end + this.pageGranules - 1) >>> shift)
+    const pages = endPage - firstPage
+    let taken = 0
+    if (pages > 0) {
+      if (clean > 0) taken = this.cleanIn(firstPage, pages)
+      if (!this.useCounted(firstPage, pages, pages - taken)) {
+        this.refusal = REFUSED_LIMIT
+        return NONE
+      }
+      this.growthPages -= taken
+      if (taken === pages && end - block >= FRAME_GRANULES) this.noteZeroed(block, end, pages)
+    }
+    this.heldBlocks++
+    if (block === gap) {
+      this.carve(gap, end, gapEnd)
+      const left = gapEnd - end
+      if (left >= FRAME_GRANULES) {
+        this.changeLong(gap, gapEnd - gap, clean, end, left, clean - taken)
+      } else {
+        this.removeLong(gap, gapEnd - gap, clean)
+        if (left > 0) this.raiseTop(end >>> FRAME_SHIFT, left)
+      }
+      return block
+    }
+    this.markHeld(block)
+    this.markLive(block)
+    this.span(block, end)
+    this.span(gap, block)
+    this.removeLong(gap, gapEnd - gap, clean)
+    const before = clean === 0 ? 0 : this.cleanWithin(gap, block)
+    this.addGap(gap, block, before)
+    if (end < gapEnd) {
+      this.markGap(end)
+      this.span(end, gapEnd)
+      this.addGap(end, gapEnd, clean - taken - before)
+    }
+    return block
+  }
+
+  /** `cleanPages` clean pages were taken for a block: if they are all that it touches, it reads as zero. */
+  private noteZeroed(block: Block, end: number, cleanPages: PageCount): void {
+    const touched = ((end - 1) >>> this.granuleShift) - (block >>> this.granuleShift) + 1
+    if (touched === cleanPages) this.zeroedBlock = block
+  }
+
+  /** Clean pages of the gap [gap, gapEnd) that a block over [block, end) would touch. */
+  private cleanTouched(block: Block, end: number, gap: Block, gapEnd: number): PageCount {
+    const first = Math.max(gap, block & -this.pageGranules)
+    const last = Math.min(gapEnd, this.pageCeil(end))
+    return this.cleanWithin(first, last)
+  }
+}
