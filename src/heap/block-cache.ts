@@ -20,7 +20,8 @@ import { SpacePages } from './space-pages.js'
 
 /** Sizes below this many granules have a stack of their own. */
 export const DIRECT = 256
-const HASHED_SHIFT = 6
+/** As many stacks as there are lengths from a frame to 64 KiB. */
+const HASHED_SHIFT = 7
 const HASHED = 1 << HASHED_SHIFT
 const STACKS = DIRECT + HASHED
 /** Words of `stacks` before the slots: top and limit of each stack, then the sizes of hashed ones. */

@@ -79,9 +79,9 @@ describe('stackOf', () => {
     const { cache } = makeCache()
     for (let size = 1; size < DIRECT; size++) expect(cache.stackOf(size)).toBe(size)
     const shared = new Set(Array.from({ length: 5_000 }, (_, n) => cache.stackOf(DIRECT + n)))
-    expect(shared.size).toBe(64)
-    expect([Math.min(...shared), Math.max(...shared)]).toEqual([DIRECT, DIRECT + 63])
-    expect(cache.stackOf(2 ** 31)).toBeLessThan(DIRECT + 64)
+    expect(shared.size).toBe(128)
+    expect([Math.min(...shared), Math.max(...shared)]).toEqual([DIRECT, DIRECT + 127])
+    expect(cache.stackOf(2 ** 31)).toBeLessThan(DIRECT + 128)
   })
 })
 
