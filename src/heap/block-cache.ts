@@ -172,7 +172,7 @@ export class BlockCache extends SpacePages {
     const old = this.stacks
     if (this.endSlot + slots <= old.length) return true
     try {
-      this.stacks = copyTo(old, old.length + (old.length >>> 2) + slots, this.storage)
+      this.stacks = copyTo(old, old.length + (old.length >>> 4) + slots, this.storage)
     } catch {
       // Then less is kept. Nothing depends on it.
       return false
