@@ -121,7 +121,7 @@ export class BlockHeap extends BlockCache {
 
   private allocateLong(sizeBytes: number): Block {
     const isWhole = sizeBytes >= this.wholePagesFromBytes
-    const size = isWhole ? this.granulesFor(sizeBytes) : roundLong(granulesIn(sizeBytes), this.wholeGranules)
+    const size = this.granulesFor(sizeBytes)
     const stacks = this.stacks
     const hashed = hashOf(size)
     if (stacks[FIRST_SIZE + hashed] === size) {

@@ -43,7 +43,7 @@ export class LongBlocks extends Gaps {
   }
 
   /** Whether a long gap is known for `size` granules. */
-  hasRoom(size: number): boolean {
+  protected hasRoom(size: number): boolean {
     return this.findLong(WARM, size) !== NONE || this.findLong(COLD, size) !== NONE
   }
 
