@@ -10,14 +10,21 @@ let kernel: FaultyKernel
 let guards: Guards
 let mapping: MappingId
 let page: number
+/** Where `mapping` is. */
+let region: Extent
 const PAGES = 2 * MAX_PROTECTED_PAGES + 10
 
 beforeEach(() => {
   kernel = new FaultyKernel()
   guards = new Guards(kernel)
   page = kernel.pageBytes
+  const old = new Set(extents().map(({ start }) => start))
   mapping = kernel.map(PAGES * page)
+  // It does not merge with V8's mappings then.
   kernel.advise(mapping, 0, PAGES * page, 'nohugepage')
+  const found = extents().filter(({ start, end }) => end - start === PAGES * page && !old.has(start))
+  expect(found).toHaveLength(1)
+  region = found[0]
 })
 
 afterEach(() => {
@@ -26,7 +33,23 @@ afterEach(() => {
   kernel.unmap(mapping)
 })
 
-const mappings = (): number => readFileSync('/proc/self/maps', 'latin1').split('\n').length
+interface Extent {
+  start: number
+  end: number
+}
+
+/** What is mapped in this process. */
+function extents(): Extent[] {
+  const lines = readFileSync('/proc/self/maps', 'latin1').matchAll(/^([0-9a-f]+)-([0-9a-f]+) /gm)
+  return Array.from(lines, ([, start, end]) => ({
+    start: Number.parseInt(start, 16),
+    end: Number.parseInt(end, 16),
+  }))
+}
+
+/** How many kernel mappings `mapping` is split into. Those of V8 and malloc come and go at any time, and are not counted. */
+const mappings = (): number =>
+  extents().filter(({ start, end }) => end > region.start && start < region.end).length
 const install = (index: number): boolean => guards.install(index, mapping, index * page)
 const remove = (index: number): void => guards.remove(index, mapping, index * page)
 
