@@ -57,6 +57,7 @@ const fullGrownBytes = peakRestBytes - restBefore
 await sleep(1_500)
 const sparse = { grownBytes: restBytes() - restBefore, rssGrownBytes: rssBytes() - rssBefore }
 const stats = arena.stats()
+sparse.residentBytes = arena.residentBytes()
 const liveBytes = pageBytesOf(kept)
 const isIntact = kept.every(block => block.length === sizeBytes && block.every(byte => byte === 1))
 
@@ -64,6 +65,7 @@ for (const block of kept) arena.free(block)
 kept.length = 0
 await sleep(1_500)
 const empty = { grownBytes: restBytes() - restBefore, rssGrownBytes: rssBytes() - rssBefore }
+empty.residentBytes = arena.residentBytes()
 globalThis.gc()
 await sleep(100)
 const externalGrownBytes = process.memoryUsage().external - externalBefore
