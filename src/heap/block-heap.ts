@@ -438,7 +438,7 @@ export class BlockHeap extends BlockCache {
 /**
  * Blocks of a frame and more are up to 1/32 longer than they need be, but less than a frame: sizes that hardly differ have
  * one stack then, and gaps have lengths that are wanted again. Always shorter than `limit`, as `size` is: what is as long as
- * whole pages must be whole pages. Neither touches a page that `size` does not, nor makes a block longer that was rounded.
+ * whole pages must be whole pages. At the start of a page it reaches no page that `size` does not, elsewhere at most one.
  */
 function roundLong(size: number, limit: number): number {
   const shift = Math.min(31 - Math.clz32(size) - LONG_STEPS_SHIFT, FRAME_SHIFT)

@@ -32,6 +32,8 @@ export interface HeapStats {
 
 const DEFAULT_PAGE_BYTES = 4 * KIB
 const MIN_STEP_PAGES = 64
+/** A heap that never has a page: it refuses everything. */
+const CLOSED = new BlockHeap(DEFAULT_PAGE_BYTES)
 
 /**
  * Allocates blocks of a linear space of `capacityBytes`. Every operation is O(1); nothing is stored in the space. Blocks that
@@ -48,7 +50,7 @@ export class Heap {
   readonly capacityBytes: number
   readonly pageBytes: number
   readonly #blocks: BlockHeap
-  /** The same, but for the time inside the callback of `purge`: then a heap without pages, so that the warm paths fail. */
+  /** The same, but for the time inside the callback of `purge`: then `CLOSED`, so that the warm paths fail. */
   #open: BlockHeap
   readonly #capacityPages: number
 
@@ -140,7 +142,7 @@ export class Heap {
     const blocks = this.#blocks
     let purgedPages = 0
     blocks.flush()
-    this.#open = new BlockHeap(this.pageBytes)
+    this.#open = CLOSED
     try {
       for (let page = blocks.nextDirty(0, false); page !== NONE; ) {
         const end = blocks.dirtyEnd(page, this.#capacityPages, false)
