@@ -162,7 +162,8 @@ export class Arena {
   alloc(sizeBytes: number, options?: AllocOptions): Buffer {
     const buffer = this.allocUnsafe(sizeBytes, options)
     // Clean pages are zero already, and touching them would only make them resident.
-    if (blockOf(buffer as Buffer & owners.Owner) !== this.#heap.zeroedBlock) fillBytes.call(buffer, 0)
+    const block = watchedBlock(blockOf(buffer as Buffer & owners.Owner))
+    if (block !== this.#heap.zeroedBlock) fillBytes.call(buffer, 0)
     return buffer
   }
 

@@ -171,11 +171,14 @@ describe('alloc', () => {
     expect(before.liveBlocks).toBe(1)
   })
 
-  it('does not make pages resident that are zero already', () => {
-    const { arena } = open()
-    arena.alloc(3 * MIB)
-    expect(arena.residentBytes()).toBe(0)
-  })
+  it.each(['off', 'all'] as const)(
+    'does not make pages resident that are zero already (leaks: %s)',
+    leaks => {
+      const { arena } = open({ leaks })
+      arena.alloc(3 * MIB)
+      expect(arena.residentBytes()).toBe(0)
+    },
+  )
 })
 
 describe('tryAlloc', () => {
