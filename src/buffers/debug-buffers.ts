@@ -12,6 +12,7 @@ import { invariant } from '../base/assert.js'
 import type { Deferral, Timer } from '../base/deferral.js'
 import { type Block, GRANULE_BYTES } from '../base/units.js'
 import type { BlockHeap } from '../heap/block-heap.js'
+import type { WrapId } from '../memory/kernel.js'
 import type { PageSource } from '../memory/page-source.js'
 import { BlockBuffers } from './block-buffers.js'
 import { debugLayoutOf } from './debug-layout.js'
@@ -36,6 +37,8 @@ interface DebugBlock {
   readonly isGuarded: boolean
   readonly allocatedAt: Trace
   freedAt: Trace | null
+  /** Nobody freed it: what surrounds it is yet to be looked at. */
+  isForgotten: boolean
 }
 
 export interface DebugSurroundings extends QuarantineBounds {
@@ -118,7 +121,16 @@ export class DebugBuffers extends BlockBuffers {
     const isGuarded = hasGuard && this.#source.guard(this.#guardPageOf(block, heldBytes))
     const readableBytes = isGuarded ? heldBytes - this.#heap.pageBytes : heldBytes
     const allocatedAt = new Trace()
-    const record = { block, sizeBytes, startBytes, readableBytes, isGuarded, allocatedAt, freedAt: null }
+    const record: DebugBlock = {
+      block,
+      sizeBytes,
+      startBytes,
+      readableBytes,
+      isGuarded,
+      allocatedAt,
+      freedAt: null,
+      isForgotten: false,
+    }
     for (const [from, length] of slackOf(record)) this.#fill(record, from, length, SLACK_BYTE)
     this.#records.set(block, record)
     this.#recordOf.set(buffer, record)
@@ -132,8 +144,15 @@ export class DebugBuffers extends BlockBuffers {
     super.end(block, sizeBytes)
   }
 
+  override forget(block: Block, sizeBytes: number, wrapId: WrapId): void {
+    this.#record(block).isForgotten = true
+    super.forget(block, sizeBytes, wrapId)
+  }
+
   protected override release(block: Block): void {
     const record = this.#record(block)
+    // Not before: until now native code may have been at work on a view.
+    if (record.isForgotten) this.#checkSlack(record)
     if (this.#isClosing || !this.#quarantine.accepts(record.sizeBytes)) {
       this.#letGo(record)
       return

@@ -4,8 +4,8 @@ import { DIST, type Outcome, runScript } from '../support/process.js'
 import { strangerPath } from '../support/stranger.js'
 
 /** Runs a body with the native helper, an arena, and what is told on both channels at hand. */
-function run(body: string, options: object = { debug: true }): Promise<Outcome> {
-  return runScript(`
+function run(body: string, options: object = { debug: true }, nodeArgs: string[] = []): Promise<Outcome> {
+  const script = `
     const helper = { exports: {} }
     process.dlopen(helper, ${JSON.stringify(strangerPath())})
     const stranger = helper.exports
@@ -19,7 +19,8 @@ function run(body: string, options: object = { debug: true }): Promise<Outcome> 
       subscribe('offheap:overrun', ({ sizeBytes, offsetBytes }) => told.push(['overrun', sizeBytes, offsetBytes]))
     }
     ${body}
-  `)
+  `
+  return runScript(script, nodeArgs)
 }
 
 const FINE = { code: 0, signal: null, stderr: '' }
@@ -108,6 +109,40 @@ describe('native code that overruns a block', () => {
     `)
     expect(outcome).toMatchObject(FINE)
   })
+
+  it.each([
+    [64, 64],
+    [5_000, -1],
+  ])(
+    'of %i bytes into its slack, at %i, is told of when the collector finds it unfreed',
+    async (size, offset) => {
+      const outcome = await run(
+        `
+      listen()
+      const leaks = []
+      subscribe('offheap:leak', message => leaks.push(message))
+      let view = (() => {
+        const block = allocateHere(${size})
+        stranger.poke(stranger.addressOf(block) + ${offset}, 7)
+        return block.subarray(1, 2)
+      })()
+      while (leaks.length === 0) { gc(); await turn() }
+      arena.trim()
+      assert.deepEqual([view.length, told], [1, []])
+      view = null
+      while (told.length === 0) { gc(); await turn(); arena.trim() }
+      assert.deepEqual(told, [['overrun', ${size}, ${offset}]])
+      arena.check()
+      arena.close()
+      await turn()
+      assert.equal(told.length, 1)
+    `,
+        { debug: true, leaks: 'all' },
+        ['--expose-gc'],
+      )
+      expect(outcome).toMatchObject(FINE)
+    },
+  )
 
   it.each([4_096, 5_000, 65_536, 1_000_000])('of %i bytes into the guard ends there', async size => {
     const end = Math.ceil(size / 16) * 16
