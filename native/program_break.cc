@@ -105,22 +105,40 @@ void Rest(State& s) {
   s.is_resting = true;
 }
 
-// From where the break was found, under a fence that begins there, to `base`, step by step.
+// From where the break was found, under a fence that begins there, to `base`, step by step. EAGAIN: malloc lowered it
+// meanwhile, which it may; nothing of ours is below `base` then.
+//
+// A thread that gives memory back asks where the break is, finds it at the end of malloc's own memory, and lowers it by so
+// much. Between the two it may be as slow as it likes, and the break be ours. So the last of these threads is waited for
+// at `base`, which is no end of malloc's memory: from there on none begins.
 Errno RaiseToBase(State& s) {
   Errno error = 0;
   char* at = s.found;
   while (error == 0 && at < s.base) {
     char* const start = AlignUp(at);
     char* const to = start + kStepBytes < s.base ? start + kStepBytes : s.base;
-    error = UnmapBetween(start, to + PageBytes());
+    char* const opened = to + PageBytes();
+    if (!IsBreakAt(at)) {
+      UnmapBetween(start, s.base);
+      return EAGAIN;
+    }
+    error = UnmapBetween(start, opened);
     if (error != 0) break;
     error = MoveFrom(at, to - at);
+    if (error == ECANCELED) {
+      UnmapBetween(opened, s.base);
+      const Errno closed = MapBetween(s.base, opened);
+      return closed == 0 ? EAGAIN : ECANCELED;
+    }
     if (error == 0) at = to;
-    const Errno closed = MapBetween(AlignUp(at), to + PageBytes());
+    const Errno closed = MapBetween(AlignUp(at), opened);
     if (error == 0) error = closed;
   }
-  if (error == 0) s.is_resting = false;
-  if (error == 0 || error == ECANCELED) return error;
+  if (error == 0 && !IsBreakAt(s.base)) return EAGAIN;
+  if (error == 0) {
+    s.is_resting = false;
+    return 0;
+  }
   if (at > s.found) MoveFrom(at, s.found - at);
   UnmapBetween(AlignUp(s.found), s.base);
   return error;
@@ -140,16 +158,19 @@ Errno Wake(State& s) {
     if (fenced != 0 && fenced != EEXIST) return fenced;
     if (fenced == 0 && IsBreakAt(now)) {
       s.found = now;
-      return RaiseToBase(s);
+      const Errno raised = RaiseToBase(s);
+      if (raised != EAGAIN) return raised;
+    } else if (fenced == 0) {
+      // malloc moved it meanwhile.
+      UnmapBetween(AlignUp(now), s.base);
     }
-    // malloc moved it meanwhile.
-    if (fenced == 0) UnmapBetween(AlignUp(now), s.base);
     sched_yield();
   }
   return EAGAIN;
 }
 
-// Opens the fence so that the break can rise by `length_bytes`.
+// Opens the fence so that the break can rise by `length_bytes`. Before that, libc must know where the break is: a call that
+// starts from a step below asks for as much less of the opening, which then is long enough.
 CallResult Open(State& s, size_t length_bytes) {
   const size_t wanted_bytes = length_bytes + PageBytes();
   if (wanted_bytes > static_cast<size_t>(s.fence_end - s.top)) return {EINVAL, "munmap"};
@@ -159,6 +180,11 @@ CallResult Open(State& s, size_t length_bytes) {
   }
   char* const end = s.top + wanted_bytes;
   if (end <= s.hole_end) return Ok();
+  if (!IsBreakAt(s.top)) {
+    // Nothing is opened, and the next move says so.
+    s.is_ours = false;
+    return Ok();
+  }
   const Errno error = UnmapBetween(s.hole_end, end);
   if (error == 0) s.hole_end = end;
   return {error, "munmap"};
@@ -180,7 +206,7 @@ CallResult Fence(State& s) {
   if (now == nullptr) return {EPERM, "brk"};
   if (s.fence_end != nullptr) return {now <= s.base ? 0 : EEXIST, "mmap"};
   s.found = now;
-  s.base = AlignUp(now);
+  s.base = AlignUp(now + 1);
   s.top = s.base;
   s.hole_end = s.base;
   const Errno error = MapPagesAt(s.base, kFirstFencePages * PageBytes());

@@ -2,10 +2,11 @@
 //
 // malloc moves the same break. A *fence*, a mapping directly above our top, makes its attempts fail, and it maps memory
 // instead. To raise the break the fence is opened by as much as the raise needs, no more: the opening is then shorter than
-// what malloc asks for (see break-source.ts), so that malloc finds it closed even while it is open. Before each move, calls
-// of malloc's that began before the last one are waited for, so that none works with a break of two moves ago. The fence
-// is readable and writable and costs nothing until it is touched, so that a stale view over pages that were given up can
-// fault neither on reading nor on writing.
+// what malloc asks for (see break-source.ts), so that malloc finds it closed even while it is open. Before each opening and
+// each move, calls of malloc's that began before the last one are waited for, and libc is made to remember the break as it
+// is: a call that started a move below would find the opening long enough, one that started two moves below would lower
+// the break. The fence is readable and writable and costs nothing until it is touched, so that a stale view over pages that
+// were given up can fault neither on reading nor on writing.
 //
 // This file owns state that all threads of the process share, under one lock. It decides nothing: how far the break goes,
 // and when, is its caller's business. An *owner* is any address that is unique while it is used as one.
@@ -15,9 +16,10 @@
 //
 // While no page is held, the break *rests*: it is malloc's below `base`, which may well lower it when its own top is free.
 // `found` is where it was when the last page was taken after that; what lies between `found` and `base` is then never used.
+// There is always a little: malloc gives memory back where it finds the break at the end of its own.
 //
 // Invariants, while somebody owns the break and it `is_ours`:
-//   1. found <= base <= top <= hole_end <= fence_end; all but `found` on page borders
+//   1. found < base <= top <= hole_end <= fence_end; all but `found` on page borders
 //   2. the kernel's break is `top`, and libc's is made to be at every move; at rest the kernel's is `base` or below
 //   3. [base, top) is mapped by the break, [hole_end, fence_end) by us; [top, hole_end) is not mapped
 // Once somebody else has moved the break, `is_ours` is false for as long as this owner has it: neither the break nor

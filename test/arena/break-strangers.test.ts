@@ -5,7 +5,7 @@
 import { describe, expect, it } from 'vitest'
 import { runWithBreak } from '../support/break.js'
 import { DIST, type Outcome, runScript } from '../support/process.js'
-import { strangerPath } from '../support/stranger.js'
+import { slowSbrkPath, strangerPath } from '../support/stranger.js'
 
 // Live blocks with contents, a helper that knows nothing of us, and ways to see what became of the break.
 const PRELUDE = `
@@ -111,9 +111,11 @@ describe('while an arena holds no page', () => {
       assert.equal(stranger.move(8 * MIB), 1)
       const arena = new Arena({ source: 'sbrk', releaseAfterMs: 0 })
       const found = stranger.breakAt()
+      // At the next page border above.
+      const base = found - (found % 4096) + 4096
       const round = () => {
         const blocks = fill(arena, 30, 100_000)
-        assert.equal(arena.stats().mappedBytes, stranger.breakAt() - found)
+        assert.equal(arena.stats().mappedBytes, stranger.breakAt() - base)
         // With a page in the arena's hands, the break is its own.
         assert.equal(stranger.move(132 * 1024), 0)
         assertIntact(blocks)
@@ -155,6 +157,32 @@ describe('when libc remembers the break wrongly', () => {
       arena.check()
       arena.close()
     `))
+})
+
+describe('while malloc gives back what it has below the break', () => {
+  it('the arena takes its first page whatever moment it is', async () => {
+    process.env.MALLOC_ARENA_MAX = '1'
+    // Else a thousandth of the attempts meet such a moment.
+    process.env.LD_PRELOAD = slowSbrkPath()
+    const { stdout } = await expectToSurvive(`
+      stranger.startGivingBack()
+      const arena = new Arena({ source: 'sbrk', releaseAfterMs: 0 })
+      const until = performance.now() + 1_000
+      for (let round = 0; performance.now() < until; round++) {
+        const block = arena.allocUnsafe(MIB).fill(round)
+        assert.equal(arena.stats().breakOwned, true, 'round ' + round)
+        arena.free(block)
+        arena.trim()
+        arena.check()
+      }
+      const lowered = stranger.stop()
+      arena.close()
+      console.log(lowered)
+    `)
+    delete process.env.MALLOC_ARENA_MAX
+    delete process.env.LD_PRELOAD
+    expect(Number.parseInt(stdout, 10)).toBeGreaterThan(0)
+  })
 })
 
 describe('while four threads malloc with one arena', () => {

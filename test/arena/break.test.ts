@@ -2,7 +2,7 @@
 import { afterEach, describe, expect, it } from 'vitest'
 import type { Arena } from '../../src/arena.js'
 import type { ArenaOptions } from '../../src/options.js'
-import { hasNoBreak } from '../support/break.js'
+import { baseAbove, hasNoBreak } from '../support/break.js'
 import type { FaultyKernel } from '../support/faulty-kernel.js'
 import { loadStranger } from '../support/stranger.js'
 import { isMarked, isZero, mark, thrownBy, turns, type World, worldWith } from '../support/world.js'
@@ -11,13 +11,13 @@ const KIB = 2 ** 10
 const MIB = 2 ** 20
 
 const stranger = loadStranger()
-/** Where the break was found: malloc moves it while nobody has it. */
-let found = 0
+/** Where the arena's pages begin: malloc moves the break while nobody has it. */
+let base = 0
 let world: World | undefined
 
 function open(options: ArenaOptions = {}): World {
   world = worldWith({ source: 'sbrk', ...options })
-  found = stranger.breakAt()
+  base = baseAbove(stranger.breakAt())
   return world
 }
 
@@ -37,9 +37,9 @@ afterEach(async () => {
   expect(kernel.mappings.size).toBe(0)
 })
 
-/** How far the break is above where it was found. While no page is held, malloc may lower it further. */
+/** How far the break is above where the pages begin. While none is held it is below, and malloc may lower it further. */
 function heldBytes(): number {
-  return Math.max(0, stranger.breakAt() - found)
+  return Math.max(0, stranger.breakAt() - base)
 }
 
 function breakMoves(kernel: FaultyKernel): number {

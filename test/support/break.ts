@@ -5,6 +5,12 @@
 import { loadKernel } from '../../src/memory/addon.js'
 import type { Outcome } from './process.js'
 
+/** Where the pages begin of an owner that found the break there: at the next page border above. */
+export function baseAbove(found: number): number {
+  const { pageBytes } = loadKernel()
+  return (Math.floor(found / pageBytes) + 1) * pageBytes
+}
+
 const IN_THE_WAY = 'mmap: File exists (EEXIST)'
 const ATTEMPTS = 20
 

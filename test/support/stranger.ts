@@ -3,13 +3,11 @@
  * helper (`stranger/stranger.cc`), built here once in a run with g++, as the addon was.
  */
 import { execFileSync } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll } from 'vitest'
-
-const SOURCE = fileURLToPath(new URL('stranger/stranger.cc', import.meta.url))
 
 export interface Stranger {
   /** Where a view's memory is. */
@@ -34,7 +32,9 @@ export interface Stranger {
   startMalloc(threadCount: number): void
   /** Threads that ask for the break as often as they can, by as much as malloc does. */
   startAsking(threadCount: number): void
-  /** Ends the threads. Returns how many blocks they made, or how often they asked. */
+  /** malloc gets 32 MiB of free memory right below the break, and a thread has it given back bit by bit. glibc only. */
+  startGivingBack(): void
+  /** Ends the threads. Returns how many blocks they made, how often they asked, or how often they lowered the break. */
   stop(): number
   /** Blocks that were not as they had been left; or how often who asked got some of the break. */
   damaged(): number
@@ -46,14 +46,26 @@ afterAll(() => {
   directory = undefined
 })
 
+function built(source: string, name: string): string {
+  directory ??= mkdtempSync(join(tmpdir(), 'offheap-stranger-'))
+  const path = join(directory, name)
+  if (existsSync(path)) return path
+  const flags = ['-std=c++17', '-O2', '-shared', '-fPIC', '-Wall', '-Wextra', '-Werror']
+  const sourcePath = fileURLToPath(new URL(`stranger/${source}`, import.meta.url))
+  execFileSync(process.env.CXX ?? 'g++', [...flags, '-o', path, sourcePath, '-lpthread', '-ldl'], {
+    stdio: 'inherit',
+  })
+  return path
+}
+
 /** The path of the built helper: for child processes, which load it by `process.dlopen`. */
 export function strangerPath(): string {
-  if (directory !== undefined) return join(directory, 'stranger.node')
-  directory = mkdtempSync(join(tmpdir(), 'offheap-stranger-'))
-  const path = join(directory, 'stranger.node')
-  const flags = ['-std=c++17', '-O2', '-shared', '-fPIC', '-Wall', '-Wextra', '-Werror']
-  execFileSync(process.env.CXX ?? 'g++', [...flags, '-o', path, SOURCE, '-lpthread'], { stdio: 'inherit' })
-  return path
+  return built('stranger.cc', 'stranger.node')
+}
+
+/** The path of a library for `LD_PRELOAD`: every call of `sbrk` that moves the break, but for libc's own, is held up right before. */
+export function slowSbrkPath(): string {
+  return built('slow_sbrk.cc', 'slow-sbrk.so')
 }
 
 /** The helper in this process. */

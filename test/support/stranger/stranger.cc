@@ -150,6 +150,8 @@ std::atomic<uint64_t> block_count{0};
 std::atomic<uint64_t> damaged_count{0};
 std::vector<pthread_t> threads;
 
+constexpr size_t kTopBytes = 32 * 1024 * 1024;
+
 uint32_t Next(uint32_t* state) {
   *state = *state * 1664525u + 1013904223u;
   return *state >> 8;
@@ -213,6 +215,20 @@ void* AskForBreak(void*) {
   return nullptr;
 }
 
+// Frees a block now and then that malloc takes for a reason to lower the break by a page or two, down to a few MiB.
+void* GiveBack(void*) {
+  for (size_t kept = kTopBytes - kTopBytes / 8; kept > kTopBytes / 8 && is_running; kept -= 8192) {
+    mallopt(M_TOP_PAD, static_cast<int>(kept));
+    const void* const before = sbrk(0);
+    void* volatile block = malloc(100000);
+    free(block);
+    if (sbrk(0) < before) block_count += 1;
+    usleep(100);
+  }
+  mallopt(M_TOP_PAD, 128 * 1024);
+  return nullptr;
+}
+
 void Start(size_t count, void* (*run)(void*)) {
   is_running = true;
   block_count = 0;
@@ -236,7 +252,19 @@ napi_value StartAsking(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
-// stop(): ends the threads. Returns how many blocks they made, or how often they asked.
+// startGivingBack(): malloc has 32 MiB of free memory right below the break, and gives it back bit by bit.
+napi_value StartGivingBack(napi_env, napi_callback_info) {
+  mallopt(M_MMAP_THRESHOLD, 2 * kTopBytes / 4);
+  mallopt(M_TRIM_THRESHOLD, 2 * kTopBytes);
+  mallopt(M_TOP_PAD, kTopBytes);
+  void* const pieces[] = {malloc(kTopBytes / 4), malloc(kTopBytes / 4), malloc(kTopBytes / 4), malloc(kTopBytes / 4)};
+  for (void* piece : pieces) free(piece);
+  mallopt(M_TRIM_THRESHOLD, 4096);
+  Start(1, GiveBack);
+  return nullptr;
+}
+
+// stop(): ends the threads. Returns how many blocks they made, how often they asked, or how often they lowered the break.
 napi_value Stop(napi_env env, napi_callback_info) {
   is_running = false;
   for (pthread_t thread : threads) pthread_join(thread, nullptr);
@@ -267,6 +295,7 @@ extern "C" __attribute__((visibility("default"))) napi_value napi_register_modul
   Export(env, exports, "filterBrk", FilterBrk);
   Export(env, exports, "startMalloc", StartMalloc);
   Export(env, exports, "startAsking", StartAsking);
+  Export(env, exports, "startGivingBack", StartGivingBack);
   Export(env, exports, "stop", Stop);
   Export(env, exports, "damaged", Damaged);
   return exports;
