@@ -159,8 +159,26 @@ describe('when libc remembers the break wrongly', () => {
     `))
 })
 
+describe('when the break is somewhere else at the moment of opening the fence', () => {
+  it('nothing is opened, and the next move says so', () =>
+    expectToSurvive(`
+      const { loadKernel } = await import(${JSON.stringify(new URL('memory/addon.js', DIST).href)})
+      const { programBreak, pageBytes } = loadKernel()
+      const mapping = programBreak.take('subject')
+      programBreak.closeFence(mapping, 64 * pageBytes)
+      programBreak.openFence(mapping, 8 * pageBytes)
+      assert.equal(programBreak.sbrk(mapping, 8 * pageBytes), true)
+      programBreak.closeFence(mapping, 0)
+      assert.equal(stranger.move(-4 * pageBytes), 1)
+      programBreak.openFence(mapping, 8 * pageBytes)
+      // As far as what the stranger gave up, and no further.
+      assert.equal(stranger.move(8 * pageBytes), 0)
+      assert.equal(programBreak.sbrk(mapping, 8 * pageBytes), false)
+    `))
+})
+
 describe('while malloc gives back what it has below the break', () => {
-  it('the arena takes its first page whatever moment it is', async () => {
+  it.each([1, 2, 3])('the arena takes its first page whatever moment it is (process %i)', async () => {
     process.env.MALLOC_ARENA_MAX = '1'
     // Else a thousandth of the attempts meet such a moment.
     process.env.LD_PRELOAD = slowSbrkPath()

@@ -156,6 +156,20 @@ describe.skipIf(hasNoBreak)('the fence', () => {
     expect(mappingAt(base + 9 * PAGE)).toBe('rw-p')
   })
 
+  it('opens after libc was told where the break is: what malloc asks for from a step below would fit', () => {
+    const mapping = take()
+    const step = 32
+    raise(mapping, step)
+    programBreak.closeFence(mapping, 3 * step * PAGE)
+    stranger.misremember(step * PAGE)
+    programBreak.openFence(mapping, step * PAGE)
+    // As malloc does: more than a step, rounded up to pages.
+    expect(stranger.move((step + 1) * PAGE)).toBe(0)
+    expect(programBreak.sbrk(mapping, step * PAGE)).toBe(true)
+    programBreak.closeFence(mapping, 0)
+    expect(stranger.breakAt()).toBe(base + 2 * step * PAGE)
+  })
+
   it('makes the mapping as long as it reaches', () => {
     const mapping = take()
     programBreak.closeFence(mapping, 40 * PAGE)
