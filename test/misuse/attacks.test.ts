@@ -140,6 +140,36 @@ describe.each(NODES.map((node): [string, NodeLine] => [node.version, node]))('on
         expectToSurvive(scriptOf(kind, attack, endOf(index)), KINDS[kind].options, node.path),
     )
 
+    it('survives markAsUntransferable(): where that forbids to detach, nobody else gets the memory', () =>
+      expectToSurvive(
+        `
+        const { markAsUntransferable } = await import('node:worker_threads')
+        await (async () => {
+          const view = arena.alloc(${KINDS[kind].size}).fill(0x33)
+          markAsUntransferable(view.buffer)
+          arena.free(view)
+          assert.equal(codeOf(() => arena.free(view)), 'ERR_ARENA_DOUBLE_FREE')
+          const isHeld = view.length > 0 && ${kind === 'an own buffer' || kind === 'a buffer in debug mode'}
+          for (let i = 0; i < 200; i++) arena.allocUnsafe(${KINDS[kind].size}).fill(0x77)
+          if (isHeld) assert.ok(view.every(byte => byte === 0x33))
+          arena.check()
+          arena.reset()
+          if (view.length > 0) view.fill(0x78)
+          arena.check()
+          arena.allocUnsafe(${KINDS[kind].size}).fill(0x79)
+          if (view.length > 0) assert.ok(view.every(byte => byte === 0x78))
+          arena.close()
+          if (view.length > 0) assert.ok(view.fill(0x7a).every(byte => byte === 0x7a))
+        })()
+        // Node 24 and later abort where the process ends while the buffer lives (docs/lifetimes.md).
+        live.length = 0
+        await collect()
+        await collect()
+      `,
+        KINDS[kind].options,
+        node.path,
+      ))
+
     it('survives being sent to a Worker that ends before this process', () =>
       expectToSurvive(
         `
