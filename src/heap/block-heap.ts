@@ -108,12 +108,12 @@ export class BlockHeap extends BlockCache {
         this.bits[BITS_PREFIX + 1 + ((block >>> 5) << 1)] |= 1 << block
         return block
       }
+      return this.allocateShort(sizeBytes)
     }
-    return this.allocateSlow(sizeBytes)
+    return this.allocateLong(sizeBytes)
   }
 
-  private allocateSlow(sizeBytes: number): Block {
-    if (sizeBytes > DIRECT_BYTES) return this.allocateLong(sizeBytes)
+  private allocateShort(sizeBytes: number): Block {
     const size = granulesIn(sizeBytes)
     const block = this.take(size)
     return block !== NONE ? block : this.takeAgain(size, 0, size)
