@@ -134,8 +134,8 @@ Errno RaiseToBase(State& s) {
     const Errno closed = MapBetween(AlignUp(at), opened);
     if (error == 0) error = closed;
   }
-  if (error == 0 && !IsBreakAt(s.base)) return EAGAIN;
   if (error == 0) {
+    if (!IsBreakAt(s.base)) return EAGAIN;
     s.is_resting = false;
     return 0;
   }

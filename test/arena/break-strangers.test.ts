@@ -3,6 +3,7 @@
  * its own, because what they do to it cannot be undone.
  */
 import { describe, expect, it } from 'vitest'
+import { loadKernel } from '../../src/memory/addon.js'
 import { runWithBreak } from '../support/break.js'
 import { DIST, type Outcome, runScript } from '../support/process.js'
 import { slowSbrkPath, strangerPath } from '../support/stranger.js'
@@ -28,6 +29,21 @@ const PRELUDE = `
     error => error.code === 'ERR_ARENA_OUT_OF_MEMORY' && error.cause.code === 'ERR_ARENA_BREAK_UNAVAILABLE',
   )
 `
+
+const PAGE = loadKernel().pageBytes
+
+/** Runs `run` with these variables set for the processes that it starts. */
+async function withEnvironment(
+  variables: Record<string, string>,
+  run: () => Promise<Outcome>,
+): Promise<Outcome> {
+  Object.assign(process.env, variables)
+  try {
+    return await run()
+  } finally {
+    for (const name of Object.keys(variables)) delete process.env[name]
+  }
+}
 
 async function expectToSurvive(body: string, nodeArgs: string[] = []): Promise<Outcome> {
   const script = `${PRELUDE} ${body}; console.log('survived')`
@@ -112,7 +128,7 @@ describe('while an arena holds no page', () => {
       const arena = new Arena({ source: 'sbrk', releaseAfterMs: 0 })
       const found = stranger.breakAt()
       // At the next page border above.
-      const base = found - (found % 4096) + 4096
+      const base = (Math.floor(found / ${PAGE}) + 1) * ${PAGE}
       const round = () => {
         const blocks = fill(arena, 30, 100_000)
         assert.equal(arena.stats().mappedBytes, stranger.breakAt() - base)
@@ -178,11 +194,8 @@ describe('when the break is somewhere else at the moment of opening the fence', 
 })
 
 describe('while malloc gives back what it has below the break', () => {
-  it.each([1, 2, 3])('the arena takes its first page whatever moment it is (process %i)', async () => {
-    process.env.MALLOC_ARENA_MAX = '1'
-    // Else a thousandth of the attempts meet such a moment.
-    process.env.LD_PRELOAD = slowSbrkPath()
-    const { stdout } = await expectToSurvive(`
+  it('the arena takes its first page whatever moment it is', async () => {
+    const body = `
       stranger.startGivingBack()
       const arena = new Arena({ source: 'sbrk', releaseAfterMs: 0 })
       const until = performance.now() + 1_000
@@ -196,19 +209,23 @@ describe('while malloc gives back what it has below the break', () => {
       const lowered = stranger.stop()
       arena.close()
       console.log(lowered)
-    `)
-    delete process.env.MALLOC_ARENA_MAX
-    delete process.env.LD_PRELOAD
-    expect(Number.parseInt(stdout, 10)).toBeGreaterThan(0)
+    `
+    // Nearly no first page is taken at such a moment, unless who takes it is held up there.
+    const variables = { MALLOC_ARENA_MAX: '1', LD_PRELOAD: slowSbrkPath() }
+    let lowered = 0
+    for (let run = 0; run < 3; run++) {
+      const { stdout } = await withEnvironment(variables, () => expectToSurvive(body))
+      lowered += Number.parseInt(stdout, 10)
+    }
+    expect(lowered).toBeGreaterThan(0)
   })
 })
 
 describe('while four threads malloc with one arena', () => {
   it('the break goes up and down for 10 seconds, nobody gets the same memory twice', async () => {
-    process.env.MALLOC_ARENA_MAX = '1'
     // So that every block comes from the one heap that would grow by the break.
-    process.env.MALLOC_MMAP_THRESHOLD_ = String(2 ** 25)
-    const { stdout } = await expectToSurvive(`
+    const variables = { MALLOC_ARENA_MAX: '1', MALLOC_MMAP_THRESHOLD_: String(2 ** 25) }
+    const body = `
       const arena = new Arena({ source: 'sbrk', releaseAfterMs: 0 })
       const found = stranger.breakAt()
       const seed = Date.now() >>> 0
@@ -251,9 +268,8 @@ describe('while four threads malloc with one arena', () => {
       arena.check()
       arena.close()
       console.log(JSON.stringify({ rounds, blocks, highest }))
-    `)
-    delete process.env.MALLOC_ARENA_MAX
-    delete process.env.MALLOC_MMAP_THRESHOLD_
+    `
+    const { stdout } = await withEnvironment(variables, () => expectToSurvive(body))
     const { rounds, blocks, highest } = JSON.parse(stdout.split('\n')[0])
     expect(rounds).toBeGreaterThan(0)
     expect(blocks).toBeGreaterThan(10_000)
