@@ -12,7 +12,7 @@ import type { Member } from './arena-group.js'
 import { assemble } from './assembly.js'
 import { invariant } from './base/assert.js'
 import { ArenaError } from './base/errors.js'
-import { type Block, NONE } from './base/units.js'
+import type { Block } from './base/units.js'
 import type { BlockBuffers } from './buffers/block-buffers.js'
 import { type Leak, Leaks } from './buffers/leaks.js'
 import * as owners from './buffers/owner.js'
@@ -177,7 +177,7 @@ export class Arena {
       this.#isPlain
     ) {
       const block = this.#heap.allocate(sizeBytes)
-      if (block !== NONE) {
+      if (block >= 0) {
         const buffer = this.#issue(block, sizeBytes, ANY_ALIGN)
         if (buffer !== null) return buffer
       }

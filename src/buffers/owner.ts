@@ -23,8 +23,10 @@ export interface ArenaIdentity {
   readonly name: string
 }
 
+// V8 folds a constant that a module does not export, and loads one that it does.
+const FREED: Block = NONE
 /** What an owner holds instead of a block after `free`. */
-export const SPENT: Block = NONE
+export const SPENT = FREED
 /** What the owner of zero bytes holds: there is no block. */
 export const EMPTY: Block = NONE - 1
 /**
@@ -74,7 +76,7 @@ class Owner extends Stamped {
   }
 
   static spend(owner: Owner): void {
-    owner.#block = SPENT
+    owner.#block = FREED
   }
 
   static watch(owner: Owner): void {

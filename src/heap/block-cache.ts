@@ -3,79 +3,92 @@
  *
  * Programs free a size and soon want it again, and then nothing need be searched, split or coalesced. Each size has a
  * stack of its own: sizes below `DIRECT` granules one each, longer ones share some by a hash. What is kept here cannot
- * coalesce, so there is a budget: a stack is granted room when it overflows and as long as all rooms together, each full,
- * hold at most a quarter of what is in use, and this one, unless it is for a single block, an eighth of it.
+ * coalesce, so there are two budgets: a stack is granted room when it overflows and as long as all rooms of its kind, each
+ * full, hold at most an eighth of what is in use, or a quarter for the hashed ones. Short sizes have one to themselves, as
+ * else the first long ones leave nothing for them, which are cheap to keep and asked for most.
  *
  * The warm paths of `BlockHeap` work on `stacks` directly; this class does the rest.
  *
  * Invariants, checked by `checkStacks`:
- *  1. a stack's top is at its empty slot, or at one of the blocks above it, not above its limit
- *  2. `grantedGranules` is what all stacks can hold
+ *  1. a stack's top is its bottom, or one of the slots of its room, which lie above that; bottoms and ends are negative
+ *  2. `grantedDirect` and `grantedHashed` are what all stacks of that kind can hold
  *  3. every block kept is a held one in the map, of its stack's size
  */
 import { invariant } from '../base/assert.js'
 import type { Block } from '../base/units.js'
 import { copyTo, disposeOf } from './columns.js'
+import * as layout from './layout.js'
 import { SpacePages } from './space-pages.js'
 
-/** Sizes below this many granules have a stack of their own. */
-export const DIRECT = 256
+const { DIRECT, FIRST_SIZE, FULL, HASHED_SHIFT } = layout
+
 /** As many stacks as there are lengths from a frame to 64 KiB. */
-const HASHED_SHIFT = 7
 const HASHED = 1 << HASHED_SHIFT
 const STACKS = DIRECT + HASHED
-/** Words of `stacks` before the slots: top and limit of each stack, then the sizes of hashed ones. */
-export const FIRST_SIZE = 2 * STACKS
-const FIRST_SLOT = FIRST_SIZE + HASHED
-const FIRST_LENGTH = FIRST_SLOT + 64
+/** Bottom and end in one of a stack that has no room: nothing to take, nowhere to put. Two words. */
+const NO_ROOM = FIRST_SIZE + HASHED
+const FIRST_LENGTH = NO_ROOM + 64
+/** What stands where a room ends, or, where it can get no longer, `FULL`; at its bottom less the number of its slots. */
+const NO_BLOCK = -1
 /** The stacks of a cache that was never opened: no room anywhere. */
-const NO_STACKS = new Int32Array(FIRST_LENGTH)
-/** Most room of a stack. It is granted in steps, each twice the one before: 1, 3, 7, 15. */
+const NO_STACKS = withoutRooms(new Int32Array(FIRST_LENGTH))
+/** Most slots of a stack, and of a hashed one. They are granted in steps, each twice the one before: 1, 3, 7 … */
 const FULL_ROOM = 15
-const ROOM_STEPS = 4
-const BUDGET_SHIFT = 2
-const SHARE_SHIFT = 3
+const FULL_HASHED_ROOM = 63
+const ROOM_STEPS = 6
+/** All stacks of a kind may hold one part in 2^n of what is in use, or `MIN_BUDGET` granules. */
+const DIRECT_BUDGET_SHIFT = 3
+const HASHED_BUDGET_SHIFT = 2
 const MIN_BUDGET = 512
 
-/** Which of the hashed stacks, from 0, is for blocks of that many granules. */
-export function hashOf(size: number): number {
-  return Math.imul(size, 0x9e3779b1) >>> (32 - HASHED_SHIFT)
+/** Makes it the words of stacks that have no room. */
+function withoutRooms(stacks: Int32Array): Int32Array {
+  stacks.fill(0)
+  stacks.fill(NO_ROOM, 0, STACKS)
+  stacks[NO_ROOM] = NO_BLOCK
+  stacks[NO_ROOM + 1] = NO_BLOCK
+  return stacks
 }
 
-/** Whether all rooms may be for that many granules while so many are in use. */
-function isWithin(granted: number, usedGranules: number): boolean {
-  return granted <= usedGranules >>> BUDGET_SHIFT || granted <= MIN_BUDGET
+/** Whether all rooms of that stack's kind may be for so many granules while so many are in use. */
+function isWithin(stack: number, granted: number, usedGranules: number): boolean {
+  const shift = stack < DIRECT ? DIRECT_BUDGET_SHIFT : HASHED_BUDGET_SHIFT
+  return granted <= usedGranules >>> shift || granted <= MIN_BUDGET
 }
 
-/** Whether one stack's room may be for so many blocks. */
-function isFairShare(room: number, size: number, usedGranules: number): boolean {
-  return room === 1 || room * size <= usedGranules >>> SHARE_SHIFT || room * size <= MIN_BUDGET
+/** The slots of a stack that gets no more. */
+function mostOf(stack: number): number {
+  return stack < DIRECT ? FULL_ROOM : FULL_HASHED_ROOM
 }
 
-/** 0 to 3 for rooms of 1, 3, 7 and 15. */
+/** 0, 1, 2 … for rooms of 1, 3, 7 … */
 function stepOf(room: number): number {
   return 30 - Math.clz32(room + 1)
 }
 
 export class BlockCache extends SpacePages {
   /**
-   * Stack `s` has `stacks[2 * s]`, the index of its top slot, and `stacks[2 * s + 1]`, that of its last. Slots hold a block
-   * plus one, so that an empty one is 0: the one below each stack, and the one that tops of stacks without room point to.
+   * `stacks[s]` is the index of the top slot of stack `s`. Slots hold blocks. Below the first of a room, at its *bottom*, and
+   * behind the last stands a negative number, so one look tells that there is no block, or no slot for one more.
    * `stacks[FIRST_SIZE + s - DIRECT]` is how many granules the blocks of a hashed stack have.
    */
   stacks = NO_STACKS
-  private readonly rooms = new Uint8Array(STACKS)
-  private endSlot = FIRST_SLOT
+  /** 16 bits are enough: of each step there are never more rooms than stacks that may have it, 26,000 words in all. */
+  private readonly bottoms = new Uint16Array(STACKS).fill(NO_ROOM)
+  /** The bottom of the next room. */
+  private endSlot = NO_ROOM + 2
   /**
-   * Rooms that stacks gave up, by step: the empty slot below the first, or 0; in the slot above that, the next. Without them
-   * sizes that take turns on a shared stack would leave slots behind for ever.
+   * Rooms that stacks gave up, by step: the bottom of one, or 0; in its first slot, the next. Without them sizes that take
+   * turns on a shared stack would leave slots behind for ever.
    */
   private readonly spareRooms = new Int32Array(ROOM_STEPS)
-  grantedGranules = 0
+  /** Granules that the stacks of short sizes can hold, each full, and the hashed ones. */
+  grantedDirect = 0
+  grantedHashed = 0
 
   override get metadataBytes(): number {
     const stackBytes = this.stacks === NO_STACKS ? 0 : this.stacks.byteLength
-    return super.metadataBytes + stackBytes + this.rooms.byteLength
+    return super.metadataBytes + stackBytes + this.bottoms.byteLength
   }
 
   /** Before the first block is kept. Throws where there is no memory. */
@@ -83,9 +96,14 @@ export class BlockCache extends SpacePages {
     if (this.stacks === NO_STACKS) this.stacks = copyTo(NO_STACKS, FIRST_LENGTH, this.storage)
   }
 
+  /** Which of the hashed stacks, from 0, is for blocks of that many granules. */
+  protected hashOf(size: number): number {
+    return Math.imul(size, 0x9e3779b1) >>> (32 - HASHED_SHIFT)
+  }
+
   /** The stack for blocks of that many granules; for hashed ones, of that many only after `claim`. */
   stackOf(size: number): number {
-    return size < DIRECT ? size : DIRECT + hashOf(size)
+    return size < DIRECT ? size : DIRECT + this.hashOf(size)
   }
 
   /** Whether a hashed stack is for blocks of `size` granules now. */
@@ -99,51 +117,52 @@ export class BlockCache extends SpacePages {
    */
   claim(stack: number, size: number, usedGranules: number): boolean {
     const { stacks } = this
-    if (stacks[stacks[stack << 1]] !== 0) return false
-    const room = this.rooms[stack]
-    const others = this.grantedGranules - room * stacks[FIRST_SIZE - DIRECT + stack]
+    if (stacks[stacks[stack]] >= 0) return false
+    const room = this.roomOf(stack)
+    const others = this.grantedHashed - room * stacks[FIRST_SIZE - DIRECT + stack]
     stacks[FIRST_SIZE - DIRECT + stack] = size
     if (room === 0) return true
-    const granted = others + room * size
-    if (isWithin(granted, usedGranules) && isFairShare(room, size, usedGranules)) {
-      this.grantedGranules = granted
-    } else {
-      this.grantedGranules = others
+    this.grantedHashed = others + room * size
+    if (!isWithin(stack, this.grantedHashed, usedGranules)) {
+      this.grantedHashed = others
       this.giveUpRoom(stack)
-      stacks[stack << 1] = 0
-      stacks[(stack << 1) + 1] = 0
+      stacks[stack] = NO_ROOM
     }
     return true
   }
 
   /** Whether a full stack may have more room. */
   mayExtend(stack: number, size: number, usedGranules: number): boolean {
-    const room = this.rooms[stack]
-    if (room === FULL_ROOM) return false
-    if (!isFairShare(2 * room + 1, size, usedGranules)) return false
-    return isWithin(this.grantedGranules + (room + 1) * size, usedGranules)
+    const room = this.roomOf(stack)
+    if (room === mostOf(stack)) return false
+    const granted = stack < DIRECT ? this.grantedDirect : this.grantedHashed
+    return isWithin(stack, granted + (room + 1) * size, usedGranules)
   }
 
   /** Grants more room to a full stack, after `mayExtend`. Returns false, and changes nothing, where there is no memory. */
   extendStack(stack: number, size: number): boolean {
-    const room = this.rooms[stack]
+    const room = this.roomOf(stack)
     const newRoom = 2 * room + 1
-    const granted = this.grantedGranules + (room + 1) * size
     const to = this.newRoom(newRoom)
     if (to === 0) return false
-    const { stacks } = this
-    const from = stacks[(stack << 1) + 1] - room
-    const kept = room === 0 ? 0 : stacks[stack << 1] - from
-    for (let slot = 1; slot <= kept; slot++) stacks[to + slot] = stacks[from + slot]
+    const { stacks, bottoms } = this
+    stacks[to + newRoom + 1] = newRoom === mostOf(stack) ? FULL : NO_BLOCK
+    const from = bottoms[stack]
+    for (let slot = 1; slot <= room; slot++) stacks[to + slot] = stacks[from + slot]
     this.giveUpRoom(stack)
-    this.grantedGranules = granted
-    this.rooms[stack] = newRoom
-    stacks[stack << 1] = to + kept
-    stacks[(stack << 1) + 1] = to + newRoom
+    if (stack < DIRECT) this.grantedDirect += (room + 1) * size
+    else this.grantedHashed += (room + 1) * size
+    bottoms[stack] = to
+    stacks[stack] = to + room
     return true
   }
 
-  /** The empty slot below a room that no stack has, or 0 where there is no memory for one. */
+  /** How many slots a stack has. */
+  private roomOf(stack: number): number {
+    return NO_BLOCK - this.stacks[this.bottoms[stack]]
+  }
+
+  /** The bottom of a room that no stack has, or 0 where there is no memory for one. */
   private newRoom(room: number): number {
     const step = stepOf(room)
     const spare = this.spareRooms[step]
@@ -151,20 +170,21 @@ export class BlockCache extends SpacePages {
       this.spareRooms[step] = this.stacks[spare + 1]
       return spare
     }
-    if (!this.reserve(room + 1)) return 0
+    if (!this.reserve(room + 2)) return 0
     const slot = this.endSlot
-    this.endSlot = slot + room + 1
+    this.endSlot = slot + room + 2
+    this.stacks[slot] = NO_BLOCK - room
     return slot
   }
 
   /** A stack has no room any more, and another may have it. */
   private giveUpRoom(stack: number): void {
-    const room = this.rooms[stack]
+    const room = this.roomOf(stack)
     if (room === 0) return
-    const slot = this.stacks[(stack << 1) + 1] - room
-    this.stacks[slot + 1] = this.spareRooms[stepOf(room)]
-    this.spareRooms[stepOf(room)] = slot
-    this.rooms[stack] = 0
+    const bottom = this.bottoms[stack]
+    this.stacks[bottom + 1] = this.spareRooms[stepOf(room)]
+    this.spareRooms[stepOf(room)] = bottom
+    this.bottoms[stack] = NO_ROOM
   }
 
   /** Makes sure that there are `slots` slots behind the last one. */
@@ -197,15 +217,14 @@ export class BlockCache extends SpacePages {
 
   /** Whether any block is kept. */
   get isEmpty(): boolean {
-    if (this.grantedGranules === 0) return true
+    if (this.grantedDirect + this.grantedHashed === 0) return true
     const { stacks } = this
-    for (let stack = 1; stack < STACKS; stack++) if (stacks[stacks[stack << 1]] !== 0) return false
+    for (let stack = 1; stack < STACKS; stack++) if (stacks[stacks[stack]] >= 0) return false
     return true
   }
 
   private countIn(stack: number): number {
-    if (this.rooms[stack] === 0) return 0
-    return this.stacks[stack << 1] - this.stacks[(stack << 1) + 1] + this.rooms[stack]
+    return this.stacks[stack] - this.bottoms[stack]
   }
 
   private sizeIn(stack: number): number {
@@ -216,14 +235,11 @@ export class BlockCache extends SpacePages {
   flushStacks(): void {
     const { stacks } = this
     for (let stack = 1; stack < STACKS; stack++) {
-      if (this.rooms[stack] === 0) continue
+      let top = stacks[stack]
+      if (stacks[top] < 0) continue
       const size = this.sizeIn(stack)
-      let top = stacks[stack << 1]
-      for (; stacks[top] !== 0; top--) {
-        const block = (stacks[top] - 1) | 0
-        this.give(block, block + size)
-      }
-      stacks[stack << 1] = top
+      for (; stacks[top] >= 0; top--) this.give(stacks[top], stacks[top] + size)
+      stacks[stack] = top
     }
   }
 
@@ -231,14 +247,15 @@ export class BlockCache extends SpacePages {
   shrinkStacks(): void {
     const old = this.stacks
     if (old === NO_STACKS) return
-    old.fill(0)
-    this.rooms.fill(0)
+    withoutRooms(old)
+    this.bottoms.fill(NO_ROOM)
     this.spareRooms.fill(0)
-    this.endSlot = FIRST_SLOT
-    this.grantedGranules = 0
+    this.endSlot = NO_ROOM + 2
+    this.grantedDirect = 0
+    this.grantedHashed = 0
     if (old.length <= 2 * FIRST_LENGTH) return
     try {
-      this.stacks = copyTo(new Int32Array(0), FIRST_LENGTH, this.storage)
+      this.stacks = copyTo(NO_STACKS, FIRST_LENGTH, this.storage)
     } catch {
       // No memory for fewer slots: the old ones go on.
       return
@@ -249,27 +266,34 @@ export class BlockCache extends SpacePages {
   /** Calls `meet` with each block kept and its end. */
   checkStacks(meet: (block: Block, end: number) => void): void {
     const { stacks } = this
-    let granted = 0
-    for (let stack = 0; stack < STACKS; stack++) {
-      const room = this.rooms[stack]
-      const top = stacks[stack << 1]
-      const limit = stacks[(stack << 1) + 1]
+    let direct = 0
+    let hashed = 0
+    for (let stack = 1; stack < STACKS; stack++) {
+      const bottom = this.bottoms[stack]
+      const room = this.roomOf(stack)
+      const top = stacks[stack]
       const size = this.sizeIn(stack)
-      granted += room * size
-      if (room === 0) invariant(top === 0 && limit === 0, `1: stack ${stack} has no room`)
-      else invariant(top >= limit - room && top <= limit, `1: stack ${stack} stays within its room`)
-      if (room > 0) invariant(stacks[limit - room] === 0, `1: the slot below stack ${stack} is empty`)
-      for (let slot = limit - room + 1; room > 0 && slot <= top; slot++) {
-        const block = (stacks[slot] - 1) | 0
-        invariant(stacks[slot] !== 0, `1: no empty slot in stack ${stack}`)
+      if (stack < DIRECT) direct += room * size
+      else hashed += room * size
+      invariant(
+        room === 0 ? bottom === NO_ROOM : room > 0 && bottom > NO_ROOM,
+        `1: the bottom of stack ${stack}`,
+      )
+      const end = room === mostOf(stack) ? FULL : NO_BLOCK
+      invariant(stacks[bottom + room + 1] === end, `1: the end of stack ${stack}`)
+      invariant(top >= bottom && top <= bottom + room, `1: stack ${stack} stays within its room`)
+      for (let slot = bottom + 1; slot <= top; slot++) {
+        const block = stacks[slot]
+        invariant(block >= 0, `1: no empty slot in stack ${stack}`)
         invariant(this.isHeld(block), `3: block ${block} is held`)
         invariant(this.next(block) === block + size, `3: block ${block} has ${size} granules`)
         meet(block, block + size)
       }
     }
+    invariant(direct === this.grantedDirect, `2: ${this.grantedDirect} granules granted, found ${direct}`)
     invariant(
-      granted === this.grantedGranules,
-      `2: ${this.grantedGranules} granules granted, found ${granted}`,
+      hashed === this.grantedHashed,
+      `2: ${this.grantedHashed} granules granted to hashed stacks, found ${hashed}`,
     )
   }
 }

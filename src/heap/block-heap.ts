@@ -25,26 +25,29 @@ import { invariant } from '../base/assert.js'
 import { countRange } from '../base/bits.js'
 import type { Block, PageCount, PageNumber } from '../base/units.js'
 import * as units from '../base/units.js'
-import * as caching from './block-cache.js'
-import { BlockCache, hashOf } from './block-cache.js'
-import * as space from './block-space.js'
+import { BlockCache } from './block-cache.js'
 import { type ColumnStorage, plainStorage } from './columns.js'
 import { pairOf } from './granule-map.js'
+import * as layout from './layout.js'
 import type { PageRange } from './page-table.js'
-import * as layout from './page-table.js'
 
-export { REFUSED_LIMIT, REFUSED_SPACE } from './block-space.js'
+export { REFUSED_LIMIT, REFUSED_SPACE } from './layout.js'
 
-// V8 folds a module's own constants into optimised code, but loads imported ones each time.
-const { BITS_PREFIX, FRAME_SHIFT } = layout
-const { DIRECT, FIRST_SIZE } = caching
-const { REFUSED_GROWTH, REFUSED_LIMIT, REFUSED_SPACE } = space
+const {
+  BITS_PREFIX,
+  DIRECT,
+  FIRST_BIT,
+  FIRST_SIZE,
+  FRAME_SHIFT,
+  FULL,
+  REFUSED_GROWTH,
+  REFUSED_LIMIT,
+  REFUSED_SPACE,
+} = layout
 const { GRANULE_BYTES, GRANULE_SHIFT, NONE } = units
 
 /** A small integer, so that comparing with it is cheap. */
 const MAX_WHOLE_FROM_BYTES = 2 ** 31 - GRANULE_BYTES
-/** The last granule that a block can start at. */
-const MAX_BLOCK = 2 ** 31 - 1
 /** Sizes up to this many bytes have a stack of their own in the cache. */
 const DIRECT_BYTES = (DIRECT - 1) * GRANULE_BYTES
 /** Sizes of a frame and more: 32 for each doubling. */
@@ -67,6 +70,12 @@ export interface BlockHeapOptions {
   storage?: ColumnStorage
 }
 
+/**
+ * V8 inlines functions of 460 bytecodes at most, and 920 into one, with those counted that were inlined into a function
+ * when it was compiled by itself. So what `allocate` and `free` call must not be inlined into them: they would count for more
+ * than a caller has room for, and by chance of timing the warm paths would become calls. A branch that is never taken makes
+ * those functions long, patterns compile to a great many bytecodes. A test looks at the lengths.
+ */
 export class BlockHeap extends BlockCache {
   private readonly hasCache: boolean
   private readonly wholePagesFromBytes: number
@@ -99,13 +108,12 @@ export class BlockHeap extends BlockCache {
   allocate(sizeBytes: number): Block {
     if (sizeBytes <= DIRECT_BYTES) {
       const stacks = this.stacks
-      const stack = ((sizeBytes + GRANULE_BYTES - 1) >>> GRANULE_SHIFT) << 1
+      const stack = (sizeBytes + GRANULE_BYTES - 1) >>> GRANULE_SHIFT
       const top = stacks[stack]
-      const kept = stacks[top]
-      if (kept > 0) {
+      const block = stacks[top]
+      if (block >= 0) {
         stacks[stack] = top - 1
-        const block = kept - 1
-        this.bits[BITS_PREFIX + 1 + ((block >>> 5) << 1)] |= 1 << block
+        this.bits[BITS_PREFIX + 1 + ((block >>> 5) << 1)] |= FIRST_BIT >>> block
         return block
       }
       return this.allocateShort(sizeBytes)
@@ -114,24 +122,33 @@ export class BlockHeap extends BlockCache {
   }
 
   private allocateShort(sizeBytes: number): Block {
+    if (sizeBytes < 0) {
+      // Never, see the class.
+      const [[first, ...others], [second, ...more]] = [[sizeBytes], [sizeBytes]]
+      throw new RangeError(`${[first, others, second, more]}`)
+    }
     const size = granulesIn(sizeBytes)
     const block = this.take(size)
     return block !== NONE ? block : this.takeAgain(size, 0, size)
   }
 
   private allocateLong(sizeBytes: number): Block {
+    if (sizeBytes < 0) {
+      // Never, see the class.
+      const [[first, ...others], [second, ...more]] = [[sizeBytes], [sizeBytes]]
+      throw new RangeError(`${[first, others, second, more]}`)
+    }
     const isWhole = sizeBytes >= this.wholePagesFromBytes
     const size = this.granulesFor(sizeBytes)
     const stacks = this.stacks
-    const hashed = hashOf(size)
+    const hashed = this.hashOf(size)
     if (stacks[FIRST_SIZE + hashed] === size) {
-      const stack = (DIRECT + hashed) << 1
+      const stack = DIRECT + hashed
       const top = stacks[stack]
-      const kept = stacks[top]
-      if (kept > 0) {
+      const block = stacks[top]
+      if (block >= 0) {
         stacks[stack] = top - 1
-        const block = kept - 1
-        this.bits[BITS_PREFIX + 1 + ((block >>> 5) << 1)] |= 1 << block
+        this.bits[BITS_PREFIX + 1 + ((block >>> 5) << 1)] |= FIRST_BIT >>> block
         return block
       }
     }
@@ -191,30 +208,35 @@ export class BlockHeap extends BlockCache {
     if (pair >= this.endPair) return false
     const starts = bits[pair]
     const marks = bits[pair + 1]
-    const bit = 1 << block
+    const bit = FIRST_BIT >>> block
     if ((starts & marks & bit) === 0) return false
     bits[pair + 1] = marks ^ bit
-    // The bits from the block's granule on, for 32 granules: most blocks end within.
-    const behind = ((bits[pair + 2] | bits[pair + 3]) << 1) << (~block & 31)
-    const ends = (((starts | marks) >>> block) | behind) & -2
+    // The bits behind the block's granule, for 32 granules: most blocks end within.
+    const ends = (((starts | marks) << block) << 1) | ((bits[pair + 2] | bits[pair + 3]) >>> ~block)
     if (ends === 0) {
       this.freeLong(block)
       return true
     }
-    const size = 31 - Math.clz32(ends & -ends)
+    const size = Math.clz32(ends) + 1
     const stacks = this.stacks
-    const top = stacks[size << 1] + 1
-    if (top <= stacks[(size << 1) + 1]) {
-      stacks[top] = block + 1
-      stacks[size << 1] = top
-    } else if (!this.keepMore(block, size, size)) {
+    const top = stacks[size] + 1
+    const slot = stacks[top]
+    if (slot >= 0) {
+      stacks[top] = block
+      stacks[size] = top
+    } else if (slot === FULL || !this.keepMore(block, size, size)) {
       this.give(block, block + size)
     }
     return true
   }
 
-  /** Ends a block of 32 granules or more, already held back. */
+  /** Ends a block of more than 32 granules, already held back. */
   private freeLong(block: Block): void {
+    if (block === NONE) {
+      // Never, see the class.
+      const [[first, ...others], [second, ...more]] = [[block], [block]]
+      throw new RangeError(`${[first, others, second, more]}`)
+    }
     const end = this.nextBehind(block)
     const size = end - block
     const stack = this.stackOf(size)
@@ -229,25 +251,30 @@ export class BlockHeap extends BlockCache {
       }
     }
     const stacks = this.stacks
-    const top = stacks[stack << 1] + 1
-    if (top <= stacks[(stack << 1) + 1]) {
-      stacks[top] = block + 1
-      stacks[stack << 1] = top
-    } else if (!this.keepMore(block, size, stack)) {
+    const top = stacks[stack] + 1
+    const slot = stacks[top]
+    if (slot >= 0) {
+      stacks[top] = block
+      stacks[stack] = top
+    } else if (slot === FULL || !this.keepMore(block, size, stack)) {
       this.give(block, block + size)
     }
   }
 
   /** Keeps a block whose stack is full, if that may be longer. */
   private keepMore(block: Block, size: number, stack: number): boolean {
-    // The slot holds the block plus one, and must not be negative.
-    if (!this.hasCache || block === MAX_BLOCK) return false
+    if (size < 0) {
+      // Never, see the class.
+      const [[first, ...others], [second, ...more]] = [[size], [size]]
+      throw new RangeError(`${[first, others, second, more]}`)
+    }
+    if (!this.hasCache) return false
     if (!this.mayExtend(stack, size, this.usedPages * this.pageGranules)) return false
     if (!this.extendStack(stack, size)) return false
     const { stacks } = this
-    const top = stacks[stack << 1] + 1
-    stacks[top] = block + 1
-    stacks[stack << 1] = top
+    const top = stacks[stack] + 1
+    stacks[top] = block
+    stacks[stack] = top
     return true
   }
 
@@ -354,7 +381,7 @@ export class BlockHeap extends BlockCache {
 
   /**
    * Gives up what is kept for the next block of its size: a page is used afterwards exactly where a live block touches it.
-   * At most some thousand blocks.
+   * At most 12,000 blocks, and a quarter and an eighth of what is in use.
    */
   flush(): void {
     this.flushStacks()

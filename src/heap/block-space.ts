@@ -18,17 +18,21 @@
  */
 import type { Block, PageNumber } from '../base/units.js'
 import * as units from '../base/units.js'
-import * as maps from './granule-map.js'
-import * as long from './long-blocks.js'
+import * as layout from './layout.js'
 import { LongBlocks } from './long-blocks.js'
-import * as layout from './page-table.js'
 
-export { REFUSED_GROWTH, REFUSED_LIMIT, REFUSED_SPACE } from './long-blocks.js'
-
-// V8 folds a module's own constants into optimised code, but loads imported ones each time.
-const { BITS_PREFIX, END, FRAME_GRANULES, FRAME_SHIFT, ROW_WORDS, START } = layout
-const { REFUSED_LIMIT, REFUSED_SPACE } = long
-const { ANY } = maps
+const {
+  ANY,
+  BITS_PREFIX,
+  END,
+  FIRST_BIT,
+  FRAME_GRANULES,
+  FRAME_SHIFT,
+  REFUSED_LIMIT,
+  REFUSED_SPACE,
+  ROW_WORDS,
+  START,
+} = layout
 const NONE = units.NONE
 
 /** The front is cut from a longer gap in pieces of about this many granules: 16 KiB. */
@@ -64,7 +68,7 @@ export class BlockSpace extends LongBlocks {
     const frame = block >>> FRAME_SHIFT
     const endFrame = end >>> FRAME_SHIFT
     this.heldBlocks++
-    bits[BITS_PREFIX + 1 + ((block >>> 5) << 1)] |= 1 << block
+    bits[BITS_PREFIX + 1 + ((block >>> 5) << 1)] |= FIRST_BIT >>> block
     if (endFrame !== frame) {
       rows[frame * ROW_WORDS + END] = end
       const lastFrame = (end - 1) >>> FRAME_SHIFT
@@ -76,8 +80,8 @@ export class BlockSpace extends LongBlocks {
       return block
     }
     this.front = end
-    bits[BITS_PREFIX + ((end >>> 5) << 1)] |= 1 << end
-    occupied[endFrame] |= ANY << ((end >>> 5) & 7)
+    bits[BITS_PREFIX + ((end >>> 5) << 1)] |= FIRST_BIT >>> end
+    occupied[endFrame] |= ANY >>> ((end >>> 5) & 7)
     if (frontEnd >>> FRAME_SHIFT !== endFrame) {
       rows[endFrame * ROW_WORDS + END] = frontEnd
       const lastFrame = (frontEnd - 1) >>> FRAME_SHIFT

@@ -5,13 +5,22 @@
  * A block that is given back frees exactly the pages that lie wholly in the gap it coalesces to and did not lie in one before.
  */
 import type { Block, PageCount } from '../base/units.js'
-import * as maps from './granule-map.js'
-import { LongGaps, slotOf } from './long-gaps.js'
-import * as layout from './page-table.js'
+import * as layout from './layout.js'
+import { LongGaps } from './long-gaps.js'
 
-// V8 folds a module's own constants into optimised code, but loads imported ones each time.
-const { BITS_PREFIX, END, FRAME_GRANULES, FRAME_SHIFT, ROW_WORDS, START } = layout
-const { ANY, GAP } = maps
+const {
+  ANY,
+  BITS_PREFIX,
+  END,
+  FIRST_ANY,
+  FIRST_BIT,
+  FRAME_GRANULES,
+  FRAME_SHIFT,
+  GAP,
+  LATER_BITS,
+  ROW_WORDS,
+  START,
+} = layout
 
 export class Gaps extends LongGaps {
   /** Blocks that were taken and not given back. */
@@ -31,36 +40,37 @@ export class Gaps extends LongGaps {
     let pair = BITS_PREFIX + ((end >>> 5) << 1)
     let starts = bits[pair]
     let marks = bits[pair + 1]
-    if ((((marks & ~starts) >>> end) & 1) === 1) {
-      const later = (starts | marks) & (-2 << end)
-      to = later !== 0 ? (end & ~31) + 31 - Math.clz32(later & -later) : this.nextBehind(end)
-      marks &= ~(1 << end)
+    if ((marks & ~starts) << end < 0) {
+      const later = (starts | marks) & (LATER_BITS >>> end)
+      to = later !== 0 ? (end & ~31) | Math.clz32(later) : this.nextBehind(end)
+      marks &= ~(FIRST_BIT >>> end)
       bits[pair + 1] = marks
       if ((marks & ~starts) === 0) {
-        occupied[end >>> FRAME_SHIFT] &= ~(((starts | marks) === 0 ? GAP | ANY : GAP) << ((end >>> 5) & 7))
+        occupied[end >>> FRAME_SHIFT] &= ~(((starts | marks) === 0 ? GAP | ANY : GAP) >>> ((end >>> 5) & 7))
       }
     }
     // What ends where the block starts.
     const last = (block - 1) | 0
     let before: number
     pair = BITS_PREFIX + ((last >> 5) << 1)
-    const near = (bits[pair] | bits[pair + 1]) & (-1 >>> (31 - (last & 31)))
+    const near = (bits[pair] | bits[pair + 1]) & (-1 << ~last)
     if (near !== 0) {
-      before = (last & ~31) + 31 - Math.clz32(near)
+      before = (last & ~31) | Math.clz32(near & -near)
     } else {
       const frame = last >>> FRAME_SHIFT
-      const earlier = occupied[frame] & ((1 << ((last >> 5) & 7)) - 1)
+      const earlier = occupied[frame] & 0xff & (0xff00 >>> ((last >> 5) & 7))
       if (earlier === 0) {
         before = rows[frame * ROW_WORDS + START]
         pair = BITS_PREFIX + ((before >>> 5) << 1)
       } else {
-        const word = (frame << 3) + 31 - Math.clz32(earlier)
+        const word = (frame << 3) | (Math.clz32(earlier & -earlier) - FIRST_ANY)
         pair = BITS_PREFIX + (word << 1)
-        before = (word << 5) + 31 - Math.clz32(bits[pair] | bits[pair + 1])
+        const any = bits[pair] | bits[pair + 1]
+        before = (word << 5) | Math.clz32(any & -any)
       }
     }
-    const isAfterGap = before >= 0 && (((bits[pair + 1] & ~bits[pair]) >>> before) & 1) === 1
-    const bit = 1 << block
+    const isAfterGap = before >= 0 && (bits[pair + 1] & ~bits[pair]) << before < 0
+    const bit = FIRST_BIT >>> block
     let from = block
     pair = BITS_PREFIX + ((block >>> 5) << 1)
     starts = bits[pair] & ~bit
@@ -69,10 +79,10 @@ export class Gaps extends LongGaps {
       from = before
       marks = bits[pair + 1] & ~bit
       bits[pair + 1] = marks
-      if ((starts | marks) === 0) occupied[block >>> FRAME_SHIFT] &= ~(ANY << ((block >>> 5) & 7))
+      if ((starts | marks) === 0) occupied[block >>> FRAME_SHIFT] &= ~(ANY >>> ((block >>> 5) & 7))
     } else {
       bits[pair + 1] |= bit
-      occupied[block >>> FRAME_SHIFT] |= GAP << ((block >>> 5) & 7)
+      occupied[block >>> FRAME_SHIFT] |= GAP >>> ((block >>> 5) & 7)
     }
     const frame = from >>> FRAME_SHIFT
     if (to >>> FRAME_SHIFT !== frame) {
@@ -120,12 +130,12 @@ export class Gaps extends LongGaps {
     const leftClean = left >= FRAME_GRANULES ? this.cleanOf(from) : 0
     const rightClean = right >= FRAME_GRANULES ? this.cleanOf(end) : 0
     const allClean = clean + leftClean + rightClean
-    const slot = slotOf(to - from, allClean)
+    const slot = this.slotOf(to - from, allClean)
     if (left >= FRAME_GRANULES) {
-      if (right >= FRAME_GRANULES) this.removeFrom(slotOf(right, rightClean), end >>> FRAME_SHIFT)
-      this.changeIn(slotOf(left, leftClean), from >>> FRAME_SHIFT, slot, from, allClean)
+      if (right >= FRAME_GRANULES) this.removeFrom(this.slotOf(right, rightClean), end >>> FRAME_SHIFT)
+      this.changeIn(this.slotOf(left, leftClean), from >>> FRAME_SHIFT, slot, from, allClean)
     } else if (right >= FRAME_GRANULES) {
-      this.changeIn(slotOf(right, rightClean), end >>> FRAME_SHIFT, slot, from, allClean)
+      this.changeIn(this.slotOf(right, rightClean), end >>> FRAME_SHIFT, slot, from, allClean)
     } else {
       this.addTo(slot, from, allClean)
     }

@@ -20,15 +20,10 @@
  */
 import { invariant } from '../base/assert.js'
 import type { Block } from '../base/units.js'
+import * as layout from './layout.js'
 import { PageStates } from './page-states.js'
-import * as layout from './page-table.js'
 
-// V8 folds a module's own constants into optimised code, but loads imported ones each time.
-const { BITS_PREFIX, END, FRAME_SHIFT, ROW_WORDS, START } = layout
-
-/** Bits of `occupied` for pair 0: some bit is set there; a gap starts there. */
-export const ANY = 1
-export const GAP = 0x100
+const { ANY, BITS_PREFIX, END, FIRST_ANY, FIRST_BIT, FRAME_SHIFT, GAP, LATER_BITS, ROW_WORDS, START } = layout
 
 /** Index of the pair of words that holds a granule's bits. */
 export function pairOf(granule: number): number {
@@ -43,41 +38,41 @@ export class GranuleMap extends PageStates {
   isLive(granule: number): boolean {
     const { bits } = this
     const pair = BITS_PREFIX + ((granule >>> 5) << 1)
-    return (((bits[pair] & bits[pair + 1]) >>> granule) & 1) === 1
+    return (bits[pair] & bits[pair + 1]) << granule < 0
   }
 
   /** Whether a gap starts here. */
   isGap(granule: number): boolean {
     const { bits } = this
     const pair = BITS_PREFIX + ((granule >>> 5) << 1)
-    return (((bits[pair + 1] & ~bits[pair]) >>> granule) & 1) === 1
+    return (bits[pair + 1] & ~bits[pair]) << granule < 0
   }
 
   /** Whether a held block starts here, or a range ends. */
   isHeld(granule: number): boolean {
     const { bits } = this
     const pair = BITS_PREFIX + ((granule >>> 5) << 1)
-    return (((bits[pair] & ~bits[pair + 1]) >>> granule) & 1) === 1
+    return (bits[pair] & ~bits[pair + 1]) << granule < 0
   }
 
   /** Where the block or gap ends that starts at `granule`. */
   next(granule: number): number {
     const { bits } = this
     const pair = BITS_PREFIX + ((granule >>> 5) << 1)
-    const near = (bits[pair] | bits[pair + 1]) & (-2 << granule)
-    return near !== 0 ? (granule & ~31) + 31 - Math.clz32(near & -near) : this.nextBehind(granule)
+    const near = (bits[pair] | bits[pair + 1]) & (LATER_BITS >>> granule)
+    return near !== 0 ? (granule & ~31) | Math.clz32(near) : this.nextBehind(granule)
   }
 
   /** The same where no other bit is set behind `granule` in its pair. */
   nextBehind(granule: number): number {
     const { bits, occupied, rows } = this
     const frame = granule >>> FRAME_SHIFT
-    const later = occupied[frame] & 0xff & (0xfe << ((granule >>> 5) & 7))
+    const later = occupied[frame] & (0x7f >>> ((granule >>> 5) & 7))
     if (later === 0) return rows[frame * ROW_WORDS + END] >>> 0
-    const word = (frame << 3) + 31 - Math.clz32(later & -later)
+    const word = (frame << 3) | (Math.clz32(later) - FIRST_ANY)
     const pair = BITS_PREFIX + (word << 1)
     const any = bits[pair] | bits[pair + 1]
-    return (word << 5) + 31 - Math.clz32(any & -any)
+    return (word << 5) | Math.clz32(any)
   }
 
   /** Where the block or gap starts that ends at `granule`. At the first granule of a range, a held one. */
@@ -86,28 +81,30 @@ export class GranuleMap extends PageStates {
     const last = (granule - 1) | 0
     const word = last >> 5
     const pair = BITS_PREFIX + (word << 1)
-    const near = (bits[pair] | bits[pair + 1]) & (-1 >>> (31 - (last & 31)))
-    if (near !== 0) return (last & ~31) + 31 - Math.clz32(near)
+    const near = (bits[pair] | bits[pair + 1]) & (-1 << ~last)
+    if (near !== 0) return (last & ~31) | Math.clz32(near & -near)
     const frame = last >>> FRAME_SHIFT
-    const earlier = occupied[frame] & ((1 << (word & 7)) - 1)
+    const earlier = occupied[frame] & 0xff & (0xff00 >>> (word & 7))
     if (earlier === 0) return rows[frame * ROW_WORDS + START]
-    const found = (frame << 3) + 31 - Math.clz32(earlier)
+    const found = (frame << 3) | (Math.clz32(earlier & -earlier) - FIRST_ANY)
     const at = BITS_PREFIX + (found << 1)
-    return (found << 5) + 31 - Math.clz32(bits[at] | bits[at + 1])
+    const any = bits[at] | bits[at + 1]
+    return (found << 5) | Math.clz32(any & -any)
   }
 
   /** Where the block or gap starts that the managed `granule` lies in. Reads two bytes for each frame in between. */
   startOf(granule: number): number {
     const { bits, occupied } = this
     const pair = BITS_PREFIX + ((granule >>> 5) << 1)
-    const near = (bits[pair] | bits[pair + 1]) & (-1 >>> (31 - (granule & 31)))
-    if (near !== 0) return (granule & ~31) + 31 - Math.clz32(near)
+    const near = (bits[pair] | bits[pair + 1]) & (-1 << ~granule)
+    if (near !== 0) return (granule & ~31) | Math.clz32(near & -near)
     let frame = granule >>> FRAME_SHIFT
-    let earlier = occupied[frame] & ((1 << ((granule >>> 5) & 7)) - 1)
+    let earlier = occupied[frame] & 0xff & (0xff00 >>> ((granule >>> 5) & 7))
     while (earlier === 0) earlier = occupied[--frame] & 0xff
-    const word = (frame << 3) + 31 - Math.clz32(earlier)
+    const word = (frame << 3) | (Math.clz32(earlier & -earlier) - FIRST_ANY)
     const at = BITS_PREFIX + (word << 1)
-    return (word << 5) + 31 - Math.clz32(bits[at] | bits[at + 1])
+    const any = bits[at] | bits[at + 1]
+    return (word << 5) | Math.clz32(any & -any)
   }
 
   /** A stretch is [first, end): its rows say so. */
@@ -123,18 +120,18 @@ export class GranuleMap extends PageStates {
   /** A gap starts here, where nothing did. */
   markGap(granule: number): void {
     const { bits, occupied } = this
-    bits[BITS_PREFIX + 1 + ((granule >>> 5) << 1)] |= 1 << granule
-    occupied[granule >>> FRAME_SHIFT] |= (GAP | ANY) << ((granule >>> 5) & 7)
+    bits[BITS_PREFIX + 1 + ((granule >>> 5) << 1)] |= FIRST_BIT >>> granule
+    occupied[granule >>> FRAME_SHIFT] |= (GAP | ANY) >>> ((granule >>> 5) & 7)
   }
 
   /** A held block starts here, where nothing did or a gap. */
   markHeld(granule: number): void {
     const { bits, occupied } = this
     const pair = BITS_PREFIX + ((granule >>> 5) << 1)
-    const bit = 1 << granule
+    const bit = FIRST_BIT >>> granule
     bits[pair] |= bit
     bits[pair + 1] &= ~bit
-    occupied[granule >>> FRAME_SHIFT] |= ANY << ((granule >>> 5) & 7)
+    occupied[granule >>> FRAME_SHIFT] |= ANY >>> ((granule >>> 5) & 7)
     this.forgetGaps(granule, pair)
   }
 
@@ -144,16 +141,16 @@ export class GranuleMap extends PageStates {
     const pair = BITS_PREFIX + ((gap >>> 5) << 1)
     const frame = gap >>> FRAME_SHIFT
     const endFrame = end >>> FRAME_SHIFT
-    bits[pair] |= 1 << gap
-    if ((bits[pair + 1] & ~bits[pair]) === 0) occupied[frame] &= ~(GAP << ((gap >>> 5) & 7))
+    bits[pair] |= FIRST_BIT >>> gap
+    if ((bits[pair + 1] & ~bits[pair]) === 0) occupied[frame] &= ~(GAP >>> ((gap >>> 5) & 7))
     if (endFrame !== frame) {
       rows[frame * ROW_WORDS + END] = end
       const lastFrame = (end - 1) >>> FRAME_SHIFT
       if (lastFrame !== frame) rows[lastFrame * ROW_WORDS + START] = gap
     }
     if (end === gapEnd) return
-    bits[BITS_PREFIX + 1 + ((end >>> 5) << 1)] |= 1 << end
-    occupied[endFrame] |= (GAP | ANY) << ((end >>> 5) & 7)
+    bits[BITS_PREFIX + 1 + ((end >>> 5) << 1)] |= FIRST_BIT >>> end
+    occupied[endFrame] |= (GAP | ANY) >>> ((end >>> 5) & 7)
     if (gapEnd >>> FRAME_SHIFT === endFrame) return
     rows[endFrame * ROW_WORDS + END] = gapEnd
     const lastFrame = (gapEnd - 1) >>> FRAME_SHIFT
@@ -167,17 +164,17 @@ export class GranuleMap extends PageStates {
     let pair = BITS_PREFIX + ((end >>> 5) << 1)
     let starts = bits[pair]
     let marks = bits[pair + 1]
-    if ((((marks & ~starts) >>> end) & 1) === 1) {
-      const later = (starts | marks) & (-2 << end)
-      to = later !== 0 ? (end & ~31) + 31 - Math.clz32(later & -later) : this.nextBehind(end)
-      marks &= ~(1 << end)
+    if ((marks & ~starts) << end < 0) {
+      const later = (starts | marks) & (LATER_BITS >>> end)
+      to = later !== 0 ? (end & ~31) | Math.clz32(later) : this.nextBehind(end)
+      marks &= ~(FIRST_BIT >>> end)
       bits[pair + 1] = marks
       if ((marks & ~starts) === 0) {
-        occupied[end >>> FRAME_SHIFT] &= ~(((starts | marks) === 0 ? GAP | ANY : GAP) << ((end >>> 5) & 7))
+        occupied[end >>> FRAME_SHIFT] &= ~(((starts | marks) === 0 ? GAP | ANY : GAP) >>> ((end >>> 5) & 7))
       }
     }
     const before = this.previous(first)
-    const bit = 1 << first
+    const bit = FIRST_BIT >>> first
     const frame = first >>> FRAME_SHIFT
     const isAfterGap = before >= 0 && this.isGap(before)
     pair = BITS_PREFIX + ((first >>> 5) << 1)
@@ -185,8 +182,8 @@ export class GranuleMap extends PageStates {
     marks = isAfterGap ? bits[pair + 1] & ~bit : bits[pair + 1] | bit
     bits[pair] = starts
     bits[pair + 1] = marks
-    if (!isAfterGap) occupied[frame] |= GAP << ((first >>> 5) & 7)
-    else if ((starts | marks) === 0) occupied[frame] &= ~(ANY << ((first >>> 5) & 7))
+    if (!isAfterGap) occupied[frame] |= GAP >>> ((first >>> 5) & 7)
+    else if ((starts | marks) === 0) occupied[frame] &= ~(ANY >>> ((first >>> 5) & 7))
     const from = isAfterGap ? before : first
     this.coalescedEnd = to
     const fromFrame = from >>> FRAME_SHIFT
@@ -200,26 +197,26 @@ export class GranuleMap extends PageStates {
 
   /** The held block that starts here is live from now on. */
   markLive(granule: number): void {
-    this.bits[BITS_PREFIX + 1 + ((granule >>> 5) << 1)] |= 1 << granule
+    this.bits[BITS_PREFIX + 1 + ((granule >>> 5) << 1)] |= FIRST_BIT >>> granule
   }
 
   /** Nothing starts here any more. */
   clear(granule: number): void {
     const { bits, occupied } = this
     const pair = BITS_PREFIX + ((granule >>> 5) << 1)
-    const bit = ~(1 << granule)
+    const bit = ~(FIRST_BIT >>> granule)
     const starts = bits[pair] & bit
     const marks = bits[pair + 1] & bit
     bits[pair] = starts
     bits[pair + 1] = marks
     const gone = (starts | marks) === 0 ? GAP | ANY : GAP
-    if ((marks & ~starts) === 0) occupied[granule >>> FRAME_SHIFT] &= ~(gone << ((granule >>> 5) & 7))
+    if ((marks & ~starts) === 0) occupied[granule >>> FRAME_SHIFT] &= ~(gone >>> ((granule >>> 5) & 7))
   }
 
   private forgetGaps(granule: number, pair: number): void {
     const { bits, occupied } = this
     if ((bits[pair + 1] & ~bits[pair]) === 0) {
-      occupied[granule >>> FRAME_SHIFT] &= ~(GAP << ((granule >>> 5) & 7))
+      occupied[granule >>> FRAME_SHIFT] &= ~(GAP >>> ((granule >>> 5) & 7))
     }
   }
 
@@ -229,8 +226,10 @@ export class GranuleMap extends PageStates {
     let count = 0
     for (let word = first >>> 5; word < end >>> 5; word++) {
       const pair = BITS_PREFIX + (word << 1)
-      for (let live = bits[pair] & bits[pair + 1]; live !== 0; live &= live - 1) {
-        blocks[count++] = (word << 5) + 31 - Math.clz32(live & -live)
+      for (let live = bits[pair] & bits[pair + 1]; live !== 0; ) {
+        const bit = Math.clz32(live)
+        live ^= FIRST_BIT >>> bit
+        blocks[count++] = (word << 5) | bit
       }
     }
     return count
@@ -245,8 +244,8 @@ export class GranuleMap extends PageStates {
       let expected = 0
       for (let word = 0; word < 8; word++) {
         const pair = BITS_PREFIX + (((frame << 3) + word) << 1)
-        if ((bits[pair] | bits[pair + 1]) !== 0) expected |= ANY << word
-        if ((bits[pair + 1] & ~bits[pair]) !== 0) expected |= GAP << word
+        if ((bits[pair] | bits[pair + 1]) !== 0) expected |= ANY >>> word
+        if ((bits[pair + 1] & ~bits[pair]) !== 0) expected |= GAP >>> word
       }
       invariant(occupied[frame] === expected, `1: pairs of frame ${frame}`)
     }

@@ -86,7 +86,7 @@ export class Heap {
   allocate(sizeBytes: number): Block {
     if (typeof sizeBytes === 'number' && (sizeBytes | 0) === sizeBytes && sizeBytes >= 0) {
       const block = this.#open.allocate(sizeBytes)
-      if (block !== NONE) return block
+      if (block >= 0) return block
     }
     return this.#allocateSlow(sizeBytes)
   }

@@ -5,23 +5,24 @@
 import type { Block, PageCount } from '../base/units.js'
 import * as units from '../base/units.js'
 import { Gaps } from './gaps.js'
-import * as maps from './granule-map.js'
-import * as longGaps from './long-gaps.js'
-import { slotOf } from './long-gaps.js'
-import * as layout from './page-table.js'
+import * as layout from './layout.js'
 
-// V8 folds a module's own constants into optimised code, but loads imported ones each time.
-const { BITS_PREFIX, EDGE, END, FRAME_GRANULES, FRAME_SHIFT, ROW_WORDS, START } = layout
-const { ANY, GAP } = maps
-const { COLD, WARM } = longGaps
+const {
+  ANY,
+  BITS_PREFIX,
+  COLD,
+  EDGE,
+  END,
+  FIRST_BIT,
+  FRAME_GRANULES,
+  FRAME_SHIFT,
+  GAP,
+  ROW_WORDS,
+  START,
+  WARM,
+} = layout
+const { REFUSED_GROWTH, REFUSED_LIMIT, REFUSED_SPACE } = layout
 const NONE = units.NONE
-
-/** No gap is long enough: add pages and try again. */
-export const REFUSED_SPACE = 1
-/** It would commit more than `limitPages`: purge and try again. */
-export const REFUSED_LIMIT = 2
-/** It would take clean pages, and `growthPages` are used up: see what else can be had, and allow more. */
-export const REFUSED_GROWTH = 3
 
 export class LongBlocks extends Gaps {
   /** Clean pages that may be taken before `REFUSED_GROWTH`. */
@@ -80,28 +81,28 @@ export class LongBlocks extends Gaps {
     }
     this.heldBlocks++
     const pair = BITS_PREFIX + ((gap >>> 5) << 1)
-    const starts = bits[pair] | (1 << gap)
+    const starts = bits[pair] | (FIRST_BIT >>> gap)
     bits[pair] = starts
-    if ((bits[pair + 1] & ~starts) === 0) occupied[frame] &= ~(GAP << ((gap >>> 5) & 7))
+    if ((bits[pair + 1] & ~starts) === 0) occupied[frame] &= ~(GAP >>> ((gap >>> 5) & 7))
     rows[row + END] = end
     const lastFrame = (end - 1) >>> FRAME_SHIFT
     if (lastFrame !== frame) rows[lastFrame * ROW_WORDS + START] = gap
     const left = gapEnd - end
-    const slot = slotOf(gapEnd - gap, clean)
+    const slot = this.slotOf(gapEnd - gap, clean)
     if (left === 0) {
       this.removeFrom(slot, frame)
       return gap
     }
     const endFrame = end >>> FRAME_SHIFT
-    bits[BITS_PREFIX + 1 + ((end >>> 5) << 1)] |= 1 << end
-    occupied[endFrame] |= (GAP | ANY) << ((end >>> 5) & 7)
+    bits[BITS_PREFIX + 1 + ((end >>> 5) << 1)] |= FIRST_BIT >>> end
+    occupied[endFrame] |= (GAP | ANY) >>> ((end >>> 5) & 7)
     if (gapEnd >>> FRAME_SHIFT !== endFrame) {
       rows[endFrame * ROW_WORDS + END] = gapEnd
       const lastOfGap = (gapEnd - 1) >>> FRAME_SHIFT
       if (lastOfGap !== endFrame) rows[lastOfGap * ROW_WORDS + START] = end
     }
     if (left >= FRAME_GRANULES) {
-      this.changeIn(slot, frame, slotOf(left, clean - taken), end, clean - taken)
+      this.changeIn(slot, frame, this.slotOf(left, clean - taken), end, clean - taken)
     } else {
       this.removeFrom(slot, frame)
       this.raiseTop(endFrame, left)

@@ -10,26 +10,32 @@
  *  2. a bin's bit is set exactly where the bin is not empty, a summary bit where its word is not zero
  */
 import { invariant } from '../base/assert.js'
-import { testBit } from '../base/bits.js'
 import type { PageCount } from '../base/units.js'
 import * as units from '../base/units.js'
-import * as layout from './page-table.js'
+import * as layout from './layout.js'
 import { ShortGaps } from './short-gaps.js'
 
-// V8 folds a module's own constants into optimised code, but loads imported ones each time.
-const { EDGE, END, FRAME_GRANULES, FRAME_SHIFT, NEXT, PREV, ROW_WORDS } = layout
+const {
+  COLD,
+  EDGE,
+  END,
+  FIRST_BIT,
+  FRAME_GRANULES,
+  FRAME_SHIFT,
+  LATER_BITS,
+  NEXT,
+  PREV,
+  ROW_WORDS,
+  SETS,
+  WARM,
+} = layout
 const NONE = units.NONE
-
-/** Gaps that hold no whole clean page. */
-export const WARM = 0
-/** All others. */
-export const COLD = 1
-const SETS = 2
 
 const STEPS_SHIFT = 3 // eight bins a doubling
 const STEPS_MASK = (1 << STEPS_SHIFT) - 1
 const BIN_SHIFT = 8 // a set's bins: eight for each of the 24 doublings from 2^8 to 2^31
 const WORDS_SHIFT = BIN_SHIFT - 5
+const WORDS_MASK = (1 << WORDS_SHIFT) - 1
 const FRAME_MASK = FRAME_GRANULES - 1
 /** The gaps of a bin differ in length. The best of that many is taken. */
 const PROBES = 4
@@ -41,17 +47,17 @@ function binOf(length: number): number {
   return ((doubling - FRAME_SHIFT) << STEPS_SHIFT) + ((length >>> (doubling - STEPS_SHIFT)) & STEPS_MASK)
 }
 
-/** The bin, of both sets, of a gap. */
-export function slotOf(length: number, clean: PageCount): number {
-  return binOf(length) + (clean === 0 ? WARM << BIN_SHIFT : COLD << BIN_SHIFT)
-}
-
 export class LongGaps extends ShortGaps {
   /** First and last frame of each bin, or NONE. Bin `b` of set `s` is `(s << BIN_SHIFT) + b`. */
   private readonly heads = new Int32Array(SETS << BIN_SHIFT).fill(NONE)
   private readonly tails = new Int32Array(SETS << BIN_SHIFT).fill(NONE)
   private readonly binBits = new Int32Array(SETS << WORDS_SHIFT)
   private readonly summaries = new Int32Array(SETS)
+
+  /** The bin, of both sets, of a gap. */
+  protected slotOf(length: number, clean: PageCount): number {
+    return binOf(length) + (clean === 0 ? WARM << BIN_SHIFT : COLD << BIN_SHIFT)
+  }
 
   /** Whole clean pages of the long gap that starts at `granule`. */
   cleanOf(granule: number): PageCount {
@@ -73,7 +79,7 @@ export class LongGaps extends ShortGaps {
       let frame = heads[(set << BIN_SHIFT) + bin]
       for (let n = 0; n < PROBES && frame !== NONE; n++) {
         const row = frame * ROW_WORDS
-        const start = (frame << FRAME_SHIFT) + (rows[row + EDGE] & FRAME_MASK)
+        const start = (frame << FRAME_SHIFT) | (rows[row + EDGE] & FRAME_MASK)
         const spare = (rows[row + END] - start - length) | 0
         if (spare >= 0 && spare < bestSpare) {
           best = start
@@ -85,19 +91,19 @@ export class LongGaps extends ShortGaps {
       bin++
     }
     let word = bin >>> 5
-    let bits = word < 1 << WORDS_SHIFT ? this.binBits[(set << WORDS_SHIFT) + word] & (-1 << bin) : 0
+    let bits = word < 1 << WORDS_SHIFT ? this.binBits[(set << WORDS_SHIFT) + word] & (-1 >>> bin) : 0
     if (bits === 0) {
-      const later = summary & (-2 << word)
+      const later = summary & (LATER_BITS >>> word)
       if (later === 0) return NONE
-      word = 31 - Math.clz32(later & -later)
+      word = Math.clz32(later)
       bits = this.binBits[(set << WORDS_SHIFT) + word]
     }
-    let frame = heads[(set << BIN_SHIFT) + (word << 5) + 31 - Math.clz32(bits & -bits)]
+    let frame = heads[(set << BIN_SHIFT) + (word << 5) + Math.clz32(bits)]
     let best: number = NONE
     let bestSpare = MOST_SPARE
     for (let n = 0; n < PROBES && frame !== NONE; n++) {
       const row = frame * ROW_WORDS
-      const start = (frame << FRAME_SHIFT) + (rows[row + EDGE] & FRAME_MASK)
+      const start = (frame << FRAME_SHIFT) | (rows[row + EDGE] & FRAME_MASK)
       const spare = (rows[row + END] - start - length) | 0
       if (spare < bestSpare || best === NONE) {
         best = start
@@ -129,14 +135,14 @@ export class LongGaps extends ShortGaps {
   /** The first bin of `set` at or above `bin` that is not empty, or NONE. */
   private slotFrom(set: number, bin: number): number {
     let word = bin >>> 5
-    let bits = word < 1 << WORDS_SHIFT ? this.binBits[(set << WORDS_SHIFT) + word] & (-1 << bin) : 0
+    let bits = word < 1 << WORDS_SHIFT ? this.binBits[(set << WORDS_SHIFT) + word] & (-1 >>> bin) : 0
     if (bits === 0) {
-      const later = this.summaries[set] & (-2 << word)
+      const later = this.summaries[set] & (LATER_BITS >>> word)
       if (later === 0) return NONE
-      word = 31 - Math.clz32(later & -later)
+      word = Math.clz32(later)
       bits = this.binBits[(set << WORDS_SHIFT) + word]
     }
-    return (set << BIN_SHIFT) + (word << 5) + 31 - Math.clz32(bits & -bits)
+    return ((set << BIN_SHIFT) + (word << 5)) | Math.clz32(bits)
   }
 
   /** The shortest of a bin's first few gaps that has room for `length` granules at a multiple of `mask + 1`, or NONE. */
@@ -147,7 +153,7 @@ export class LongGaps extends ShortGaps {
     let frame = this.heads[slot]
     for (let n = 0; n < PROBES && frame !== NONE; n++) {
       const row = frame * ROW_WORDS
-      const start = (frame << FRAME_SHIFT) + (rows[row + EDGE] & FRAME_MASK)
+      const start = (frame << FRAME_SHIFT) | (rows[row + EDGE] & FRAME_MASK)
       const found = (rows[row + END] >>> 0) - start
       if (found - (-start & mask) >= length && found < bestLength) {
         best = start
@@ -185,19 +191,19 @@ export class LongGaps extends ShortGaps {
     if (after !== NONE) {
       const row = (after >>> FRAME_SHIFT) * ROW_WORDS
       if (rows[row + NEXT] !== NONE) return this.startIn(rows[row + NEXT])
-      slot = slotOf((rows[row + END] >>> 0) - after, rows[row + EDGE] >>> FRAME_SHIFT) + 1
+      slot = this.slotOf((rows[row + END] >>> 0) - after, rows[row + EDGE] >>> FRAME_SHIFT) + 1
     }
     while (slot < SETS << BIN_SHIFT && this.heads[slot] === NONE) slot++
     return slot < SETS << BIN_SHIFT ? this.startIn(this.heads[slot]) : NONE
   }
 
   private startIn(frame: number): number {
-    return (frame << FRAME_SHIFT) + (this.rows[frame * ROW_WORDS + EDGE] & FRAME_MASK)
+    return (frame << FRAME_SHIFT) | (this.rows[frame * ROW_WORDS + EDGE] & FRAME_MASK)
   }
 
   /** A gap of `length` granules starts at `granule`; `clean` of its whole pages are clean. */
   addLong(granule: number, length: number, clean: PageCount): void {
-    this.addTo(slotOf(length, clean), granule, clean)
+    this.addTo(this.slotOf(length, clean), granule, clean)
   }
 
   /** The same where the caller knows the bin. */
@@ -216,13 +222,13 @@ export class LongGaps extends ShortGaps {
     }
     this.heads[slot] = frame
     const word = slot >>> 5
-    this.binBits[word] |= 1 << slot
-    this.summaries[word >>> WORDS_SHIFT] |= 1 << (word & ((1 << WORDS_SHIFT) - 1))
+    this.binBits[word] |= FIRST_BIT >>> slot
+    this.summaries[word >>> WORDS_SHIFT] |= FIRST_BIT >>> (word & WORDS_MASK)
   }
 
   /** The gap that starts at `granule` is no longer one, or no longer of that length and those clean pages. */
   removeLong(granule: number, length: number, clean: PageCount): void {
-    this.removeFrom(slotOf(length, clean), granule >>> FRAME_SHIFT)
+    this.removeFrom(this.slotOf(length, clean), granule >>> FRAME_SHIFT)
   }
 
   /** The same where the caller knows the bin. */
@@ -240,9 +246,8 @@ export class LongGaps extends ShortGaps {
     this.heads[slot] = next
     if (next !== NONE) return
     const word = slot >>> 5
-    this.binBits[word] &= ~(1 << slot)
-    if (this.binBits[word] === 0)
-      this.summaries[word >>> WORDS_SHIFT] &= ~(1 << (word & ((1 << WORDS_SHIFT) - 1)))
+    this.binBits[word] &= ~(FIRST_BIT >>> slot)
+    if (this.binBits[word] === 0) this.summaries[word >>> WORDS_SHIFT] &= ~(FIRST_BIT >>> (word & WORDS_MASK))
   }
 
   /**
@@ -257,7 +262,13 @@ export class LongGaps extends ShortGaps {
     length: number,
     clean: PageCount,
   ): void {
-    this.changeIn(slotOf(fromLength, fromClean), from >>> FRAME_SHIFT, slotOf(length, clean), to, clean)
+    this.changeIn(
+      this.slotOf(fromLength, fromClean),
+      from >>> FRAME_SHIFT,
+      this.slotOf(length, clean),
+      to,
+      clean,
+    )
   }
 
   /** The same where the caller knows the bins. */
@@ -291,22 +302,22 @@ export class LongGaps extends ShortGaps {
     const { rows } = this
     let gaps = 0
     for (let slot = 0; slot < SETS << BIN_SHIFT; slot++) {
-      invariant(testBit(this.binBits, slot) === (this.heads[slot] !== NONE), `2: bit of bin ${slot}`)
+      invariant(this.binBits[slot >>> 5] << slot < 0 === (this.heads[slot] !== NONE), `2: bit of bin ${slot}`)
       let previous = NONE as number
       for (let frame = this.heads[slot]; frame !== NONE; frame = rows[frame * ROW_WORDS + NEXT]) {
         const start = this.startIn(frame)
         const clean = this.cleanOf(start)
         invariant(rows[frame * ROW_WORDS + PREV] === previous, `1: gap ${start} is linked`)
         invariant(clean === cleanIn(start), `1: gap ${start} counts its clean pages`)
-        invariant(slot === slotOf(lengthOf(start), clean), `1: gap ${start} is in its bin`)
+        invariant(slot === this.slotOf(lengthOf(start), clean), `1: gap ${start} is in its bin`)
         previous = frame
         gaps++
       }
       invariant(this.tails[slot] === previous, `1: the last gap of bin ${slot}`)
     }
     for (let word = 0; word < SETS << WORDS_SHIFT; word++) {
-      const summary = (this.summaries[word >>> WORDS_SHIFT] >>> (word & ((1 << WORDS_SHIFT) - 1))) & 1
-      invariant((summary === 1) === (this.binBits[word] !== 0), `2: summary of word ${word}`)
+      const summary = this.summaries[word >>> WORDS_SHIFT] << (word & WORDS_MASK)
+      invariant(summary < 0 === (this.binBits[word] !== 0), `2: summary of word ${word}`)
     }
     return gaps
   }

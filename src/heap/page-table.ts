@@ -17,26 +17,12 @@ import { invariant } from '../base/assert.js'
 import { wordsFor } from '../base/bits.js'
 import type { PageCount, PageNumber } from '../base/units.js'
 import { type Column, type ColumnStorage, copyTo, disposeOf } from './columns.js'
+import { BINS, BITS_PREFIX, FRAME_GRANULES, ROW_WORDS } from './layout.js'
 
-/** `granule >>> FRAME_SHIFT` is its frame. */
-export const FRAME_SHIFT = 8
-export const FRAME_GRANULES = 1 << FRAME_SHIFT
-
-/** Words of `bits` before those of the first granules, so that the granule before the first one can be read. */
-export const BITS_PREFIX = 2
 /** Words of `bits` a frame: a pair for every 32 granules. A frame is one cache line. */
 const FRAME_BITS_WORDS = 16
 
-// Row of a frame: word `w` of frame `f` is `rows[f * ROW_WORDS + w]`.
-export const ROW_WORDS = 5
-export const END = 0 // where what starts last in the frame ends, if that is the frame's end or beyond; read with `>>> 0`
-export const START = 1 // where what covers the frame's first granule starts, if it ends in the frame and starts before
-export const NEXT = 2 // neighbours in its bin, as frames, of the long gap that starts in the frame
-export const PREV = 3
-export const EDGE = 4 // of that gap: its clean pages << 8 | where in the frame it starts
-
-/** Levels of the tree over frames in `short-gaps`: one word a bin for 32 of the level below. */
-export const BINS = 32
+/** Each level of the tree over frames has a bit for a word of the one below. */
 const LEVEL_SHIFT = 5
 
 const MIN_PAGE_SHIFT = 12

@@ -16,13 +16,22 @@
 import { invariant } from '../base/assert.js'
 import type { Block } from '../base/units.js'
 import * as units from '../base/units.js'
-import * as maps from './granule-map.js'
 import { GranuleMap } from './granule-map.js'
-import * as layout from './page-table.js'
+import * as layout from './layout.js'
 
-// V8 folds a module's own constants into optimised code, but loads imported ones each time.
-const { BINS, BITS_PREFIX, END, FRAME_GRANULES, FRAME_SHIFT, ROW_WORDS, START } = layout
-const { ANY, GAP } = maps
+const {
+  ANY,
+  BINS,
+  BITS_PREFIX,
+  END,
+  FIRST_BIT,
+  FRAME_GRANULES,
+  FRAME_SHIFT,
+  GAP,
+  LATER_BITS,
+  ROW_WORDS,
+  START,
+} = layout
 const NONE = units.NONE
 
 const BINS_SHIFT = 5
@@ -55,14 +64,14 @@ export class ShortGaps extends GranuleMap {
     const own = binOf(size)
     // The gaps of a wide bin may be too short, those of all bins above it fit.
     const sure = size < EXACT_BELOW ? own : own + 1
-    let bins = sure < BINS ? this.usedTops & (-1 << sure) : 0
+    let bins = sure < BINS ? this.usedTops & (-1 >>> sure) : 0
     while (bins !== 0) {
-      const block = this.takeFrom(31 - Math.clz32(bins & -bins), size)
+      const block = this.takeFrom(Math.clz32(bins), size)
       if (block >= 0) return block
-      bins = this.usedTops & (-1 << sure)
+      bins = this.usedTops & (-1 >>> sure)
     }
     if (sure === own) return NONE
-    while ((this.usedTops & (1 << own)) !== 0) {
+    while (this.usedTops << own < 0) {
       const block = this.takeFrom(own, size)
       if (block >= 0) return block
       if (block === TOO_SHORT) return NONE
@@ -82,31 +91,31 @@ export class ShortGaps extends GranuleMap {
     let at = bin
     while (at < roots.length && roots[at] === 0) at += BINS
     if (at >= roots.length) {
-      this.usedTops &= ~(1 << bin)
+      this.usedTops &= ~(FIRST_BIT >>> bin)
       return NONE
     }
-    let node = roots[at]
-    at = ((at - bin + 31 - Math.clz32(node & -node)) << BINS_SHIFT) + bin
-    node = branches[at]
-    at = ((at - bin + 31 - Math.clz32(node & -node)) << BINS_SHIFT) + bin
-    node = leaves[at]
-    const frame = at - bin + 31 - Math.clz32(node & -node)
+    let node = (at & -BINS) | Math.clz32(roots[at])
+    node = (node << BINS_SHIFT) | Math.clz32(branches[(node << BINS_SHIFT) | bin])
+    const frame = (node << BINS_SHIFT) | Math.clz32(leaves[(node << BINS_SHIFT) | bin])
     let best: number = NONE
     let bestLength = FRAME_GRANULES
     let longest = 0
-    for (let words = occupied[frame] >>> 8; words !== 0; words &= words - 1) {
-      const word = (frame << 3) + 31 - Math.clz32(words & -words)
+    for (let words = (occupied[frame] >>> 8) << 24; words !== 0; ) {
+      const first = Math.clz32(words)
+      words ^= FIRST_BIT >>> first
+      const word = (frame << 3) | first
       const pair = BITS_PREFIX + (word << 1)
       const starts = bits[pair]
       const marks = bits[pair + 1]
       const any = marks | starts
       let gaps = marks & ~starts
       do {
-        const bit = 31 - Math.clz32(gaps & -gaps)
-        gaps &= gaps - 1
-        const later = any & (-2 << bit)
-        const start = (word << 5) + bit
-        const length = later !== 0 ? 31 - Math.clz32(later & -later) - bit : this.nextBehind(start) - start
+        const bit = Math.clz32(gaps)
+        const behind = LATER_BITS >>> bit
+        gaps &= behind
+        const later = any & behind
+        const start = (word << 5) | bit
+        const length = later !== 0 ? Math.clz32(later) - bit : this.nextBehind(start) - start
         if (length >= size && length < bestLength) {
           if (best !== NONE && bestLength > longest) longest = bestLength
           best = start
@@ -121,17 +130,17 @@ export class ShortGaps extends GranuleMap {
       const left = bestLength - size
       const endFrame = end >>> FRAME_SHIFT
       const pair = BITS_PREFIX + ((best >>> 5) << 1)
-      const starts = bits[pair] | (1 << best)
+      const starts = bits[pair] | (FIRST_BIT >>> best)
       bits[pair] = starts
-      if ((bits[pair + 1] & ~starts) === 0) occupied[frame] &= ~(GAP << ((best >>> 5) & 7))
+      if ((bits[pair + 1] & ~starts) === 0) occupied[frame] &= ~(GAP >>> ((best >>> 5) & 7))
       if (endFrame !== frame) {
         rows[frame * ROW_WORDS + END] = end
         const lastFrame = (end - 1) >>> FRAME_SHIFT
         if (lastFrame !== frame) rows[lastFrame * ROW_WORDS + START] = best
       }
       if (left > 0) {
-        bits[BITS_PREFIX + 1 + ((end >>> 5) << 1)] |= 1 << end
-        occupied[endFrame] |= (GAP | ANY) << ((end >>> 5) & 7)
+        bits[BITS_PREFIX + 1 + ((end >>> 5) << 1)] |= FIRST_BIT >>> end
+        occupied[endFrame] |= (GAP | ANY) >>> ((end >>> 5) & 7)
         const gapEnd = end + left
         if (gapEnd >>> FRAME_SHIFT !== endFrame) {
           rows[endFrame * ROW_WORDS + END] = gapEnd
@@ -151,7 +160,7 @@ export class ShortGaps extends GranuleMap {
   private move(frame: number, from: number, to: number): void {
     const { leaves, tops } = this
     const leaf = frame & -32
-    const bit = 1 << frame
+    const bit = FIRST_BIT >>> frame
     tops[frame] = to
     if (from !== 0) {
       const word = leaves[leaf + from] & ~bit
@@ -168,15 +177,15 @@ export class ShortGaps extends GranuleMap {
   private clearAbove(frame: number, bin: number): void {
     const { branches, roots } = this
     const branch = ((frame >>> 10) << BINS_SHIFT) + bin
-    branches[branch] &= ~(1 << (frame >>> 5))
-    if (branches[branch] === 0) roots[((frame >>> 15) << BINS_SHIFT) + bin] &= ~(1 << (frame >>> 10))
+    branches[branch] &= ~(FIRST_BIT >>> (frame >>> 5))
+    if (branches[branch] === 0) roots[((frame >>> 15) << BINS_SHIFT) + bin] &= ~(FIRST_BIT >>> (frame >>> 10))
   }
 
   private setAbove(frame: number, bin: number): void {
     const { branches, roots } = this
-    branches[((frame >>> 10) << BINS_SHIFT) + bin] |= 1 << (frame >>> 5)
-    roots[((frame >>> 15) << BINS_SHIFT) + bin] |= 1 << (frame >>> 10)
-    this.usedTops |= 1 << bin
+    branches[((frame >>> 10) << BINS_SHIFT) + bin] |= FIRST_BIT >>> (frame >>> 5)
+    roots[((frame >>> 15) << BINS_SHIFT) + bin] |= FIRST_BIT >>> (frame >>> 10)
+    this.usedTops |= FIRST_BIT >>> bin
   }
 
   /** Frames [firstFrame, endFrame) are not managed any more. */
@@ -201,8 +210,8 @@ export class ShortGaps extends GranuleMap {
     for (let frame = 0; frame < tops.length; frame++) {
       const top = tops[frame]
       if (top === 0) continue
-      expected[(frame & -32) + top] |= 1 << frame
-      invariant(((this.usedTops >>> top) & 1) === 1, `2: bin ${top} is known to have frames`)
+      expected[(frame & -32) + top] |= FIRST_BIT >>> frame
+      invariant(this.usedTops << top < 0, `2: bin ${top} is known to have frames`)
     }
     for (let at = 0; at < leaves.length; at++) {
       invariant(leaves[at] === expected[at], `2: frames from ${at & -32} in bin ${at & (BINS - 1)}`)
@@ -218,7 +227,7 @@ export class ShortGaps extends GranuleMap {
 function checkLevel(below: Int32Array, above: Int32Array, bin: number): void {
   for (let at = bin; at < below.length; at += BINS) {
     const index = at >>> BINS_SHIFT
-    const isSet = ((above[((index >>> 5) << BINS_SHIFT) + bin] >>> index) & 1) === 1
+    const isSet = above[((index >>> 5) << BINS_SHIFT) + bin] << index < 0
     invariant(isSet === (below[at] !== 0), `2: tree word ${index} of bin ${bin}`)
   }
 }

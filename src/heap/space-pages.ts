@@ -8,7 +8,8 @@ import { invariant } from '../base/assert.js'
 import { previousSet } from '../base/bits.js'
 import { type Block, NONE, type PageCount, type PageNumber } from '../base/units.js'
 import { BlockSpace } from './block-space.js'
-import { FRAME_GRANULES, FRAME_SHIFT, type PageRange } from './page-table.js'
+import { FRAME_GRANULES, FRAME_SHIFT } from './layout.js'
+import type { PageRange } from './page-table.js'
 
 export class SpacePages extends BlockSpace {
   /** A gap in which pages were purged last. */
@@ -20,7 +21,7 @@ export class SpacePages extends BlockSpace {
     const first = firstPage * this.pageGranules
     const end = first + pageCount * this.pageGranules
     // What is before the first granule, and what is behind the last, must not be taken for a gap.
-    if (first === 0) this.bits[0] = 1 << 31
+    if (first === 0) this.bits[0] = 1
     else if (!this.isHeld(first)) this.markHeld(first - 1)
     this.markHeld(end)
     this.markHeld(first)

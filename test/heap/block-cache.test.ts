@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest'
-import { BlockCache, DIRECT } from '../../src/heap/block-cache.js'
+import { BlockCache } from '../../src/heap/block-cache.js'
 import type { GranuleMap } from '../../src/heap/granule-map.js'
-import { END, type PageTable, ROW_WORDS } from '../../src/heap/page-table.js'
+import { DIRECT, END, ROW_WORDS } from '../../src/heap/layout.js'
+import type { PageTable } from '../../src/heap/page-table.js'
 import { CountedStorage, coverMap, layOut, PAGE, type Stretch } from './books.js'
 
 /** Says what it gives back, in place of doing it: these blocks lie in no space. */
@@ -40,14 +41,17 @@ function makeCache(frames = 64): Cached {
     storage,
     keep(block, size, usedGranules = PLENTY) {
       const stack = cache.stackOf(size)
-      const isFull = cache.stacks[stack << 1] === cache.stacks[(stack << 1) + 1]
+      const isFull = cache.stacks[cache.stacks[stack] + 1] < 0
       if (isFull && !grant(cache, stack, size, usedGranules)) return false
-      cache.stacks[++cache.stacks[stack << 1]] = block + 1
+      cache.stacks[++cache.stacks[stack]] = block
       return true
     },
     pop(size) {
-      const at = cache.stackOf(size) << 1
-      return cache.stacks[cache.stacks[at]--] - 1
+      const stack = cache.stackOf(size)
+      const block = cache.stacks[cache.stacks[stack]]
+      if (block < 0) return -1
+      cache.stacks[stack]--
+      return block
     },
   }
 }
@@ -86,16 +90,27 @@ describe('stackOf', () => {
 })
 
 describe('extend', () => {
-  it('grants room for 1 block, then for 3, 7 and 15, then no more', () => {
+  it('grants room for 1 block, then for 3, 7 and 15, then no more but for long ones', () => {
     const cached = makeCache()
     const blocks = heldBlocks(cached, 4, 16)
     const granted = blocks.map(block => {
       const isKept = cached.keep(block, 4)
-      return isKept && cached.cache.grantedGranules
+      return isKept && cached.cache.grantedDirect
     })
     expect(granted).toEqual([4, 12, 12, 28, 28, 28, 28, ...Array.from({ length: 8 }, () => 60), false])
     expect(cached.cache).toMatchObject({ keptBlocks: 15, keptGranules: 60, isEmpty: false })
     cached.cache.checkStacks(() => {})
+  })
+
+  it('grants room for up to 63 blocks of a frame and more', () => {
+    const cached = makeCache(80)
+    const { cache } = cached
+    const stack = cache.stackOf(300)
+    cache.claim(stack, 300, PLENTY)
+    const blocks = heldBlocks(cached, 300, 64).slice(0, 64)
+    expect(blocks.filter(block => cached.keep(block, 300))).toEqual(blocks.slice(0, 63))
+    expect(cache).toMatchObject({ keptBlocks: 63, grantedHashed: 63 * 300, grantedDirect: 0 })
+    cache.checkStacks(() => {})
   })
 
   it('keeps what the stack holds, so that the latest comes first', () => {
@@ -107,37 +122,40 @@ describe('extend', () => {
     expect(cached.pop(4)).toBe(-1)
   })
 
-  it('grants at most a quarter of what is in use, to all stacks together', () => {
+  it('grants all stacks of short sizes together at most an eighth of what is in use', () => {
     const { cache } = makeCache()
     for (let size = 101; size <= 120; size++) expect(grant(cache, size, size, PLENTY)).toBe(true)
-    const { grantedGranules } = cache
-    expect(grantedGranules).toBe(2_210)
-    expect(grant(cache, 250, 250, 4 * 2_460 - 1)).toBe(false)
-    expect(grant(cache, 250, 250, 4 * 2_460)).toBe(true)
-    expect(cache.grantedGranules).toBe(2_460)
+    expect(cache.grantedDirect).toBe(2_210)
+    expect(grant(cache, 250, 250, 8 * 2_460 - 1)).toBe(false)
+    expect(grant(cache, 250, 250, 8 * 2_460)).toBe(true)
+    expect(cache.grantedDirect).toBe(2_460)
     cache.checkStacks(() => {})
   })
 
-  it('grants one stack at most an eighth of what is in use, if for more than a block', () => {
+  it('grants all hashed stacks together at most a quarter of what is in use, whatever the others have', () => {
     const { cache } = makeCache()
-    expect(grant(cache, 250, 250, 4 * 250)).toBe(true)
-    // From 1 block to 3, then to 7.
-    expect(grant(cache, 250, 250, 8 * 750 - 1)).toBe(false)
-    expect(grant(cache, 250, 250, 8 * 750)).toBe(true)
-    expect(grant(cache, 250, 250, 8 * 1_750 - 1)).toBe(false)
-    expect(grant(cache, 250, 250, 8 * 1_750)).toBe(true)
-    expect(cache.grantedGranules).toBe(1_750)
+    for (let size = 101; size <= 120; size++) grant(cache, size, size, PLENTY)
+    const [first, second] = [300, 301].map(size => {
+      cache.claim(cache.stackOf(size), size, 0)
+      return cache.stackOf(size)
+    })
+    expect(grant(cache, first, 300, 4 * 300)).toBe(true)
+    expect(grant(cache, second, 301, 4 * 601 - 1)).toBe(false)
+    expect(grant(cache, second, 301, 4 * 601)).toBe(true)
+    expect(cache).toMatchObject({ grantedDirect: 2_210, grantedHashed: 601 })
     cache.checkStacks(() => {})
   })
 
-  it('grants 512 granules even where nothing is in use', () => {
+  it('grants 512 granules of each kind even where nothing is in use', () => {
     const { cache } = makeCache()
-    expect(grant(cache, cache.stackOf(513), 513, 0)).toBe(false)
     expect(grant(cache, 255, 255, 0)).toBe(true)
     expect(grant(cache, 254, 254, 0)).toBe(true)
     expect(grant(cache, 3, 3, 0)).toBe(true)
     expect(grant(cache, 1, 1, 0)).toBe(false)
-    expect(cache.grantedGranules).toBe(512)
+    expect(grant(cache, cache.stackOf(513), 513, 0)).toBe(false)
+    cache.claim(cache.stackOf(512), 512, 0)
+    expect(grant(cache, cache.stackOf(512), 512, 0)).toBe(true)
+    expect(cache).toMatchObject({ grantedDirect: 512, grantedHashed: 512 })
     cache.checkStacks(() => {})
   })
 
@@ -148,9 +166,9 @@ describe('extend', () => {
     cached.storage.failAt = cached.storage.requests
     let stack = 5
     while (grant(cached.cache, stack, 5, PLENTY)) stack++
-    const { grantedGranules } = cached.cache
+    const { grantedDirect } = cached.cache
     expect(cached.keep(blocks[1], 4)).toBe(false)
-    expect(cached.cache).toMatchObject({ keptBlocks: 1, grantedGranules })
+    expect(cached.cache).toMatchObject({ keptBlocks: 1, grantedDirect })
     expect(cached.storage.buffers.size).toBe(1)
     cached.storage.failAt = Number.POSITIVE_INFINITY
     expect(cached.keep(blocks[1], 4)).toBe(true)
@@ -175,7 +193,7 @@ describe('claim', () => {
     expect(cached.pop(size)).toBe(block)
     expect(cache.claim(stack, other, 0)).toBe(true)
     // Room for one block, as before.
-    expect(cache).toMatchObject({ grantedGranules: other, keptBlocks: 0 })
+    expect(cache).toMatchObject({ grantedHashed: other, keptBlocks: 0 })
     expect([cache.isFor(stack, size), cache.isFor(stack, other)]).toEqual([false, true])
     cache.checkStacks(() => {})
   })
@@ -192,11 +210,11 @@ describe('claim', () => {
     cached.keep(block, size)
     cached.pop(size)
     expect(cache.claim(stack, long, 4 * long)).toBe(true)
-    expect(cache.grantedGranules).toBe(long)
+    expect(cache.grantedHashed).toBe(long)
     expect(cache.claim(stack, size, 0)).toBe(true)
-    expect(cache.grantedGranules).toBe(size)
+    expect(cache.grantedHashed).toBe(size)
     expect(cache.claim(stack, long, 4 * long - 1)).toBe(true)
-    expect(cache.grantedGranules).toBe(0)
+    expect(cache.grantedHashed).toBe(0)
     cache.checkStacks(() => {})
   })
 
@@ -205,14 +223,15 @@ describe('claim', () => {
     const { cache } = cached
     const sizes = rivals(cache)
     const stack = cache.stackOf(sizes[0])
-    const { metadataBytes } = cache
+    let metadataBytes = 0
     for (let n = 0; n < 1_000; n++) {
       const size = sizes[n % 2]
       expect(cache.claim(stack, size, 0)).toBe(true)
-      for (let block = 0; block < 15; block++) expect(cached.keep(block, size)).toBe(true)
-      expect(cached.keep(15, size)).toBe(false)
-      for (let block = 14; block >= 0; block--) expect(cached.pop(size)).toBe(block)
+      for (let block = 0; block < 63; block++) expect(cached.keep(block, size)).toBe(true)
+      expect(cached.keep(63, size)).toBe(false)
+      for (let block = 62; block >= 0; block--) expect(cached.pop(size)).toBe(block)
       cache.checkStacks(() => {})
+      if (n === 0) metadataBytes = cache.metadataBytes
     }
     expect(cache.metadataBytes).toBe(metadataBytes)
   })
@@ -233,20 +252,31 @@ describe('flush', () => {
     blocks.forEach((block, at) => {
       cached.keep(block, sizes[at])
     })
-    const { grantedGranules } = cache
+    const { grantedDirect, grantedHashed } = cache
     cache.flushStacks()
     expect(cache.given.sort((a, b) => a[0] - b[0])).toEqual(
       blocks.map((block, at) => [block, block + sizes[at]]),
     )
-    expect(cache).toMatchObject({ isEmpty: true, keptBlocks: 0, keptGranules: 0, grantedGranules })
+    expect(cache).toMatchObject({
+      isEmpty: true,
+      keptBlocks: 0,
+      keptGranules: 0,
+      grantedDirect,
+      grantedHashed,
+    })
     cache.checkStacks(() => expect.fail('nothing is kept'))
   })
 
-  it('finds the last granule of 32 GiB, whose slot is negative', () => {
+  it('finds the first granule, and the last of 32 GiB', () => {
     const cached = makeCache()
+    cached.keep(0, 1)
     cached.keep(2 ** 31 - 1, 1)
+    expect(cached.cache.keptBlocks).toBe(2)
     cached.cache.flushStacks()
-    expect(cached.cache.given).toEqual([[2 ** 31 - 1, 2 ** 31]])
+    expect(cached.cache.given).toEqual([
+      [2 ** 31 - 1, 2 ** 31],
+      [0, 1],
+    ])
   })
 })
 
@@ -273,7 +303,7 @@ describe('open and shrink', () => {
     const { byteLength } = cache.stacks
     expect(cache.metadataBytes).toBeGreaterThan(metadataBytes + byteLength / 2)
     cache.shrinkStacks()
-    expect(cache).toMatchObject({ metadataBytes, grantedGranules: 0, isEmpty: true })
+    expect(cache).toMatchObject({ metadataBytes, grantedDirect: 0, grantedHashed: 0, isEmpty: true })
     expect(storage.buffers).toEqual(new Set([cache.stacks.buffer]))
     cache.checkStacks(() => {})
     const blocks = heldBlocks(cached, 4, 4)
@@ -288,7 +318,7 @@ describe('open and shrink', () => {
     const { metadataBytes } = cache
     storage.failAt = storage.requests
     cache.shrinkStacks()
-    expect(cache).toMatchObject({ metadataBytes, grantedGranules: 0 })
+    expect(cache).toMatchObject({ metadataBytes, grantedDirect: 0, grantedHashed: 0 })
     expect(storage.buffers).toEqual(new Set([cache.stacks.buffer]))
     const [block] = heldBlocks(cached, 4, 1)
     expect(cached.keep(block, 4)).toBe(true)
@@ -310,38 +340,42 @@ describe('check', () => {
     return { ...cached, stacks: cached.cache.stacks, check: () => cached.cache.checkStacks(() => {}) }
   }
 
-  it('finds a top above the limit, and one below the empty slot (1)', () => {
+  it('finds a top above the room, and one below its bottom (1)', () => {
     for (const by of [2, -3]) {
       const { stacks, check } = fixture()
-      stacks[4 << 1] += by
+      stacks[4] += by
       expect(check).toThrow('1: stack 4 stays within its room')
     }
   })
 
-  it('finds a stack without room that has a top or a limit (1)', () => {
-    for (const at of [10, 11]) {
-      const { stacks, check } = fixture()
-      stacks[at] = stacks[8]
-      expect(check).toThrow('1: stack 5 has no room')
-    }
+  it('finds a stack without room that has a top (1)', () => {
+    const { stacks, check } = fixture()
+    stacks[5] = stacks[4]
+    expect(check).toThrow('1: stack 5 stays within its room')
   })
 
-  it('finds a block in the slot below a stack (1)', () => {
-    const { stacks, check } = fixture()
-    stacks[stacks[4 << 1] - 2] = 1
-    expect(check).toThrow('1: the slot below stack 4 is empty')
+  it('finds a block at the bottom of a stack, and at its end (1)', () => {
+    const low = fixture()
+    low.stacks[low.stacks[4] - 2] = 1
+    expect(low.check).toThrow('1: the bottom of stack 4')
+    const high = fixture()
+    high.stacks[high.stacks[4] + 2] = 1
+    expect(high.check).toThrow('1: the end of stack 4')
   })
 
   it('finds an empty slot below the top (1)', () => {
     const { stacks, check } = fixture()
-    stacks[stacks[4 << 1] - 1] = 0
+    stacks[stacks[4] - 1] = -1
     expect(check).toThrow('1: no empty slot in stack 4')
   })
 
   it('finds a wrong count of what was granted (2)', () => {
-    const { cache, check } = fixture()
-    cache.grantedGranules++
-    expect(check).toThrow('2: 13 granules granted, found 12')
+    const direct = fixture()
+    direct.cache.grantedDirect++
+    expect(direct.check).toThrow('2: 13 granules granted, found 12')
+    const hashed = fixture()
+    hashed.cache.grantedHashed++
+    expect(hashed.check).toThrow('2: 1 granules granted to hashed stacks, found 0')
   })
 
   it('finds a kept block that is live (3)', () => {

@@ -32,17 +32,21 @@ describe('what is kept', () => {
     expectWholeHeapFree(heap)
   })
 
-  it('is a quarter of what is in use at most', () => {
+  it.each([
+    ['an eighth of what is in use', 1_000, 4_000, 8],
+    ['a quarter, of blocks of a frame and more', PAGE, 1_000, 4],
+  ])('is at most %s', (_, sizeBytes, count, share) => {
     const heap = makeHeap(4_000)
     heap.allocate(2_000 * PAGE)
-    const blocks = Array.from({ length: 1_000 }, (_, n) => heap.allocate(PAGE + 16 * (n % 100)))
+    const blocks = Array.from({ length: count }, (_, n) => heap.allocate(sizeBytes + 16 * (n % 100)))
+    const inUse = heap.usedPages
     for (const block of blocks) heap.free(block)
-    const { usedPages } = heap
+    const { keptGranules } = heap
     heap.check()
     heap.flush()
     expect(heap.usedPages).toBe(2_000)
-    expect(usedPages).toBeGreaterThan(2_050)
-    expect(usedPages).toBeLessThanOrEqual(2_000 + 3_000 / 4)
+    expect(keptGranules).toBeGreaterThan(50 * PG)
+    expect(keptGranules).toBeLessThanOrEqual((inUse * PG) / share)
     expectWholeHeapFree(heap)
   })
 

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { clearRange, setRange } from '../../src/base/bits.js'
 import { pairOf } from '../../src/heap/granule-map.js'
+import { ANY, FIRST_BIT } from '../../src/heap/layout.js'
 import { SpacePages } from '../../src/heap/space-pages.js'
 import { makeHeap, PAGE } from './books.js'
 
@@ -18,13 +19,13 @@ describe('check', () => {
 
   it('finds a block that is held back by nobody (1)', () => {
     const { heap, table, long } = fixture()
-    table.bits[pairOf(long) + 1] &= ~(1 << (long & 31))
+    table.bits[pairOf(long) + 1] &= ~(FIRST_BIT >>> long)
     expect(() => heap.check()).toThrow('1: 1 blocks are held back by nobody')
   })
 
   it('finds a kept block that is live (1)', () => {
     const { heap, table, kept } = fixture()
-    table.bits[pairOf(kept) + 1] |= 1 << (kept & 31)
+    table.bits[pairOf(kept) + 1] |= FIRST_BIT >>> kept
     expect(() => heap.check()).toThrow(`3: block ${kept} is held`)
   })
 
@@ -53,12 +54,12 @@ describe('check', () => {
 
   it('finds what is wrong in the parts', () => {
     const { heap, table } = fixture()
-    table.occupied[3] ^= 1
+    table.occupied[3] ^= ANY
     expect(() => heap.check()).toThrow('1: pairs of frame 3')
-    table.occupied[3] ^= 1
-    table.leaves[1] ^= 1
+    table.occupied[3] ^= ANY
+    table.leaves[1] ^= FIRST_BIT
     expect(() => heap.check()).toThrow('2: frames from 0 in bin 1')
-    table.leaves[1] ^= 1
+    table.leaves[1] ^= FIRST_BIT
     table.managedPages++
     expect(() => heap.check()).toThrow('1: ranges lie within the columns')
   })

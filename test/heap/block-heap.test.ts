@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { KIB, NONE } from '../../src/base/units.js'
 import { BlockHeap, REFUSED_LIMIT, REFUSED_SPACE } from '../../src/heap/block-heap.js'
 import { plainStorage } from '../../src/heap/columns.js'
+import { FIRST_BIT } from '../../src/heap/layout.js'
 import { fill, makeHeap, PAGE, PG, purgeAll } from './books.js'
 
 /** Frees the blocks, and takes the whole of `pageCount` pages as one block. */
@@ -471,7 +472,7 @@ describe('check', () => {
   it.each<[string, (opened: ReturnType<typeof filled>) => void, RegExp]>([
     [
       'a lost block',
-      ({ table, blocks }) => (table.bits[2 + 2 * (blocks[1] >>> 5)] &= ~(1 << blocks[1])),
+      ({ table, blocks }) => (table.bits[2 + 2 * (blocks[1] >>> 5)] &= ~(FIRST_BIT >>> blocks[1])),
       /invariant/,
     ],
     ['a lost pair', ({ table }) => (table.occupied[0] = 0), /pairs of frame 0/],

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { NONE } from '../../src/base/units.js'
-import { REFUSED_LIMIT, REFUSED_SPACE } from '../../src/heap/block-space.js'
+import { REFUSED_LIMIT, REFUSED_SPACE } from '../../src/heap/layout.js'
 import { blocksOf, expectWholeSpaceFree, makeBooks, observeSpace, PG, take } from './books.js'
 
 const PAGES = 20

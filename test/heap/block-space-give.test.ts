@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { REFUSED_LIMIT, REFUSED_SPACE } from '../../src/heap/block-space.js'
+import { REFUSED_LIMIT, REFUSED_SPACE } from '../../src/heap/layout.js'
 import { type Books, blocksOf, expectWholeSpaceFree, makeBooks, observeSpace, PG, take } from './books.js'
 
 const PAGES = 20

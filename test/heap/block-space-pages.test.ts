@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { clearRange, setRange } from '../../src/base/bits.js'
 import { NONE } from '../../src/base/units.js'
 import { pairOf } from '../../src/heap/granule-map.js'
-import { END, ROW_WORDS } from '../../src/heap/page-table.js'
+import { END, FIRST_BIT, ROW_WORDS } from '../../src/heap/layout.js'
 import { type Books, blocksOf, expectWholeSpaceFree, makeBooks, observeSpace, PG, take } from './books.js'
 
 const PAGES = 20
@@ -257,7 +257,7 @@ describe('check', () => {
   it('finds a range whose end is not marked as such (1)', () => {
     for (const isLive of [true, false]) {
       const books = fixture()
-      books.table.bits[pairOf(GRANULES) + 1] = 1
+      books.table.bits[pairOf(GRANULES) + 1] = FIRST_BIT
       if (!isLive) books.table.bits[pairOf(GRANULES)] = 0
       expect(() => blocksOf(books)).toThrow(`1: range ends at ${GRANULES}`)
     }

@@ -38,7 +38,7 @@ export function makeMap(frames: number): { table: PageTable; map: GranuleMap } {
 /** Makes that many frames known to any part, in which nothing starts yet. */
 export function coverMap(part: GranuleMap, frames: number): void {
   PageTable.prototype.addRange.call(part, 0, frames)
-  part.bits[0] = 1 << 31
+  part.bits[0] = 1
 }
 
 export type Stretch = ['live' | 'held' | 'gap', number]

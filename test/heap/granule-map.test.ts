@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { type GranuleMap, pairOf } from '../../src/heap/granule-map.js'
-import { END, ROW_WORDS, START } from '../../src/heap/page-table.js'
+import { ANY, END, FIRST_BIT, GAP, ROW_WORDS, START } from '../../src/heap/layout.js'
 import { layOut, makeMap, type Stretch } from './books.js'
 
 const FRAMES = 16
@@ -148,7 +148,7 @@ describe('carve', () => {
       ['live', 3],
     ])
     map.carve(0, 3, 3)
-    expect(table.occupied[0]).toBe(0x101)
+    expect(table.occupied[0]).toBe(GAP | ANY)
     expectStretches(map, 0, [
       ['live', 3],
       ['live', 3],
@@ -296,11 +296,11 @@ describe('checkFrames and checkStretch', () => {
   }
 
   it.each([
-    ['a pair that has bits and is not known', 0, 0x001],
-    ['a pair that is known and has no bits', 0, 0x004],
-    ['a gap that is not known', 0, 0x800],
-    ['a gap that is known and is none', 0, 0x100],
-    ['a live block for a gap', 3, 0x200],
+    ['a pair that has bits and is not known', 0, ANY],
+    ['a pair that is known and has no bits', 0, ANY >>> 2],
+    ['a gap that is not known', 0, GAP >>> 3],
+    ['a gap that is known and is none', 0, GAP],
+    ['a live block for a gap', 3, GAP >>> 1],
   ])('find %s (1)', (_, frame, bit) => {
     const { map, table } = fixture()
     table.occupied[frame] ^= bit
@@ -309,7 +309,7 @@ describe('checkFrames and checkStretch', () => {
 
   it('finds a bit that nobody knows of (1)', () => {
     const { map, table } = fixture()
-    table.bits[pairOf(300)] |= 1 << (300 & 31)
+    table.bits[pairOf(300)] |= FIRST_BIT >>> 300
     expect(() => map.checkFrames(0, FRAMES)).toThrow('1: pairs of frame 1')
   })
 

@@ -2,8 +2,9 @@ import { describe, expect, it } from 'vitest'
 import { NONE } from '../../src/base/units.js'
 import { plainStorage } from '../../src/heap/columns.js'
 import type { GranuleMap } from '../../src/heap/granule-map.js'
-import { COLD, LongGaps, WARM } from '../../src/heap/long-gaps.js'
-import { EDGE, NEXT, type PageTable, PREV, ROW_WORDS } from '../../src/heap/page-table.js'
+import { COLD, EDGE, NEXT, PREV, ROW_WORDS, WARM } from '../../src/heap/layout.js'
+import { LongGaps } from '../../src/heap/long-gaps.js'
+import type { PageTable } from '../../src/heap/page-table.js'
 import { coverMap, PAGE, PG } from './books.js'
 
 const FRAMES = 4096

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { plainStorage } from '../../src/heap/columns.js'
-import { END, PageTable, ROW_WORDS } from '../../src/heap/page-table.js'
+import { END, ROW_WORDS } from '../../src/heap/layout.js'
+import { PageTable } from '../../src/heap/page-table.js'
 import { CountedStorage } from './books.js'
 
 const COLUMNS = [

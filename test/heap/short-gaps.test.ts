@@ -2,7 +2,8 @@ import { describe, expect, it } from 'vitest'
 import { NONE } from '../../src/base/units.js'
 import { plainStorage } from '../../src/heap/columns.js'
 import type { GranuleMap } from '../../src/heap/granule-map.js'
-import { BINS, FRAME_SHIFT, type PageTable } from '../../src/heap/page-table.js'
+import { BINS, FIRST_BIT, FRAME_SHIFT } from '../../src/heap/layout.js'
+import type { PageTable } from '../../src/heap/page-table.js'
 import { ShortGaps } from '../../src/heap/short-gaps.js'
 import { coverMap, layOut, PAGE, PG, type Stretch } from './books.js'
 
@@ -274,24 +275,24 @@ describe('checkGap and check', () => {
 
   it('finds a frame that is in another bin too (2)', () => {
     const { short, table, low } = fixture()
-    table.leaves[low + 1] |= 2
+    table.leaves[low + 1] |= FIRST_BIT >>> 1
     expect(() => short.checkShortGaps()).toThrow(`2: frames from 0 in bin ${low + 1}`)
   })
 
   it('finds a missing and a superfluous branch (2)', () => {
-    for (const bit of [1, 2]) {
+    for (const word of [0, 1]) {
       const { short, table, high } = fixture()
-      table.branches[high] ^= bit
-      expect(() => short.checkShortGaps()).toThrow(`2: tree word ${bit - 1} of bin ${high}`)
+      table.branches[high] ^= FIRST_BIT >>> word
+      expect(() => short.checkShortGaps()).toThrow(`2: tree word ${word} of bin ${high}`)
     }
   })
 
   it('finds a missing and a superfluous root (2)', () => {
-    for (const bit of [1, 2]) {
+    for (const word of [0, 1]) {
       const { short, table, low } = fixture()
-      if (bit === 2) table.branches[BINS + low] = 0
-      table.roots[low] ^= bit
-      expect(() => short.checkShortGaps()).toThrow(`2: tree word ${bit - 1} of bin ${low}`)
+      if (word === 1) table.branches[BINS + low] = 0
+      table.roots[low] ^= FIRST_BIT >>> word
+      expect(() => short.checkShortGaps()).toThrow(`2: tree word ${word} of bin ${low}`)
     }
   })
 
@@ -300,7 +301,7 @@ describe('checkGap and check', () => {
     const bin = low + 1
     table.tops[0] = bin
     table.leaves[low] = 0
-    for (const level of [table.leaves, table.branches, table.roots]) level[bin] = 1
+    for (const level of [table.leaves, table.branches, table.roots]) level[bin] = FIRST_BIT
     table.branches[low] = 0
     table.roots[low] = 0
     expect(() => short.checkShortGaps()).toThrow(`2: bin ${bin} is known to have frames`)
