@@ -29,7 +29,7 @@ const THOROUGH = {
   rounds: 5,
   warmUpMs: 1000,
   minPasses: 5,
-  minMs: 40,
+  minMs: 200,
   maxMs: 4000,
   timeLimitMs: 30_000,
   latencySamples: 400_000,
