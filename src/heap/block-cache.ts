@@ -2,16 +2,16 @@
  * Blocks that were freed and are kept for the next one of exactly their size.
  *
  * Programs free a size and soon want it again, and then nothing need be searched, split or coalesced. Each size has a
- * stack of its own: sizes below `DIRECT` granules one each, longer ones share some by a hash. What is kept here cannot
- * coalesce, so there are two budgets: a stack is granted room when it overflows and as long as all rooms of its kind, each
- * full, hold at most an eighth of what is in use, or a quarter for the hashed ones. Short sizes have one to themselves, as
+ * stack of its own: sizes below `DIRECT` granules one each, longer ones share some, no two lengths up to 256 KiB the
+ * same. What is kept here cannot coalesce, so there are two budgets: a stack is granted room when it overflows and as long as all rooms of its kind, each
+ * full, hold at most an eighth of what is in use, or a quarter for the shared ones. Short sizes have one to themselves, as
  * else the first long ones leave nothing for them, which are cheap to keep and asked for most.
  *
  * The warm paths of `BlockHeap` work on `stacks` directly; this class does the rest.
  *
  * Invariants, checked by `checkStacks`:
  *  1. a stack's top is its bottom, or one of the slots of its room, which lie above that; bottoms and ends are negative
- *  2. `grantedDirect` and `grantedHashed` are what all stacks of that kind can hold
+ *  2. `grantedDirect` and `grantedShared` are what all stacks of that kind can hold
  *  3. every block kept is a held one in the map, of its stack's size
  */
 import { invariant } from '../base/assert.js'
@@ -20,25 +20,24 @@ import { copyTo, disposeOf } from './columns.js'
 import * as layout from './layout.js'
 import { SpacePages } from './space-pages.js'
 
-const { DIRECT, FIRST_SIZE, FULL, HASHED_SHIFT } = layout
+const { DIRECT, FIRST_SIZE, FULL, LONG_STEPS_SHIFT, SHARED_SHIFT } = layout
 
-/** As many stacks as there are lengths from a frame to 64 KiB. */
-const HASHED = 1 << HASHED_SHIFT
-const STACKS = DIRECT + HASHED
+const SHARED = 1 << SHARED_SHIFT
+const STACKS = DIRECT + SHARED
 /** Bottom and end in one of a stack that has no room: nothing to take, nowhere to put. Two words. */
-const NO_ROOM = FIRST_SIZE + HASHED
+const NO_ROOM = FIRST_SIZE + SHARED
 const FIRST_LENGTH = NO_ROOM + 64
 /** What stands where a room ends, or, where it can get no longer, `FULL`; at its bottom less the number of its slots. */
 const NO_BLOCK = -1
 /** The stacks of a cache that was never opened: no room anywhere. */
 const NO_STACKS = withoutRooms(new Int32Array(FIRST_LENGTH))
-/** Most slots of a stack, and of a hashed one. They are granted in steps, each twice the one before: 1, 3, 7 … */
-const FULL_ROOM = 15
-const FULL_HASHED_ROOM = 63
+/** Most slots of a stack, and of a shared one. They are granted in steps, each twice the one before: 1, 3, 7 … */
+const FULL_ROOM = 31
+const FULL_SHARED_ROOM = 63
 const ROOM_STEPS = 6
 /** All stacks of a kind may hold one part in 2^n of what is in use, or `MIN_BUDGET` granules. */
 const DIRECT_BUDGET_SHIFT = 3
-const HASHED_BUDGET_SHIFT = 2
+const SHARED_BUDGET_SHIFT = 2
 const MIN_BUDGET = 512
 
 /** Makes it the words of stacks that have no room. */
@@ -52,13 +51,13 @@ function withoutRooms(stacks: Int32Array): Int32Array {
 
 /** Whether all rooms of that stack's kind may be for so many granules while so many are in use. */
 function isWithin(stack: number, granted: number, usedGranules: number): boolean {
-  const shift = stack < DIRECT ? DIRECT_BUDGET_SHIFT : HASHED_BUDGET_SHIFT
+  const shift = stack < DIRECT ? DIRECT_BUDGET_SHIFT : SHARED_BUDGET_SHIFT
   return granted <= usedGranules >>> shift || granted <= MIN_BUDGET
 }
 
 /** The slots of a stack that gets no more. */
 function mostOf(stack: number): number {
-  return stack < DIRECT ? FULL_ROOM : FULL_HASHED_ROOM
+  return stack < DIRECT ? FULL_ROOM : FULL_SHARED_ROOM
 }
 
 /** 0, 1, 2 … for rooms of 1, 3, 7 … */
@@ -70,10 +69,10 @@ export class BlockCache extends SpacePages {
   /**
    * `stacks[s]` is the index of the top slot of stack `s`. Slots hold blocks. Below the first of a room, at its *bottom*, and
    * behind the last stands a negative number, so one look tells that there is no block, or no slot for one more.
-   * `stacks[FIRST_SIZE + s - DIRECT]` is how many granules the blocks of a hashed stack have.
+   * `stacks[FIRST_SIZE + s - DIRECT]` is how many granules the blocks of a shared stack have.
    */
   stacks = NO_STACKS
-  /** 16 bits are enough: of each step there are never more rooms than stacks that may have it, 26,000 words in all. */
+  /** 16 bits are enough: of each step there are never more rooms than stacks that may have it, 52,000 words in all. */
   private readonly bottoms = new Uint16Array(STACKS).fill(NO_ROOM)
   /** The bottom of the next room. */
   private endSlot = NO_ROOM + 2
@@ -82,9 +81,9 @@ export class BlockCache extends SpacePages {
    * turns on a shared stack would leave slots behind for ever.
    */
   private readonly spareRooms = new Int32Array(ROOM_STEPS)
-  /** Granules that the stacks of short sizes can hold, each full, and the hashed ones. */
+  /** Granules that the stacks of short sizes can hold, each full, and the shared ones. */
   grantedDirect = 0
-  grantedHashed = 0
+  grantedShared = 0
 
   override get metadataBytes(): number {
     const stackBytes = this.stacks === NO_STACKS ? 0 : this.stacks.byteLength
@@ -96,35 +95,39 @@ export class BlockCache extends SpacePages {
     if (this.stacks === NO_STACKS) this.stacks = copyTo(NO_STACKS, FIRST_LENGTH, this.storage)
   }
 
-  /** Which of the hashed stacks, from 0, is for blocks of that many granules. */
-  protected hashOf(size: number): number {
-    return Math.imul(size, 0x9e3779b1) >>> (32 - HASHED_SHIFT)
+  /**
+   * Which of the shared stacks, from 0, is for blocks of that many granules, a frame or more. 32 a doubling, as their lengths
+   * are up to 256 KiB; two longer neighbours have the same, from 512 KiB on four. Lengths of 1 MiB and more start at 0 again.
+   */
+  protected sharedOf(size: number): number {
+    const shift = 31 - LONG_STEPS_SHIFT - Math.clz32(size)
+    return ((shift << LONG_STEPS_SHIFT) + (size >>> shift)) & (SHARED - 1)
   }
 
-  /** The stack for blocks of that many granules; for hashed ones, of that many only after `claim`. */
+  /** The stack for blocks of that many granules; for shared ones, of that many only after `claim`. */
   stackOf(size: number): number {
-    return size < DIRECT ? size : DIRECT + this.hashOf(size)
+    return size < DIRECT ? size : DIRECT + this.sharedOf(size)
   }
 
-  /** Whether a hashed stack is for blocks of `size` granules now. */
+  /** Whether a shared stack is for blocks of `size` granules now. */
   isFor(stack: number, size: number): boolean {
     return this.stacks[FIRST_SIZE - DIRECT + stack] === size
   }
 
   /**
-   * Makes a hashed stack one for blocks of `size` granules, unless it keeps others. Its room stays where the budget allows
+   * Makes a shared stack one for blocks of `size` granules, unless it keeps others. Its room stays where the budget allows
    * that many blocks of the new size.
    */
   claim(stack: number, size: number, usedGranules: number): boolean {
     const { stacks } = this
     if (stacks[stacks[stack]] >= 0) return false
     const room = this.roomOf(stack)
-    const others = this.grantedHashed - room * stacks[FIRST_SIZE - DIRECT + stack]
+    const others = this.grantedShared - room * stacks[FIRST_SIZE - DIRECT + stack]
     stacks[FIRST_SIZE - DIRECT + stack] = size
     if (room === 0) return true
-    this.grantedHashed = others + room * size
-    if (!isWithin(stack, this.grantedHashed, usedGranules)) {
-      this.grantedHashed = others
+    this.grantedShared = others + room * size
+    if (!isWithin(stack, this.grantedShared, usedGranules)) {
+      this.grantedShared = others
       this.giveUpRoom(stack)
       stacks[stack] = NO_ROOM
     }
@@ -135,7 +138,7 @@ export class BlockCache extends SpacePages {
   mayExtend(stack: number, size: number, usedGranules: number): boolean {
     const room = this.roomOf(stack)
     if (room === mostOf(stack)) return false
-    const granted = stack < DIRECT ? this.grantedDirect : this.grantedHashed
+    const granted = stack < DIRECT ? this.grantedDirect : this.grantedShared
     return isWithin(stack, granted + (room + 1) * size, usedGranules)
   }
 
@@ -151,7 +154,7 @@ export class BlockCache extends SpacePages {
     for (let slot = 1; slot <= room; slot++) stacks[to + slot] = stacks[from + slot]
     this.giveUpRoom(stack)
     if (stack < DIRECT) this.grantedDirect += (room + 1) * size
-    else this.grantedHashed += (room + 1) * size
+    else this.grantedShared += (room + 1) * size
     bottoms[stack] = to
     stacks[stack] = to + room
     return true
@@ -217,7 +220,7 @@ export class BlockCache extends SpacePages {
 
   /** Whether any block is kept. */
   get isEmpty(): boolean {
-    if (this.grantedDirect + this.grantedHashed === 0) return true
+    if (this.grantedDirect + this.grantedShared === 0) return true
     const { stacks } = this
     for (let stack = 1; stack < STACKS; stack++) if (stacks[stacks[stack]] >= 0) return false
     return true
@@ -252,7 +255,7 @@ export class BlockCache extends SpacePages {
     this.spareRooms.fill(0)
     this.endSlot = NO_ROOM + 2
     this.grantedDirect = 0
-    this.grantedHashed = 0
+    this.grantedShared = 0
     if (old.length <= 2 * FIRST_LENGTH) return
     try {
       this.stacks = copyTo(NO_STACKS, FIRST_LENGTH, this.storage)
@@ -267,14 +270,14 @@ export class BlockCache extends SpacePages {
   checkStacks(meet: (block: Block, end: number) => void): void {
     const { stacks } = this
     let direct = 0
-    let hashed = 0
+    let shared = 0
     for (let stack = 1; stack < STACKS; stack++) {
       const bottom = this.bottoms[stack]
       const room = this.roomOf(stack)
       const top = stacks[stack]
       const size = this.sizeIn(stack)
       if (stack < DIRECT) direct += room * size
-      else hashed += room * size
+      else shared += room * size
       invariant(
         room === 0 ? bottom === NO_ROOM : room > 0 && bottom > NO_ROOM,
         `1: the bottom of stack ${stack}`,
@@ -292,8 +295,8 @@ export class BlockCache extends SpacePages {
     }
     invariant(direct === this.grantedDirect, `2: ${this.grantedDirect} granules granted, found ${direct}`)
     invariant(
-      hashed === this.grantedHashed,
-      `2: ${this.grantedHashed} granules granted to hashed stacks, found ${hashed}`,
+      shared === this.grantedShared,
+      `2: ${this.grantedShared} granules granted to shared stacks, found ${shared}`,
     )
   }
 }

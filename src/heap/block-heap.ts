@@ -40,6 +40,7 @@ const {
   FIRST_SIZE,
   FRAME_SHIFT,
   FULL,
+  LONG_STEPS_SHIFT,
   REFUSED_GROWTH,
   REFUSED_LIMIT,
   REFUSED_SPACE,
@@ -50,12 +51,10 @@ const { GRANULE_BYTES, GRANULE_SHIFT, NONE } = units
 const MAX_WHOLE_FROM_BYTES = 2 ** 31 - GRANULE_BYTES
 /** Sizes up to this many bytes have a stack of their own in the cache. */
 const DIRECT_BYTES = (DIRECT - 1) * GRANULE_BYTES
-/** Sizes of a frame and more: 32 for each doubling. */
-const LONG_STEPS_SHIFT = 5
 /** Before clean pages are taken, blocks are kept only where they are at most one part in so many of what is in use. */
 const KEPT_SHARE = 64
-/** Clean pages that may be taken before that is asked again: 1/128 of those in use, but no fewer than 16. */
-const GROWTH_SHIFT = 7
+/** Clean pages that may be taken before that is asked again: 1/256 of those in use, but no fewer than 16. */
+const GROWTH_SHIFT = 8
 const MIN_GROWTH_PAGES = 16
 
 export interface BlockHeapOptions {
@@ -141,9 +140,9 @@ export class BlockHeap extends BlockCache {
     const isWhole = sizeBytes >= this.wholePagesFromBytes
     const size = this.granulesFor(sizeBytes)
     const stacks = this.stacks
-    const hashed = this.hashOf(size)
-    if (stacks[FIRST_SIZE + hashed] === size) {
-      const stack = DIRECT + hashed
+    const shared = this.sharedOf(size)
+    if (stacks[FIRST_SIZE + shared] === size) {
+      const stack = DIRECT + shared
       const top = stacks[stack]
       const block = stacks[top]
       if (block >= 0) {
@@ -183,8 +182,8 @@ export class BlockHeap extends BlockCache {
     const isGrowth = this.refusal === REFUSED_GROWTH
     this.growthPages = Math.max(MIN_GROWTH_PAGES, usedPages >>> GROWTH_SHIFT)
     if (isGrowth) {
-      const usedGranules = usedPages * this.pageGranules
-      if (this.keptGranules > usedGranules / KEPT_SHARE) this.flush()
+      const most = (usedPages * this.pageGranules) / KEPT_SHARE
+      if (this.grantedDirect + this.grantedShared > most && this.keptGranules > most) this.flush()
       const block = this.takeOnce(size, mask)
       if (block !== NONE) return block
     }
@@ -381,7 +380,7 @@ export class BlockHeap extends BlockCache {
 
   /**
    * Gives up what is kept for the next block of its size: a page is used afterwards exactly where a live block touches it.
-   * At most 12,000 blocks, and a quarter and an eighth of what is in use.
+   * At most 24,000 blocks, and a quarter and an eighth of what is in use.
    */
   flush(): void {
     this.flushStacks()

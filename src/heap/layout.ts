@@ -49,9 +49,11 @@ export const REFUSED_GROWTH = 3 // it would take clean pages, and `growthPages` 
 
 /** Sizes below this many granules have a stack of their own in `block-cache`. */
 export const DIRECT = 256
-/** Longer ones share 128 by a hash. */
-export const HASHED_SHIFT = 7
+/** Longer ones share 256, see `BlockCache.sharedOf`. */
+export const SHARED_SHIFT = 8
 /** Words of `stacks` before the sizes of those: the top of each. */
-export const FIRST_SIZE = DIRECT + (1 << HASHED_SHIFT)
+export const FIRST_SIZE = DIRECT + (1 << SHARED_SHIFT)
 /** Stands behind the last slot of a stack that gets no more. */
 export const FULL = -(2 ** 31)
+/** Blocks of a frame and more have one of 32 lengths a doubling; from 256 KiB on, of more. */
+export const LONG_STEPS_SHIFT = 5

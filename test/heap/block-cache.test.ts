@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { BlockCache } from '../../src/heap/block-cache.js'
+import { BlockHeap } from '../../src/heap/block-heap.js'
 import type { GranuleMap } from '../../src/heap/granule-map.js'
 import { DIRECT, END, ROW_WORDS } from '../../src/heap/layout.js'
 import type { PageTable } from '../../src/heap/page-table.js'
@@ -82,23 +83,38 @@ describe('stackOf', () => {
   it('is a stack of its own for each size below a frame, and a shared one for all others', () => {
     const { cache } = makeCache()
     for (let size = 1; size < DIRECT; size++) expect(cache.stackOf(size)).toBe(size)
-    const shared = new Set(Array.from({ length: 5_000 }, (_, n) => cache.stackOf(DIRECT + n)))
-    expect(shared.size).toBe(128)
-    expect([Math.min(...shared), Math.max(...shared)]).toEqual([DIRECT, DIRECT + 127])
-    expect(cache.stackOf(2 ** 31)).toBeLessThan(DIRECT + 128)
+    const shared = new Set(Array.from({ length: 70_000 }, (_, n) => cache.stackOf(DIRECT + n)))
+    expect(shared.size).toBe(256)
+    expect([Math.min(...shared), Math.max(...shared)]).toEqual([DIRECT, DIRECT + 255])
+    expect(cache.stackOf(2 ** 31)).toBeLessThan(DIRECT + 256)
+  })
+
+  it('is its own for each length that blocks of up to 256 KiB have', () => {
+    const { cache } = makeCache()
+    const heap = new BlockHeap(PAGE)
+    heap.addRange(0, 2 ** 15)
+    const lengths = new Set<number>()
+    for (let sizeBytes = DIRECT * 16; sizeBytes <= 2 ** 18 - 2 ** 12; sizeBytes += 16) {
+      const block = heap.allocate(sizeBytes)
+      lengths.add(heap.sizeOf(block) / 16)
+      heap.free(block)
+    }
+    expect(lengths.size).toBe(6 * 32)
+    expect(new Set([...lengths].map(length => cache.stackOf(length))).size).toBe(lengths.size)
   })
 })
 
 describe('extend', () => {
-  it('grants room for 1 block, then for 3, 7 and 15, then no more but for long ones', () => {
+  it('grants room for 1 block, then for 3, 7, 15 and 31, then no more but for long ones', () => {
     const cached = makeCache()
-    const blocks = heldBlocks(cached, 4, 16)
+    const blocks = heldBlocks(cached, 4, 32)
     const granted = blocks.map(block => {
       const isKept = cached.keep(block, 4)
       return isKept && cached.cache.grantedDirect
     })
-    expect(granted).toEqual([4, 12, 12, 28, 28, 28, 28, ...Array.from({ length: 8 }, () => 60), false])
-    expect(cached.cache).toMatchObject({ keptBlocks: 15, keptGranules: 60, isEmpty: false })
+    const rooms = [1, 3, 7, 15, 31].flatMap(room => Array.from({ length: (room + 1) / 2 }, () => room))
+    expect(granted).toEqual([...rooms.map(room => room * 4), false])
+    expect(cached.cache).toMatchObject({ keptBlocks: 31, keptGranules: 124, isEmpty: false })
     cached.cache.checkStacks(() => {})
   })
 
@@ -109,7 +125,7 @@ describe('extend', () => {
     cache.claim(stack, 300, PLENTY)
     const blocks = heldBlocks(cached, 300, 64).slice(0, 64)
     expect(blocks.filter(block => cached.keep(block, 300))).toEqual(blocks.slice(0, 63))
-    expect(cache).toMatchObject({ keptBlocks: 63, grantedHashed: 63 * 300, grantedDirect: 0 })
+    expect(cache).toMatchObject({ keptBlocks: 63, grantedShared: 63 * 300, grantedDirect: 0 })
     cache.checkStacks(() => {})
   })
 
@@ -132,17 +148,17 @@ describe('extend', () => {
     cache.checkStacks(() => {})
   })
 
-  it('grants all hashed stacks together at most a quarter of what is in use, whatever the others have', () => {
+  it('grants all shared stacks together at most a quarter of what is in use, whatever the others have', () => {
     const { cache } = makeCache()
     for (let size = 101; size <= 120; size++) grant(cache, size, size, PLENTY)
-    const [first, second] = [300, 301].map(size => {
+    const [first, second] = [300, 313].map(size => {
       cache.claim(cache.stackOf(size), size, 0)
       return cache.stackOf(size)
     })
     expect(grant(cache, first, 300, 4 * 300)).toBe(true)
-    expect(grant(cache, second, 301, 4 * 601 - 1)).toBe(false)
-    expect(grant(cache, second, 301, 4 * 601)).toBe(true)
-    expect(cache).toMatchObject({ grantedDirect: 2_210, grantedHashed: 601 })
+    expect(grant(cache, second, 313, 4 * 613 - 1)).toBe(false)
+    expect(grant(cache, second, 313, 4 * 613)).toBe(true)
+    expect(cache).toMatchObject({ grantedDirect: 2_210, grantedShared: 613 })
     cache.checkStacks(() => {})
   })
 
@@ -155,7 +171,7 @@ describe('extend', () => {
     expect(grant(cache, cache.stackOf(513), 513, 0)).toBe(false)
     cache.claim(cache.stackOf(512), 512, 0)
     expect(grant(cache, cache.stackOf(512), 512, 0)).toBe(true)
-    expect(cache).toMatchObject({ grantedDirect: 512, grantedHashed: 512 })
+    expect(cache).toMatchObject({ grantedDirect: 512, grantedShared: 512 })
     cache.checkStacks(() => {})
   })
 
@@ -193,7 +209,7 @@ describe('claim', () => {
     expect(cached.pop(size)).toBe(block)
     expect(cache.claim(stack, other, 0)).toBe(true)
     // Room for one block, as before.
-    expect(cache).toMatchObject({ grantedHashed: other, keptBlocks: 0 })
+    expect(cache).toMatchObject({ grantedShared: other, keptBlocks: 0 })
     expect([cache.isFor(stack, size), cache.isFor(stack, other)]).toEqual([false, true])
     cache.checkStacks(() => {})
   })
@@ -210,11 +226,11 @@ describe('claim', () => {
     cached.keep(block, size)
     cached.pop(size)
     expect(cache.claim(stack, long, 4 * long)).toBe(true)
-    expect(cache.grantedHashed).toBe(long)
+    expect(cache.grantedShared).toBe(long)
     expect(cache.claim(stack, size, 0)).toBe(true)
-    expect(cache.grantedHashed).toBe(size)
+    expect(cache.grantedShared).toBe(size)
     expect(cache.claim(stack, long, 4 * long - 1)).toBe(true)
-    expect(cache.grantedHashed).toBe(0)
+    expect(cache.grantedShared).toBe(0)
     cache.checkStacks(() => {})
   })
 
@@ -252,7 +268,7 @@ describe('flush', () => {
     blocks.forEach((block, at) => {
       cached.keep(block, sizes[at])
     })
-    const { grantedDirect, grantedHashed } = cache
+    const { grantedDirect, grantedShared } = cache
     cache.flushStacks()
     expect(cache.given.sort((a, b) => a[0] - b[0])).toEqual(
       blocks.map((block, at) => [block, block + sizes[at]]),
@@ -262,7 +278,7 @@ describe('flush', () => {
       keptBlocks: 0,
       keptGranules: 0,
       grantedDirect,
-      grantedHashed,
+      grantedShared,
     })
     cache.checkStacks(() => expect.fail('nothing is kept'))
   })
@@ -303,7 +319,7 @@ describe('open and shrink', () => {
     const { byteLength } = cache.stacks
     expect(cache.metadataBytes).toBeGreaterThan(metadataBytes + byteLength / 2)
     cache.shrinkStacks()
-    expect(cache).toMatchObject({ metadataBytes, grantedDirect: 0, grantedHashed: 0, isEmpty: true })
+    expect(cache).toMatchObject({ metadataBytes, grantedDirect: 0, grantedShared: 0, isEmpty: true })
     expect(storage.buffers).toEqual(new Set([cache.stacks.buffer]))
     cache.checkStacks(() => {})
     const blocks = heldBlocks(cached, 4, 4)
@@ -318,7 +334,7 @@ describe('open and shrink', () => {
     const { metadataBytes } = cache
     storage.failAt = storage.requests
     cache.shrinkStacks()
-    expect(cache).toMatchObject({ metadataBytes, grantedDirect: 0, grantedHashed: 0 })
+    expect(cache).toMatchObject({ metadataBytes, grantedDirect: 0, grantedShared: 0 })
     expect(storage.buffers).toEqual(new Set([cache.stacks.buffer]))
     const [block] = heldBlocks(cached, 4, 1)
     expect(cached.keep(block, 4)).toBe(true)
@@ -373,9 +389,9 @@ describe('check', () => {
     const direct = fixture()
     direct.cache.grantedDirect++
     expect(direct.check).toThrow('2: 13 granules granted, found 12')
-    const hashed = fixture()
-    hashed.cache.grantedHashed++
-    expect(hashed.check).toThrow('2: 1 granules granted to hashed stacks, found 0')
+    const shared = fixture()
+    shared.cache.grantedShared++
+    expect(shared.check).toThrow('2: 1 granules granted to shared stacks, found 0')
   })
 
   it('finds a kept block that is live (3)', () => {

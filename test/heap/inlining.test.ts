@@ -13,10 +13,10 @@ const SCRIPT = `
   const heap = new Heap({ capacityBytes: 2 ** 26 })
   for (const size of [16, 512, 4096, 100_000]) for (let n = 0; n < 3; n++) heap.free(heap.allocate(size))
   // A short gap, between blocks.
-  const [, block] = [heap.allocate(16), heap.allocate(16), heap.allocate(16)]
+  const [, block] = [heap.allocate(16), heap.allocate(48), heap.allocate(16)]
   heap.free(block)
   heap.stats()
-  heap.allocate(16)
+  for (let n = 0; n < 2; n++) heap.allocate(16)
 `
 
 /** Bytecodes of each function of that name. */
@@ -34,13 +34,27 @@ function lengthsOf(name: string): number[] {
 }
 
 describe('what V8 may inline', () => {
-  it.each(['allocateShort', 'allocateLong', 'freeLong', 'keepMore', 'give', 'takeFrom', 'takeLong'])(
-    'is too long: %s',
-    name => {
-      const [length] = lengthsOf(name)
-      expect(length).toBeGreaterThan(LONGEST_INLINED)
-    },
-  )
+  it.each([
+    'allocateShort',
+    'allocateLong',
+    'freeLong',
+    'keepMore',
+    'give',
+    'takeFrom',
+    'takeFromRest',
+    'takeLong',
+  ])('is too long: %s', name => {
+    const [length] = lengthsOf(name)
+    expect(length).toBeGreaterThan(LONGEST_INLINED)
+  })
+
+  it('is all of what takes a small block from the front, in a function of its own', () => {
+    const names = ['granulesIn', 'take', 'takeShort', 'takeFromFront', 'useFront']
+    const lengths = names.map(name => lengthsOf(name)[0])
+    // There are two of that name.
+    const binOf = Math.max(...lengthsOf('binOf'))
+    expect(lengths.reduce((sum, length) => sum + length, binOf)).toBeLessThan(ALL_INLINED)
+  })
 
   it('is all of the warm paths, and leaves room for a caller', () => {
     const lengths = [...lengthsOf('allocate'), ...lengthsOf('free')]

@@ -229,6 +229,94 @@ describe('take', () => {
   })
 })
 
+describe('what the last cut left', () => {
+  /** A block of 60 granules was cut from a gap of 100 at 3; a gap of 12 is in another frame. */
+  function afterCut() {
+    const made = makeGaps([
+      ['live', 3],
+      ['gap', 100],
+      ['live', 10],
+      ['gap', 30],
+      ['live', 2 * PG - 143],
+      ['gap', 12],
+      ['live', 10],
+    ])
+    expect(made.short.takeShort(60)).toBe(3)
+    return made
+  }
+
+  it('is taken before a gap that fits better', () => {
+    const { short, check } = afterCut()
+    expect([short.takeShort(12), short.takeShort(16), short.takeShort(12)]).toEqual([63, 75, 91])
+    check()
+    expect([short.takeShort(12), short.takeShort(30), short.takeShort(1)]).toEqual([2 * PG, 113, NONE])
+    check()
+  })
+
+  it('is not taken where it is too short, and then is left to whoever fits', () => {
+    const { short, check } = afterCut()
+    expect(short.takeShort(32)).toBe(63)
+    expect([short.takeShort(9), short.takeShort(3)]).toEqual([2 * PG, 2 * PG + 9])
+    expect([short.takeShort(8), short.takeShort(30), short.takeShort(1)]).toEqual([95, 113, NONE])
+    check()
+  })
+
+  it('is not taken where it has coalesced with the gap before it', () => {
+    const { short, map, raise, check } = afterCut()
+    map.coalesce(3, 63)
+    raise(3)
+    check()
+    expect(short.takeShort(12)).toBe(2 * PG)
+    check()
+  })
+
+  it('is not taken where it has become a block', () => {
+    const { short, map, check } = afterCut()
+    map.carve(63, 103, 103)
+    check()
+    expect(short.takeShort(12)).toBe(2 * PG)
+    check()
+  })
+
+  it('is cut with what it has coalesced with behind it', () => {
+    const { short, map, raise, check } = afterCut()
+    map.coalesce(103, 113)
+    raise(63)
+    check()
+    expect([short.takeShort(40), short.takeShort(40), short.takeShort(1)]).toEqual([63, 103, 2 * PG])
+    check()
+  })
+
+  it('is not taken where it has coalesced to a gap of a frame and more', () => {
+    const { short, map, check } = makeGaps([
+      ['gap', 100],
+      ['live', PG - 50],
+      ['gap', 30],
+    ])
+    expect(short.takeShort(60)).toBe(0)
+    map.coalesce(100, PG + 50)
+    expect([map.isGap(60), map.next(60)]).toEqual([true, PG + 80])
+    expect(short.takeShort(40)).toBe(NONE)
+    check()
+  })
+
+  it('may reach over two frames, and be cut at any granule', () => {
+    for (let first = 1; first < 99; first++) {
+      for (let second = 1; first + second < 100; second += 7) {
+        const { short, map, check } = makeGaps([
+          ['live', 200],
+          ['gap', 100],
+        ])
+        const blocks = [first, second, 100 - first - second].map(size => short.takeShort(size))
+        expect(blocks).toEqual([200, 200 + first, 200 + first + second])
+        expect(blocks.map(block => map.next(block))).toEqual([...blocks.slice(1), 300])
+        check()
+        expect(short.takeShort(1)).toBe(NONE)
+      }
+    }
+  })
+})
+
 function makeMapOnly(frames: number) {
   const map = makeShortGaps(frames)
   return { map, table: map, short: map }
