@@ -74,6 +74,9 @@ export interface BlockHeapOptions {
  * when it was compiled by itself. So what `allocate` and `free` call must not be inlined into them: they would count for more
  * than a caller has room for, and by chance of timing the warm paths would become calls. A branch that is never taken makes
  * those functions long, patterns compile to a great many bytecodes. A test looks at the lengths.
+ *
+ * What such a call returns could be anything to V8, and with it the result of the warm path: stored, it would be converted
+ * to a double and back. `| 0` says that it is an int32: 2 to 5 % of the time.
  */
 export class BlockHeap extends BlockCache {
   private readonly hasCache: boolean
@@ -115,9 +118,9 @@ export class BlockHeap extends BlockCache {
         this.bits[BITS_PREFIX + 1 + ((block >>> 5) << 1)] |= FIRST_BIT >>> block
         return block
       }
-      return this.allocateShort(sizeBytes)
+      return this.allocateShort(sizeBytes) | 0
     }
-    return this.allocateLong(sizeBytes)
+    return this.allocateLong(sizeBytes) | 0
   }
 
   private allocateShort(sizeBytes: number): Block {

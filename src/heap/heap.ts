@@ -88,7 +88,8 @@ export class Heap {
       const block = this.#open.allocate(sizeBytes)
       if (block >= 0) return block
     }
-    return this.#allocateSlow(sizeBytes)
+    // So that all that comes back is an int32 to V8, see `BlockHeap`.
+    return this.#allocateSlow(sizeBytes) | 0
   }
 
   /** Byte offset of a block in the space, a multiple of 16. `block` must come from `allocate`. */
