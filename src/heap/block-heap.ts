@@ -197,8 +197,8 @@ export class BlockHeap extends BlockCache {
       // The attempt may have made a front, and then been refused by the limit.
       this.dropFront()
     }
-    let block: Block = NONE
-    if (this.refusal !== REFUSED_LIMIT) block = this.takeLast(size, mask)
+    let block = this.takeLastShort(size, mask)
+    if (block === NONE && this.refusal !== REFUSED_LIMIT) block = this.takeLast(size, mask)
     if (block === NONE && this.refusal === REFUSED_LIMIT) block = this.takeCommitted(size, mask)
     return block === NONE && least < size ? this.takeAgain(least, mask, least) : block
   }

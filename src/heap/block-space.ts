@@ -156,14 +156,26 @@ export class BlockSpace extends LongBlocks {
   takeAligned(size: number, mask: number): Block {
     // In a short gap all pages are used anyway: what lies before the aligned block is cut off, and given back.
     const whole = size + mask < FRAME_GRANULES ? this.takeShort(size + mask) : NONE
-    if (whole !== NONE) {
-      this.heldBlocks++
-      return this.trim(whole, whole + (-whole & mask), size, whole + size + mask)
-    }
+    if (whole !== NONE) return this.align(whole, size, mask)
     const gap = this.findGap(size, mask)
     if (gap === NONE) return NONE
     const block = gap + (-gap & mask)
     return this.cut(gap, this.next(gap), block, block + size)
+  }
+
+  /**
+   * For when nothing else had room: a block from any short gap that has. Reads all frames whose tops are too high, of which
+   * `take` reads a few.
+   */
+  takeLastShort(size: number, mask: number): Block {
+    const whole = size + mask < FRAME_GRANULES ? this.takeShortOfAll(size + mask) : NONE
+    return whole !== NONE ? this.align(whole, size, mask) : NONE
+  }
+
+  /** Of the new block of `size + mask` granules only `size` stay, at a multiple of `mask + 1`. */
+  private align(whole: Block, size: number, mask: number): Block {
+    this.heldBlocks++
+    return this.trim(whole, whole + (-whole & mask), size, whole + size + mask)
   }
 
   /** Of the live block [whole, end) only `size` granules at `block` stay. */

@@ -7,7 +7,8 @@
  * reads one cache line, takes the gap that fits best, and finds the new top on the way.
  *
  * A top may be too high, where a gap has coalesced with one that starts in an earlier frame, or became shorter without a
- * search: a search finds out and lowers it. It is never too low.
+ * search: a search finds out and lowers it. It is never too low. There can be any number of such frames, so a search gives
+ * up after a few; `takeShortOfAll` does not.
  *
  * What a search leaves of the gap it cut is where the next block is looked for first: one behind the other, small blocks take
  * a third of the time. That gap is in the books like any other, and may be gone by then, or longer.
@@ -44,6 +45,10 @@ const TOO_SHORT = NONE - 1
 const EXACT_BELOW = 16
 const STEPS_SHIFT = 2
 const STEPS_MASK = (1 << STEPS_SHIFT) - 1
+/** Frames of a kind that a search looks at. All but the last have a top that is too high, and is set right. */
+const MOST_FRAMES = 64
+/** More than there are. */
+const ALL_FRAMES = 2 ** 30
 
 function binOf(length: number): number {
   if (length < EXACT_BELOW) return length
@@ -57,6 +62,7 @@ export class ShortGaps extends GranuleMap {
   /** Where the last cut left a short gap, and its length then: 0 where it left none. */
   private rest: Block = 0
   private restLength = 0
+  private mostFrames = MOST_FRAMES
 
   /** A gap of `length` granules, less than a frame, starts in `frame`. */
   raiseTop(frame: number, length: number): void {
@@ -67,28 +73,36 @@ export class ShortGaps extends GranuleMap {
 
   /**
    * Makes a live block of `size` granules, less than a frame: in what is left of the gap that was last cut, or else in the gap
-   * that fits best. NONE where none does.
+   * that fits best. NONE where none was found. O(1).
    */
   takeShort(size: number): Block {
     if (size <= this.restLength) {
       const block = this.takeFromRest(size)
       if (block !== NONE) return block
     }
-    const own = binOf(size)
     // The gaps of a wide bin may be too short, those of all bins above it fit.
-    const sure = size < EXACT_BELOW ? own : own + 1
-    let bins = sure < BINS ? this.usedTops & (-1 >>> sure) : 0
-    while (bins !== 0) {
+    const sure = size < EXACT_BELOW ? size : binOf(size) + 1
+    for (let frames = this.mostFrames; sure < BINS && frames > 0; frames--) {
+      const bins = this.usedTops & (-1 >>> sure)
+      if (bins === 0) break
       const block = this.takeFrom(Math.clz32(bins), size)
       if (block >= 0) return block
-      bins = this.usedTops & (-1 >>> sure)
     }
-    return sure === own ? NONE : this.takeFromOwn(own, size)
+    return size < EXACT_BELOW ? NONE : this.takeFromOwn(size)
   }
 
-  /** The same from the gaps of the bin of that length, of which some may be long enough. */
-  private takeFromOwn(own: number, size: number): Block {
-    while (this.usedTops << own < 0) {
+  /** The same, but NONE only where there is none: reads all frames whose tops are too high. */
+  takeShortOfAll(size: number): Block {
+    this.mostFrames = ALL_FRAMES
+    const block = this.takeShort(size)
+    this.mostFrames = MOST_FRAMES
+    return block
+  }
+
+  /** `takeShort` from the gaps of the bin of that length, of which some may be long enough. */
+  private takeFromOwn(size: number): Block {
+    const own = binOf(size)
+    for (let frames = this.mostFrames; this.usedTops << own < 0 && frames > 0; frames--) {
       const block = this.takeFrom(own, size)
       if (block >= 0) return block
       if (block === TOO_SHORT) return NONE

@@ -108,6 +108,22 @@ describe('allocate', () => {
     heap.check()
   })
 
+  it.each([16, 64])(
+    'finds the last gap behind any number of frames that seem to have one, at a multiple of %i',
+    align => {
+      const heap = makeHeap(200, { hasCache: false })
+      const blocks = fill(heap, 512)
+      const last = blocks.at(-1) as number
+      heap.free(last)
+      for (let frame = 0; frame < 199; frame++) heap.raiseTop(frame, 200)
+      heap.check()
+      expect(heap.allocateAligned(320, align)).toBe(last)
+      expect(heap.allocateAligned(320, align)).toBe(NONE)
+      heap.check()
+      expectWhole(heap, blocks, 200)
+    },
+  )
+
   it('uses pages that are resident before clean ones', () => {
     const heap = makeHeap(64, { hasCache: false })
     const [low, high] = [heap.allocate(10 * PAGE), heap.allocate(10 * PAGE)]

@@ -229,6 +229,43 @@ describe('take', () => {
   })
 })
 
+describe('frames whose top is too high', () => {
+  /** 150 frames with a gap of 20 granules and a top as if it were of `length`; there is one of that length in frame 160. */
+  function afterMany(length: number) {
+    const frames = Array.from({ length: 150 }, (): Stretch[] => [['gap', 20], restOf(20)])
+    const made = makeGaps([...frames.flat(), ['live', 10 * PG], ['gap', length]], 170)
+    const { short, table } = made
+    for (let frame = 0; frame < 150; frame++) short.raiseTop(frame, length)
+    made.check()
+    const tooHigh = table.tops[0]
+    const countTooHigh = () => table.tops.subarray(0, 150).filter(found => found === tooHigh).length
+    return { ...made, countTooHigh }
+  }
+
+  // The bin of a gap of 120 has only gaps that fit 100; that of a gap of 110 has shorter ones too.
+  it.each([
+    [100, 120],
+    [100, 110],
+  ])('are set right by searches for %i, of which each looks at 64', (size, length) => {
+    const { short, countTooHigh, check } = afterMany(length)
+    expect([short.takeShort(size), countTooHigh()]).toEqual([NONE, 86])
+    expect([short.takeShort(size), countTooHigh()]).toEqual([NONE, 22])
+    check()
+    expect([short.takeShort(size), countTooHigh()]).toEqual([160 * PG, 0])
+    check()
+  })
+
+  it.each([
+    [100, 120],
+    [100, 110],
+  ])('are all set right by a search of all for %i', (size, length) => {
+    const { short, countTooHigh, check } = afterMany(length)
+    expect([short.takeShortOfAll(size), countTooHigh()]).toEqual([160 * PG, 0])
+    expect(short.takeShortOfAll(size)).toBe(NONE)
+    check()
+  })
+})
+
 describe('what the last cut left', () => {
   /** A block of 60 granules was cut from a gap of 100 at 3; a gap of 12 is in another frame. */
   function afterCut() {
