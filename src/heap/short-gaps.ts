@@ -10,8 +10,8 @@
  * search: a search finds out and lowers it. It is never too low. There can be any number of such frames, so a search gives
  * up after a few; `takeShortOfAll` does not.
  *
- * What a search leaves of the gap it cut is where the next block is looked for first: one behind the other, small blocks take
- * a third of the time. That gap is in the books like any other, and may be gone by then, or longer.
+ * What a search leaves of the gap it cut is where the next block is looked for first: cutting one behind the other takes about a
+ * quarter of the time. That gap is in the books like any other, and may be gone by then, or longer.
  *
  * Invariants, checked by `checkShortGap` and `checkShortGaps`:
  *  1. no short gap of a frame is in a bin above the frame's top
