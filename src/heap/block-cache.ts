@@ -3,9 +3,9 @@
  *
  * Programs free a size and soon want it again, and then nothing need be searched, split or coalesced. Each size has a
  * stack of its own: sizes below `DIRECT` granules one each, longer ones share some, no two lengths up to 256 KiB the
- * same. What is kept here cannot coalesce, so there are two budgets: a stack is granted room when it overflows and as long as all rooms of its kind, each
- * full, hold at most an eighth of what is in use, or a quarter for the shared ones. Short sizes have one to themselves, as
- * else the first long ones leave nothing for them, which are cheap to keep and asked for most.
+ * same. What is kept here cannot coalesce, so there are two budgets: a stack is granted room when it overflows and as long as
+ * all rooms of its kind, each full, hold at most an eighth of what is in use, or a quarter for the shared ones. Short sizes have
+ * one to themselves, as else the first long ones leave nothing for them, which are cheap to keep and asked for most.
  *
  * The warm paths of `BlockHeap` work on `stacks` directly; this class does the rest.
  *

@@ -199,7 +199,6 @@ export class ShortGaps extends GranuleMap {
       const end = best + size
       const left = bestLength - size
       const endFrame = end >>> FRAME_SHIFT
-      this.rest = end
       this.restLength = left
       const pair = BITS_PREFIX + ((best >>> 5) << 1)
       const starts = bits[pair] | (FIRST_BIT >>> best)
@@ -211,6 +210,7 @@ export class ShortGaps extends GranuleMap {
         if (lastFrame !== frame) rows[lastFrame * ROW_WORDS + START] = best
       }
       if (left > 0) {
+        this.rest = end
         bits[BITS_PREFIX + 1 + ((end >>> 5) << 1)] |= FIRST_BIT >>> end
         occupied[endFrame] |= (GAP | ANY) >>> ((end >>> 5) & 7)
         const gapEnd = end + left
