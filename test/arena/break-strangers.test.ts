@@ -154,15 +154,20 @@ describe('while an arena holds no page', () => {
 })
 
 describe('when libc remembers the break wrongly', () => {
+  // Until the arena has put it right, any malloc that asks for more lowers the break: by a thread of V8's, or of this one for
+  // code that runs for the first time.
   it('the arena, whose break did not move, puts that right before anybody lowers it', () =>
-    expectToSurvive(`
+    expectToSurvive(
+      `
       const arena = new Arena({ source: 'sbrk', releaseAfterMs: 0 })
+      arena.free(arena.allocUnsafe(100_000))
       const blocks = fill(arena, 50, 100_000)
+      arena.check()
       const top = stranger.breakAt()
       stranger.misremember(MIB)
-      assert.equal(stranger.breakAt(), top - MIB)
+      const remembered = stranger.breakAt()
       arena.check()
-      assert.equal(stranger.breakAt(), top)
+      assert.deepEqual([remembered, stranger.breakAt()], [top - MIB, top])
       stranger.misremember(MIB)
       const more = fill(arena, 50, 100_000)
       assert.ok(stranger.breakAt() > top)
@@ -172,7 +177,9 @@ describe('when libc remembers the break wrongly', () => {
       assertIntact(blocks)
       arena.check()
       arena.close()
-    `))
+    `,
+      ['--single-threaded'],
+    ))
 })
 
 describe('when the break is somewhere else at the moment of opening the fence', () => {
