@@ -185,8 +185,8 @@ export class BlockHeap extends BlockCache {
     const isGrowth = this.refusal === REFUSED_GROWTH
     this.growthPages = Math.max(MIN_GROWTH_PAGES, usedPages >>> GROWTH_SHIFT)
     if (isGrowth) {
-      const most = (usedPages * this.pageGranules) / KEPT_SHARE
-      if (this.grantedDirect + this.grantedShared > most && this.keptGranules > most) this.flush()
+      const usedGranules = usedPages * this.pageGranules
+      if (this.keptGranules > usedGranules / KEPT_SHARE) this.flush()
       const block = this.takeOnce(size, mask)
       if (block !== NONE) return block
     }

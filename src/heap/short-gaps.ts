@@ -110,7 +110,10 @@ export class ShortGaps extends GranuleMap {
     return NONE
   }
 
-  /** The same from what the last cut left, or NONE. The top of its frame stays as it is. With `GranuleMap.carve` written out. */
+  /**
+   * The same from what the last cut left, or NONE. The top of its frame stays as it is. With `GranuleMap.carve` written out, which
+   * also makes it too long to be inlined: `takeFromFront` needs that room.
+   */
   private takeFromRest(size: number): Block {
     const { bits, occupied, rows } = this
     const gap = this.rest
