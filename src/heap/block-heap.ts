@@ -354,7 +354,6 @@ export class BlockHeap extends BlockCache {
 
   /** Adds free, clean pages. A range right behind another joins it. Throws a `RangeError` if the books cannot grow. */
   override addRange(firstPage: PageNumber, pageCount: PageCount): void {
-    this.openStacks()
     super.addRange(firstPage, pageCount)
     this.meetEnd()
   }
@@ -393,7 +392,7 @@ export class BlockHeap extends BlockCache {
   /** Gives back the memory of books that were needed once and are mostly unused now. After `flush`. */
   shrinkBooks(): void {
     this.shrinkColumns()
-    if (this.isEmpty) this.shrinkStacks()
+    if (this.isEmpty) this.takeBackRooms()
   }
 
   private meetEnd(): void {

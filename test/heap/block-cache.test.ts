@@ -34,7 +34,6 @@ function makeCache(frames = 64): Cached {
   // The columns are not what is counted here.
   storage.requests = 0
   storage.buffers.clear()
-  cache.openStacks()
   return {
     cache,
     map: cache,
@@ -74,7 +73,7 @@ function rivals(cache: BlockCache): [number, number] {
   return [size, other]
 }
 
-/** Grants more room where the budget and the memory allow it. */
+/** Grants more room where the budget allows it. */
 function grant(cache: BlockCache, stack: number, size: number, usedGranules: number): boolean {
   return cache.mayExtend(stack, size, usedGranules) && cache.extendStack(stack, size)
 }
@@ -173,23 +172,6 @@ describe('extend', () => {
     expect(grant(cache, cache.stackOf(512), 512, 0)).toBe(true)
     expect(cache).toMatchObject({ grantedDirect: 512, grantedShared: 512 })
     cache.checkStacks(() => {})
-  })
-
-  it('keeps less where there is no memory, and what was kept stays', () => {
-    const cached = makeCache()
-    const blocks = heldBlocks(cached, 4, 16)
-    cached.keep(blocks[0], 4)
-    cached.storage.failAt = cached.storage.requests
-    let stack = 5
-    while (grant(cached.cache, stack, 5, PLENTY)) stack++
-    const { grantedDirect } = cached.cache
-    expect(cached.keep(blocks[1], 4)).toBe(false)
-    expect(cached.cache).toMatchObject({ keptBlocks: 1, grantedDirect })
-    expect(cached.storage.buffers.size).toBe(1)
-    cached.storage.failAt = Number.POSITIVE_INFINITY
-    expect(cached.keep(blocks[1], 4)).toBe(true)
-    expect(cached.storage.buffers).toEqual(new Set([cached.cache.stacks.buffer]))
-    expect([1, 0].map(() => cached.pop(4))).toEqual(blocks.slice(0, 2).reverse())
   })
 })
 
@@ -296,49 +278,70 @@ describe('flush', () => {
   })
 })
 
-describe('open and shrink', () => {
-  it('cost nothing where nothing is ever kept', () => {
-    const storage = new CountedStorage()
-    const cache = new BlockCache(PAGE, storage)
-    const { metadataBytes } = cache
-    cache.shrinkStacks()
-    expect(cache).toMatchObject({ isEmpty: true, keptBlocks: 0, metadataBytes })
-    expect(storage.requests).toBe(0)
-    cache.openStacks()
-    cache.openStacks()
-    expect(storage.requests).toBe(1)
-    expect(cache.metadataBytes).toBe(metadataBytes + cache.stacks.byteLength)
-  })
-
-  it('give up slots that were needed once', () => {
+describe('the words of the stacks', () => {
+  it('are one array as long as the cache lives, counted as far as it was used', () => {
     const cached = makeCache()
     const { cache, storage } = cached
+    const { metadataBytes, stacks } = cache
+    expect(metadataBytes).toBeLessThan(stacks.byteLength)
+    for (let step = 0; step < 2; step++) {
+      for (let size = 1; size < DIRECT; size++) expect(grant(cache, size, size, PLENTY)).toBe(true)
+    }
+    // Rooms for one and for three, each between two marks.
+    expect(cache.metadataBytes).toBe(metadataBytes + (DIRECT - 1) * (3 + 5) * 4)
+    expect(cache.stacks).toBe(stacks)
+    expect(storage.requests).toBe(0)
+  })
+
+  it('run out where many sizes come to their most in turns: then less is kept', () => {
+    const cached = makeCache()
+    const { cache } = cached
+    const sizes = Array.from({ length: DIRECT - 1 }, (_, n) => n + 1)
+    const seen = new Set<number>()
+    for (let size = DIRECT; seen.size < 256; size++) {
+      const stack = cache.stackOf(size)
+      if (seen.has(stack)) continue
+      seen.add(stack)
+      sizes.push(size)
+      cache.claim(stack, size, PLENTY)
+    }
+    const asked = { granted: 0, refused: 0 }
+    for (let turn = 0; turn < 6; turn++) {
+      for (const size of sizes) {
+        const stack = cache.stackOf(size)
+        if (!cache.mayExtend(stack, size, PLENTY)) continue
+        const before = [cache.grantedDirect, cache.grantedShared, cache.stacks[stack]]
+        if (cache.extendStack(stack, size)) {
+          asked.granted++
+          // What was kept is taken: only room is wanted here.
+          cache.stacks[stack] -= 2 ** turn - 1
+        } else {
+          asked.refused++
+          expect([cache.grantedDirect, cache.grantedShared, cache.stacks[stack]]).toEqual(before)
+        }
+      }
+    }
+    expect(asked.granted).toBeGreaterThan(4 * sizes.length)
+    expect(asked.refused).toBeGreaterThan(0)
+    expect(cache.metadataBytes).toBeLessThan(160 * 2 ** 10)
+    cache.checkStacks(() => {})
+    cache.takeBackRooms()
+    cache.checkStacks(() => {})
+    for (const block of heldBlocks(cached, 4, 31)) expect(cached.keep(block, 4)).toBe(true)
+  })
+
+  it('are all to be had again when the rooms were taken back', () => {
+    const cached = makeCache()
+    const { cache } = cached
+    for (let size = 1; size < DIRECT; size++) grant(cache, size, size, PLENTY)
     const { metadataBytes } = cache
-    for (let size = 1; size < DIRECT; size++) grant(cache, size, size, PLENTY)
-    for (let size = 1; size < DIRECT; size++) grant(cache, size, size, PLENTY)
-    const { byteLength } = cache.stacks
-    expect(cache.metadataBytes).toBeGreaterThan(metadataBytes + byteLength / 2)
-    cache.shrinkStacks()
+    cache.takeBackRooms()
     expect(cache).toMatchObject({ metadataBytes, grantedDirect: 0, grantedShared: 0, isEmpty: true })
-    expect(storage.buffers).toEqual(new Set([cache.stacks.buffer]))
     cache.checkStacks(() => {})
     const blocks = heldBlocks(cached, 4, 4)
     for (const block of blocks) expect(cached.keep(block, 4)).toBe(true)
     expect(cached.pop(4)).toBe(blocks[3])
-  })
-
-  it('go on with the long stacks where there is no memory for short ones', () => {
-    const cached = makeCache()
-    const { cache, storage } = cached
-    for (let size = 1; size < DIRECT; size++) grant(cache, size, size, PLENTY)
-    const { metadataBytes } = cache
-    storage.failAt = storage.requests
-    cache.shrinkStacks()
-    expect(cache).toMatchObject({ metadataBytes, grantedDirect: 0, grantedShared: 0 })
-    expect(storage.buffers).toEqual(new Set([cache.stacks.buffer]))
-    const [block] = heldBlocks(cached, 4, 1)
-    expect(cached.keep(block, 4)).toBe(true)
-    cache.checkStacks(() => {})
+    expect(cache.metadataBytes).toBe(metadataBytes)
   })
 })
 

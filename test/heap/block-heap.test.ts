@@ -315,7 +315,7 @@ describe('ranges', () => {
   })
 
   it('leave everything as it was where the books cannot grow', () => {
-    for (let n = 0; n < 11; n++) {
+    for (let n = 0; n < 10; n++) {
       let left = n
       const storage = {
         ...plainStorage,
@@ -336,22 +336,6 @@ describe('ranges', () => {
 })
 
 describe('the cache', () => {
-  it('keeps less where it cannot grow, and nothing fails', () => {
-    let isFull = false
-    const storage = {
-      ...plainStorage,
-      allocate: (bytes: number) => {
-        if (isFull) throw new RangeError('no memory')
-        return plainStorage.allocate(bytes)
-      },
-    }
-    const heap = makeHeap(256, { storage })
-    isFull = true
-    const blocks = Array.from({ length: 4000 }, (_, i) => heap.allocate(16 * (1 + (i % 200))))
-    const live = blocks.filter(block => block !== NONE)
-    expectWhole(heap, live, 256)
-  })
-
   it('costs no more books where two sizes take turns on one stack', () => {
     const stackOf = (granules: number) => Math.imul(granules, 0x9e3779b1) >>> 26
     let other = 301
