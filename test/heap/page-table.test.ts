@@ -131,6 +131,43 @@ describe('addRange', () => {
     expect(table.columnPages).toBe(64)
   })
 
+  it('grows by an eighth, and twofold once the columns are long', () => {
+    const table = new PageTable(4096, plainStorage)
+    table.addRange(0, 1600)
+    table.addRange(1600, 1)
+    expect(table.columnPages).toBe(1800)
+    table.addRange(1601, 1_000)
+    expect(table.columnPages).toBe(2601)
+    table.addRange(2601, 1)
+    expect(table.columnPages).toBe(5202)
+  })
+
+  it('grows no columns for pages behind 32 GiB', () => {
+    class LongTable extends PageTable {
+      override columnPages = 2 ** 22 + 10
+      columnsFor(end: number): number {
+        return this.pagesToReach(end)
+      }
+    }
+    expect(new LongTable(4096, plainStorage).columnsFor(2 ** 22 + 11)).toBe(2 ** 23)
+    expect(new LongTable(65536, plainStorage).columnsFor(2 ** 22 + 11)).toBe(2 ** 22 + 11)
+  })
+
+  it('counts its columns as far as there were pages', () => {
+    const whole = new PageTable(4096, plainStorage)
+    whole.addRange(0, 2601)
+    const table = new PageTable(4096, plainStorage)
+    table.addRange(0, 2600)
+    table.addRange(2600, 1)
+    expect(table.columnPages).toBe(5200)
+    expect(table.metadataBytes).toBe(whole.metadataBytes)
+    expect(table.bits.byteLength).toBeGreaterThan(1.9 * whole.bits.byteLength)
+    table.removeRange(0, 2601)
+    expect(table.metadataBytes).toBe(whole.metadataBytes)
+    table.shrinkColumns()
+    expect(table.metadataBytes).toBeLessThan(whole.metadataBytes / 10)
+  })
+
   it('gives back the storage it grew out of', () => {
     const storage = new CountedStorage()
     const table = new PageTable(4096, storage)
