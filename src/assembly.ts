@@ -42,8 +42,8 @@ export interface Parts {
 }
 
 /**
- * `calls`: blocks allocated and freed, ever. Throws what the source of pages throws where it cannot be opened: nothing is
- * left behind then.
+ * `calls`: blocks allocated and freed, ever. Throws what the source of pages throws where it cannot be opened, and a
+ * `RangeError` where there is no memory for the books: nothing is left behind then.
  */
 export function assemble(options: ResolvedOptions, environment: Environment, calls: () => number): Parts {
   const { name } = options
@@ -52,12 +52,8 @@ export function assemble(options: ResolvedOptions, environment: Environment, cal
   const notices = new Notices(name)
   const policy = new ReleasePolicy(options.releaseAfterMs, now, pageBytes)
   const storage = new BookStorage(kernel, deferral)
-  const heap = new BlockHeap(pageBytes, {
-    wholePagesFromBytes: WHOLE_PAGES_FROM_BYTES,
-    hasCache: options.releaseAfterMs > 0,
-    storage,
-  })
   const source = openSource(options, environment)
+  const heap = makeHeap(options, pageBytes, storage, source)
   const scavenger = new Scavenger(heap, source, policy)
   const late: LateReleaser = { releaser: undefined }
   const buffers = makeBuffers(options, environment, heap, source, late)
@@ -105,6 +101,25 @@ function openSource(
   return source === 'sbrk'
     ? new BreakSource(kernel, deferral, name)
     : new MmapSource(kernel, deferral, hugePages)
+}
+
+/** Where there is no memory for its books, the source is given up. */
+function makeHeap(
+  { releaseAfterMs }: ResolvedOptions,
+  pageBytes: number,
+  storage: BookStorage,
+  source: PageSource,
+): BlockHeap {
+  try {
+    return new BlockHeap(pageBytes, {
+      wholePagesFromBytes: WHOLE_PAGES_FROM_BYTES,
+      hasCache: releaseAfterMs > 0,
+      storage,
+    })
+  } catch (error) {
+    source.close()
+    throw error
+  }
 }
 
 function makeBuffers(

@@ -162,11 +162,11 @@ export class PageTable implements Columns {
     return Math.max(MIN_COLUMN_PAGES, end, Math.min(grown, MAX_SPACE_BYTES / this.pageBytes))
   }
 
-  /** Gives up columns of which less than half is used. Where there is no memory to do so, nothing happens. */
+  /** Gives up columns of which less than half is used of what was. Where there is no memory to do so, nothing happens. */
   shrinkColumns(): void {
     const last = this.knownRanges[this.knownRanges.length - 1]
     const pages = Math.max(MIN_COLUMN_PAGES, last === undefined ? 0 : last.firstPage + last.pageCount)
-    if (pages > this.columnPages >>> 1) return
+    if (pages > this.reachedPages >>> 1) return
     try {
       this.replaceColumns(pages)
       this.reachedPages = pages

@@ -2,7 +2,7 @@
  * Every call to the kernel may fail. Over one fixed scenario, each kind of call fails once at every place where it is
  * made: the operation that needed it has no effect or says what did not happen, no block is harmed, and all goes on.
  */
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import type { Arena } from '../../src/arena.js'
 import type { ArenaOptions } from '../../src/options.js'
 import type { Scope } from '../../src/scope.js'
@@ -444,6 +444,24 @@ describe('while every call of a kind fails', () => {
     arena.check()
     arena.trim()
     expect(arena.stats().dirtyBytes).toBe(0)
+    arena.close()
+  })
+})
+
+describe('no memory for the books', () => {
+  it.skipIf(hasNoBreak)('of a new arena: the constructor throws, and gives up the program break', () => {
+    class ShortArray extends Int32Array {
+      constructor(length: number) {
+        if (length >= 2 ** 14) throw new RangeError('Array buffer allocation failed')
+        super(length)
+      }
+    }
+    vi.stubGlobal('Int32Array', ShortArray)
+    const error = thrownBy(() => worldWith({ source: 'sbrk' }))
+    vi.unstubAllGlobals()
+    expect(error).toMatchObject({ name: 'RangeError', message: 'Array buffer allocation failed' })
+    const { arena } = worldWith({ source: 'sbrk' })
+    expect(arena.alloc(1_000).length).toBe(1_000)
     arena.close()
   })
 })

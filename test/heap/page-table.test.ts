@@ -261,6 +261,21 @@ describe('shrink', () => {
     expect(table.columnPages).toBe(1000)
   })
 
+  it('keeps columns that are long because they doubled', () => {
+    const table = new PageTable(4096, plainStorage)
+    table.addRange(0, 2_100)
+    table.addRange(2_100, 100)
+    table.removeRange(0, 2_200)
+    table.addRange(0, 1_150)
+    const { bits } = table
+    expect(table.columnPages).toBe(4_200)
+    table.shrinkColumns()
+    expect(table.bits).toBe(bits)
+    table.removeRange(0, 1_150)
+    table.shrinkColumns()
+    expect(table.columnPages).toBe(64)
+  })
+
   it('keeps some columns where nothing is managed', () => {
     const { table } = shrinkable()
     table.removeRange(0, 100)
