@@ -1,3 +1,13 @@
+/**
+ * `Arena`: what users hold. Checks arguments, delegates to the layers below, owns the lifetime of all of them.
+ *
+ * The warm paths of `allocUnsafe` and `free` are one heap operation and one Buffer: no native call, no system call, no
+ * look-up. Whatever may grow, purge, wrap or throw lies in the methods behind them.
+ *
+ * Invariants, checked by `check()` together with those of the layers:
+ *  1. live blocks of the heap = blocks with an owner + blocks set aside
+ *  2. no more pages are managed than the source's segments have
+ */
 import { Assembled, partsOf } from './assembled.js'
 import { invariant } from './base/assert.js'
 import { ArenaError } from './base/errors.js'
