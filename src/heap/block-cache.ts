@@ -89,7 +89,7 @@ export class BlockCache extends SpacePages {
 
   override get metadataBytes(): number {
     const stackBytes = this.touchedSlots * Int32Array.BYTES_PER_ELEMENT
-    return super.metadataBytes + stackBytes + this.bottoms.byteLength
+    return super.metadataBytes + stackBytes + this.bottoms.byteLength + this.spareRooms.byteLength
   }
 
   /**

@@ -30,7 +30,7 @@ export const FIRST_ANY = Math.clz32(ANY)
 export const ROW_WORDS = 5
 export const END = 0 // where what starts last in the frame ends, if that is the frame's end or beyond; read with `>>> 0`
 export const START = 1 // where what covers the frame's first granule starts, if it ends in the frame and starts before
-export const NEXT = 2 // neighbours in its bin, as frames, of the long gap that starts in the frame
+export const NEXT = 2 // neighbours in its bin, as frames, of the long gap that starts in the frame; before the first is the last
 export const PREV = 3
 export const EDGE = 4 // of that gap: its clean pages << 8 | where in the frame it starts
 

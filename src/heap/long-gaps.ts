@@ -48,11 +48,14 @@ function binOf(length: number): number {
 }
 
 export class LongGaps extends ShortGaps {
-  /** First and last frame of each bin, or NONE. Bin `b` of set `s` is `(s << BIN_SHIFT) + b`. */
+  /** First frame of each bin, or NONE; its row has the last as the one before. Bin `b` of set `s` is `(s << BIN_SHIFT) + b`. */
   private readonly heads = new Int32Array(SETS << BIN_SHIFT).fill(NONE)
-  private readonly tails = new Int32Array(SETS << BIN_SHIFT).fill(NONE)
   private readonly binBits = new Int32Array(SETS << WORDS_SHIFT)
   private readonly summaries = new Int32Array(SETS)
+
+  override get metadataBytes(): number {
+    return super.metadataBytes + this.heads.byteLength + this.binBits.byteLength + this.summaries.byteLength
+  }
 
   /** The bin, of both sets, of a gap. */
   protected slotOf(length: number, clean: PageCount): number {
@@ -208,19 +211,21 @@ export class LongGaps extends ShortGaps {
 
   /** The same where the caller knows the bin. */
   addTo(slot: number, granule: number, clean: PageCount): void {
-    const { rows } = this
+    const { heads, rows } = this
     const frame = granule >>> FRAME_SHIFT
     const row = frame * ROW_WORDS
-    const tail = this.tails[slot]
+    const head = heads[slot]
     rows[row + EDGE] = (clean << FRAME_SHIFT) | (granule & FRAME_MASK)
     rows[row + NEXT] = NONE
-    rows[row + PREV] = tail
-    this.tails[slot] = frame
-    if (tail !== NONE) {
+    if (head !== NONE) {
+      const tail = rows[head * ROW_WORDS + PREV]
+      rows[row + PREV] = tail
       rows[tail * ROW_WORDS + NEXT] = frame
+      rows[head * ROW_WORDS + PREV] = frame
       return
     }
-    this.heads[slot] = frame
+    rows[row + PREV] = frame
+    heads[slot] = frame
     const word = slot >>> 5
     this.binBits[word] |= FIRST_BIT >>> slot
     this.summaries[word >>> WORDS_SHIFT] |= FIRST_BIT >>> (word & WORDS_MASK)
@@ -233,18 +238,21 @@ export class LongGaps extends ShortGaps {
 
   /** The same where the caller knows the bin. */
   removeFrom(slot: number, frame: number): void {
-    const { rows } = this
+    const { heads, rows } = this
     const row = frame * ROW_WORDS
     const next = rows[row + NEXT]
     const previous = rows[row + PREV]
-    if (next !== NONE) rows[next * ROW_WORDS + PREV] = previous
-    else this.tails[slot] = previous
-    if (previous !== NONE) {
+    const head = heads[slot]
+    if (frame !== head) {
       rows[previous * ROW_WORDS + NEXT] = next
+      rows[(next !== NONE ? next : head) * ROW_WORDS + PREV] = previous
       return
     }
-    this.heads[slot] = next
-    if (next !== NONE) return
+    heads[slot] = next
+    if (next !== NONE) {
+      rows[next * ROW_WORDS + PREV] = previous
+      return
+    }
     const word = slot >>> 5
     this.binBits[word] &= ~(FIRST_BIT >>> slot)
     if (this.binBits[word] === 0) this.summaries[word >>> WORDS_SHIFT] &= ~(FIRST_BIT >>> (word & WORDS_MASK))
@@ -286,15 +294,16 @@ export class LongGaps extends ShortGaps {
 
   /** The gap in the place of `fromFrame`'s starts in `frame` from now on. */
   private renameIn(slot: number, fromFrame: number, frame: number): void {
-    const { rows } = this
+    const { heads, rows } = this
     const next = rows[fromFrame * ROW_WORDS + NEXT]
     const previous = rows[fromFrame * ROW_WORDS + PREV]
+    const isFirst = heads[slot] === fromFrame
+    if (isFirst) heads[slot] = frame
+    else rows[previous * ROW_WORDS + NEXT] = frame
     rows[frame * ROW_WORDS + NEXT] = next
     rows[frame * ROW_WORDS + PREV] = previous
-    if (next !== NONE) rows[next * ROW_WORDS + PREV] = frame
-    else this.tails[slot] = frame
-    if (previous !== NONE) rows[previous * ROW_WORDS + NEXT] = frame
-    else this.heads[slot] = frame
+    // The only one in its bin is the last too.
+    rows[(next !== NONE ? next : heads[slot]) * ROW_WORDS + PREV] = frame
   }
 
   /** Checks the bins. `lengthOf`: granules of the gap that starts there, or 0. `cleanIn`: its clean pages. Returns how many gaps there are. */
@@ -303,7 +312,9 @@ export class LongGaps extends ShortGaps {
     let gaps = 0
     for (let slot = 0; slot < SETS << BIN_SHIFT; slot++) {
       invariant(this.binBits[slot >>> 5] << slot < 0 === (this.heads[slot] !== NONE), `2: bit of bin ${slot}`)
-      let previous = NONE as number
+      const head = this.heads[slot]
+      let previous: number = head === NONE ? NONE : rows[head * ROW_WORDS + PREV]
+      const last = previous
       for (let frame = this.heads[slot]; frame !== NONE; frame = rows[frame * ROW_WORDS + NEXT]) {
         const start = this.startIn(frame)
         const clean = this.cleanOf(start)
@@ -313,7 +324,7 @@ export class LongGaps extends ShortGaps {
         previous = frame
         gaps++
       }
-      invariant(this.tails[slot] === previous, `1: the last gap of bin ${slot}`)
+      invariant(previous === last, `1: the last gap of bin ${slot}`)
     }
     for (let word = 0; word < SETS << WORDS_SHIFT; word++) {
       const summary = this.summaries[word >>> WORDS_SHIFT] << (word & WORDS_MASK)

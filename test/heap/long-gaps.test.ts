@@ -251,6 +251,12 @@ describe('check', () => {
     expect(() => filed.check()).toThrow(`1: gap ${at[1]} is linked`)
   })
 
+  it('finds a first gap that does not know the last (1)', () => {
+    const { filed, at, rows } = fixture()
+    rows[(at[0] / PG) * ROW_WORDS + PREV] = at[1] / PG
+    expect(() => filed.check()).toThrow('1: the last gap of bin 257')
+  })
+
   it('finds a bin that loses its last gaps (1)', () => {
     const { filed, rows, row } = fixture()
     rows[row + NEXT] = NONE
@@ -277,9 +283,9 @@ describe('check', () => {
   })
 
   it('finds a bin that has gaps although its bit says not (2)', () => {
-    const { filed, at } = fixture()
-    // Taken out of a bin that never held it, and followed there by the next one.
-    filed.long.removeLong(at[0], 256, 1)
-    expect(() => filed.check()).toThrow('2: bit of bin 256')
+    const { filed } = fixture()
+    const { binBits } = filed.long as unknown as { binBits: Int32Array }
+    binBits.fill(0)
+    expect(() => filed.check()).toThrow('2: bit of bin 257')
   })
 })
