@@ -13,6 +13,7 @@
  *  1. a stack's top is its bottom, or one of the slots of its room, which lie above that; bottoms and ends are negative
  *  2. `grantedDirect` and `grantedShared` are what all stacks of that kind can hold
  *  3. every block kept is a held one in the map, of its stack's size
+ *  4. all rooms lie before `endSlot`, and that is at most `touchedSlots`
  */
 import { invariant } from '../base/assert.js'
 import type { Block } from '../base/units.js'
@@ -257,6 +258,7 @@ export class BlockCache extends SpacePages {
         room === 0 ? bottom === NO_ROOM : room > 0 && bottom > NO_ROOM,
         `1: the bottom of stack ${stack}`,
       )
+      invariant(bottom + room + 2 <= this.endSlot, `4: the room of stack ${stack} lies before the end`)
       const end = room === mostOf(stack) ? FULL : NO_BLOCK
       invariant(stacks[bottom + room + 1] === end, `1: the end of stack ${stack}`)
       invariant(top >= bottom && top <= bottom + room, `1: stack ${stack} stays within its room`)
@@ -268,6 +270,7 @@ export class BlockCache extends SpacePages {
         meet(block, block + size)
       }
     }
+    invariant(this.endSlot <= this.touchedSlots, '4: slots that were never touched')
     invariant(direct === this.grantedDirect, `2: ${this.grantedDirect} granules granted, found ${direct}`)
     invariant(
       shared === this.grantedShared,

@@ -118,8 +118,8 @@ export class Heap extends Space {
    */
   free(block: Block): void {
     // A negative number is no granule of the map either.
-    const isGranule = typeof block === 'number' && (block | 0) === block
-    if (!isGranule || this.#isPurging || !this.#blocks.free(block)) this.#refuseFree(block)
+    const isInteger = typeof block === 'number' && (block | 0) === block
+    if (!isInteger || this.#isPurging || !this.#blocks.free(block)) this.#refuseFree(block)
   }
 
   #refuseFree(block: unknown): never {

@@ -12,7 +12,7 @@
  * rows), `short-gaps` (tops, leaves, branches, roots), `long-gaps` (rows), `page-states` (dirty, aged, purged).
  *
  * Invariants, checked by `checkRanges`:
- *  1. ranges are disjoint, in ascending order, and lie within the columns
+ *  1. ranges are disjoint, in ascending order, and lie within what was reached of the columns
  */
 import { invariant } from '../base/assert.js'
 import { wordsFor } from '../base/bits.js'
@@ -226,6 +226,7 @@ export class PageTable implements Columns {
       page = range.firstPage + range.pageCount
       managed += range.pageCount
     }
-    invariant(page <= this.columnPages && managed === this.managedPages, '1: ranges lie within the columns')
+    const isWithin = page <= this.reachedPages && this.reachedPages <= this.columnPages
+    invariant(isWithin && managed === this.managedPages, '1: ranges lie within the columns')
   }
 }

@@ -397,6 +397,15 @@ describe('check', () => {
     expect(shared.check).toThrow('2: 1 granules granted to shared stacks, found 0')
   })
 
+  it('finds a room behind the end of all, and an end that was never reached (4)', () => {
+    const behind = fixture()
+    const words = behind.cache as unknown as { endSlot: number }
+    words.endSlot--
+    expect(behind.check).toThrow(/^offheap: broken invariant: 4: the room of stack \d+ lies before the end$/)
+    words.endSlot += 2
+    expect(behind.check).toThrow('4: slots that were never touched')
+  })
+
   it('finds a kept block that is live (3)', () => {
     const { map, check } = fixture()
     map.markLive(4)

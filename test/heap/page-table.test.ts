@@ -329,4 +329,10 @@ describe('check', () => {
     table.columnPages = 39
     expect(() => table.checkRanges()).toThrow('1: ranges lie within the columns')
   })
+
+  it('finds a range behind what is counted as reached (1)', () => {
+    const table = twoRanges()
+    ;(table as unknown as { reachedPages: number }).reachedPages = 39
+    expect(() => table.checkRanges()).toThrow('1: ranges lie within the columns')
+  })
 })
