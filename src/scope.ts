@@ -2,21 +2,25 @@
  * A scope: blocks that end together, at the latest when the scope does. It remembers what it handed out in the order of
  * asking, and nothing else: whether a block was freed meanwhile, its owner knows.
  *
+ * Script may run in any call of the arena (an accessor among the options, a formatter of stacks), and may end the scope. So
+ * that is asked after the arena has returned, too.
+ *
  * Invariants, checked by the arena's fuzz from outside:
  *  1. every live block that the scope handed out and did not keep ends with it
  *  2. what it remembers is at most twice the live ones and a few, so that a long scope does not grow by what was freed
  */
 import { ArenaError, invalidArgValue } from './base/errors.js'
+import type { ArenaBuffer } from './buffers/owner.js'
 import type { AllocOptions } from './misuse.js'
 
 /** What a scope asks of its arena. */
 export interface ScopeArena {
   readonly name: string
-  alloc(sizeBytes: number, options?: AllocOptions): Buffer
-  allocUnsafe(sizeBytes: number, options?: AllocOptions): Buffer
-  tryAlloc(sizeBytes: number, options?: AllocOptions): Buffer | undefined
-  tryAllocUnsafe(sizeBytes: number, options?: AllocOptions): Buffer | undefined
-  realloc(buffer: Uint8Array, sizeBytes: number): Buffer
+  alloc(sizeBytes: number, options?: AllocOptions): ArenaBuffer
+  allocUnsafe(sizeBytes: number, options?: AllocOptions): ArenaBuffer
+  tryAlloc(sizeBytes: number, options?: AllocOptions): ArenaBuffer | undefined
+  tryAllocUnsafe(sizeBytes: number, options?: AllocOptions): ArenaBuffer | undefined
+  realloc(buffer: Uint8Array, sizeBytes: number): ArenaBuffer
   free(buffer: Uint8Array): void
 }
 
@@ -32,6 +36,12 @@ export interface ScopeHost {
 }
 
 const FORGET_FROM_COUNT = 256
+/**
+ * `keep` looks through the array of blocks from its end. Once it has passed so many of them for each that is there, they move
+ * into a set, where each is found at once. An array costs a scope that keeps nothing, or its newest, a third of what a set does.
+ */
+const PASSED_FOR_EACH = 16
+const PASSED_AT_LEAST = 1024
 
 /**
  * Blocks that end together: what `arena.scope()` returns.
@@ -51,8 +61,11 @@ const FORGET_FROM_COUNT = 256
 export class Scope {
   readonly #host: ScopeHost
   readonly #parent: Scope | null
-  #blocks: Uint8Array[] = []
+  /** In the order of asking. */
+  #blocks: Uint8Array[] | Set<Uint8Array> = []
   #forgetAtCount = FORGET_FROM_COUNT
+  /** Blocks that `keep` has passed in the array. */
+  #passedCount = 0
   #children: Set<Scope> | null = null
   #isEnded = false
 
@@ -63,43 +76,43 @@ export class Scope {
   }
 
   /** `arena.alloc`; the block ends with the scope. Throws `ERR_ARENA_SCOPE_ENDED` too. */
-  alloc(sizeBytes: number, options?: AllocOptions): Buffer {
+  alloc(sizeBytes: number, options?: AllocOptions): ArenaBuffer {
     if (this.#isEnded) throw this.#ended('alloc')
-    return this.#add(this.#host.arena.alloc(sizeBytes, options))
+    return this.#add(this.#host.arena.alloc(sizeBytes, options), 'alloc')
   }
 
   /** `arena.allocUnsafe`; the block ends with the scope. Throws `ERR_ARENA_SCOPE_ENDED` too. */
-  allocUnsafe(sizeBytes: number, options?: AllocOptions): Buffer {
+  allocUnsafe(sizeBytes: number, options?: AllocOptions): ArenaBuffer {
     if (this.#isEnded) throw this.#ended('allocUnsafe')
-    return this.#add(this.#host.arena.allocUnsafe(sizeBytes, options))
+    return this.#add(this.#host.arena.allocUnsafe(sizeBytes, options), 'allocUnsafe')
   }
 
   /** `arena.tryAlloc`; the block ends with the scope. Throws `ERR_ARENA_SCOPE_ENDED` too. */
-  tryAlloc(sizeBytes: number, options?: AllocOptions): Buffer | undefined {
+  tryAlloc(sizeBytes: number, options?: AllocOptions): ArenaBuffer | undefined {
     if (this.#isEnded) throw this.#ended('tryAlloc')
     const buffer = this.#host.arena.tryAlloc(sizeBytes, options)
-    return buffer === undefined ? undefined : this.#add(buffer)
+    return buffer === undefined ? undefined : this.#add(buffer, 'tryAlloc')
   }
 
   /** `arena.tryAllocUnsafe`; the block ends with the scope. Throws `ERR_ARENA_SCOPE_ENDED` too. */
-  tryAllocUnsafe(sizeBytes: number, options?: AllocOptions): Buffer | undefined {
+  tryAllocUnsafe(sizeBytes: number, options?: AllocOptions): ArenaBuffer | undefined {
     if (this.#isEnded) throw this.#ended('tryAllocUnsafe')
     const buffer = this.#host.arena.tryAllocUnsafe(sizeBytes, options)
-    return buffer === undefined ? undefined : this.#add(buffer)
+    return buffer === undefined ? undefined : this.#add(buffer, 'tryAllocUnsafe')
   }
 
   /**
    * `arena.realloc`; what it returns ends with this scope, wherever `buffer` came from. (What `arena.realloc` returns belongs
    * to no scope.) Throws `ERR_ARENA_SCOPE_ENDED` too.
    */
-  realloc(buffer: Uint8Array, sizeBytes: number): Buffer {
+  realloc(buffer: Uint8Array, sizeBytes: number): ArenaBuffer {
     if (this.#isEnded) throw this.#ended('realloc')
-    return this.#add(this.#host.arena.realloc(buffer, sizeBytes))
+    return this.#add(this.#host.arena.realloc(buffer, sizeBytes), 'realloc')
   }
 
   /**
-   * Takes a live block out of the scope and returns it: it belongs to no scope then, and `arena.free` ends it. Looks
-   * for it from the newest block on.
+   * Takes a live block out of the scope and returns it: it belongs to no scope then, and `arena.free` ends it. Many can be
+   * kept in any order: all together take time in proportion to the blocks of the scope.
    *
    * Throws what `arena.free` throws, `ERR_INVALID_ARG_VALUE` for a block that this scope does not hold (a nested one does,
    * or none), `ERR_ARENA_SCOPE_ENDED`.
@@ -107,15 +120,9 @@ export class Scope {
   keep<B extends Uint8Array>(buffer: B): B {
     if (this.#isEnded) throw this.#ended('keep')
     this.#host.requireLive('keep', buffer)
-    const index = this.#blocks.lastIndexOf(buffer)
-    if (index < 0) {
-      const reason = `must be a block that this scope of arena '${this.#host.arena.name}' holds: it came from elsewhere, or was kept before`
-      throw invalidArgValue('buffer', reason, buffer)
-    }
-    // The newest takes its place.
-    const newest = this.#blocks.pop() as Uint8Array
-    if (index < this.#blocks.length) this.#blocks[index] = newest
-    return buffer
+    if (this.#remove(buffer)) return buffer
+    const reason = `must be a block that this scope of arena '${this.#host.arena.name}' holds: it came from elsewhere, or was kept before`
+    throw invalidArgValue('buffer', reason, buffer)
   }
 
   /**
@@ -132,15 +139,20 @@ export class Scope {
   }
 
   /**
-   * Ends the scopes within it and frees every block that it still holds; pinned ones at their last `unpin`. Blocks freed
-   * before, and those of an arena that was reset or closed meanwhile, are passed over; twice is fine. Afterwards every
-   * other method throws `ERR_ARENA_SCOPE_ENDED`.
+   * Ends the scopes within it and frees every block that it still holds; pinned ones at their last `unpin`. Nested scopes
+   * come first, in the order in which they were made, each after those within it; the blocks of each in the order of asking.
+   * Blocks freed before, and those of an arena that was reset or closed meanwhile, are passed over; twice is fine.
+   * Afterwards every other method throws `ERR_ARENA_SCOPE_ENDED`.
    *
-   * Nothing it frees can be refused. Should one block throw all the same, the others are freed before that is thrown.
+   * Nothing it frees can be refused. Should one block throw all the same, the others are freed before that is thrown (more
+   * than one as an `AggregateError`), and the scope still holds it: `end()` once more tries it again.
    */
   end(): void {
+    // No recursion: scopes may be nested deeper than calls can be.
+    const scopes = this.#withinAndSelf()
+    for (const scope of scopes) scope.#isEnded = true
     const failures: unknown[] = []
-    this.#end(failures)
+    for (const scope of scopes) scope.#freeAll(failures)
     if (failures.length === 1) throw failures[0]
     if (failures.length > 1) throw new AggregateError(failures, 'blocks of a scope could not be freed')
   }
@@ -149,36 +161,62 @@ export class Scope {
     this.end()
   }
 
-  #end(failures: unknown[]): void {
-    if (this.#isEnded) return
-    this.#isEnded = true
-    if (this.#parent !== null) this.#parent.#forgetChild(this)
-    for (const child of this.#children ?? []) child.#end(failures)
-    const blocks = this.#blocks
-    this.#blocks = []
+  /** The scopes within it, and itself, in the order in which they end. */
+  #withinAndSelf(): Scope[] {
+    const found: Scope[] = []
+    const waiting: Scope[] = [this]
+    for (let scope = waiting.pop(); scope !== undefined; scope = waiting.pop()) {
+      found.push(scope)
+      for (const child of scope.#children ?? []) waiting.push(child)
+    }
+    return found.reverse()
+  }
+
+  /** Frees its own blocks. What throws stays, and so does all if this does not come to its end. */
+  #freeAll(failures: unknown[]): void {
     const { arena } = this.#host
-    for (const block of blocks) {
+    const refused: Uint8Array[] = []
+    for (const block of this.#blocks) {
       if (!this.#host.isLive(block)) continue
       try {
         arena.free(block)
       } catch (error) {
         failures.push(error)
+        refused.push(block)
       }
     }
+    this.#blocks = refused
+    const isOver = refused.length === 0 && (this.#children === null || this.#children.size === 0)
+    if (isOver && this.#parent !== null) this.#parent.#children?.delete(this)
   }
 
-  #forgetChild(child: Scope): void {
-    this.#children?.delete(child)
-  }
-
-  #add(buffer: Buffer): Buffer {
-    if (this.#blocks.push(buffer) >= this.#forgetAtCount) this.#forgetSpent()
+  /** Remembers a block, unless script that ran while it was made has ended the scope: then the block ends, too. */
+  #add(buffer: ArenaBuffer, method: string): ArenaBuffer {
+    if (this.#isEnded) {
+      if (this.#host.isLive(buffer)) this.#host.arena.free(buffer)
+      throw this.#ended(method)
+    }
+    const blocks = this.#blocks
+    const count = Array.isArray(blocks) ? blocks.push(buffer) : blocks.add(buffer).size
+    if (count >= this.#forgetAtCount) this.#forgetSpent()
     return buffer
   }
 
+  /** Returns whether it was there. */
+  #remove(buffer: Uint8Array): boolean {
+    const blocks = this.#blocks
+    if (!Array.isArray(blocks)) return blocks.delete(buffer)
+    const index = blocks.lastIndexOf(buffer)
+    this.#passedCount += blocks.length - index
+    if (index >= 0) blocks.splice(index, 1)
+    if (this.#passedCount > PASSED_FOR_EACH * blocks.length + PASSED_AT_LEAST) this.#blocks = new Set(blocks)
+    return index >= 0
+  }
+
   #forgetSpent(): void {
-    this.#blocks = this.#blocks.filter(block => this.#host.isLive(block))
-    this.#forgetAtCount = Math.max(FORGET_FROM_COUNT, 2 * this.#blocks.length)
+    const live = [...this.#blocks].filter(block => this.#host.isLive(block))
+    this.#blocks = Array.isArray(this.#blocks) ? live : new Set(live)
+    this.#forgetAtCount = Math.max(FORGET_FROM_COUNT, 2 * live.length)
   }
 
   #ended(method: string): ArenaError {
