@@ -13,6 +13,7 @@ import { invariant } from './base/assert.js'
 import { ArenaError } from './base/errors.js'
 import type { Block } from './base/units.js'
 import { type Leak, Leaks } from './buffers/leaks.js'
+import type { ArenaBuffer } from './buffers/owner.js'
 import * as owners from './buffers/owner.js'
 import { Pins } from './buffers/pins.js'
 import { settled, settleIfDropped } from './dropped.js'
@@ -141,7 +142,7 @@ export class Arena extends Assembled {
    * giving back all that is free), `ERR_ARENA_OUT_OF_MEMORY` (the kernel refused; `cause` is the system error),
    * `ERR_ARENA_CLOSED`. After any throw the arena is as it was.
    */
-  alloc(sizeBytes: number, options?: AllocOptions): Buffer {
+  alloc(sizeBytes: number, options?: AllocOptions): ArenaBuffer {
     const buffer = this.allocUnsafe(sizeBytes, options)
     // Clean pages are zero already, and touching them would only make them resident.
     const block = watchedBlock(blockOf(buffer as Buffer & owners.Owner))
@@ -150,7 +151,7 @@ export class Arena extends Assembled {
   }
 
   /** The same with undefined contents: what earlier blocks of this arena left there, never anybody else's data. */
-  allocUnsafe(sizeBytes: number, options?: AllocOptions): Buffer {
+  allocUnsafe(sizeBytes: number, options?: AllocOptions): ArenaBuffer {
     if (
       typeof sizeBytes === 'number' &&
       (sizeBytes | 0) === sizeBytes &&
@@ -168,7 +169,7 @@ export class Arena extends Assembled {
   }
 
   /** `alloc`, but `undefined` where memory is refused (`ERR_ARENA_LIMIT`, `ERR_ARENA_OUT_OF_MEMORY`). */
-  tryAlloc(sizeBytes: number, options?: AllocOptions): Buffer | undefined {
+  tryAlloc(sizeBytes: number, options?: AllocOptions): ArenaBuffer | undefined {
     try {
       return this.alloc(sizeBytes, options)
     } catch (error) {
@@ -177,7 +178,7 @@ export class Arena extends Assembled {
   }
 
   /** `allocUnsafe`, but `undefined` where memory is refused (`ERR_ARENA_LIMIT`, `ERR_ARENA_OUT_OF_MEMORY`). */
-  tryAllocUnsafe(sizeBytes: number, options?: AllocOptions): Buffer | undefined {
+  tryAllocUnsafe(sizeBytes: number, options?: AllocOptions): ArenaBuffer | undefined {
     try {
       return this.allocUnsafe(sizeBytes, options)
     } catch (error) {
@@ -192,7 +193,7 @@ export class Arena extends Assembled {
    * Throws what `allocUnsafe` and `free` throw, `ERR_ARENA_PINNED` where `buffer` is pinned, and `ERR_ARENA_DETACHED` where
    * somebody else took the block's `ArrayBuffer` away; `buffer` is then still the live owner of its block.
    */
-  realloc(buffer: Uint8Array, sizeBytes: number): Buffer {
+  realloc(buffer: Uint8Array, sizeBytes: number): ArenaBuffer {
     const owner = this.#liveOwner('realloc', buffer)
     requireSize(sizeBytes)
     this.#requireGiving('realloc')
@@ -442,7 +443,7 @@ export class Arena extends Assembled {
 
   // ---- behind the warm paths -------------------------------------------------------------------------------------
 
-  #allocateSlow(sizeBytes: number, options: AllocOptions | undefined): Buffer {
+  #allocateSlow(sizeBytes: number, options: AllocOptions | undefined): ArenaBuffer {
     requireSize(sizeBytes)
     const alignBytes = requireAlign(options, this.#heap.pageBytes)
     // Last, because reading the options may have run script that closed the arena.
@@ -463,8 +464,8 @@ export class Arena extends Assembled {
    * The Buffer of a new block, or null where the block had to be set aside. Short, like all that makes an owner on the warm
    * path: V8 inlines 920 bytecodes at most into `allocUnsafe`, and an owner made beyond that takes twice as long.
    */
-  #issue(block: Block, sizeBytes: number, alignBytes: number): Buffer | null {
-    let buffer: Buffer | null
+  #issue(block: Block, sizeBytes: number, alignBytes: number): ArenaBuffer | null {
+    let buffer: ArenaBuffer | null
     try {
       buffer = this.#buffers.makeOwner(block, sizeBytes, this.#epoch, alignBytes)
     } catch (cause) {
@@ -489,10 +490,10 @@ export class Arena extends Assembled {
   }
 
   /** A new owner for a block that fits `sizeBytes` where it is, or null where it has to move. */
-  #resizeInPlace(block: Block, oldBytes: number, sizeBytes: number): Buffer | null {
+  #resizeInPlace(block: Block, oldBytes: number, sizeBytes: number): ArenaBuffer | null {
     const usableBytes = this.#heap.sizeOf(block)
     if (!this.#buffers.sharesKind(oldBytes, sizeBytes) || !this.#supply.resize(block, sizeBytes)) return null
-    let resized: Buffer
+    let resized: ArenaBuffer
     try {
       resized = this.#buffers.replaceOwner(block, sizeBytes, this.#epoch)
     } catch (cause) {

@@ -3,6 +3,7 @@ export { Arena } from './arena.js'
 export { ArenaError, type ArenaErrorCode } from './base/errors.js'
 export type { DamageMessage } from './buffers/debug-reports.js'
 export type { LeakMode } from './buffers/leaks.js'
+export type { ArenaBuffer } from './buffers/owner.js'
 export type { AllocOptions } from './misuse.js'
 export type {
   GrowMessage,

@@ -3,6 +3,7 @@
  */
 import { constants } from 'node:buffer'
 import { ArenaError, invalidArgType, invalidArgValue, outOfRange } from './base/errors.js'
+import { keysOf, requireKnownKeys } from './base/known-keys.js'
 import { isPowerOfTwo, MAX_SPACE_BYTES } from './base/units.js'
 import { type ArenaIdentity, epochOf, isOwner } from './buffers/owner.js'
 import { ANY_ALIGN } from './supply.js'
@@ -15,6 +16,8 @@ export interface AllocOptions {
   align?: number
 }
 
+const KNOWN_OPTIONS = keysOf<AllocOptions>({ align: true })
+
 export function requireSize(sizeBytes: unknown): asserts sizeBytes is number {
   if (typeof sizeBytes !== 'number') throw invalidArgType('sizeBytes', 'of type number', sizeBytes)
   if (!Number.isInteger(sizeBytes) || sizeBytes < 0 || sizeBytes > MAX_SIZE_BYTES) {
@@ -25,7 +28,7 @@ export function requireSize(sizeBytes: unknown): asserts sizeBytes is number {
 /** The alignment asked for, `ANY_ALIGN` where every block has it. */
 export function requireAlign(options: AllocOptions | undefined, pageBytes: number): number {
   if (options === undefined) return ANY_ALIGN
-  if (typeof options !== 'object' || options === null) throw invalidArgType('options', 'an object', options)
+  requireKnownKeys('options', options, KNOWN_OPTIONS)
   const { align } = options
   if (align === undefined) return ANY_ALIGN
   if (typeof align !== 'number') throw invalidArgType('options.align', 'of type number', align)

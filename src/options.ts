@@ -1,5 +1,6 @@
 /** The options of an arena: checked here once, complete ever after. */
 import { ArenaError, invalidArgType, invalidArgValue, outOfRange } from './base/errors.js'
+import { keysOf, requireKnownKeys } from './base/known-keys.js'
 import type { LeakMode } from './buffers/leaks.js'
 
 /**
@@ -91,11 +92,26 @@ const DEFAULT_QUARANTINE_BYTES = 2 ** 20
 const MAX_RELEASE_AFTER_MS = 2 ** 31 - 1
 const MAX_NAME_LENGTH = 128
 
+// Of every key, so that the compiler notices one that is missing here.
+const KNOWN_OPTIONS = keysOf<ArenaOptions>({
+  name: true,
+  source: true,
+  limitBytes: true,
+  softLimitBytes: true,
+  releaseAfterMs: true,
+  detachFromBytes: true,
+  debug: true,
+  hugePages: true,
+  prefault: true,
+  leaks: true,
+})
+const KNOWN_DEBUG_OPTIONS = keysOf<DebugOptions>({ quarantineBlocks: true, quarantineBytes: true })
+
 let arenaCount = 0
 
 /** Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`, `ERR_INVALID_ARG_VALUE`, or `ERR_ARENA_NOT_SUPPORTED`. */
 export function resolveOptions(options: ArenaOptions): ResolvedOptions {
-  if (typeof options !== 'object' || options === null) throw invalidArgType('options', 'an object', options)
+  requireKnownKeys('options', options, KNOWN_OPTIONS)
   const {
     name = `arena-${++arenaCount}`,
     source = 'mmap',
@@ -148,13 +164,14 @@ export function resolveOptions(options: ArenaOptions): ResolvedOptions {
   }
 }
 
-function resolveDebug(debug: unknown): Required<DebugOptions> | null {
+function resolveDebug(debug: boolean | DebugOptions): Required<DebugOptions> | null {
   if (typeof debug !== 'boolean' && (typeof debug !== 'object' || debug === null)) {
     throw invalidArgType('options.debug', 'of type boolean or an object', debug)
   }
   if (debug === false) return null
+  if (debug !== true) requireKnownKeys('options.debug', debug, KNOWN_DEBUG_OPTIONS)
   const { quarantineBlocks = DEFAULT_QUARANTINE_BLOCKS, quarantineBytes = DEFAULT_QUARANTINE_BYTES } =
-    debug === true ? {} : (debug as DebugOptions)
+    debug === true ? {} : debug
   requireNumber('options.debug.quarantineBlocks', quarantineBlocks, Number.POSITIVE_INFINITY)
   requireNumber('options.debug.quarantineBytes', quarantineBytes, Number.POSITIVE_INFINITY)
   return { quarantineBlocks, quarantineBytes }

@@ -87,3 +87,23 @@ export function invalidArgValue(name: string, reason: string, value: unknown): C
     'ERR_INVALID_ARG_VALUE',
   )
 }
+
+/**
+ * `ERR_INVALID_ARG_VALUE`, a `TypeError`: `options` has a key that is none of `known`. `nearest` is the one that was probably
+ * meant.
+ */
+export function unknownOption(
+  options: string,
+  key: string,
+  nearest: string | undefined,
+  known: Iterable<string>,
+): Coded<TypeError> {
+  const meant = nearest === undefined ? '.' : `; did you mean '${nearest}'?`
+  return withCode(
+    new TypeError(
+      `The property ${inspect(`${options}.${key}`.slice(0, 80))} is not a known option${meant} ` +
+        `Known are: ${[...known].join(', ')}`,
+    ),
+    'ERR_INVALID_ARG_VALUE',
+  )
+}

@@ -18,7 +18,7 @@ import type { PageSource } from '../memory/page-source.js'
 import { endOf, type Segment } from '../memory/segment.js'
 import { Forgotten } from './forgotten.js'
 import { OwnBuffers } from './own-buffers.js'
-import type { Epoch } from './owner.js'
+import type { ArenaBuffer, Epoch } from './owner.js'
 import { transferRefusal } from './transfer-refusal.js'
 import { type Reach, WINDOW_OVERLAP_BYTES, WINDOW_STRIDE_BYTES, Windows } from './windows.js'
 
@@ -106,7 +106,7 @@ export class BlockBuffers {
    * another. Throws what the runtime throws where it cannot make the buffer; the block is as before then. `alignBytes` as
    * it was allocated with.
    */
-  makeOwner(block: Block, sizeBytes: number, epoch: Epoch, _alignBytes: number): Buffer | null {
+  makeOwner(block: Block, sizeBytes: number, epoch: Epoch, _alignBytes: number): ArenaBuffer | null {
     if (sizeBytes < this.windowBelowBytes && this.windows.lostCount === 0) {
       try {
         const buffer = this.windows.makeOwner(block, sizeBytes, epoch)
@@ -118,7 +118,7 @@ export class BlockBuffers {
     return this.#makeOwnerSlow(block, sizeBytes, epoch)
   }
 
-  #makeOwnerSlow(block: Block, sizeBytes: number, epoch: Epoch): Buffer | null {
+  #makeOwnerSlow(block: Block, sizeBytes: number, epoch: Epoch): ArenaBuffer | null {
     if (this.windows.lostCount > 0 && this.#setAsideIfLost(block, sizeBytes)) return null
     if (sizeBytes < this.windowBelowBytes) {
       try {
@@ -141,7 +141,7 @@ export class BlockBuffers {
   }
 
   /** The owner of a block, over a buffer of exactly its bytes, which begin `startBytes` behind the block's start. */
-  protected makeDetachable(block: Block, startBytes: number, sizeBytes: number, epoch: Epoch): Buffer {
+  protected makeDetachable(block: Block, startBytes: number, sizeBytes: number, epoch: Epoch): ArenaBuffer {
     return this.own.makeDetachable(block, startBytes, sizeBytes, epoch)
   }
 
@@ -234,7 +234,7 @@ export class BlockBuffers {
    * A new owner of another size for a live block that was resized where it is; the old owner, of the same kind, ends.
    * Throws as `makeOwner` does; nothing has changed then.
    */
-  replaceOwner(block: Block, sizeBytes: number, epoch: Epoch): Buffer {
+  replaceOwner(block: Block, sizeBytes: number, epoch: Epoch): ArenaBuffer {
     const kind = this.#kindOf(sizeBytes)
     if (kind !== SHARED) {
       const lengthBytes = kind === DETACHED ? sizeBytes : this.heap.sizeOf(block)
@@ -337,7 +337,7 @@ export class BlockBuffers {
     return this.#setAside.has(block)
   }
 
-  #makeInNewWindow(block: Block, sizeBytes: number, epoch: Epoch): Buffer | null {
+  #makeInNewWindow(block: Block, sizeBytes: number, epoch: Epoch): ArenaBuffer | null {
     this.windows.open(block)
     return this.windows.makeOwner(block, sizeBytes, epoch)
   }

@@ -18,7 +18,7 @@ import { BlockBuffers } from './block-buffers.js'
 import { debugLayoutOf } from './debug-layout.js'
 import { Quarantine, type QuarantineBounds } from './debug-quarantine.js'
 import { type DamageKind, DamageReports } from './debug-reports.js'
-import type { Epoch } from './owner.js'
+import type { ArenaBuffer, Epoch } from './owner.js'
 import { Trace } from './trace.js'
 
 /** No small number, no text, no plausible address. */
@@ -113,7 +113,7 @@ export class DebugBuffers extends BlockBuffers {
     return false
   }
 
-  override makeOwner(block: Block, sizeBytes: number, epoch: Epoch, alignBytes: number): Buffer {
+  override makeOwner(block: Block, sizeBytes: number, epoch: Epoch, alignBytes: number): ArenaBuffer {
     const { startBytes, hasGuard } = debugLayoutOf(sizeBytes, alignBytes, this.#heap.pageBytes)
     // First, because it may throw.
     const buffer = this.makeDetachable(block, startBytes, sizeBytes, epoch)

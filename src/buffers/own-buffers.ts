@@ -15,7 +15,7 @@ import { type Block, GRANULE_BYTES } from '../base/units.js'
 import type { WrapId } from '../memory/kernel.js'
 import type { PageSource } from '../memory/page-source.js'
 import { endOf, type Segment } from '../memory/segment.js'
-import { type Epoch, makeOwner } from './owner.js'
+import { type ArenaBuffer, type Epoch, makeOwner } from './owner.js'
 import type { Refusal } from './transfer-refusal.js'
 import type { Reach } from './windows.js'
 
@@ -44,7 +44,7 @@ export class OwnBuffers {
    * The owner of a block, over a new buffer of exactly its bytes, which begin `startBytes` behind the block's start. Throws
    * what the source throws.
    */
-  makeDetachable(block: Block, startBytes: number, sizeBytes: number, epoch: Epoch): Buffer {
+  makeDetachable(block: Block, startBytes: number, sizeBytes: number, epoch: Epoch): ArenaBuffer {
     const kept = this.#byBlock.get(block)
     if (kept !== undefined) this.#drop(block, kept)
     return this.#make(block, sizeBytes, sizeBytes, epoch, false, startBytes)
@@ -54,7 +54,7 @@ export class OwnBuffers {
    * The owner of a block of `usableBytes`, over the buffer kept at its start if that is long enough. Throws what the
    * source throws.
    */
-  makeKept(block: Block, sizeBytes: number, usableBytes: number, epoch: Epoch): Buffer {
+  makeKept(block: Block, sizeBytes: number, usableBytes: number, epoch: Epoch): ArenaBuffer {
     const kept = this.#byBlock.get(block)
     if (kept === undefined) return this.#make(block, sizeBytes, usableBytes, epoch, true)
     // A buffer of length zero was taken by somebody else while it waited here.
@@ -118,7 +118,7 @@ export class OwnBuffers {
    * Another buffer of `lengthBytes` for a live block, and its owner of `sizeBytes`; the old buffer is detached. `isKept`: it
    * will stay with the pages. Throws what the source throws; nothing has changed then.
    */
-  replace(block: Block, sizeBytes: number, lengthBytes: number, epoch: Epoch, isKept: boolean): Buffer {
+  replace(block: Block, sizeBytes: number, lengthBytes: number, epoch: Epoch, isKept: boolean): ArenaBuffer {
     const old = this.#end(block)
     try {
       const owner = this.#make(block, sizeBytes, lengthBytes, epoch, isKept)
@@ -186,7 +186,7 @@ export class OwnBuffers {
     epoch: Epoch,
     isKept: boolean,
     startBytes = 0,
-  ): Buffer {
+  ): ArenaBuffer {
     const { buffer, wrapId } = this.#source.wrap(block * GRANULE_BYTES + startBytes, lengthBytes)
     if (isKept) this.#refuseTransfer(buffer)
     const owner = makeOwner(buffer, 0, sizeBytes, epoch, block)

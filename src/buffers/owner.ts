@@ -35,7 +35,13 @@ export const EMPTY: Block = NONE - 1
  */
 const WATCHED: Block = EMPTY - 1
 
-type BufferConstructor = new (buffer: ArrayBuffer, byteOffset: number, length: number) => Buffer
+/**
+ * What `Buffer.alloc` returns: `Buffer<ArrayBuffer>`, or `Buffer` where the types of Node have no parameter there. So `Blob`,
+ * `Response` and `crypto.subtle` take an arena's Buffers wherever they take Node's.
+ */
+export type ArenaBuffer = ReturnType<typeof Buffer.alloc>
+
+type BufferConstructor = new (buffer: ArrayBuffer, byteOffset: number, length: number) => ArenaBuffer
 
 // Node's own subclass of Uint8Array whose prototype is Buffer.prototype. Public by way of the species protocol.
 const NodeBuffer = (Buffer as unknown as { readonly [Symbol.species]: BufferConstructor })[Symbol.species]
@@ -104,7 +110,7 @@ export function makeOwner(
   sizeBytes: number,
   epoch: Epoch,
   block: Block,
-): Buffer {
+): ArenaBuffer {
   if (sizeBytes < 0) {
     const [[first, ...others], [second, ...more]] = [
       [memory, offsetBytes],

@@ -19,7 +19,7 @@ import { type Block, GRANULE_BYTES, GRANULE_SHIFT, MIB, type PageNumber } from '
 import type { WrapId } from '../memory/kernel.js'
 import type { PageSource } from '../memory/page-source.js'
 import { endOf, type Segment } from '../memory/segment.js'
-import { type Epoch, makeOwner } from './owner.js'
+import { type ArenaBuffer, type Epoch, makeOwner } from './owner.js'
 import type { Refusal } from './transfer-refusal.js'
 
 /** Bytes from one window's start to the next's. Segments begin at multiples of it. */
@@ -86,7 +86,7 @@ export class Windows {
    * The owner of a block, or null where its window is not wrapped yet (`open` it and ask again). Throws a `TypeError`
    * where somebody took the window's buffer away (`lose` it).
    */
-  makeOwner(block: Block, sizeBytes: number, epoch: Epoch): Buffer | null {
+  makeOwner(block: Block, sizeBytes: number, epoch: Epoch): ArenaBuffer | null {
     const window = block >>> WINDOW_SHIFT
     const memory = this.#buffers[window]
     if (memory === null) return null

@@ -5,6 +5,7 @@
  * that help works wherever Node does.
  */
 import { readFileSync } from 'node:fs'
+import { nearest } from '../base/known-keys.js'
 import { InputError, RunError, UsageError } from './errors.js'
 
 const HELP = `Usage: offheap COMMAND [options]
@@ -48,7 +49,13 @@ async function run(args: string[]): Promise<void> {
   } else if (first === undefined) {
     throw new UsageError('a command is missing')
   } else if (!Object.hasOwn(COMMANDS, first)) {
-    throw new UsageError(`unknown ${first.startsWith('-') ? 'option' : 'command'} ${JSON.stringify(first)}`)
+    const [kind, known] = first.startsWith('-')
+      ? ['option', ['--help', '--version']]
+      : ['command', ['demo', 'replay']]
+    const meant = nearest(first, known)
+    throw new UsageError(
+      `unknown ${kind} ${JSON.stringify(first)}${meant === undefined ? '' : `; did you mean ${JSON.stringify(meant)}?`}`,
+    )
   } else {
     const command = await COMMANDS[first]()
     await command(rest)

@@ -3,6 +3,7 @@
  * of one line that names the command. Also the number options, which `parseArgs` knows only as text.
  */
 import { type ParseArgsConfig, parseArgs } from 'node:util'
+import { nearest } from '../base/known-keys.js'
 import { UsageError } from './errors.js'
 
 type Options = NonNullable<ParseArgsConfig['options']>
@@ -20,8 +21,10 @@ export function parseOptions<const O extends Options>(
     return parseArgs({ args, options, allowPositionals: true, strict: true })
   } catch (error) {
     // parseArgs explains at length; its first sentence names the option and the fault.
-    const sentence = (error as Error).message.split(/\.\s|\n/)[0]
-    throw new UsageError(sentence.replace(/\.$/, ''), command)
+    const sentence = (error as Error).message.split(/\.\s|\n/)[0].replace(/\.$/, '')
+    const unknown = /^Unknown option '(--[^']+)'/.exec(sentence)?.[1]
+    const meant = unknown === undefined ? undefined : nearest(unknown, Object.keys(options))
+    throw new UsageError(meant === undefined ? sentence : `${sentence}; did you mean '--${meant}'?`, command)
   }
 }
 

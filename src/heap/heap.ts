@@ -5,6 +5,7 @@
  * The space is made known to the books step by step as it is needed, so that metadata follows use, not capacity.
  */
 import { ArenaError, invalidArgType, outOfRange, show } from '../base/errors.js'
+import { keysOf, requireKnownKeys } from '../base/known-keys.js'
 import { type Block, GIB, GRANULE_SHIFT, isPowerOfTwo, KIB, MAX_SPACE_BYTES, NONE } from '../base/units.js'
 import { BlockHeap, REFUSED_SPACE } from './block-heap.js'
 
@@ -30,6 +31,7 @@ export interface HeapStats {
   metadataBytes: number
 }
 
+const KNOWN_OPTIONS = keysOf<HeapOptions>({ capacityBytes: true, pageBytes: true })
 const DEFAULT_PAGE_BYTES = 4 * KIB
 /**
  * Space becomes known by 1/16 at a time, but no fewer pages. Before each step what is kept is given up, so with finer ones less
@@ -45,7 +47,7 @@ class Space {
 
   /** Throws `ERR_INVALID_ARG_TYPE` or `ERR_OUT_OF_RANGE` for options outside what `HeapOptions` says. */
   constructor(options: HeapOptions) {
-    if (typeof options !== 'object' || options === null) throw invalidArgType('options', 'an object', options)
+    requireKnownKeys('options', options, KNOWN_OPTIONS)
     const { capacityBytes, pageBytes = DEFAULT_PAGE_BYTES } = options
     if (typeof pageBytes !== 'number') throw invalidArgType('options.pageBytes', 'of type number', pageBytes)
     if (!isPowerOfTwo(pageBytes) || pageBytes < 4 * KIB || pageBytes > 64 * KIB) {

@@ -52,6 +52,12 @@ describe('offheap', () => {
     [['demo', 'extra'], /takes no arguments/, 'offheap demo --help'],
     [['replay'], /takes one FILE/, 'offheap replay --help'],
     [['replay', 'a', 'b'], /takes one FILE/, 'offheap replay --help'],
+    [
+      ['demo', '--sorce', 'sbrk'],
+      /Unknown option '--sorce'; did you mean '--source'\?/,
+      'offheap demo --help',
+    ],
+    [['relpay'], /unknown command "relpay"; did you mean "replay"\?/, 'offheap --help'],
     [['replay', '--fly', 'a'], /Unknown option '--fly'/, 'offheap replay --help'],
     [['replay', 'a', '--allocator', 'slab'], /arena, buffer, heap; got "slab"/, 'offheap replay --help'],
     [['replay', 'a', '--allocator'], /--allocator/, 'offheap replay --help'],
