@@ -50,7 +50,7 @@ export interface ArenaStats {
   quarantinedBlocks: number
   /** What was asked for by those blocks. Their pages count as used. */
   quarantinedBytes: number
-  /** The books, in typed arrays outside the pages. */
+  /** The books, in typed arrays outside the pages: what of them was written to, and takes memory. */
   metadataBytes: number
 }
 

@@ -23,6 +23,10 @@ export function testBit(words: Int32Array, index: number): boolean {
   return ((words[index >>> 5] >>> (index & 31)) & 1) === 1
 }
 
+export function setBit(words: Int32Array, index: number): void {
+  words[index >>> 5] |= 1 << (index & 31)
+}
+
 // The ranges of a few pages that allocators see nearly always lie within one word.
 
 export function setRange(words: Int32Array, first: number, end: number): void {
@@ -47,7 +51,8 @@ export function clearRange(words: Int32Array, first: number, end: number): void 
     return
   }
   words[head] &= ~(-1 << first)
-  for (let w = head + 1; w < tail; w++) words[w] = 0
+  // What was never touched stays so: writing zeros would make it resident.
+  for (let w = head + 1; w < tail; w++) if (words[w] !== 0) words[w] = 0
   words[tail] &= ~(-1 >>> -end)
 }
 

@@ -122,6 +122,8 @@ export class BlockSpace extends LongBlocks {
     }
     this.markHeld(gap)
     this.span(gap, frontEnd)
+    this.touch(gap)
+    this.touch(frontEnd - 1)
     this.front = gap
     this.frontEnd = frontEnd
     return this.takeFromFront(gap, gap + size)

@@ -11,6 +11,8 @@ export interface ColumnStorage {
    * were. Where it is absent they stay as they are.
    */
   purge?(storage: ArrayBuffer, offsetBytes: number, lengthBytes: number): void
+  /** The unit in which its memory comes and goes. 4 KiB where it is absent. */
+  readonly pageBytes?: number
 }
 
 export type Column = Int32Array | Uint16Array | Uint8Array
@@ -25,19 +27,38 @@ export const plainStorage: ColumnStorage = {
   dispose: () => {},
 }
 
-/**
- * A column of that length with the same contents as far as they fit, zeros behind. Throws where there is no memory. The
- * caller disposes of the old one.
- */
-export function copyTo<C extends Column>(column: C, length: number, storage: ColumnStorage): C {
-  const Kind = column.constructor as new (buffer: ArrayBuffer, offset: number, length: number) => C
-  const copy = new Kind(storage.allocate(length * column.BYTES_PER_ELEMENT), 0, length)
-  copy.set(length < column.length ? column.subarray(0, length) : column)
-  return copy
+/** What is looked at together, and copied where any of it is not zero: a page of most systems. */
+const CHUNK_BYTES = 4096
+const WORD_BYTES = Int32Array.BYTES_PER_ELEMENT
+
+/** Whole words, so that every column can be read by them. */
+export function wholeWords(lengthBytes: number): number {
+  return Math.ceil(lengthBytes / WORD_BYTES) * WORD_BYTES
 }
 
-/** Disposes of a column that another has replaced. */
-export function disposeOf(column: Column, storage: ColumnStorage): void {
-  // The empty one that every column starts as was never allocated here.
-  if (column.length > 0) storage.dispose(column.buffer as ArrayBuffer)
+/** A column as the words it lies over. */
+export function wordsOf(column: Column): Int32Array {
+  if (column instanceof Int32Array) return column
+  return new Int32Array(column.buffer, column.byteOffset, wholeWords(column.byteLength) / WORD_BYTES)
+}
+
+/** Whether words [first, end) are all zero. */
+export function isZero(words: Int32Array, first: number, end: number): boolean {
+  for (let word = first; word < end; word++) if (words[word] !== 0) return false
+  return true
+}
+
+/**
+ * Copies what is not zero, as far as it fits, to a column whose contents are zero: what was never touched stays so, and takes
+ * no memory.
+ */
+export function copyTouched(from: Column, to: Column): void {
+  const words = wordsOf(from)
+  const chunkWords = CHUNK_BYTES / WORD_BYTES
+  const chunkLength = CHUNK_BYTES / from.BYTES_PER_ELEMENT
+  const length = Math.min(from.length, to.length)
+  for (let first = 0, word = 0; first < length; first += chunkLength, word += chunkWords) {
+    if (isZero(words, word, Math.min(words.length, word + chunkWords))) continue
+    to.set(from.subarray(first, Math.min(length, first + chunkLength)), first)
+  }
 }

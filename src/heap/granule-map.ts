@@ -220,18 +220,10 @@ export class GranuleMap extends PageStates {
     }
   }
 
-  /** Writes the live blocks of [first, end) into `blocks`, ascending; returns how many. Both are multiples of 32. */
+  /** Writes the live blocks of the range [first, end) into `blocks`, ascending; returns how many. */
   listLiveIn(first: number, end: number, blocks: Int32Array): number {
-    const { bits } = this
     let count = 0
-    for (let word = first >>> 5; word < end >>> 5; word++) {
-      const pair = BITS_PREFIX + (word << 1)
-      for (let live = bits[pair] & bits[pair + 1]; live !== 0; ) {
-        const bit = Math.clz32(live)
-        live ^= FIRST_BIT >>> bit
-        blocks[count++] = (word << 5) | bit
-      }
-    }
+    for (let at = first; at < end; at = this.next(at)) if (this.isLive(at)) blocks[count++] = at
     return count
   }
 

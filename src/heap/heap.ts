@@ -27,7 +27,7 @@ export interface HeapStats {
   dirtyBytes: number
   peakUsedBytes: number
   peakCommittedBytes: number
-  /** The books themselves, in typed arrays outside the managed space. */
+  /** The books, in typed arrays outside the managed space: what of them was written to, and takes memory. */
   metadataBytes: number
 }
 

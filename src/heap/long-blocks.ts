@@ -76,6 +76,7 @@ export class LongBlocks extends Gaps {
       }
       if (taken > 0) {
         this.growthPages -= taken
+        this.touch(end)
         if (taken === pages) this.noteZeroed(gap, end, pages)
       }
     }
@@ -155,6 +156,10 @@ export class LongBlocks extends Gaps {
         return NONE
       }
       this.growthPages -= taken
+      if (taken > 0) {
+        this.touch(block)
+        this.touch(end)
+      }
       if (taken === pages && end - block >= FRAME_GRANULES) this.noteZeroed(block, end, pages)
     }
     this.heldBlocks++

@@ -107,7 +107,9 @@ export class PageStates extends PageTable {
 
   /** Every page that is dirty now counts as aged until it is used or purged. */
   age(): void {
-    this.aged.set(this.dirty)
+    const { aged, dirty } = this
+    // Only where they differ: what was never touched stays so.
+    for (let w = 0; w < dirty.length; w++) if (aged[w] !== dirty[w]) aged[w] = dirty[w]
     this.hasAged = this.dirtyPages > 0
   }
 

@@ -4,32 +4,31 @@
  * Nothing is stored in the managed memory itself, so a free page is truly empty and an overrun cannot reach the books.
  * The unit of the books is the *frame*, 256 granules or 4 KiB, whatever the size of a page: two bits a granule say what
  * starts there, 27 bytes a frame what lies across its borders and how long its gaps are, and three bits a page what the
- * page is to the kernel. That is 2.23 % of the space. The columns grow with the highest page ever managed, not with the
- * capacity: by an eighth, and twofold once they are long, as the kernel gives memory for what is touched. In steps of an
+ * page is to the kernel. That is 2.23 % of the space, and takes memory where it was written to: inside a long block or gap
+ * it is not. The columns grow with the highest page ever managed, not with the capacity: by an eighth, and twofold once they are
+ * long. They lie in one buffer, one behind the other. In steps of an
  * eighth a heap of 256 MiB left 20 to 30 MiB of outgrown columns to the garbage collector, for books of 6 MiB.
  *
  * This file owns storage and ranges. What the columns mean is said where they are kept: `granule-map` (bits, occupied,
- * rows), `short-gaps` (tops, leaves, branches, roots), `long-gaps` (rows), `page-states` (dirty, aged, purged).
+ * rows), `short-gaps` (tops, leaves, branches, roots), `long-gaps` (rows), `page-states` (dirty, aged, purged), `touched-books`
+ * (touched).
  *
  * Invariants, checked by `checkRanges`:
  *  1. ranges are disjoint, in ascending order, and lie within what was reached of the columns
  */
 import { invariant } from '../base/assert.js'
-import { wordsFor } from '../base/bits.js'
+import { clearRange, wordsFor } from '../base/bits.js'
 import { MAX_SPACE_BYTES, type PageCount, type PageNumber } from '../base/units.js'
-import { type Column, type ColumnStorage, copyTo, disposeOf } from './columns.js'
+import { type Column, type ColumnStorage, copyTouched, wholeWords } from './columns.js'
 import { BINS, BITS_PREFIX, FRAME_GRANULES, ROW_WORDS } from './layout.js'
+import * as groups from './touched-books.js'
 
-/** Words of `bits` a frame: a pair for every 32 granules. A frame is one cache line. */
-const FRAME_BITS_WORDS = 16
-
-/** Each level of the tree over frames has a bit for a word of the one below. */
-const LEVEL_SHIFT = 5
+const { copyGroups, FRAME_BITS_WORDS, GROUP_GRANULES_SHIFT, GROUP_SHIFT, groupsFor, LEVEL_SHIFT } = groups
 
 const MIN_PAGE_SHIFT = 12
 const MAX_PAGE_SHIFT = 16
 const MIN_COLUMN_PAGES = 64
-/** From here on most columns are long enough that the runtime maps memory for each, which costs nothing until it is touched. */
+/** From here on the columns are long enough that the runtime maps memory for them, which costs nothing until it is touched. */
 const DOUBLING_FROM_PAGES = 2048
 /** The bits of fewer frames are less than a page. */
 const MIN_PURGED_FRAMES = 64
@@ -39,18 +38,33 @@ export interface PageRange {
   readonly pageCount: PageCount
 }
 
-interface Columns {
-  bits: Int32Array
-  occupied: Uint16Array
-  rows: Int32Array
-  tops: Uint8Array
-  leaves: Int32Array
-  branches: Int32Array
-  roots: Int32Array
-  dirty: Int32Array
-  aged: Int32Array
-  purged: Int32Array
+type Columns = groups.Columns
+/** A number for each column. */
+type Lengths = Record<keyof Columns, number>
+
+/** Bytes of an element of each column. */
+const ELEMENT_BYTES: Lengths = {
+  bits: 4,
+  rows: 4,
+  leaves: 4,
+  branches: 4,
+  roots: 4,
+  dirty: 4,
+  aged: 4,
+  purged: 4,
+  touched: 4,
+  occupied: 2,
+  tops: 1,
 }
+const NAMES = Object.keys(ELEMENT_BYTES) as (keyof Columns)[]
+const WORD_BYTES = 4
+/** Of most systems. */
+const USUAL_PAGE_BYTES = 4096
+/**
+ * From here on each column begins on a page, so that a page has one column only, and its memory can go. Books that are shorter
+ * are counted as a whole.
+ */
+const PAGED_FROM_BYTES = 64 * 1024
 
 export class PageTable implements Columns {
   readonly pageBytes: number
@@ -71,6 +85,8 @@ export class PageTable implements Columns {
   aged = new Int32Array(0)
   /** Bit set: the page was purged and not used since, so that its next use is a refault. */
   purged = new Int32Array(0)
+  /** Bit set: books of that group of frames were written to, see `touched-books`. */
+  touched = new Int32Array(0)
 
   columnPages: PageCount = 0
   /** Behind this page nothing in the columns was ever touched. */
@@ -97,14 +113,24 @@ export class PageTable implements Columns {
     return this.knownRanges
   }
 
-  /** Bytes of the columns, as far as pages were ever managed. */
+  /**
+   * Bytes of the columns that take memory: those of the pages that were written to and not given back. Short ones count in
+   * full. Reads 1/2048 of what is managed.
+   */
   get metadataBytes(): number {
     if (this.columnPages === 0) return 0
     const lengths = this.lengthsFor(this.reachedPages)
-    return this.columns().reduce(
-      (bytes, [name, column]) => bytes + lengths[name] * column.BYTES_PER_ELEMENT,
-      0,
-    )
+    const bytes = this.offsetsOf(lengths).endBytes
+    if (bytes < PAGED_FROM_BYTES) return bytes
+    const groupCount = groupsFor(lengths.occupied)
+    groups.noteTouched(this, groupCount)
+    return groups.touchedBytes(this, groupCount, lengths.dirty, this.bookPageBytes)
+  }
+
+  /** Something is about to start at this granule that no other column may tell of later. */
+  protected touch(granule: number): void {
+    const group = granule >>> GROUP_GRANULES_SHIFT
+    this.touched[group >>> 5] |= 1 << (group & 31)
   }
 
   /**
@@ -143,16 +169,27 @@ export class PageTable implements Columns {
   }
 
   /**
-   * Frames [firstFrame, endFrame) lie inside one gap, and nothing starts or ends there: their bits are zero and their rows
-   * mean nothing, so the memory of both can go. With few blocks left in a large space, it is most of the books.
+   * Frames [firstFrame, endFrame) lie inside one gap, and nothing starts or ends there: their bits and what `occupied` says are
+   * zero and their rows mean nothing, so the memory of these can go. With few blocks left in a large space, it is most of
+   * the books.
    */
   purgeFrames(firstFrame: number, endFrame: number): void {
     const storage = this.storage
     if (storage.purge === undefined || endFrame - firstFrame < MIN_PURGED_FRAMES) return
-    const bitsAt = (frame: number) => (BITS_PREFIX + frame * FRAME_BITS_WORDS) * Int32Array.BYTES_PER_ELEMENT
-    const rowsAt = (frame: number) => frame * ROW_WORDS * Int32Array.BYTES_PER_ELEMENT
-    storage.purge(this.bits.buffer as ArrayBuffer, bitsAt(firstFrame), bitsAt(endFrame) - bitsAt(firstFrame))
-    storage.purge(this.rows.buffer as ArrayBuffer, rowsAt(firstFrame), rowsAt(endFrame) - rowsAt(firstFrame))
+    this.purgeColumn(
+      this.bits,
+      BITS_PREFIX + firstFrame * FRAME_BITS_WORDS,
+      (endFrame - firstFrame) * FRAME_BITS_WORDS,
+    )
+    this.purgeColumn(this.rows, firstFrame * ROW_WORDS, (endFrame - firstFrame) * ROW_WORDS)
+    this.purgeColumn(this.occupied, firstFrame, endFrame - firstFrame)
+    clearRange(this.touched, groupsFor(firstFrame), endFrame >>> GROUP_SHIFT)
+  }
+
+  private purgeColumn(column: Column, first: number, length: number): void {
+    const { BYTES_PER_ELEMENT, byteOffset, buffer } = column
+    const offsetBytes = byteOffset + first * BYTES_PER_ELEMENT
+    this.storage.purge?.(buffer as ArrayBuffer, offsetBytes, length * BYTES_PER_ELEMENT)
   }
 
   /** Pages of columns that are to reach `end`. More by an eighth at least, so that growing costs amortised O(1) a page. */
@@ -175,16 +212,8 @@ export class PageTable implements Columns {
     }
   }
 
-  private columns(): [keyof Columns, Column][] {
-    const { bits, occupied, rows, tops, leaves, branches, roots, dirty, aged, purged } = this
-    return Object.entries({ bits, occupied, rows, tops, leaves, branches, roots, dirty, aged, purged }) as [
-      keyof Columns,
-      Column,
-    ][]
-  }
-
   /** Lengths of the columns for that many pages. One frame more than there are: where the last range ends is marked. */
-  private lengthsFor(pages: PageCount): Record<keyof Columns, number> {
+  private lengthsFor(pages: PageCount): Lengths {
     const frames = pages * (this.pageGranules / FRAME_GRANULES) + 1
     const words = wordsFor(pages)
     return {
@@ -198,24 +227,76 @@ export class PageTable implements Columns {
       dirty: words,
       aged: words,
       purged: words,
+      touched: wordsFor(groupsFor(frames)),
     }
   }
 
   private replaceColumns(pages: PageCount): void {
-    const storage = this.storage
-    const lengths = this.lengthsFor(pages)
-    const old = this.columns()
-    const made: Column[] = []
-    try {
-      for (const [name, column] of old) made.push(copyTo(column, lengths[name], storage))
-    } catch (error) {
-      // None is stored yet: the table is as it was.
-      for (const column of made) disposeOf(column, storage)
-      throw error
-    }
-    Object.assign(this, Object.fromEntries(old.map(([name], index) => [name, made[index]])))
+    // The empty ones that every column starts as were never allocated here.
+    const storage = this.columnPages === 0 ? null : (this.bits.buffer as ArrayBuffer)
+    const made = this.makeColumns(pages)
+    if (storage !== null) this.copyColumns(made)
+    this.setColumns(made)
     this.columnPages = pages
-    for (const [, column] of old) disposeOf(column, storage)
+    if (storage !== null) this.storage.dispose(storage)
+  }
+
+  private copyColumns(to: Columns): void {
+    groups.noteTouched(this, groupsFor(this.occupied.length))
+    copyGroups(this, to)
+    copyTouched(this.occupied, to.occupied)
+    copyTouched(this.tops, to.tops)
+    copyTouched(this.leaves, to.leaves)
+    copyTouched(this.branches, to.branches)
+    copyTouched(this.roots, to.roots)
+    copyTouched(this.dirty, to.dirty)
+    copyTouched(this.aged, to.aged)
+    copyTouched(this.purged, to.purged)
+  }
+
+  private setColumns(made: Columns): void {
+    this.bits = made.bits
+    this.occupied = made.occupied
+    this.rows = made.rows
+    this.tops = made.tops
+    this.leaves = made.leaves
+    this.branches = made.branches
+    this.roots = made.roots
+    this.dirty = made.dirty
+    this.aged = made.aged
+    this.purged = made.purged
+    this.touched = made.touched
+  }
+
+  /** Zeroed columns for that many pages, one behind the other. Throws where there is no memory. */
+  private makeColumns(pages: PageCount): Columns {
+    const lengths = this.lengthsFor(pages)
+    const { offsets, endBytes } = this.offsetsOf(lengths)
+    const storage = this.storage.allocate(endBytes)
+    return {
+      bits: new Int32Array(storage, offsets.bits, lengths.bits),
+      occupied: new Uint16Array(storage, offsets.occupied, lengths.occupied),
+      rows: new Int32Array(storage, offsets.rows, lengths.rows),
+      tops: new Uint8Array(storage, offsets.tops, lengths.tops),
+      leaves: new Int32Array(storage, offsets.leaves, lengths.leaves),
+      branches: new Int32Array(storage, offsets.branches, lengths.branches),
+      roots: new Int32Array(storage, offsets.roots, lengths.roots),
+      dirty: new Int32Array(storage, offsets.dirty, lengths.dirty),
+      aged: new Int32Array(storage, offsets.aged, lengths.aged),
+      purged: new Int32Array(storage, offsets.purged, lengths.purged),
+      touched: new Int32Array(storage, offsets.touched, lengths.touched),
+    }
+  }
+
+  /** Where columns of those lengths begin, in bytes, and where the last one ends. */
+  private offsetsOf(lengths: Lengths): { offsets: Lengths; endBytes: number } {
+    const packed = offsetsFrom(lengths, WORD_BYTES)
+    return packed.endBytes < PAGED_FROM_BYTES ? packed : offsetsFrom(lengths, this.bookPageBytes)
+  }
+
+  /** The unit in which memory of the books comes and goes. */
+  private get bookPageBytes(): number {
+    return this.storage.pageBytes ?? USUAL_PAGE_BYTES
   }
 
   checkRanges(): void {
@@ -229,4 +310,16 @@ export class PageTable implements Columns {
     const isWithin = page <= this.reachedPages && this.reachedPages <= this.columnPages
     invariant(isWithin && managed === this.managedPages, '1: ranges lie within the columns')
   }
+}
+
+/** Where columns of those lengths begin, in bytes, each at a multiple of `alignBytes`, and where the last one ends. */
+function offsetsFrom(lengths: Lengths, alignBytes: number): { offsets: Lengths; endBytes: number } {
+  let endBytes = 0
+  const offsets: Partial<Lengths> = {}
+  for (const name of NAMES) {
+    const offset = Math.ceil(endBytes / alignBytes) * alignBytes
+    offsets[name] = offset
+    endBytes = offset + lengths[name] * ELEMENT_BYTES[name]
+  }
+  return { offsets: offsets as Lengths, endBytes: wholeWords(endBytes) }
 }

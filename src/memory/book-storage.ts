@@ -11,6 +11,8 @@ import { nextWrapId } from './wrap-ids.js'
 
 /** Below this, `malloc` never maps and holes are small. */
 const MAPPED_FROM_BYTES = 64 * 1024
+/** Of x86-64, and of arm64 with 4 KiB pages. */
+const HUGE_PAGE_BYTES = 2 * 2 ** 20
 
 export class BookStorage {
   readonly #kernel: Kernel
@@ -22,11 +24,19 @@ export class BookStorage {
     this.#unmapper = new Unmapper(kernel, deferral, false)
   }
 
+  get pageBytes(): number {
+    return this.#kernel.pageBytes
+  }
+
   /** That many zeroed bytes. Throws a `SystemError` or a `RangeError` where there is no memory. */
   allocate(lengthBytes: number): ArrayBuffer {
     if (lengthBytes < MAPPED_FROM_BYTES) return new ArrayBuffer(lengthBytes)
     const mapping = this.#kernel.map(this.#wholePages(lengthBytes))
     try {
+      // The first touch would make 2 MiB resident, of books that are mostly empty.
+      if (lengthBytes >= HUGE_PAGE_BYTES) {
+        this.#kernel.advise(mapping, 0, this.#wholePages(lengthBytes), 'nohugepage')
+      }
       const buffer = this.#kernel.wrap(mapping, 0, lengthBytes, nextWrapId())
       this.#mappings.set(buffer, mapping)
       return buffer

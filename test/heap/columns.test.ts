@@ -1,37 +1,46 @@
 import { describe, expect, it } from 'vitest'
-import { type ColumnStorage, copyTo, disposeOf, plainStorage } from '../../src/heap/columns.js'
+import { copyTouched, isZero, plainStorage, wordsOf } from '../../src/heap/columns.js'
 
-describe('copyTo', () => {
-  it('keeps the contents and adds zeros', () => {
-    expect([...copyTo(Int32Array.of(1, -2, 3), 5, plainStorage)]).toEqual([1, -2, 3, 0, 0])
+describe('copyTouched', () => {
+  it('copies what fits, and leaves the rest as it was', () => {
+    const to = new Int32Array(5)
+    copyTouched(Int32Array.of(1, -2, 3), to)
+    expect([...to]).toEqual([1, -2, 3, 0, 0])
+    const short = new Int32Array(2)
+    copyTouched(Int32Array.of(1, -2, 3), short)
+    expect([...short]).toEqual([1, -2])
   })
 
-  it('keeps what fits into a shorter column', () => {
-    expect([...copyTo(Int32Array.of(1, -2, 3), 2, plainStorage)]).toEqual([1, -2])
-  })
+  it.each([Int32Array, Uint16Array, Uint8Array])(
+    'copies every element of a long %o that is not zero',
+    Kind => {
+      for (const at of [0, 1, 4095, 4096, 9999]) {
+        const from = new Kind(10_000)
+        const to = new Kind(10_001)
+        from[at] = 7
+        copyTouched(from, to)
+        expect([to.indexOf(7), to.lastIndexOf(7)]).toEqual([at, at])
+      }
+    },
+  )
 
-  it('leaves the old column as it was', () => {
-    const column = Int32Array.of(1, 2)
-    copyTo(column, 4, plainStorage).fill(9)
-    expect([...column]).toEqual([1, 2])
-  })
-
-  it('throws a RangeError where there is no memory', () => {
-    expect(() => copyTo(Int32Array.of(1), 2 ** 50, plainStorage)).toThrow(RangeError)
+  it('writes no zeros: what was never touched stays so', () => {
+    const to = new Int32Array(3000).fill(9)
+    const from = new Int32Array(3000)
+    from[2500] = 1
+    copyTouched(from, to)
+    expect(to.indexOf(0)).toBe(2048)
   })
 })
 
-describe('disposeOf', () => {
-  it('hands a column back to where its memory came from, but not the empty one that nobody allocated', () => {
-    const disposed: ArrayBuffer[] = []
-    const storage: ColumnStorage = {
-      allocate: plainStorage.allocate,
-      dispose: buffer => disposed.push(buffer),
-    }
-    const column = copyTo(Int32Array.of(1), 2, storage)
-    disposeOf(column, storage)
-    disposeOf(new Int32Array(0), storage)
-    expect(disposed).toEqual([column.buffer])
+describe('wordsOf', () => {
+  it('reads a column by words, from where it begins', () => {
+    const buffer = plainStorage.allocate(16)
+    const column = new Uint8Array(buffer, 8, 5)
+    column[0] = 1
+    column[4] = 2
+    expect([...wordsOf(column)]).toEqual([1, 2])
+    expect([isZero(wordsOf(column), 0, 1), isZero(wordsOf(column), 2, 2)]).toEqual([false, true])
   })
 })
 
