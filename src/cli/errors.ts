@@ -19,3 +19,10 @@ export class UsageError extends InputError {
 
 /** Something went wrong while running that needs a message but no stack: exit code 1. */
 export class RunError extends Error {}
+
+/** What to say of an error: the message of one that was foreseen or has a code, else the stack, as it is a defect. */
+export function describeFailure(error: unknown): string {
+  if (!(error instanceof Error)) return String(error)
+  const isForeseen = error instanceof InputError || error instanceof RunError || 'code' in error
+  return isForeseen ? error.message : (error.stack ?? error.message)
+}

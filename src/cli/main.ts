@@ -6,7 +6,7 @@
  */
 import { readFileSync } from 'node:fs'
 import { nearest } from '../base/known-keys.js'
-import { InputError, RunError, UsageError } from './errors.js'
+import { describeFailure, InputError, UsageError } from './errors.js'
 
 const HELP = `Usage: offheap COMMAND [options]
 
@@ -63,10 +63,7 @@ async function run(args: string[]): Promise<void> {
 }
 
 function report(error: unknown): void {
-  const { message, code, stack } = error as NodeJS.ErrnoException
-  // A system error's or a coded error's message stands alone; anything else is a defect, whose stack is wanted.
-  const isForeseen = error instanceof InputError || error instanceof RunError || code !== undefined
-  process.stderr.write(`offheap: ${isForeseen ? message : stack}\n`)
+  process.stderr.write(`offheap: ${describeFailure(error)}\n`)
   if (error instanceof UsageError) {
     process.stderr.write(`Try: offheap ${error.command === undefined ? '' : `${error.command} `}--help\n`)
   }

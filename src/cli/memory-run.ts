@@ -1,6 +1,6 @@
 /**
  * The memory pass: one recording on one allocator in a process of its own, so that what the kernel says belongs to this
- * run alone. Both ends are here: `runMemory` starts the process and collects what it saw, `memoryRun` is what the process
+ * run alone. Both ends are here: `runMemory` has the process started and collects what it saw, `memoryRun` is what the process
  * does. Shows nothing.
  *
  * Every page of every block is written, the kernel asked at even points and at the most live bytes. Then nothing calls
@@ -9,11 +9,12 @@
  * 1. The recording, the tables, the meter and compiled code are there before the baseline, and garbage has been collected.
  * 2. From the sample right after the last call on, the allocator is not called, but for one question after the last sample.
  */
-import { spawn } from 'node:child_process'
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { show } from '../base/errors.js'
 import { type ArenaSettings, type BufferBlocks, blocksMaker, bufferTable } from './allocators.js'
-import { RunError, UsageError } from './errors.js'
+import { askProcess } from './child-process.js'
+import { describeFailure, RunError, UsageError } from './errors.js'
 import { liveBytesAt, replayRangeTouching, samplePoints, slotsLiveAtEnd, warmUp } from './passes.js'
 import { type Resident, ResidentMeter } from './resident.js'
 import type { Trace } from './trace.js'
@@ -21,6 +22,7 @@ import { headerOf, receiveTrace, sendColumns, type TraceHeader } from './trace-p
 
 // As in the table of commands in main.ts.
 const MEMORY_RUN = 'internal-memory-run'
+const NAME = 'the memory pass'
 
 // V8's helper threads finish giving memory back after a collection has returned.
 const SETTLE_MS = 50
@@ -61,9 +63,15 @@ export interface MemoryResult {
   peakCommittedBytes: number | null
 }
 
-type Message = { kind: 'progress'; fraction: number } | { kind: 'result'; result: MemoryResult }
+type Message =
+  | { kind: 'progress'; fraction: number }
+  | { kind: 'result'; result: MemoryResult }
+  | { kind: 'failure'; message: string }
 
-/** Carries out `spec` on `trace` in a new process; `onProgress` hears the fraction done. */
+/**
+ * Carries out `spec` on `trace` in a new process; `onProgress` hears the fraction done. Throws `RunError` where the process
+ * fails, in whatever way; none is left then.
+ */
 export function runMemory(
   trace: Trace,
   spec: MemorySpec,
@@ -71,24 +79,29 @@ export function runMemory(
 ): Promise<MemoryResult> {
   const script = fileURLToPath(new URL('./main.js', import.meta.url))
   const job = JSON.stringify({ spec: withInfinity(spec), header: headerOf(trace) })
-  const child = spawn(process.execPath, [...process.execArgv, '--expose-gc', script, MEMORY_RUN, job], {
-    stdio: ['pipe', 'inherit', 'inherit', 'ipc'],
+  return askProcess<MemoryResult>({
+    name: NAME,
+    args: [...process.execArgv, '--expose-gc', script, MEMORY_RUN, job],
+    feed: stdin => sendColumns(stdin, trace),
+    read: value => {
+      const message = (typeof value === 'object' ? value : null) as Message | null
+      if (message?.kind === 'progress') onProgress(message.fraction)
+      else if (message?.kind === 'failure') throw new RunError(`${NAME} failed: ${message.message}`)
+      else if (message?.kind === 'result' && isResult(message.result)) return message.result
+      else throw new RunError(`${NAME} sent what is no message of it: ${show(value)}`)
+      return undefined
+    },
   })
-  return new Promise((resolve, reject) => {
-    let result: MemoryResult | undefined
-    child.on('error', reject)
-    // A run that fails early does not read its input; its exit says so.
-    child.stdin?.on('error', () => {})
-    child.on('message', (message: Message) => {
-      if (message.kind === 'progress') onProgress(message.fraction)
-      else result = message.result
-    })
-    child.on('close', (code, signal) => {
-      if (code === 0 && result !== undefined) resolve(result)
-      else reject(new RunError(`the memory pass ended early, with ${signal ?? `exit code ${code}`}`))
-    })
-    sendColumns(child.stdin as NonNullable<typeof child.stdin>, trace)
-  })
+}
+
+/** Whether it can be read like one: another version of this file may have sent it, or a script that Node was told to load. */
+function isResult(value: MemoryResult | undefined): boolean {
+  if (!Array.isArray(value?.samples)) return false
+  const { samples, endIndex, afterIndex } = value
+  return (
+    [endIndex, afterIndex].every(index => samples[index] !== undefined) &&
+    samples.every(sample => Number.isFinite(sample?.timeMs) && Number.isFinite(sample.residentBytes))
+  )
 }
 
 /** Runs `offheap internal-memory-run JOB`: the started process's side. */
@@ -97,14 +110,22 @@ export async function memoryRun(args: string[]): Promise<void> {
     throw new UsageError(`${MEMORY_RUN} is what offheap starts its own processes with`)
   }
   const send = (message: Message) => process.send?.(message)
-  // Without its parent a run has nobody to report to.
+  // Without its parent a run has nobody to report to. Listening keeps a process alive, which is not to be.
   process.once('disconnect', () => process.exit())
-  const { spec, header } = JSON.parse(args[0], readInfinity) as { spec: MemorySpec; header: TraceHeader }
-  const trace = receiveTrace(header)
-  if (trace === undefined) process.exit()
-  const result = await measure(trace, spec, fraction => send({ kind: 'progress', fraction }))
-  send({ kind: 'result', result })
-  process.disconnect()
+  process.channel?.unref()
+  try {
+    const { spec, header } = JSON.parse(args[0], readInfinity) as { spec: MemorySpec; header: TraceHeader }
+    const trace = receiveTrace(header)
+    if (trace === undefined) process.exit(1)
+    send({
+      kind: 'result',
+      result: await measure(trace, spec, fraction => send({ kind: 'progress', fraction })),
+    })
+  } catch (error) {
+    // Said once, by the parent.
+    send({ kind: 'failure', message: describeFailure(error) })
+    process.exitCode = 1
+  }
 }
 
 // JSON has no Infinity, which both of an arena's settings may be.
