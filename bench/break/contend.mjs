@@ -21,7 +21,7 @@ const STEPS = [128 * KIB, 1024 * KIB, 4096 * KIB]
 /** Moves the break up and down by `stepBytes` while threads malloc. Returns the moves, and whether the break is still ours. */
 function contend(stepBytes, strangerPath) {
   const require = createRequire(import.meta.url)
-  const { programBreak } = require('node-gyp-build')(fileURLToPath(new URL('../..', import.meta.url)))
+  const { programBreak } = require('../../build/Release/offheap.node')
   const module = { exports: {} }
   process.dlopen(module, strangerPath)
   const mapping = programBreak.take('contend')

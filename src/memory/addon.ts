@@ -1,14 +1,12 @@
 /**
- * The kernel seam as the addon implements it. Owns the loading of the binary, and the choice of how a buffer is
- * detached, which depends on the Node line. Knows nothing of segments and blocks.
+ * The kernel seam as the addon implements it. Owns the choice of how a buffer is detached, which depends on the Node
+ * line. Knows nothing of segments and blocks.
  *
- * The binary is looked for at the first `loadKernel()`, never at import: `build/Release` first, then `prebuilds`.
+ * The binary is loaded at the first `loadKernel()`, never at import.
  */
 import { constants } from 'node:buffer'
-import { createRequire } from 'node:module'
-import { dirname } from 'node:path'
-import { fileURLToPath } from 'node:url'
-import { ArenaError, outOfRange } from '../base/errors.js'
+import { outOfRange } from '../base/errors.js'
+import { loadBinary } from './binary.js'
 import type { Advice, Kernel, MappingId, SystemError, WrapId } from './kernel.js'
 import type { Ledger } from './ledger.js'
 import type { ProgramBreak } from './program-break.js'
@@ -27,16 +25,6 @@ interface NativeAddon extends Omit<Kernel, 'advise'> {
   processTaken(): number
   take(lengthBytes: number): boolean
   give(lengthBytes: number): void
-}
-
-// Both src/memory and dist/memory are two levels below the package.
-const packageRoot = dirname(dirname(dirname(fileURLToPath(import.meta.url))))
-
-/** `node-gyp-build` finds and loads the binary that fits this runtime; it comes without types. */
-function loadBinary(): NativeAddon {
-  const require = createRequire(import.meta.url)
-  const load = require('node-gyp-build') as (root: string) => unknown
-  return load(packageRoot) as NativeAddon
 }
 
 // Taken before any other code can replace it. Absent on Node 20, and from the types of that line.
@@ -152,39 +140,12 @@ class AddonLedger implements Ledger {
   }
 }
 
-function notLoadable(cause: unknown): ArenaError {
-  return new ArenaError('ERR_ARENA_NOT_SUPPORTED', `Cannot load the native addon: ${reasonOf(cause)}`, {
-    cause,
-  })
-}
-
-function reasonOf(cause: unknown): string {
-  const { code, message } = cause as NodeJS.ErrnoException
-  if (code === 'ERR_DLOPEN_DISABLED')
-    return 'the permission model forbids addons; run node with --allow-addons.'
-  if (code === 'ERR_ACCESS_DENIED') return `${message}; run node with --allow-fs-read=${packageRoot}/*`
-  if (!message.startsWith('No native build was found')) return message
-  // The search treats a folder that it may not read as an empty one.
-  if (process.permission?.has('fs.read', packageRoot) === false) {
-    return `the permission model forbids reading it; run node with --allow-addons --allow-fs-read=${packageRoot}/*`
-  }
-  return (
-    `no binary for ${process.platform}-${process.arch}. Build one with ` +
-    `"npm install --no-save node-gyp node-addon-api && node ${packageRoot}/native/build.mjs" ` +
-    '(needs g++, make and Python 3).'
-  )
-}
-
 let loaded: { readonly kernel: Kernel; readonly ledger: Ledger } | undefined
 
 function load(): { readonly kernel: Kernel; readonly ledger: Ledger } {
   if (loaded) return loaded
-  try {
-    const native = loadBinary()
-    loaded = { kernel: new AddonKernel(native), ledger: new AddonLedger(native) }
-  } catch (cause) {
-    throw notLoadable(cause)
-  }
+  const native = loadBinary() as NativeAddon
+  loaded = { kernel: new AddonKernel(native), ledger: new AddonLedger(native) }
   return loaded
 }
 

@@ -1,0 +1,134 @@
+/** Where the binary is found, and under Node's permission model what to allow. In processes, with copies of the package. */
+import { execFile } from 'node:child_process'
+import { copyFileSync, cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { afterAll, describe, expect, it } from 'vitest'
+import { NODES, type NodeLine, type Outcome, runNode } from '../support/process.js'
+
+const packageRoot = fileURLToPath(new URL('../../', import.meta.url))
+const folder = mkdtempSync(join(tmpdir(), 'offheap-binary-'))
+afterAll(() => rmSync(folder, { recursive: true }))
+
+const USE = `
+  import { Arena, onPressure, pressureSource } from 'offheap'
+  const arena = new Arena({ limitBytes: 2 ** 26 })
+  arena.free(arena.alloc(2 ** 20).fill(1))
+  const stop = onPressure(() => {})
+  const kept = arena.allocUnsafe(1000).fill(2)
+  arena.trim()
+  console.log(pressureSource(), kept[999], arena.residentBytes() > 0, arena.stats().liveBlocks)
+  // Longer than the time after which it would look for pressure.
+  setTimeout(() => { stop(); arena.close() }, 600)
+`
+
+/** A program that uses the package, in a folder of that name. Returns the program. */
+function install(name: string, binary = 'build/Release/offheap.node'): string {
+  const app = join(folder, name)
+  const root = join(app, 'node_modules/offheap')
+  mkdirSync(dirname(join(root, binary)), { recursive: true })
+  cpSync(join(packageRoot, 'dist'), join(root, 'dist'), { recursive: true })
+  copyFileSync(join(packageRoot, 'package.json'), join(root, 'package.json'))
+  copyFileSync(join(packageRoot, 'build/Release/offheap.node'), join(root, binary))
+  writeFileSync(join(app, 'use.mjs'), USE)
+  return join(app, 'use.mjs')
+}
+
+function permissionFlag({ major }: NodeLine): string {
+  return major < 22 ? '--experimental-permission' : '--permission'
+}
+
+/** What an error says of the flags to run Node with, as printed. */
+function adviceOf({ stderr }: Outcome): string {
+  return /run node with (.*)/.exec(stderr)?.[1] ?? ''
+}
+
+const quote = (text: string) => `'${text.replaceAll("'", "'\\''")}'`
+
+/** Runs it through a shell, as somebody would who copies the advice. */
+async function runInShell(
+  node: NodeLine,
+  flags: string[],
+  advice: string,
+  program: string,
+): Promise<Outcome> {
+  const words = [node.path, ...flags].map(quote).join(' ')
+  const command = `${words} --no-warnings ${advice} ${quote(program)}`
+  const { stdout, stderr } = await promisify(execFile)('/bin/sh', ['-c', command])
+  return { code: 0, signal: null, stdout, stderr }
+}
+
+describe.each(NODES)('under the permission model of $version', node => {
+  const flags = [permissionFlag(node), '--no-warnings']
+
+  it.each(['plain', 'with spaces, commas', "it's $HOME `or` (not)"])(
+    'the advice works as printed: %s',
+    async name => {
+      const program = install(name)
+      const app = dirname(program)
+      const refused = await runNode([...flags, `--allow-fs-read=${app}`, program], '', node.path)
+      expect(refused.code).toBe(1)
+      expect(refused.stderr).toContain("code: 'ERR_ARENA_NOT_SUPPORTED'")
+      const advice = adviceOf(refused)
+      const done = await runInShell(node, [permissionFlag(node), `--allow-fs-read=${app}`], advice, program)
+      expect(done).toMatchObject({ stdout: 'none 2 true 1\n', stderr: '' })
+    },
+  )
+
+  it('the advice works where only the script of the package may be read', async () => {
+    const program = install('script-only')
+    const root = join(dirname(program), 'node_modules/offheap')
+    const allowed = [program, join(root, 'dist'), join(root, 'package.json')].map(
+      path => `--allow-fs-read=${path}`,
+    )
+    for (const given of [allowed, [...allowed, '--allow-addons']]) {
+      const first = await runNode([...flags, ...given, program], '', node.path)
+      // Older lines ask nobody before they load an addon whose path they are given.
+      if (first.code === 0) continue
+      const done = await runInShell(node, [permissionFlag(node), ...given], adviceOf(first), program)
+      expect(done).toMatchObject({ stdout: 'none 2 true 1\n', stderr: '' })
+    }
+  })
+
+  it('a package that is linked to needs no more than its real folder', async () => {
+    const program = install('linked-to')
+    const app = join(folder, `linking-${node.major}`)
+    mkdirSync(join(app, 'node_modules'), { recursive: true })
+    writeFileSync(join(app, 'use.mjs'), USE)
+    symlinkSync(join(dirname(program), 'node_modules/offheap'), join(app, 'node_modules/offheap'))
+    const given = [
+      `--allow-fs-read=${app}`,
+      `--allow-fs-read=${join(dirname(program), 'node_modules/offheap')}`,
+    ]
+    const refused = await runNode([...flags, ...given, join(app, 'use.mjs')], '', node.path)
+    const done = await runInShell(
+      node,
+      [permissionFlag(node), ...given],
+      adviceOf(refused),
+      join(app, 'use.mjs'),
+    )
+    expect(done).toMatchObject({ stdout: 'none 2 true 1\n', stderr: '' })
+  })
+})
+
+describe('the binary', () => {
+  it('is found among those that are published', async () => {
+    const { header } = process.report.getReport() as { header: { glibcVersionRuntime?: string } }
+    const [own, other] = header.glibcVersionRuntime ? ['glibc', 'musl'] : ['musl', 'glibc']
+    const path = (libc: string) => `prebuilds/${process.platform}-${process.arch}/node.${libc}.node`
+    expect(await runNode([install('own', path(own))])).toMatchObject({ code: 0, stderr: '' })
+    const refused = await runNode([install('other', path(other))])
+    expect(refused.stderr).toContain(
+      `Cannot load the native addon: no binary for ${process.platform}-${process.arch} (${own}). Build one with`,
+    )
+  })
+
+  it('is not loaded where addons are disabled, and the error says how they are', async () => {
+    const { stderr } = await runNode(['--no-addons', install('no-addons')])
+    expect(stderr).toContain(
+      'Cannot load the native addon: addons are disabled; run node without --no-addons.',
+    )
+  })
+})
