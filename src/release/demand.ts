@@ -1,122 +1,66 @@
 /**
  * The demand floor: how much free memory recent traffic keeps coming back to, so that it is worth keeping warm.
  *
- * Demand (pages in use) goes up and down in waves. A wave counts when it has come down again by half of its height. What
- * was reached twice within about ten seconds, or three times within about a minute, will probably be reached again:
- * the floor is what is missing from the pages in use now to that. A single burst leaves no floor, however high.
+ * Demand (pages in use) goes up and down. How far it comes back after it fell is what `returns` counts. What
+ * was reached twice within ten seconds, or three times within a minute (or within D and six times D, where those are longer), will
+ * probably be reached again: the floor is what is missing from the pages in use now to that. A single burst leaves no
+ * floor, however high, and neither does what only came down.
  *
  * The floor is there for traffic. It stands for a while after the last call, then falls to nothing: how
  * long that takes is the caller's to say, since the promise decides it.
  *
  * It knows counts and times only; which pages are kept is not its business.
  *
- * Invariants, checked by `check()`:
- *  1. the heights that a bucket remembers, and the peaks, are in descending order
- *  2. the wave under way is not lower than where it began
+ * Invariant, checked by `check()` together with those of `returns`:
+ *  1. the floor is no higher than demand has been
  */
 import { invariant } from '../base/assert.js'
 import type { PageCount } from '../base/units.js'
+import { type Expectation, Returns } from './returns.js'
 
-/** The highest waves of each of the last `bucketCount` stretches of `bucketMs`. */
-class Window {
-  readonly #bucketMs: number
-  readonly #bucketCount: number
-  readonly #returns: number
-  /** The `returns` greatest of each bucket, in descending order. */
-  readonly #heights: Float64Array
-  readonly #peaks: Float64Array
-  /** The running number of the latest bucket. */
-  #latest = 0
+/** Reached twice, which is one return, within `SHORT_MS`; or three times within `LONG_MS`. */
+const SHORT_MS = 10_000
+const LONG_MS = 60_000
 
-  /** `returns`: how many waves must have reached a level for it to count. */
-  constructor(bucketMs: number, bucketCount: number, returns: number) {
-    this.#bucketMs = bucketMs
-    this.#bucketCount = bucketCount
-    this.#returns = returns
-    this.#heights = new Float64Array(bucketCount * returns)
-    this.#peaks = new Float64Array(bucketCount * returns)
-  }
-
-  record(nowMs: number, height: PageCount, peak: PageCount): void {
-    this.#moveTo(nowMs)
-    const first = (this.#latest % this.#bucketCount) * this.#returns
-    insert(this.#heights, first, first + this.#returns, height)
-    insert(this.#peaks, first, first + this.#returns, peak)
-  }
-
-  /** How many more pages than `usedPages` are likely to be wanted. */
-  expectedPages(nowMs: number, usedPages: PageCount): PageCount {
-    this.#moveTo(nowMs)
-    const height = nthGreatest(this.#heights, this.#returns)
-    const peak = nthGreatest(this.#peaks, this.#returns)
-    return Math.max(0, Math.min(height, peak - usedPages))
-  }
-
-  /** Forgets the buckets that time has left behind. */
-  #moveTo(nowMs: number): void {
-    const bucket = Math.floor(nowMs / this.#bucketMs)
-    const passed = Math.min(bucket - this.#latest, this.#bucketCount)
-    for (let i = 0; i < passed; i++) {
-      const first = ((bucket - i) % this.#bucketCount) * this.#returns
-      this.#heights.fill(0, first, first + this.#returns)
-      this.#peaks.fill(0, first, first + this.#returns)
-    }
-    this.#latest = Math.max(bucket, this.#latest)
-  }
-
-  check(): void {
-    for (const values of [this.#heights, this.#peaks]) {
-      for (let i = 1; i < values.length; i++) {
-        invariant(i % this.#returns === 0 || values[i] <= values[i - 1], '1: waves in order')
-      }
-    }
-  }
+/** After the last traffic the floor stands for `fullMs`, then falls, and nothing of it is left after `endMs`. */
+export interface Hold {
+  readonly fullMs: number
+  readonly endMs: number
 }
 
-/** Puts `value` where it belongs among `values[first..end)`, which are in descending order; the least falls out. */
-function insert(values: Float64Array, first: number, end: number, value: number): void {
-  let rest = value
-  for (let i = first; i < end; i++) {
-    if (values[i] >= rest) continue
-    const less = values[i]
-    values[i] = rest
-    rest = less
-  }
-}
-
-function nthGreatest(values: Float64Array, n: number): number {
-  return Float64Array.from(values).sort()[values.length - n]
-}
-
-/** How much of the floor stands when nobody has called for `quietMs`: all for half of `holdMs`, none after it. */
-export function standingShare(quietMs: number, holdMs: number): number {
-  return Math.min(1, Math.max(0, 2 * (1 - quietMs / holdMs)))
+/** How much of the floor stands when nobody has called for `quietMs`. */
+export function standingShare(quietMs: number, { fullMs, endMs }: Hold): number {
+  if (quietMs <= fullMs) return 1
+  return Math.max(0, (endMs - quietMs) / (endMs - fullMs))
 }
 
 export class Demand {
-  readonly #windows = [new Window(1_000, 10, 2), new Window(5_000, 12, 3)]
-  /** The wave under way: pages in use where it began, and at its highest. */
-  #base: PageCount = 0
-  #peak: PageCount = 0
+  readonly #returns = new Returns()
   #usedPages: PageCount = 0
+  #highestPages: PageCount = 0
   #trafficMs = Number.NEGATIVE_INFINITY
+  #expected: Expectation = { pages: 0, atMs: 0 }
 
   /**
    * What happened since the last call: `peakUsedPages` is the most that were in use meanwhile, `hasTraffic` whether
-   * any block was allocated or freed.
+   * any block was allocated or freed. `promiseMs`: the promise in force.
    */
-  observe(nowMs: number, usedPages: PageCount, peakUsedPages: PageCount, hasTraffic: boolean): void {
+  observe(
+    nowMs: number,
+    usedPages: PageCount,
+    peakUsedPages: PageCount,
+    hasTraffic: boolean,
+    promiseMs: number,
+  ): void {
     if (hasTraffic) this.#trafficMs = nowMs
     this.#usedPages = usedPages
-    this.#peak = Math.max(this.#peak, peakUsedPages)
-    const height = this.#peak - this.#base
-    if (height > 0 && usedPages <= this.#peak - height / 2) {
-      for (const window of this.#windows) window.record(nowMs, height, this.#peak)
-      this.#base = usedPages
-      this.#peak = usedPages
-    } else if (usedPages < this.#base) {
-      this.#base = usedPages
-    }
+    this.#highestPages = Math.max(this.#highestPages, peakUsedPages)
+    const scale = Math.max(1, promiseMs / SHORT_MS)
+    this.#returns.forget(nowMs - scale * LONG_MS)
+    this.#returns.observe(nowMs, usedPages, peakUsedPages)
+    const short = this.#returns.expected(nowMs - scale * SHORT_MS, usedPages, 1)
+    const long = this.#returns.expected(nowMs - scale * LONG_MS, usedPages, 2)
+    this.#expected = long.pages > short.pages ? long : short
   }
 
   /** Since when no block has been allocated or freed, in ms. */
@@ -124,16 +68,16 @@ export class Demand {
     return nowMs - this.#trafficMs
   }
 
-  /** Free pages to keep warm now. `holdMs`: how long after the last traffic nothing of the floor is left. */
-  floorPages(nowMs: number, holdMs: number): PageCount {
-    const share = standingShare(this.quietMs(nowMs), holdMs)
-    if (share === 0) return 0
-    const expected = this.#windows.map(window => window.expectedPages(nowMs, this.#usedPages))
-    return Math.floor(Math.max(...expected) * share)
+  /** Free pages to keep warm now, by what was last observed. */
+  floorPages(nowMs: number, hold: Hold): PageCount {
+    return Math.floor(this.#expected.pages * standingShare(this.quietMs(nowMs), hold))
   }
 
   check(): void {
-    for (const window of this.#windows) window.check()
-    invariant(this.#peak >= this.#base, '2: a wave stands above where it began')
+    this.#returns.check()
+    invariant(
+      this.#usedPages + this.#expected.pages <= this.#highestPages,
+      '1: a floor below the highest demand',
+    )
   }
 }

@@ -15,7 +15,7 @@
  * Once traffic has stopped, floor and budget have ended by the time a page's last step comes: the promise comes first.
  *
  * Invariants, checked by `check()` together with those of the four rules:
- *  1. neither floor nor budget outlasts an interval, with a step to spare, so that none delays the end of a decay
+ *  1. the budget ends a step before an interval does, the floor well before the longest decay: none delays its end
  *  2. of the dirty pages, no more are marked than there are
  */
 import { invariant } from '../base/assert.js'
@@ -23,7 +23,7 @@ import { PAUSE_MS, SLICE_MS } from '../base/timer-queue.js'
 import { MIB, type PageCount } from '../base/units.js'
 import { Budget } from './budget.js'
 import { Decay } from './decay.js'
-import { Demand } from './demand.js'
+import { Demand, type Hold } from './demand.js'
 import { Refaults } from './refaults.js'
 
 /** Where pages go back on the freeing call: after the kernel refused to take some. */
@@ -32,8 +32,18 @@ const RETRY_MS = 1_000
 const CALL_SHARE = 0.5
 const MIN_CALL_PAGES = 256
 const MAX_CALL_PAGES = 2_048
-/** The share of an interval that floor and budget last when traffic has stopped: a step less than all of it. */
-const HOLD_SHARE = 7 / 8
+/** The share of an interval that the budget counts when traffic has stopped: a step less than all of it. */
+const BUDGET_SHARE = 7 / 8
+/**
+ * How many intervals the demand floor stands after the last call, and when it is gone. Two are the longest that
+ * decay takes: a wave may come back until there is just time to give all of it back.
+ */
+const FLOOR_FULL_SHARE = 1.3
+const FLOOR_END_SHARE = 1.5
+/** That time is as many times what the pages are expected to cost: slices of a turn pause, and others want the CPU. */
+const COST_SHARE = 3
+/** However much there is to give back, the floor stands for this share of an interval. */
+const LEAST_FULL_SHARE = 0.4
 /** Wholly free runs of this length go back at once. */
 export const AT_ONCE_BYTES = MIB
 
@@ -95,18 +105,27 @@ export class ReleasePolicy {
   /** The first page came free after nothing was dirty: a new interval begins. */
   start(): void {
     this.#decay.mark(this.#now(), 0, this.promiseMs)
+    this.isFlushDue = true
   }
+
+  /**
+   * Whether blocks that are kept for the next of their size are to be given up now: when pages are marked, since that costs the
+   * time that keeping was to save; and a step after the start, so that the first wave is seen to fall before the next one.
+   */
+  isFlushDue = false
 
   /** What has happened since the last time. Before any quota is asked for. */
   observe(counts: Counts): void {
     const nowMs = this.#now()
-    this.#demand.observe(nowMs, counts.usedPages, counts.peakUsedPages, counts.calls !== this.#calls)
+    const hasTraffic = counts.calls !== this.#calls
+    this.#demand.observe(nowMs, counts.usedPages, counts.peakUsedPages, hasTraffic, this.promiseMs)
     this.#calls = counts.calls
     this.#refaults.refaulted(nowMs, counts.refaultedPages - this.#refaultedPages)
     this.#refaultedPages = counts.refaultedPages
     this.#remember(counts.dirtyPages, counts.agedPages)
     this.isMarked = false
-    this.warmPages = this.#demand.floorPages(nowMs, this.#holdMs)
+    this.isFlushDue = false
+    this.warmPages = this.#demand.floorPages(nowMs, this.#floorHold)
   }
 
   /** How many pages of wholly free, long runs are to go back as soon as the budget allows, whenever they came free. */
@@ -125,6 +144,10 @@ export class ReleasePolicy {
   /** Long runs were purged since `startMeasure`: `pageCount` pages, of which `agedPages` had a mark. */
   purgedAtOnce(pageCount: PageCount, agedPages: PageCount): void {
     this.#spent(pageCount, agedPages)
+    const nowMs = this.#now()
+    // Those with a mark had their time, and a longer promise would have kept them.
+    this.#refaults.purged(nowMs, agedPages)
+    this.#refaults.purgedEarly(nowMs, pageCount - agedPages)
   }
 
   /** So many marked pages were purged since `startMeasure`. A longer promise would have kept them. */
@@ -169,17 +192,24 @@ export class ReleasePolicy {
   delayMs(isFinished: boolean, hasDirty: boolean): number {
     if (!isFinished) return PAUSE_MS
     if (!this.isTimed) return RETRY_MS
-    return hasDirty ? this.#decay.stepMs : this.#decay.intervalMs
+    return hasDirty || this.isFlushDue ? this.#decay.stepMs : this.#decay.intervalMs
   }
 
-  get #holdMs(): number {
-    return this.#decay.intervalMs * HOLD_SHARE
+  get #budgetMs(): number {
+    return this.#decay.intervalMs * BUDGET_SHARE
+  }
+
+  get #floorHold(): Hold {
+    const { intervalMs } = this.#decay
+    const costMs = COST_SHARE * this.#dirtyPages * this.#budget.msPerPage
+    const fullMs = Math.max(LEAST_FULL_SHARE * intervalMs, FLOOR_FULL_SHARE * intervalMs - costMs)
+    return { fullMs, endMs: fullMs + (FLOOR_END_SHARE - FLOOR_FULL_SHARE) * intervalMs }
   }
 
   /** How many of these pages may go now: under traffic, what the budget allows. */
   affordable(pageCount: PageCount): PageCount {
     const nowMs = this.#now()
-    if (this.#demand.quietMs(nowMs) >= this.#holdMs) return pageCount
+    if (this.#demand.quietMs(nowMs) >= this.#budgetMs) return pageCount
     return Math.min(pageCount, this.#budget.affordablePages(nowMs))
   }
 
@@ -194,7 +224,9 @@ export class ReleasePolicy {
     this.#budget.check()
     if (this.isTimed) this.#refaults.check()
     const { intervalMs, stepMs } = this.#decay
-    invariant(this.#holdMs <= intervalMs - stepMs * (1 - 1e-9), '1: floor and budget end in time')
+    const stepsMs = stepMs * (1 - 1e-9)
+    invariant(this.#budgetMs <= intervalMs - stepsMs, '1: the budget ends in time')
+    invariant(this.#floorHold.endMs <= 2 * (intervalMs - stepsMs), '1: the floor ends in time')
     invariant(this.#agedPages >= 0 && this.#agedPages <= this.#dirtyPages, '2: marked pages are dirty')
   }
 }

@@ -3,6 +3,8 @@
  * was purged was purged in vain, and cost a fault. Many such refaults, of more than one round of purging, double the promise, up to
  * 30 seconds; few let it shrink back to what was asked for.
  *
+ * Long runs that went at once are the demand floor's business: had they been wanted repeatedly, it would have kept them.
+ *
  * Pages are counted, not tracked: of the refaults that come within two promises of a purge, as many count as it
  * purged. Which page was faulted in does not matter: had those been kept, they would have been taken instead.
  *
@@ -28,6 +30,8 @@ interface Purge {
   readonly atMs: number
   /** Pages of it whose refault would still count. */
   pageCount: PageCount
+  /** A longer promise would have kept them. */
+  readonly isByDecay: boolean
 }
 
 export class Refaults {
@@ -55,9 +59,17 @@ export class Refaults {
 
   purged(nowMs: number, pageCount: PageCount): void {
     if (pageCount === 0) return
-    this.#purges.push({ atMs: nowMs, pageCount })
+    this.#purges.push({ atMs: nowMs, pageCount, isByDecay: true })
     this.#purgedPages += pageCount
     this.#hasPurged = true
+  }
+
+  /**
+   * So many pages went back without waiting. A longer promise would not have kept them, so their refaults must not be taken
+   * for those of others.
+   */
+  purgedEarly(nowMs: number, pageCount: PageCount): void {
+    if (pageCount > 0) this.#purges.push({ atMs: nowMs, pageCount, isByDecay: false })
   }
 
   /** So many purged pages came into use again since the last call. */
@@ -75,17 +87,19 @@ export class Refaults {
     else this.#endWindows(nowMs)
   }
 
-  /** Sets refaults against the pages of the latest purges; returns how many there are that count. */
+  /** Sets refaults against the pages of the latest purges; returns how many there are of pages purged by decay. */
   #count(pageCount: PageCount): PageCount {
     let left = pageCount
+    let counting = 0
     while (left > 0 && this.#purges.length > 0) {
       const purge = this.#purges[this.#purges.length - 1]
       const counted = Math.min(left, purge.pageCount)
       left -= counted
+      if (purge.isByDecay) counting += counted
       purge.pageCount -= counted
       if (purge.pageCount === 0) this.#purges.pop()
     }
-    return pageCount - left
+    return counting
   }
 
   #stretch(nowMs: number): void {

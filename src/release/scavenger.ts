@@ -56,9 +56,7 @@ export class Scavenger {
     const policy = this.#policy
     if (this.#sweep === 0 && this.#cursor === 0) {
       this.failure = null
-      // Blocks that are kept for the next of their size: given up as often as pages are marked, since each costs the time that it
-      // was to save.
-      if (seeksLong || policy.isMarkDue) heap.flush()
+      if (seeksLong || policy.isFlushDue || policy.isMarkDue) heap.flush()
     }
     policy.observe({
       calls,
@@ -68,8 +66,7 @@ export class Scavenger {
       agedPages: heap.agedPages,
       refaultedPages: heap.refaultedPages,
     })
-    // Blocks that were freed one by one make long runs too: those are looked for now and then.
-    this.#seeksLong ||= seeksLong || policy.isMarkDue
+    this.#seeksLong ||= seeksLong
     if (this.#source.unitPages > 1) return this.#tickUnits(turnStartMs)
     if (!this.#purgeLong(turnStartMs) || !this.#purgeAged(turnStartMs)) return false
     if (policy.isMarkDue) {
@@ -161,7 +158,16 @@ export class Scavenger {
     const before = this.purgedPages
     const agedBefore = this.#heap.agedPages
     policy.startMeasure()
-    this.#longCursor = this.#sweepOver(this.#longCursor, quota, policy.atOncePages, false, turnStartMs)
+    // Blocks come from low pages first: those are the ones to keep for the next.
+    const keptPages = this.#longCursor === 0 ? this.#heap.dirtyPages - wanted : 0
+    this.#longCursor = this.#sweepOver(
+      this.#longCursor,
+      quota,
+      policy.atOncePages,
+      false,
+      turnStartMs,
+      keptPages,
+    )
     const purged = this.purgedPages - before
     policy.purgedAtOnce(purged, agedBefore - this.#heap.agedPages)
     if (this.#longCursor !== 0) return false
@@ -195,8 +201,8 @@ export class Scavenger {
   }
 
   /**
-   * Purges stretches of at least `leastPages` from `from` on, about `quota` pages of them. Returns where to go on when time is
-   * up, or 0 where there is nothing left to do.
+   * Purges stretches of at least `leastPages` from `from` on, about `quota` pages of them; passes over the first
+   * `keptPages` of them. Returns where to go on when time is up, or 0 where there is nothing left to do.
    */
   #sweepOver(
     from: PageNumber,
@@ -204,17 +210,23 @@ export class Scavenger {
     leastPages: PageCount,
     isAgedOnly: boolean,
     turnStartMs: number,
+    keptPages: PageCount = 0,
   ): PageNumber {
     const { maxCallPages } = this.#policy
     const lookPages = Math.max(maxCallPages, leastPages)
     let isInside = from !== 0 && this.#isInside
     let left = quota
+    let kept = keptPages
     let looks = 0
     let page = this.#heap.nextDirty(from, isAgedOnly)
     while (page !== NONE) {
       let end = this.#heap.dirtyEnd(page, lookPages, isAgedOnly)
       const isLong = isInside || end - page >= leastPages
-      if (isLong) {
+      if (isLong && kept >= end - page) {
+        kept -= end - page
+      } else if (isLong) {
+        page += kept
+        kept = 0
         end = Math.min(end, page + Math.min(maxCallPages, Math.max(left, LEAST_CALL_PAGES)))
         left -= this.#purge(page, end)
         if (left <= 0) return 0

@@ -141,9 +141,9 @@ describe('the demand floor', () => {
     const stoppedMs = simulation.time.nowMs
     simulation.wait(1_000)
     const { samples } = simulation
-    expect(dirtyAt(samples, stoppedMs + 200)).toBeGreaterThan(60 * MIB_PAGES)
-    const between = samples.filter(({ ms, dirtyPages }) => ms > stoppedMs && dirtyPages < 60 * MIB_PAGES)
-    expect(between[0].dirtyPages).toBeGreaterThan(30 * MIB_PAGES)
+    // In time for a wave that comes back half a promise later.
+    expect(dirtyAt(samples, stoppedMs + 550)).toBe(64 * MIB_PAGES)
+    expect(dirtyAt(samples, stoppedMs + 800)).toBe(0)
     expect(simulation.heap.dirtyPages).toBe(0)
     expect(simulation.time.pendingTimers).toBe(0)
   })
@@ -161,6 +161,167 @@ describe('the demand floor', () => {
     expect(simulation.scavenger.purgedPages).toBeLessThanOrEqual(2 * 64 * MIB_PAGES)
     simulation.wait(1_000)
     expect(simulation.heap.dirtyPages).toBe(0)
+  })
+})
+
+describe('the demand floor, after two rounds', () => {
+  interface Train {
+    readonly simulation: Simulation
+    /** Pages of the blocks that stay. */
+    readonly live: number[]
+  }
+
+  function startWith(liveMib: number, releaseAfterMs = 1_000): Train {
+    const simulation = simulate(releaseAfterMs)
+    const live = Array.from({ length: liveMib }, () => simulation.use(MIB_PAGES))
+    simulation.wait(releaseAfterMs)
+    return { simulation, live }
+  }
+
+  /** The share of the pages taken by rounds after the first `warmUp` that were faulted. `round` returns pages taken. */
+  function faultShare({ simulation }: Train, warmUp: number, rounds: number, round: () => number): number {
+    for (let i = 0; i < warmUp; i++) round()
+    const before = simulation.heap.refaultedPages
+    let taken = 0
+    for (let i = 0; i < rounds; i++) taken += round()
+    simulation.check()
+    return (simulation.heap.refaultedPages - before) / taken
+  }
+
+  /** Everything is back within the promise once nobody calls any more. */
+  function expectIdle(train: Train, releaseAfterMs = 1_000): void {
+    train.simulation.wait(releaseAfterMs)
+    expect(train.simulation.heap.dirtyPages).toBe(0)
+    expect(train.simulation.time.pendingTimers).toBe(0)
+  }
+
+  function wave({ simulation }: Train, blockPages: number, blockCount: number, everyMs: number): number {
+    const blocks = Array.from({ length: blockCount }, () => simulation.use(blockPages))
+    freeAll(simulation, blocks)
+    simulation.wait(everyMs)
+    return blockPages * blockCount
+  }
+
+  it.each([0, 16, 64, 256])('spares waves of 2 to 24 MiB over %i MiB', liveMib => {
+    for (const waveMib of [2, 5, 24]) {
+      for (const everyMs of [5, 100, 500]) {
+        const train = startWith(liveMib)
+        expect(faultShare(train, 2, 20, () => wave(train, MIB_PAGES, waveMib, everyMs))).toBe(0)
+        expectIdle(train)
+      }
+    }
+  })
+
+  it.each([1, 16, 75])('spares waves of blocks of %i pages', blockPages => {
+    for (const everyMs of [20, 400]) {
+      const train = startWith(16)
+      const blockCount = Math.floor((8 * MIB_PAGES) / blockPages)
+      expect(faultShare(train, 2, 20, () => wave(train, blockPages, blockCount, everyMs))).toBe(0)
+      expectIdle(train)
+    }
+  })
+
+  /** A block more, then one less: `depth` in flight between rounds. Returns the round. */
+  function pipeline(
+    { simulation }: Train,
+    depth: number,
+    pages: () => number,
+    everyMs: () => number,
+  ): () => number {
+    const inFlight: number[] = []
+    return () => {
+      const pageCount = pages()
+      inFlight.push(simulation.use(pageCount))
+      if (inFlight.length > depth) simulation.free(inFlight.shift() as number)
+      simulation.wait(everyMs(), 5)
+      return pageCount
+    }
+  }
+
+  it.each([1, 2, 5])('spares pipelines of %i blocks of 1 to 8 MiB', depth => {
+    for (const mib of [1, 3, 8]) {
+      for (const everyMs of [5, 20, 100, 500]) {
+        const train = startWith(0)
+        const round = pipeline(
+          train,
+          depth,
+          () => mib * MIB_PAGES,
+          () => everyMs,
+        )
+        expect(faultShare(train, depth + 2, 30, round)).toBe(0)
+      }
+    }
+  })
+
+  it.each([100, 5_000])('does so in proportion with a promise of %i ms', d => {
+    for (const everyMs of [2, d / 50, d / 10, d / 2]) {
+      const train = startWith(0, d)
+      const round = pipeline(
+        train,
+        2,
+        () => 4 * MIB_PAGES,
+        () => everyMs,
+      )
+      expect(faultShare(train, 4, 30, round)).toBe(0)
+      const other = startWith(16, d)
+      expect(faultShare(other, 2, 20, () => wave(other, MIB_PAGES, 8, everyMs))).toBe(0)
+      expectIdle(other, d)
+    }
+  })
+
+  it.each([16, -16, -256])('spares waves on top of memory that drifts by %i pages each', driftPages => {
+    const train = startWith(64)
+    const { simulation } = train
+    const drifting = Array.from({ length: 60 }, () => simulation.use(Math.abs(driftPages)))
+    const drift = () => {
+      if (driftPages > 0) simulation.use(driftPages)
+      else simulation.free(drifting.pop() as number)
+      return wave(train, MIB_PAGES, 8, 50)
+    }
+    expect(faultShare(train, 2, 50, drift)).toBeLessThan(0.02)
+  })
+
+  it('is as high as the waves, not as what came down for good', () => {
+    const train = startWith(256)
+    const { simulation, live } = train
+    for (let i = 0; i < 64; i++) {
+      freeAll(simulation, live.splice(-4))
+      wave(train, MIB_PAGES, 2, 20)
+    }
+    for (let i = 0; i < 10; i++) wave(train, MIB_PAGES, 2, 100)
+    expect(simulation.heap.usedPages).toBe(0)
+    expect(simulation.heap.dirtyPages).toBe(2 * MIB_PAGES)
+  })
+
+  it('lets small blocks go that came down for good, within the promise, while other traffic goes on', () => {
+    const simulation = simulate(1_000)
+    const blocks = useScattered(simulation, 5_000)
+    for (let i = 0; i < 50; i++) {
+      freeAll(simulation, blocks.splice(-100))
+      const block = simulation.use(1)
+      simulation.wait(20)
+      simulation.free(block)
+    }
+    for (let i = 0; i < 9; i++) {
+      const block = simulation.use(1)
+      simulation.wait(100)
+      simulation.free(block)
+    }
+    expect(simulation.heap.dirtyPages).toBeLessThan(16)
+  })
+
+  it('is none after a single burst with an uneven way up', () => {
+    const train = startWith(0)
+    const { simulation } = train
+    const blocks: number[] = []
+    for (let i = 0; i < 100; i++) {
+      blocks.push(simulation.use(MIB_PAGES), simulation.use(MIB_PAGES))
+      simulation.free(blocks.pop() as number)
+      simulation.wait(10)
+    }
+    freeAll(simulation, blocks)
+    wave(train, 1, 1, 50)
+    expect(simulation.heap.dirtyPages).toBeLessThanOrEqual(2 * MIB_PAGES)
   })
 })
 
