@@ -7,7 +7,8 @@
         "native/break_face.cc",
         "native/ledger.cc",
         "native/pages.cc",
-        "native/program_break.cc"
+        "native/program_break.cc",
+        "native/purging.cc"
       ],
       "defines": [
         "NAPI_VERSION=8",

@@ -28,12 +28,14 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "arguments.h"
 #include "books.h"
 #include "break_face.h"
 #include "ledger.h"
 #include "pages.h"
+#include "purging.h"
 
 namespace offheap {
 namespace {
@@ -171,6 +173,8 @@ Napi::Value Map(const Napi::CallbackInfo& info) {
   const Errno error = MapPages(length_bytes, align_bytes, &start);
   if (error != 0) books->mappings.erase(entry);
   CheckCall(info.Env(), "mmap", error);
+  // Where the kernel refuses, for want of memory, forking takes longer: that is all.
+  AdvisePages(start, length_bytes, kAdviceDontFork);
   mapping->start = static_cast<char*>(start);
   mapping->length_bytes = length_bytes;
   return Napi::Number::New(info.Env(), static_cast<double>(books->next_mapping_id++));
@@ -200,7 +204,42 @@ void Advise(const Napi::CallbackInfo& info) {
                      "MADV_GUARD_REMOVE",
                      advice);
   }
-  CheckCall(info.Env(), "madvise", AdvisePages(range.start, range.length_bytes, static_cast<int>(advice)));
+  const Errno error = advice == kAdviceDontNeed
+                          ? PurgePages(range.start, range.length_bytes)
+                          : AdvisePages(range.start, range.length_bytes, static_cast<int>(advice));
+  CheckCall(info.Env(), "madvise", error);
+}
+
+// (mapping, firstPage, runs, from, end): returns how many pages went back. A failure is told where there are none.
+Napi::Value Purge(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const std::shared_ptr<Mapping> mapping = BooksOf(env)->mappings.at(MappingIdAt(info, 0));
+  const uint64_t first_page = IntegerIn(info, 1, "firstPage", 0, UINT32_MAX);
+  if (!info[2].IsTypedArray() || info[2].As<Napi::TypedArray>().TypedArrayType() != napi_uint32_array) {
+    throw InvalidType(env, "runs", "an instance of Uint32Array");
+  }
+  const Napi::Uint32Array words = info[2].As<Napi::Uint32Array>();
+  const uint64_t from = IntegerIn(info, 3, "from", 0, static_cast<double>(words.ElementLength() / 2));
+  const uint64_t end = IntegerIn(info, 4, "end", static_cast<double>(from), static_cast<double>(words.ElementLength() / 2));
+  const uint64_t page_count = mapping->length_bytes / PageBytes();
+  // Copied, so that what was checked is what is used: script of another thread may see the array.
+  std::vector<PageRun> runs(end - from);
+  for (uint64_t i = 0; i < runs.size(); ++i) {
+    const uint64_t page = words[2 * (from + i)];
+    const uint64_t count = words[2 * (from + i) + 1];
+    if (page < first_page || count == 0 || page - first_page + count > page_count) {
+      throw OutOfRange(env, "runs", "pages of the mapping", static_cast<double>(page));
+    }
+    runs[i] = {static_cast<uint32_t>(page - first_page), static_cast<uint32_t>(count)};
+  }
+  uint64_t done_pages = 0;
+  const Errno error = PurgeRuns(mapping->start, runs.data(), runs.size(), &done_pages);
+  if (done_pages == 0) CheckCall(env, "madvise", error);
+  return Napi::Number::New(env, static_cast<double>(done_pages));
+}
+
+Napi::Value TellPurgesToZero(const Napi::CallbackInfo& info) {
+  return Napi::Boolean::New(info.Env(), PurgesToZero());
 }
 
 void Protect(const Napi::CallbackInfo& info) {
@@ -324,6 +363,8 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("map", Napi::Function::New<Map>(env, "map"));
   exports.Set("unmap", Napi::Function::New<Unmap>(env, "unmap"));
   exports.Set("advise", Napi::Function::New<Advise>(env, "advise"));
+  exports.Set("purge", Napi::Function::New<Purge>(env, "purge"));
+  exports.Set("purgesToZero", Napi::Function::New<TellPurgesToZero>(env, "purgesToZero"));
   exports.Set("protect", Napi::Function::New<Protect>(env, "protect"));
   exports.Set("fill", Napi::Function::New<Fill>(env, "fill"));
   exports.Set("firstOther", Napi::Function::New<FirstOther>(env, "firstOther"));

@@ -26,6 +26,7 @@ const int kAdvicePopulateWrite = 23;  // headers older than Linux 5.14
 // Not in headers older than Linux 6.13.
 const int kAdviceGuardInstall = 102;
 const int kAdviceGuardRemove = 103;
+const int kAdviceDontFork = MADV_DONTFORK;
 
 size_t PageBytes() {
   static const size_t page_bytes = static_cast<size_t>(sysconf(_SC_PAGESIZE));

@@ -23,6 +23,7 @@ extern const int kAdviceHugePage;
 extern const int kAdvicePopulateWrite;
 extern const int kAdviceGuardInstall;
 extern const int kAdviceGuardRemove;
+extern const int kAdviceDontFork;
 
 // `sysconf(_SC_PAGESIZE)`: bytes of one page, a power of two. Does not fail on Linux.
 size_t PageBytes();
@@ -54,7 +55,8 @@ Errno UnmapPages(void* address, size_t length_bytes);
 // byte reads as zero. `kAdviceNoHugePage`: the kernel puts no transparent huge pages there from now on. `kAdviceHugePage`: it
 // does where it can. `kAdvicePopulateWrite`: every page is resident when the call returns, and writing faults no more.
 // `kAdviceGuardInstall`: the pages go back, and every access to them is a fault from now on; the kernel's mapping is not
-// split. `kAdviceGuardRemove`: they read as zero again; other pages of the range are left alone.
+// split. `kAdviceGuardRemove`: they read as zero again; other pages of the range are left alone. `kAdviceDontFork`: a child
+// that is forked from now on has nothing mapped there, until it calls `exec`.
 //
 // Requires: whole pages inside one mapping; `advice` is one of these constants.
 // EINVAL: locked pages with `kAdviceDontNeed` and `kAdviceGuardInstall`; a kernel built without huge pages with the two for

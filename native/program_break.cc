@@ -318,6 +318,8 @@ CallResult MoveOwnBreak(const void* owner, intptr_t increment_bytes, bool* has_m
     return Ok();
   }
   if (error != 0) return {error, "sbrk"};
+  // What is below `base` is malloc's, and a forked child needs that. Where the kernel refuses, forking takes longer.
+  if (increment_bytes > 0) AdvisePages(s.top, static_cast<size_t>(increment_bytes), kAdviceDontFork);
   s.top += increment_bytes;
   *has_moved = true;
   return Ok();

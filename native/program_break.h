@@ -58,7 +58,8 @@ bool IsBreakOurs(const void* owner);
 // EINVAL: the fence does not reach that far, or the break is not ours.
 CallResult OpenFence(const void* owner, size_t length_bytes);
 
-// Moves the break by whole pages: up into what was opened, or down to `base` at most; what is given up is open then.
+// Moves the break by whole pages: up into what was opened, or down to `base` at most; what is given up is open then. A child
+// that is forked does not have what was gained.
 // `*has_moved` is false, and nothing changed or nothing of what was gained may be used, where the break is not ours.
 // EINVAL: further than that.
 CallResult MoveOwnBreak(const void* owner, intptr_t increment_bytes, bool* has_moved);

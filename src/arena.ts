@@ -326,7 +326,7 @@ export class Arena extends Assembled {
   trim(): number {
     this.#requireOpen('trim')
     const purgedPages = this.#releaser.releaseAll('trim')
-    const { failure } = this.#scavenger
+    const { failure } = this.#releaser
     if (failure !== null) throw purgeError(this.#identity, 'trim', failure)
     return purgedPages * this.#heap.pageBytes
   }

@@ -49,6 +49,8 @@ export class Releaser {
   readonly #calls: () => number
   readonly #endLowering: EndLowering
   #isStopped = false
+  /** What the kernel said where it refused something in the last `releaseAll`, or null. */
+  failure: unknown = null
   /** The tick that is due. */
   #timer: Timer | null = null
   /** It is due at once: long runs may have come free. */
@@ -111,13 +113,13 @@ export class Releaser {
     if (!this.isSettled) this.afterFree()
   }
 
-  /** Gives everything back that is free. Returns the pages; the scavenger's `failure` says whether some were refused. */
+  /** Gives everything back that is free. Returns the pages; `failure` says whether some were refused. */
   releaseAll(reason: PurgeReason): PageCount {
     if (reason !== 'free' && reason !== 'timer') this.#buffers.emptyQuarantine()
     this.#buffers.recoverSetAside()
     const pageCount = this.purgeAll(reason)
     const failure = this.#lowerEnd(reason !== 'free' && reason !== 'limit')
-    if (failure !== null) this.#scavenger.failure = failure
+    this.failure = failure ?? this.#scavenger.failure
     this.#dropUnused()
     // An end that the kernel did not let go down is tried again.
     if (!this.isSettled) this.#arm(true)

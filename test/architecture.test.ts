@@ -156,7 +156,7 @@ describe('the heap entry', () => {
 describe('what others use of a BlockHeap', () => {
   /** Members of the layers below it that are meant for whoever has a heap. */
   const INHERITED = [
-    'anyDirty cleanTailPages committedPages dirtyEnd dirtyPages isRangeFree limitPages managedPages markPurged markResident',
+    'anyDirty arePurged cleanTailPages committedPages dirtyEnd dirtyPages isRangeFree limitPages managedPages markPurged markResident',
     'metadataBytes pageBytes peakCommittedPages refaultedPages refusal usedPages zeroedBlock',
   ].flatMap(names => names.split(' '))
 

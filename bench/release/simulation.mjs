@@ -68,9 +68,13 @@ export class Simulation {
       segments: [],
       end: null,
       unitPages: 1,
-      purge: (_, pageCount) => {
-        this.time.nowMs += callMs + pageCount * pageMs
-        this.purgingMs += callMs + pageCount * pageMs
+      purge: (stretches, from, end) => {
+        let pageCount = 0
+        for (let at = from; at < end; at++) pageCount += stretches[2 * at + 1]
+        const tookMs = (end - from) * callMs + pageCount * pageMs
+        this.time.nowMs += tookMs
+        this.purgingMs += tookMs
+        return pageCount
       },
     }
     this.policy = new ReleasePolicy(releaseAfterMs, this.time.now, PAGE_BYTES)

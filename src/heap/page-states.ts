@@ -124,6 +124,11 @@ export class PageStates extends PageTable {
     return nextClear(agedOnly ? this.aged : this.dirty, firstPage, end)
   }
 
+  /** Whether every page up to `end` was purged and not used since: free and clean. */
+  arePurged(firstPage: PageNumber, end: PageNumber): boolean {
+    return nextClear(this.purged, firstPage, end) === end
+  }
+
   /** Whether any page of the range is dirty. */
   anyDirty(firstPage: PageNumber, pageCount: PageCount): boolean {
     const end = Math.min(this.columnPages, firstPage + pageCount)

@@ -6,6 +6,7 @@
  */
 import { constants } from 'node:buffer'
 import { outOfRange } from '../base/errors.js'
+import type { PageCount, PageNumber } from '../base/units.js'
 import { loadBinary } from './binary.js'
 import type { Advice, Kernel, MappingId, SystemError, WrapId } from './kernel.js'
 import type { Ledger } from './ledger.js'
@@ -69,6 +70,20 @@ class AddonKernel implements Kernel {
     if (advice === 'hugepage') return native.MADV_HUGEPAGE
     if (advice === 'nohugepage') return native.MADV_NOHUGEPAGE
     return advice === 'guard' ? native.MADV_GUARD_INSTALL : native.MADV_GUARD_REMOVE
+  }
+
+  purge(
+    mapping: MappingId,
+    firstPage: PageNumber,
+    stretches: Uint32Array,
+    from: number,
+    end: number,
+  ): PageCount {
+    return this.#native.purge(mapping, firstPage, stretches, from, end)
+  }
+
+  purgesToZero(): boolean {
+    return this.#native.purgesToZero()
   }
 
   protect(mapping: MappingId, offsetBytes: number, lengthBytes: number, isAccessible: boolean): void {

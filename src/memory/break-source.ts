@@ -125,9 +125,8 @@ export class BreakSource implements PageSource, MovableEnd {
     return this.#reachBytes / this.pageBytes
   }
 
-  purge(firstPage: PageNumber, pageCount: PageCount): void {
-    const { mapping } = this.#segment
-    this.#kernel.advise(mapping, firstPage * this.pageBytes, pageCount * this.pageBytes, 'dontneed')
+  purge(stretches: Uint32Array, from: number, end: number): PageCount {
+    return this.#kernel.purge(this.#segment.mapping, 0, stretches, from, end)
   }
 
   populate(firstPage: PageNumber, pageCount: PageCount): void {

@@ -7,6 +7,7 @@
  * is checked against the mapping in native code.
  */
 
+import type { PageCount, PageNumber } from '../base/units.js'
 import type { ProgramBreak } from './program-break.js'
 
 /** Names one mapping for as long as it exists. Never used again afterwards in the same environment. */
@@ -33,7 +34,8 @@ export interface Kernel {
   readonly pageBytes: number
 
   /**
-   * `mmap`: `lengthBytes` (whole pages) of zeroed, private, anonymous memory that is not charged before it is touched.
+   * `mmap`: `lengthBytes` (whole pages) of zeroed, private, anonymous memory that is not charged before it is touched, and that a
+   * forked child does not have (`MADV_DONTFORK`), so that forking does not copy its page tables.
    * It starts at a multiple of `alignBytes`, a power of two, a page where left out. Throws a `SystemError` (`ENOMEM`: no
    * address space, or the limits on memory or on the number of mappings).
    */
@@ -53,6 +55,28 @@ export interface Kernel {
    * 6.13, or where the memory is locked); `'unguard'`: they read as zeros again. Throws a `SystemError`.
    */
   advise(mapping: MappingId, offsetBytes: number, lengthBytes: number, advice: Advice): void
+
+  /**
+   * `'dontneed'` for many stretches of pages of one mapping, in one crossing and, where this kernel has it (Linux 6.13), in few
+   * system calls. `stretches[2 * i]` is the first page of the `i`-th, `stretches[2 * i + 1]` how many there are, at least 1;
+   * those from `from` up to `end` are meant. Page numbers are the caller's own: `firstPage` is that of the mapping's first.
+   *
+   * Returns how many pages went back, in order: fewer than asked for where the kernel refused one, in the middle of a stretch
+   * even. Where it refused the first, throws a `SystemError` (`EINVAL`: locked pages before Linux 5.18; `EPERM`: a filter).
+   */
+  purge(
+    mapping: MappingId,
+    firstPage: PageNumber,
+    stretches: Uint32Array,
+    from: number,
+    end: number,
+  ): PageCount
+
+  /**
+   * Whether pages that were given back read as zero. False under an emulator that accepts the call and does nothing (qemu-user
+   * before 7.1); whoever promises zeros must write them then. The first call looks, on a page of its own.
+   */
+  purgesToZero(): boolean
 
   /**
    * `mprotect` over whole pages: every access to them is a fault from now on, or none is; their contents stay. A page in the

@@ -93,9 +93,13 @@ export class MmapSource implements PageSource {
     return segment
   }
 
-  purge(firstPage: PageNumber, pageCount: PageCount): void {
-    const { mapping, firstPage: base } = this.segmentOf(firstPage)
-    this.#kernel.advise(mapping, (firstPage - base) * this.pageBytes, pageCount * this.pageBytes, 'dontneed')
+  /** Those in the first one's segment: they are one mapping. */
+  purge(stretches: Uint32Array, from: number, end: number): PageCount {
+    const segment = this.segmentOf(stretches[2 * from])
+    const segmentEnd = endOf(segment)
+    let next = from + 1
+    while (next < end && stretches[2 * next] < segmentEnd) next++
+    return this.#kernel.purge(segment.mapping, segment.firstPage, stretches, from, next)
   }
 
   populate(firstPage: PageNumber, pageCount: PageCount): void {

@@ -63,8 +63,13 @@ export interface PageSource {
   /** Pages of this segment below here may be wrapped: up to its end, or what it may grow into. */
   reachOf(segment: Segment): PageNumber
 
-  /** Gives pages of one segment back to the kernel: not resident, zeros when read. Throws a `SystemError`. */
-  purge(firstPage: PageNumber, pageCount: PageCount): void
+  /**
+   * Gives stretches of pages back to the kernel: not resident, zeros when read. `stretches[2 * i]` is the first page of the
+   * `i`-th, `stretches[2 * i + 1]` how many there are, at least 1, each within one segment, ascending. Those from `from` up to
+   * `end` are meant, one at least. Returns how many pages went back, in order: it may be a part of them, and the rest wants
+   * another call, which throws where the kernel refuses. Throws a `SystemError` where none went back.
+   */
+  purge(stretches: Uint32Array, from: number, end: number): PageCount
 
   /** Makes free, clean pages of one segment resident. Throws a `SystemError`; some of them may be resident then. */
   populate(firstPage: PageNumber, pageCount: PageCount): void

@@ -31,6 +31,12 @@ const RETRY_MS = 1_000
 /** A system call cannot be cut short, so none is for more pages than half a slice is expected to take, within limits. */
 const CALL_SHARE = 0.5
 const MIN_CALL_PAGES = 256
+/**
+ * And for no more stretches than took half a slice. They cost a microsecond each where the kernel takes many at once, up to 150
+ * where it does not and the machine is virtual: so the number is found out, from these few on.
+ */
+const FIRST_CALL_STRETCHES = 16
+const MAX_CALL_STRETCHES = 512
 const MAX_CALL_PAGES = 2_048
 /** The share of an interval that the budget counts when traffic has stopped: a step less than all of it. */
 const BUDGET_SHARE = 7 / 8
@@ -73,6 +79,7 @@ export class ReleasePolicy {
   readonly #budget = new Budget()
   readonly #refaults: Refaults
   #measuredFromMs = 0
+  #lastCallMs = 0
   #calls = 0
   #dirtyPages: PageCount = 0
   #agedPages: PageCount = 0
@@ -90,6 +97,9 @@ export class ReleasePolicy {
     this.#now = now
     this.#refaults = new Refaults(releaseAfterMs)
   }
+
+  /** Most stretches for one call. */
+  maxCallStretches = FIRST_CALL_STRETCHES
 
   /** Most pages for one call, by what a page was measured to cost. */
   get maxCallPages(): PageCount {
@@ -181,6 +191,17 @@ export class ReleasePolicy {
   /** What purging costs is measured from here on. */
   startMeasure(): void {
     this.#measuredFromMs = this.#now()
+    this.#lastCallMs = this.#measuredFromMs
+  }
+
+  /** One call has ended, for so many stretches: the next one is for more where that was quick, for fewer where it was slow. */
+  called(stretchCount: number): void {
+    const nowMs = this.#now()
+    const tookMs = nowMs - this.#lastCallMs
+    this.#lastCallMs = nowMs
+    if (tookMs > CALL_SHARE * SLICE_MS) this.maxCallStretches = Math.max(1, this.maxCallStretches >>> 1)
+    else if (tookMs < (CALL_SHARE * SLICE_MS) / 2 && stretchCount >= this.maxCallStretches)
+      this.maxCallStretches = Math.min(MAX_CALL_STRETCHES, 2 * this.maxCallStretches)
   }
 
   /** Whether one more call is likely to end within the slice of this turn of the event loop, which began at `turnStartMs`. */

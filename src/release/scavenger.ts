@@ -1,22 +1,21 @@
 /**
- * Gives pages back: finds stretches of dirty pages in the heap, has the source purge them, and tells the heap. It carries
- * out what the policy allows, for a millisecond in one turn of the event loop at most.
+ * Finds stretches of dirty pages in the heap, and has them go back in batches. It carries out what the policy allows, for a
+ * millisecond in one turn of the event loop at most.
  *
  * Longest first: a page costs nine times less in a long stretch, so a tick sweeps over the long ones, then over shorter
  * ones, then over all.
  *
- * A purge that the kernel refuses leaves its pages dirty: nothing is lost, and the next tick or `trim` tries again.
+ * A purge that the kernel refuses leaves its pages dirty: nothing is lost, and a later tick or `trim` tries again.
  */
 import { NONE, type PageCount, type PageNumber } from '../base/units.js'
 import type { BlockHeap } from '../heap/block-heap.js'
 import type { PageSource } from '../memory/page-source.js'
 import type { Segment } from '../memory/segment.js'
+import { Batch, LEAST_CALL_PAGES } from './batch.js'
 import type { ReleasePolicy } from './policy.js'
 
 /** The stretches that each sweep over the marked pages takes: of at least so many pages. */
 const SWEEPS: readonly PageCount[] = [256, 16, 1]
-/** A stretch is not cut finer than this, for the sake of a quota: a call costs as much as three pages. */
-const LEAST_CALL_PAGES = 16
 /** Stretches that are too short for a sweep cost time too: the clock is read after so many. */
 const LOOKS = 64
 
@@ -32,18 +31,29 @@ export class Scavenger {
   #longCursor: PageNumber = 0
   /** The last call of a slice ended inside a stretch that was long enough: the rest of it is, too. */
   #isInside = false
-  /** Successful purge calls, and the pages they gave back, ever. */
-  purges = 0
-  purgedPages: PageCount = 0
   /** Dirty pages that cannot go back because a live block is in their unit, when that was last looked at. */
   stuckPages: PageCount = 0
-  /** What the kernel said when it last refused, since the last `purgeAll` or tick began. */
-  failure: unknown = null
+  readonly #batch: Batch
 
   constructor(heap: BlockHeap, source: PageSource, policy: ReleasePolicy) {
+    this.#batch = new Batch(heap, source)
     this.#heap = heap
     this.#source = source
     this.#policy = policy
+  }
+
+  /** Calls that gave pages back, and the dirty pages they gave back, ever. */
+  get purges(): number {
+    return this.#batch.purges
+  }
+
+  get purgedPages(): PageCount {
+    return this.#batch.purgedPages
+  }
+
+  /** What the kernel said when it last refused, since the last tick or call that purges began; null where it did not. */
+  get failure(): unknown {
+    return this.#batch.failure
   }
 
   /**
@@ -55,7 +65,7 @@ export class Scavenger {
     const heap = this.#heap
     const policy = this.#policy
     if (this.#sweep === 0 && this.#cursor === 0) {
-      this.failure = null
+      this.#batch.forgive()
       if (seeksLong || policy.isFlushDue || policy.isMarkDue) heap.flush()
     }
     policy.observe({
@@ -100,10 +110,13 @@ export class Scavenger {
   #purgeUnits(isAgedOnly: boolean, hasTime: () => boolean): boolean {
     const { unitPages } = this.#source
     const heap = this.#heap
+    const batch = this.#batch
     for (const unit of this.#unusedUnits()) {
       if (!heap.anyDirty(unit, unitPages) || (isAgedOnly && this.#hasYoung(unit, unit + unitPages))) continue
-      if (isAgedOnly && heap.dirtyPages <= this.#policy.warmPages) return true
-      this.#purge(unit, unit + unitPages)
+      if (batch.hasGivenUp || (isAgedOnly && heap.dirtyPages <= this.#policy.warmPages)) return true
+      batch.start(unitPages, 1)
+      batch.add(unit, unit + unitPages)
+      batch.flush()
       if (!hasTime()) return false
     }
     return true
@@ -178,12 +191,14 @@ export class Scavenger {
   /** Marked pages whose time has come. Returns whether all that are to go are gone. */
   #purgeAged(turnStartMs: number): boolean {
     const quota = this.#policy.agedQuota
-    const before = this.purgedPages
+    const batch = this.#batch
+    const before = batch.purgedPages
     if (quota > 0) {
       this.#policy.startMeasure()
       this.#sweepThrough(quota, turnStartMs)
-      this.#policy.purgedAged(this.purgedPages - before)
-      if (this.#sweep < SWEEPS.length && this.purgedPages - before < quota) return false
+      this.#policy.purgedAged(batch.purgedPages - before)
+      const isShort = batch.purgedPages - before < quota
+      if (this.#sweep < SWEEPS.length && isShort && !batch.hasGivenUp) return false
     }
     this.#sweep = 0
     this.#cursor = 0
@@ -192,7 +207,7 @@ export class Scavenger {
 
   #sweepThrough(quota: PageCount, turnStartMs: number): void {
     const goal = this.purgedPages + quota
-    while (this.#sweep < SWEEPS.length && this.purgedPages < goal) {
+    while (this.#sweep < SWEEPS.length && this.purgedPages < goal && !this.#batch.hasGivenUp) {
       const left = goal - this.purgedPages
       this.#cursor = this.#sweepOver(this.#cursor, left, SWEEPS[this.#sweep], true, turnStartMs)
       if (this.#cursor !== 0) return
@@ -212,55 +227,100 @@ export class Scavenger {
     turnStartMs: number,
     keptPages: PageCount = 0,
   ): PageNumber {
+    const heap = this.#heap
+    const batch = this.#batch
     const { maxCallPages } = this.#policy
     const lookPages = Math.max(maxCallPages, leastPages)
     let isInside = from !== 0 && this.#isInside
     let left = quota
     let kept = keptPages
     let looks = 0
-    let page = this.#heap.nextDirty(from, isAgedOnly)
+    batch.start(maxCallPages, this.#policy.maxCallStretches)
+    let page = heap.nextDirty(from, isAgedOnly)
     while (page !== NONE) {
-      let end = this.#heap.dirtyEnd(page, lookPages, isAgedOnly)
+      let end = heap.dirtyEnd(page, lookPages, isAgedOnly)
+      let isTimeToLook = ++looks % LOOKS === 0
       const isLong = isInside || end - page >= leastPages
       if (isLong && kept >= end - page) {
         kept -= end - page
       } else if (isLong) {
         page += kept
         kept = 0
-        end = Math.min(end, page + Math.min(maxCallPages, Math.max(left, LEAST_CALL_PAGES)))
-        left -= this.#purge(page, end)
-        if (left <= 0) return 0
+        const wanted = Math.max(left - batch.dirtyPages, LEAST_CALL_PAGES)
+        end = Math.min(end, page + Math.min(batch.roomPages, wanted))
+        batch.add(page, end)
+        if (batch.isFull || batch.dirtyPages >= left) {
+          const { stretchCount } = batch
+          left -= batch.flush()
+          this.#policy.called(stretchCount)
+          batch.start(maxCallPages, this.#policy.maxCallStretches)
+          if (left <= 0 || batch.hasGivenUp) return 0
+          isTimeToLook = true
+        }
       }
-      page = this.#heap.nextDirty(end, isAgedOnly)
+      page = heap.nextDirty(end, isAgedOnly)
       isInside = isLong && page === end
-      if ((isLong || ++looks % LOOKS === 0) && page !== NONE && !this.#policy.hasTime(turnStartMs)) {
+      if (isTimeToLook && page !== NONE && !this.#policy.hasTime(turnStartMs)) {
+        batch.flush()
         this.#isInside = isInside
         return page
       }
     }
+    batch.flush()
     return 0
   }
 
   /** Purges every dirty page now. Returns how many; `failure` says whether some are left. */
   purgeAll(): PageCount {
     const before = this.purgedPages
-    this.failure = null
+    this.#batch.forgive()
     this.#heap.flush()
     if (this.#source.unitPages > 1) {
       this.#purgeUnits(false, () => true)
       this.stuckPages = this.#dirtyInUsedUnits()
       return this.purgedPages - before
     }
-    let page = this.#heap.nextDirty(0, false)
-    while (page !== NONE) {
-      const end = this.#heap.dirtyEnd(page, Number.MAX_SAFE_INTEGER, false)
-      this.#purge(page, end)
-      page = this.#heap.nextDirty(end, false)
-    }
+    this.#purgeFrom(0, 1, Number.MAX_SAFE_INTEGER)
     this.#sweep = 0
     this.#cursor = 0
     this.#longCursor = 0
     return this.purgedPages - before
+  }
+
+  /**
+   * Purges `pageCount` dirty pages now, or all that there are, the longest stretches first, whenever they came free. Returns how
+   * many; `failure` says whether some were refused. What is kept for the next block of its size is not given up. Where
+   * only whole units go back, all of those do.
+   */
+  purgeSome(pageCount: PageCount): PageCount {
+    const before = this.purgedPages
+    this.#batch.forgive()
+    if (this.#source.unitPages > 1) return this.purgeAll()
+    for (const leastPages of SWEEPS) {
+      const left = pageCount - (this.purgedPages - before)
+      if (left <= 0 || this.#batch.hasGivenUp) break
+      this.#purgeFrom(0, leastPages, left)
+    }
+    return this.purgedPages - before
+  }
+
+  /** Purges dirty stretches of at least `leastPages` from `from` on, about `quota` pages of them, however long it takes. */
+  #purgeFrom(from: PageNumber, leastPages: PageCount, quota: PageCount): void {
+    const heap = this.#heap
+    const batch = this.#batch
+    let left = quota
+    batch.start(Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER)
+    for (let page = heap.nextDirty(from, false); page !== NONE && !batch.hasGivenUp; ) {
+      let end = heap.dirtyEnd(page, Number.MAX_SAFE_INTEGER, false)
+      if (end - page >= leastPages) {
+        end = Math.min(end, page + Math.max(left - batch.dirtyPages, LEAST_CALL_PAGES))
+        batch.add(page, end)
+        if (batch.dirtyPages >= left) break
+        if (batch.isFull) left -= batch.flush()
+      }
+      page = heap.nextDirty(end, false)
+    }
+    batch.flush()
   }
 
   /**
@@ -276,19 +336,5 @@ export class Scavenger {
     )
     free.sort((a, b) => a.pageCount - b.pageCount)
     return free.slice(1)
-  }
-
-  /** Returns how many pages the kernel took. */
-  #purge(firstPage: PageNumber, end: PageNumber): PageCount {
-    try {
-      this.#source.purge(firstPage, end - firstPage)
-    } catch (error) {
-      this.failure = error
-      return 0
-    }
-    this.#heap.markPurged(firstPage, end - firstPage)
-    this.purges++
-    this.purgedPages += end - firstPage
-    return end - firstPage
   }
 }

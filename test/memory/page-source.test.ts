@@ -147,11 +147,11 @@ describe.each(Object.keys(SUBJECTS).filter(name => name !== 'sbrk' || !hasNoBrea
   it('purges the pages asked for, and no other', () => {
     const { firstPage } = source.reserve(20)
     const bytes = view(firstPage, 10).fill(7)
-    source.purge(firstPage + 2, 3)
+    source.purge(Uint32Array.of(firstPage + 2, 3), 0, 1)
     expect(source.residentBytes()).toBe(7 * pageBytes)
     bytes.fill(8, 2 * pageBytes, 3 * pageBytes)
     expect(source.residentBytes()).toBe(8 * pageBytes)
-    source.purge(firstPage + 2, 3)
+    source.purge(Uint32Array.of(firstPage + 2, 3), 0, 1)
     expect(bytes[2 * pageBytes - 1]).toBe(7)
     expect(isZero(bytes.subarray(2 * pageBytes, 5 * pageBytes))).toBe(true)
     expect(bytes[5 * pageBytes]).toBe(7)

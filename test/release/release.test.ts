@@ -168,7 +168,11 @@ describe('a tick', () => {
     const blocks = Array.from({ length: 200 }, () => arena.allocUnsafe(5 * PAGE).fill(1))
     for (let i = 0; i < blocks.length; i += 2) arena.free(blocks[i])
     deferral.advance(500)
-    deferral.readCostMs = 0.2
+    // Takes its time, and fails nothing.
+    kernel.fails = kind => {
+      if (kind === 'dontneed') deferral.nowMs += 0.1
+      return false
+    }
     const perTurn: number[] = []
     while (arena.stats().dirtyBytes > 0) {
       const before = kernel.counts.dontneed
@@ -176,7 +180,9 @@ describe('a tick', () => {
       perTurn.push(kernel.counts.dontneed - before)
     }
     expect(perTurn.length).toBeGreaterThan(10)
-    expect(Math.max(...perTurn)).toBeLessThanOrEqual(6)
+    // How many is found out: the first one is for sixteen.
+    expect(Math.max(...perTurn)).toBeLessThanOrEqual(16)
+    expect(Math.max(...perTurn.slice(5))).toBeLessThanOrEqual(10)
     expect(perTurn.reduce((a, b) => a + b)).toBe(100)
     arena.check()
   })

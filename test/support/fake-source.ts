@@ -65,9 +65,19 @@ export class FakeSource implements PageSource {
     return endOf(segment)
   }
 
-  purge(firstPage: PageNumber, pageCount: PageCount): void {
-    this.#enter('purge')
-    this.#zero(firstPage, pageCount)
+  purge(stretches: Uint32Array, from: number, end: number): PageCount {
+    let done = 0
+    for (let at = from; at < end; at++) {
+      try {
+        this.#enter('purge')
+      } catch (error) {
+        if (done === 0) throw error
+        break
+      }
+      this.#zero(stretches[2 * at], stretches[2 * at + 1])
+      done += stretches[2 * at + 1]
+    }
+    return done
   }
 
   populate(_firstPage: PageNumber, _pageCount: PageCount): void {

@@ -7,10 +7,11 @@ import { loadKernel } from '../../src/memory/addon.js'
 import type { Advice, Kernel, MappingId, SystemError, WrapId } from '../../src/memory/kernel.js'
 import type { ProgramBreak } from '../../src/memory/program-break.js'
 
-/** `advise` counts under its advice; `'booksDontneed'`: `'dontneed'` of memory that holds an arena's books, not blocks. */
+/** `advise` counts under its advice, and each stretch of `purge` as a `'dontneed'` too; `'booksDontneed'`: `'dontneed'` of memory that holds an arena's books, not blocks. */
 export type CallKind =
   | 'map'
   | 'unmap'
+  | 'purge'
   | 'dontneed'
   | 'booksDontneed'
   | 'nohugepage'
@@ -29,7 +30,7 @@ export type CallKind =
   | 'closeFence'
 
 /** The calls that may be made to fail. */
-export type FailingKind = Exclude<CallKind, 'isWrapped'>
+export type FailingKind = Exclude<CallKind, 'isWrapped' | 'purge'>
 
 /** Those that an arena over the program break survives unharmed; after a refused `detach` its break rests. */
 export const FAILING_BREAK_KINDS: readonly FailingKind[] = [
@@ -100,6 +101,7 @@ export class FaultyKernel implements Kernel {
   readonly counts: Record<CallKind, number> = {
     map: 0,
     unmap: 0,
+    purge: 0,
     dontneed: 0,
     booksDontneed: 0,
     nohugepage: 0,
@@ -126,6 +128,8 @@ export class FaultyKernel implements Kernel {
   readonly #places = new WeakMap<ArrayBufferLike, Place>()
   readonly #refused = new Set<FailingKind>()
   readonly #failAt = new Map<FailingKind, number>()
+  /** The stretch before which the last `purge` stopped. */
+  #refusedStretch: { readonly page: number; readonly error: unknown } | null = null
   /** Asked before each call: true makes it fail. */
   fails: ((kind: FailingKind) => boolean) | undefined
   /** As a kernel before Linux 6.13: there are no guards but by `protect`. Such an answer does not count as a failure. */
@@ -183,6 +187,33 @@ export class FaultyKernel implements Kernel {
     this.#enter(isForBooks ? 'booksDontneed' : advice, [mapping, offsetBytes, lengthBytes])
     if (advice === 'guard' && this.hasNoGuards) throw unknownAdvice()
     this.#real.advise(mapping, offsetBytes, lengthBytes, advice)
+  }
+
+  /** A stretch that is made to fail leaves those behind it undone, and the next call, which begins there, throws: as the real one. */
+  purge(mapping: MappingId, firstPage: number, stretches: Uint32Array, from: number, end: number): number {
+    this.counts.purge++
+    if (this.isRecording) this.calls.push({ kind: 'purge', args: [mapping, end - from] })
+    const refused = this.#refusedStretch
+    this.#refusedStretch = null
+    if (refused?.page === stretches[2 * from]) throw refused.error
+    let allowed = from
+    try {
+      for (; allowed < end; allowed++) {
+        const offsetBytes = (stretches[2 * allowed] - firstPage) * this.pageBytes
+        this.#enter('dontneed', [mapping, offsetBytes, stretches[2 * allowed + 1] * this.pageBytes])
+      }
+    } catch (error) {
+      if (allowed === from) throw error
+      this.#refusedStretch = { page: stretches[2 * allowed], error }
+    }
+    return this.#real.purge(mapping, firstPage, stretches, from, allowed)
+  }
+
+  /** As an emulator's kernel, where false: pages that went back keep their bytes. Only says so. */
+  isPurgingToZero = true
+
+  purgesToZero(): boolean {
+    return this.isPurgingToZero && this.#real.purgesToZero()
   }
 
   protect(mapping: MappingId, offsetBytes: number, lengthBytes: number, isAccessible: boolean): void {
@@ -305,7 +336,7 @@ export class FaultyKernel implements Kernel {
   #enter(kind: CallKind, args: (number | string)[]): void {
     const count = ++this.counts[kind]
     if (this.isRecording) this.calls.push({ kind, args })
-    if (kind === 'isWrapped') return
+    if (kind === 'isWrapped' || kind === 'purge') return
     if (this.#failAt.get(kind) === count || this.#refused.has(kind) || this.fails?.(kind)) {
       this.failures++
       throw failureOf(kind)
