@@ -11,7 +11,7 @@
 import { Assembled, partsOf } from './assembled.js'
 import { invariant } from './base/assert.js'
 import { ArenaError } from './base/errors.js'
-import type { Block } from './base/units.js'
+import { type Block, GRANULE_BYTES } from './base/units.js'
 import { type Leak, Leaks } from './buffers/leaks.js'
 import type { ArenaBuffer } from './buffers/owner.js'
 import * as owners from './buffers/owner.js'
@@ -41,10 +41,24 @@ import { Scope, type ScopeHost } from './scope.js'
 import { type ArenaStats, statsOf } from './stats.js'
 import { ANY_ALIGN as ANY, outOfMemory } from './supply.js'
 
-const { blockOf, EMPTY, epochOf, isOwner, makeOwner, sizeOf, SPENT, spend, watchedBlock } = owners
+const {
+  alignOf,
+  blockOf,
+  EMPTY,
+  epochOf,
+  isOwner,
+  makeOwner,
+  sizeOf,
+  SPENT,
+  spend,
+  stampAlign,
+  watchedBlock,
+} = owners
 // V8 folds a module's own constants into optimised code, but loads imported ones each time.
 const AT_ONCE_BYTES = AT_ONCE
 const ANY_ALIGN = ANY
+/** A block of this length that grew out of its place finds room for more where it goes: what is whole pages. */
+const ROOM_FROM_BYTES = 64 * 1024
 const NO_MEMORY = new ArrayBuffer(0)
 // Taken once, so that nobody's patch of a prototype reaches the contents of blocks.
 const fillBytes = Uint8Array.prototype.fill
@@ -188,21 +202,25 @@ export class Arena extends Assembled {
 
   /**
    * A `Buffer` of `sizeBytes` with the contents of `buffer` as far as they fit, in place where that is possible. Bytes
-   * beyond the old length are undefined. The old `buffer` is spent, even if the memory did not move.
+   * beyond the old length are undefined. The old `buffer` is spent, even if the memory did not move. It is at a multiple of what
+   * `buffer` was asked for at, or of `align`.
    *
    * Throws what `allocUnsafe` and `free` throw, `ERR_ARENA_PINNED` where `buffer` is pinned, and `ERR_ARENA_DETACHED` where
    * somebody else took the block's `ArrayBuffer` away; `buffer` is then still the live owner of its block.
    */
-  realloc(buffer: Uint8Array, sizeBytes: number): ArenaBuffer {
+  realloc(buffer: Uint8Array, sizeBytes: number, options?: AllocOptions): ArenaBuffer {
     const owner = this.#liveOwner('realloc', buffer)
     requireSize(sizeBytes)
+    const alignBytes = this.#alignFor(owner, options)
+    // Again, because reading the options may have run script that freed it.
+    if (options !== undefined) this.#liveOwner('realloc', buffer)
     this.#requireGiving('realloc')
     if (this.#pins.has(owner)) throw reallocPinnedError(this.#identity)
     const block = watchedBlock(blockOf(owner))
     const oldBytes = sizeOf(owner)
     if (oldBytes > 0 && byteLengthOf.call(buffer) === 0) throw detachedError(this.#identity, 'realloc')
     if (block >= 0 && sizeBytes > 0) {
-      const resized = this.#resizeInPlace(block, oldBytes, sizeBytes)
+      const resized = this.#resizeInPlace(block, oldBytes, sizeBytes, alignBytes)
       if (resized !== null) {
         if (blockOf(owner) !== block) this.#leaks.end(block)
         spend(owner)
@@ -210,7 +228,10 @@ export class Arena extends Assembled {
         return resized
       }
     }
-    const moved = this.allocUnsafe(sizeBytes)
+    const isPlain = alignBytes === ANY_ALIGN && sizeBytes < ROOM_FROM_BYTES
+    const moved = isPlain
+      ? this.allocUnsafe(sizeBytes)
+      : this.#allocate(sizeBytes, alignBytes, sizeBytes > oldBytes)
     copyBytes.call(
       moved,
       oldBytes > sizeBytes ? new Uint8Array(buffer.buffer, buffer.byteOffset, sizeBytes) : buffer,
@@ -448,16 +469,36 @@ export class Arena extends Assembled {
     const alignBytes = requireAlign(options, this.#heap.pageBytes)
     // Last, because reading the options may have run script that closed the arena.
     this.#requireGiving('alloc')
-    if (sizeBytes === 0) {
-      this.#emptyBlocks++
-      const buffer = makeOwner(NO_MEMORY, 0, 0, this.#epoch, EMPTY)
-      if (++this.#allocations === this.#sampleAt) this.#sample(buffer, allocUnsafe)
-      return buffer
-    }
+    return this.#allocate(sizeBytes, alignBytes, false)
+  }
+
+  /** `isGrown`: the block takes the place of a shorter one. */
+  #allocate(sizeBytes: number, alignBytes: number, isGrown: boolean): ArenaBuffer {
+    const buffer = sizeBytes === 0 ? this.#issueEmpty() : this.#obtain(sizeBytes, alignBytes, isGrown)
+    if (alignBytes > ANY_ALIGN) stampAlign(buffer as Buffer & owners.Owner, alignBytes)
+    return buffer
+  }
+
+  #obtain(sizeBytes: number, alignBytes: number, isGrown: boolean): ArenaBuffer {
     for (;;) {
-      const buffer = this.#issue(this.#supply.obtain(sizeBytes, alignBytes), sizeBytes, alignBytes)
+      const block = isGrown
+        ? this.#supply.obtainGrown(sizeBytes, alignBytes)
+        : this.#supply.obtain(sizeBytes, alignBytes)
+      const buffer = this.#issue(block, sizeBytes, alignBytes)
       if (buffer !== null) return buffer
     }
+  }
+
+  #issueEmpty(): ArenaBuffer {
+    this.#emptyBlocks++
+    const buffer = makeOwner(NO_MEMORY, 0, 0, this.#epoch, EMPTY)
+    if (++this.#allocations === this.#sampleAt) this.#sample(buffer, allocUnsafe)
+    return buffer
+  }
+
+  /** What the block that takes the place of `owner`'s has to be a multiple of. */
+  #alignFor(owner: owners.Owner, options: AllocOptions | undefined): number {
+    return requireAlign(options, this.#heap.pageBytes, Math.max(ANY_ALIGN, alignOf(owner)))
   }
 
   /**
@@ -490,9 +531,11 @@ export class Arena extends Assembled {
   }
 
   /** A new owner for a block that fits `sizeBytes` where it is, or null where it has to move. */
-  #resizeInPlace(block: Block, oldBytes: number, sizeBytes: number): ArenaBuffer | null {
+  #resizeInPlace(block: Block, oldBytes: number, sizeBytes: number, alignBytes: number): ArenaBuffer | null {
     const usableBytes = this.#heap.sizeOf(block)
-    if (!this.#buffers.sharesKind(oldBytes, sizeBytes) || !this.#supply.resize(block, sizeBytes)) return null
+    if ((block * GRANULE_BYTES) % alignBytes !== 0) return null
+    if (!this.#buffers.mayResizeTo(block, oldBytes, sizeBytes)) return null
+    if (!this.#supply.resize(block, sizeBytes)) return null
     let resized: ArenaBuffer
     try {
       resized = this.#buffers.replaceOwner(block, sizeBytes, this.#epoch)
@@ -504,6 +547,7 @@ export class Arena extends Assembled {
     this.#allocations++
     this.#frees++
     this.#liveBytes += sizeBytes - oldBytes
+    if (alignBytes > ANY_ALIGN) stampAlign(resized as Buffer & owners.Owner, alignBytes)
     if (!this.#releaser.isSettled) this.#releaser.afterFree()
     return resized
   }

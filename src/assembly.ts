@@ -60,10 +60,16 @@ export function assemble(options: ResolvedOptions, environment: Environment, cal
   const share = new Share(ledger, pageBytes)
   const limits = new Limits(heap, options, share, {
     purge: () => buffers.emptyQuarantine() + releaser.purgeAll('limit'),
+    // What is prefaulted is there to stay.
+    boundPages: usedPages => {
+      if (options.prefault) return Number.MAX_SAFE_INTEGER
+      policy.recordPeak(heap.takePeakUsed())
+      return policy.boundPages(usedPages)
+    },
+    purgeSome: pageCount => releaser.purgeSome(pageCount),
     purgeOthers: () => group?.giveBack('limit', member),
     crossedSoftLimit: pages => notices.crossed(options.softLimitBytes, pages * pageBytes),
   })
-  const supply = new Supply(name, limits, ledger, notices, heap, source, scavenger, buffers, options.prefault)
   const releaser = new Releaser(policy, {
     heap,
     source,
@@ -75,6 +81,18 @@ export function assemble(options: ResolvedOptions, environment: Environment, cal
     watch,
     calls,
   })
+  const supply = new Supply(
+    name,
+    limits,
+    ledger,
+    notices,
+    heap,
+    source,
+    scavenger,
+    releaser,
+    buffers,
+    options.prefault,
+  )
   const member = memberOf(heap, limits, releaser)
   late.releaser = new WeakRef(releaser)
   buffers.onCollected = recoveryBy(late)

@@ -1,14 +1,16 @@
 /**
- * How many pages an arena may hold, and what happens on the way there. Three limits meet in the one number that the heap
+ * How many pages an arena may hold, and what happens on the way there. Four limits meet in the one number that the heap
  * compares with whenever it commits pages, so that none of them costs a warm path anything:
  *
  * - `limitBytes`: never passed
  * - `softLimitBytes`: the arena trims; what does not fit then crosses it, and a notice goes out, once
  * - its share of the process: taken from the ledger in steps, as the arena grows; given back as it shrinks
+ * - the *bound*: what the pages in use lately account for. Before it is passed, dirty pages go back, as many as have to;
+ *   then it is raised. So it refuses nothing, and nobody is told
  *
  * Invariants, checked by `check()`:
- *  1. the heap's limit is the least of the three, the soft one only until it is crossed
- *  2. committed pages are never more than `limitBytes` or the share
+ *  1. the heap's limit is the least of the four, the soft one only until it is crossed
+ *  2. committed pages are never more than `limitBytes`, the share or the bound
  */
 import { invariant } from './base/assert.js'
 import type { PageCount } from './base/units.js'
@@ -18,6 +20,9 @@ import type { Share } from './share.js'
 /** A share grows by an eighth of what the arena has, and by so much at least. */
 const LEAST_STEP_BYTES = 2 ** 20
 const STEP_SHARE = 1 / 8
+/** Where pages go back for the bound's sake, so many more of them go, so that it is not met again soon. */
+const BOUND_STEP_SHARE = 1 / 32
+const LEAST_BOUND_STEP_BYTES = 2 ** 20
 
 /** What limits need of the arena and its surroundings. */
 export interface LimitActions {
@@ -26,6 +31,10 @@ export interface LimitActions {
    * were: where there were none, trying again makes no sense.
    */
   purge(): number
+  /** Most pages that may be committed, by what was in use lately, while `usedPages` are in use. */
+  boundPages(usedPages: PageCount): PageCount
+  /** Gives about so many free pages of this arena back, where there are so many. */
+  purgeSome(pageCount: PageCount): void
   /** Has every other arena of this thread give back what it can, and what it took from the ledger and does not need. */
   purgeOthers(): void
   /** The arena holds more than its soft limit although it has given back what is free. */
@@ -46,6 +55,7 @@ export class Limits {
   readonly #hardPages: PageCount
   readonly #softPages: PageCount
   #isCrossed = false
+  #boundPages: PageCount
 
   constructor(heap: BlockHeap, options: LimitOptions, share: Share, actions: LimitActions) {
     this.#heap = heap
@@ -54,6 +64,7 @@ export class Limits {
     this.limitBytes = options.limitBytes
     this.#hardPages = Math.min(Number.MAX_SAFE_INTEGER, Math.floor(options.limitBytes / heap.pageBytes))
     this.#softPages = Math.min(Number.MAX_SAFE_INTEGER, Math.floor(options.softLimitBytes / heap.pageBytes))
+    this.#boundPages = actions.boundPages(0)
     this.#apply()
   }
 
@@ -69,10 +80,14 @@ export class Limits {
 
   /**
    * The heap would pass its limit by committing `pageCount` pages more. Makes room in the gentlest way that is left:
-   * a larger share, giving back what is free, passing the soft limit, others giving back what they do not need. Returns
-   * whether trying again makes sense.
+   * giving back what the bound does not allow, a larger share, giving back what is free, passing the soft limit, others giving
+   * back what they do not need. Returns whether trying again makes sense.
    */
   makeRoom(pageCount: PageCount): boolean {
+    if (this.#heap.committedPages + pageCount > this.#boundPages) {
+      this.#raiseBound(pageCount)
+      if (this.#heap.committedPages + pageCount <= this.#heap.limitPages) return true
+    }
     const wanted = this.#heap.committedPages + pageCount
     const boundPages = Math.min(this.#hardPages, this.#isCrossed ? this.#hardPages : this.#softPages)
     if (wanted <= boundPages && this.growShare(pageCount)) return true
@@ -88,10 +103,27 @@ export class Limits {
     return this.growShare(pageCount)
   }
 
-  /** Pages were given back: the soft limit may be crossed again, and a share that is much too large shrinks. */
+  /** Makes room below the bound for so many pages more, which will be in use. */
+  #raiseBound(pageCount: PageCount): void {
+    const heap = this.#heap
+    const boundPages = this.#actions.boundPages(heap.usedPages + pageCount)
+    const excess = heap.committedPages + pageCount - boundPages
+    const stepPages = this.#atLeast(heap.committedPages * BOUND_STEP_SHARE, LEAST_BOUND_STEP_BYTES)
+    if (excess > 0) this.#actions.purgeSome(excess + stepPages)
+    // What the kernel did not take back stays, and refuses nobody anything.
+    const isShort = heap.committedPages + pageCount > boundPages
+    this.#boundPages = isShort ? heap.committedPages + pageCount + stepPages : boundPages
+    this.#apply()
+  }
+
+  /**
+   * Pages were given back, or time has gone by: the soft limit may be crossed again, a share that is much too large shrinks, and
+   * the bound follows what is in use.
+   */
   settle(): void {
     const { committedPages } = this.#heap
     if (this.#isCrossed && committedPages <= this.#softPages) this.#isCrossed = false
+    this.#boundPages = Math.max(committedPages, this.#actions.boundPages(this.#heap.usedPages))
     if (this.#share.isCounted && this.#share.pages - committedPages > 2 * this.#stepPages) {
       this.#share.shrinkTo(committedPages + this.#stepPages)
     }
@@ -105,8 +137,11 @@ export class Limits {
   }
 
   get #stepPages(): PageCount {
-    const { committedPages, pageBytes } = this.#heap
-    return Math.floor(Math.max(committedPages * STEP_SHARE, LEAST_STEP_BYTES / pageBytes))
+    return this.#atLeast(this.#heap.committedPages * STEP_SHARE, LEAST_STEP_BYTES)
+  }
+
+  #atLeast(pageCount: number, leastBytes: number): PageCount {
+    return Math.floor(Math.max(pageCount, leastBytes / this.#heap.pageBytes))
   }
 
   /** Takes what so many pages more need. Returns false where the share is large enough already, or the process has no more. */
@@ -127,14 +162,16 @@ export class Limits {
 
   get #leastPages(): PageCount {
     const softPages = this.#isCrossed ? Number.MAX_SAFE_INTEGER : this.#softPages
-    return Math.min(this.#hardPages, softPages, this.#share.pages)
+    return Math.min(this.#hardPages, softPages, this.#share.pages, this.#boundPages)
   }
 
   check(): void {
     const { committedPages, limitPages } = this.#heap
     invariant(limitPages === this.#leastPages, '1: the heap has the least limit')
     invariant(
-      committedPages <= this.#hardPages && committedPages <= this.#share.pages,
+      committedPages <= this.#hardPages &&
+        committedPages <= this.#share.pages &&
+        committedPages <= this.#boundPages,
       '2: within the limits',
     )
   }

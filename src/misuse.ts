@@ -25,12 +25,16 @@ export function requireSize(sizeBytes: unknown): asserts sizeBytes is number {
   }
 }
 
-/** The alignment asked for, `ANY_ALIGN` where every block has it. */
-export function requireAlign(options: AllocOptions | undefined, pageBytes: number): number {
-  if (options === undefined) return ANY_ALIGN
+/** The alignment asked for, `ANY_ALIGN` where every block has it; `otherwise` where none was. */
+export function requireAlign(
+  options: AllocOptions | undefined,
+  pageBytes: number,
+  otherwise = ANY_ALIGN,
+): number {
+  if (options === undefined) return otherwise
   requireKnownKeys('options', options, KNOWN_OPTIONS)
   const { align } = options
-  if (align === undefined) return ANY_ALIGN
+  if (align === undefined) return otherwise
   if (typeof align !== 'number') throw invalidArgType('options.align', 'of type number', align)
   if (!isPowerOfTwo(align) || align > pageBytes) {
     throw outOfRange('options.align', `a power of two from 1 to the page size, ${pageBytes}`, align)

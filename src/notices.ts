@@ -5,8 +5,8 @@
  */
 import { channel } from 'node:diagnostics_channel'
 
-/** Why pages went back. */
-export type PurgeReason = 'timer' | 'free' | 'trim' | 'limit' | 'pressure'
+/** Why pages went back. `'growth'`: more memory was needed, and too much of what the arena had was free. */
+export type PurgeReason = 'timer' | 'free' | 'trim' | 'limit' | 'pressure' | 'growth'
 
 /** On `offheap:purge`: pages went back to the kernel. */
 export interface PurgeMessage {

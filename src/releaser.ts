@@ -134,6 +134,22 @@ export class Releaser {
     return pageCount
   }
 
+  /** Gives about so many dirty pages back: more memory is needed than the bound allows. */
+  purgeSome(pageCount: PageCount): PageCount {
+    const callsBefore = this.#scavenger.purges
+    const purgedPages = this.#scavenger.purgeSome(pageCount)
+    this.#tell(purgedPages, callsBefore, 'growth')
+    return purgedPages
+  }
+
+  /** Gives up every segment in which nothing lives: none has room for what is about to be mapped. */
+  giveUpFreeSegments(): void {
+    if (this.#source.end !== null) return
+    const { purges, purgedPages } = this.#scavenger
+    for (const segment of this.#scavenger.purgeFreeSegments()) this.#remove(segment)
+    this.#tell(this.#scavenger.purgedPages - purgedPages, purges, 'growth')
+  }
+
   #tell(pageCount: PageCount, callsBefore: number, reason: PurgeReason): void {
     if (pageCount === 0) return
     this.#limits.settle()
@@ -188,6 +204,8 @@ export class Releaser {
     const { purges, purgedPages } = this.#scavenger
     const isFinished = this.#scavenger.tick(turnStartMs, this.#calls(), seeksLong)
     this.#tell(this.#scavenger.purgedPages - purgedPages, purges, 'timer')
+    // What was in use once was so too long ago, perhaps.
+    this.#limits.settle()
     if (isFinished && (this.#policy.isMarked || this.#heap.dirtyPages === 0)) {
       this.#buffers.recoverSetAside()
       this.#lowerEndSlice()

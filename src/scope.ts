@@ -20,7 +20,7 @@ export interface ScopeArena {
   allocUnsafe(sizeBytes: number, options?: AllocOptions): ArenaBuffer
   tryAlloc(sizeBytes: number, options?: AllocOptions): ArenaBuffer | undefined
   tryAllocUnsafe(sizeBytes: number, options?: AllocOptions): ArenaBuffer | undefined
-  realloc(buffer: Uint8Array, sizeBytes: number): ArenaBuffer
+  realloc(buffer: Uint8Array, sizeBytes: number, options?: AllocOptions): ArenaBuffer
   free(buffer: Uint8Array): void
 }
 
@@ -105,9 +105,9 @@ export class Scope {
    * `arena.realloc`; what it returns ends with this scope, wherever `buffer` came from. (What `arena.realloc` returns belongs
    * to no scope.) Throws `ERR_ARENA_SCOPE_ENDED` too.
    */
-  realloc(buffer: Uint8Array, sizeBytes: number): ArenaBuffer {
+  realloc(buffer: Uint8Array, sizeBytes: number, options?: AllocOptions): ArenaBuffer {
     if (this.#isEnded) throw this.#ended('realloc')
-    return this.#add(this.#host.arena.realloc(buffer, sizeBytes), 'realloc')
+    return this.#add(this.#host.arena.realloc(buffer, sizeBytes, options), 'realloc')
   }
 
   /**

@@ -3,11 +3,14 @@
  * segment to get more pages, or say in one error why neither helps.
  *
  * The order keeps promises cheap to state: an allocation that fits after purging never fails, nothing is mapped that the
- * limit would not let us use, and after any throw the arena holds what it held before.
+ * limit would not let us use, nor beside free segments, and after any throw the arena holds what it held before.
+ *
+ * Long blocks that grow do so where they are, over the gap behind. One that has to move is put where it finds room again, as
+ * much as it is long or half of that, so that a block that grows step by step is copied a few times, not at each step.
  */
 import { invariant } from './base/assert.js'
 import { ArenaError } from './base/errors.js'
-import { type Block, NONE, type PageCount } from './base/units.js'
+import { type Block, MIB, NONE, type PageCount } from './base/units.js'
 import type { BlockBuffers } from './buffers/block-buffers.js'
 import { type BlockHeap, REFUSED_LIMIT } from './heap/block-heap.js'
 import type { Limits } from './limits.js'
@@ -16,9 +19,13 @@ import type { PageSource } from './memory/page-source.js'
 import type { PageStretch, Segment } from './memory/segment.js'
 import type { Notices } from './notices.js'
 import type { Scavenger } from './release/scavenger.js'
+import type { Releaser } from './releaser.js'
 
 /** Alignment that every block has anyway. */
 export const ANY_ALIGN = 16
+
+/** Copying blocks of this length costs more than giving up what is kept, or mapping another segment. */
+const LONG_BYTES = MIB
 
 const BOOKS = 'the heap could not grow its books'
 
@@ -27,6 +34,7 @@ export class Supply {
   readonly #heap: BlockHeap
   readonly #source: PageSource
   readonly #scavenger: Scavenger
+  readonly #releaser: Releaser
   readonly #buffers: BlockBuffers
   readonly #limits: Limits
   readonly #isPrefaulted: boolean
@@ -41,6 +49,7 @@ export class Supply {
     heap: BlockHeap,
     source: PageSource,
     scavenger: Scavenger,
+    releaser: Releaser,
     buffers: BlockBuffers,
     isPrefaulted: boolean,
   ) {
@@ -52,6 +61,7 @@ export class Supply {
     this.#heap = heap
     this.#source = source
     this.#scavenger = scavenger
+    this.#releaser = releaser
     this.#buffers = buffers
   }
 
@@ -71,14 +81,64 @@ export class Supply {
     }
   }
 
+  /** The same for a block that grew out of its place: with room behind it, where that can be had. */
+  obtainGrown(sizeBytes: number, alignBytes: number): Block {
+    const block = this.#buffers.mayResize ? this.#obtainWithRoom(sizeBytes) : NONE
+    return block !== NONE ? block : this.obtain(sizeBytes, alignBytes)
+  }
+
+  /** A block of whole pages with room behind it, or NONE. */
+  #obtainWithRoom(sizeBytes: number): Block {
+    const heap = this.#heap
+    const pageCount = heap.pagesFor(sizeBytes)
+    const takes = () => {
+      const block = heap.allocateWithRoom(sizeBytes)
+      const isRefused = block === NONE && heap.refusal === REFUSED_LIMIT
+      return isRefused && this.#limits.makeRoom(pageCount) ? heap.allocateWithRoom(sizeBytes) : block
+    }
+    const block = takes()
+    if (block !== NONE || heap.refusal === REFUSED_LIMIT) return block
+    // The segment of a source whose end moves grows by what is needed, not by more.
+    if (sizeBytes < LONG_BYTES || this.#source.end !== null) return NONE
+    try {
+      this.#addPages(sizeBytes, pageCount, pageCount)
+    } catch {
+      // Then there may be a place without room.
+      return NONE
+    }
+    return takes()
+  }
+
   /** Makes a live block fit `sizeBytes` where it is. Returns false, and changes nothing, where it has to move. */
   resize(block: Block, sizeBytes: number): boolean {
     const heap = this.#heap
     for (;;) {
       if (heap.resize(block, sizeBytes)) return true
-      if (heap.refusal !== REFUSED_LIMIT) return false
+      if (heap.refusal !== REFUSED_LIMIT) {
+        if (sizeBytes < LONG_BYTES || !this.#makeRoomBehind(block, sizeBytes)) return false
+        continue
+      }
       if (!this.#limits.makeRoom(heap.pagesFor(sizeBytes) - heap.pagesFor(heap.sizeOf(block)))) return false
     }
+  }
+
+  /** There is no room behind a long block. Returns whether there may be now. */
+  #makeRoomBehind(block: Block, sizeBytes: number): boolean {
+    const heap = this.#heap
+    // What is behind it may be a block that is kept.
+    if (heap.hasKept) {
+      heap.flush()
+      return true
+    }
+    const missing = this.#source.end === null ? 0 : heap.missingBehind(block, sizeBytes)
+    if (missing === 0) return false
+    try {
+      this.#addPages(sizeBytes, missing, missing)
+    } catch {
+      // Then it moves, or cannot grow.
+      return false
+    }
+    return true
   }
 
   #makeRoom(sizeBytes: number, needed: PageCount): void {
@@ -91,9 +151,10 @@ export class Supply {
       : this.#heap.allocateAligned(heldBytes, alignBytes)
   }
 
-  /** Adds a segment, unless the limit would not let the block use it, or room was made without one. */
+  /** Adds a segment, once those are gone that are free and too short, unless the limit would not let the block use it, or room was made without one. */
   #addPages(sizeBytes: number, pageCount: PageCount, needed: PageCount): void {
     const heap = this.#heap
+    this.#releaser.giveUpFreeSegments()
     while (heap.committedPages + needed > heap.limitPages) {
       const { quarantinedBlocks } = this.#buffers
       this.#makeRoom(sizeBytes, needed)
@@ -135,7 +196,8 @@ export class Supply {
     // An end must not move under a buffer that is in use where we cannot see it.
     if (this.#source.end !== null) this.#buffers.noticeTaken()
     try {
-      return this.#source.reserve(pageCount)
+      // What is prefaulted is not for room.
+      return this.#source.reserve(pageCount, !this.#isPrefaulted)
     } catch (cause) {
       throw this.#outOfMemory(sizeBytes, 'there are no more pages to be had', cause)
     }

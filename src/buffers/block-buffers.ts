@@ -225,13 +225,25 @@ export class BlockBuffers {
     else this.#setAside.set(block, wrapId)
   }
 
-  /** Whether blocks of these two sizes have the same kind of buffer. */
-  sharesKind(oneBytes: number, otherBytes: number): boolean {
-    return this.#kindOf(oneBytes) === this.#kindOf(otherBytes)
+  /** Whether blocks are resized where they are at all. */
+  get mayResize(): boolean {
+    return true
   }
 
   /**
-   * A new owner of another size for a live block that was resized where it is; the old owner, of the same kind, ends.
+   * Whether a live block of `oldBytes`, whose Buffer is as it was made, may have `sizeBytes` where it is: the kind of buffer is
+   * the same, and nobody who took one away can reach the bytes.
+   */
+  mayResizeTo(block: Block, oldBytes: number, sizeBytes: number): boolean {
+    const kind = this.#kindOf(sizeBytes)
+    if (kind !== this.#kindOf(oldBytes)) return false
+    // Not the buffer of this block, then, but one that the same window was given since.
+    if (kind === SHARED) this.notice(block, sizeBytes)
+    return this.windows.lostCount === 0 || this.windows.lostWrapOver(block, sizeBytes) === null
+  }
+
+  /**
+   * A new owner of another size for a live block that was resized where it is, as `mayResizeTo` allowed; the old owner ends.
    * Throws as `makeOwner` does; nothing has changed then.
    */
   replaceOwner(block: Block, sizeBytes: number, epoch: Epoch): ArenaBuffer {

@@ -109,7 +109,11 @@ export class DebugBuffers extends BlockBuffers {
   }
 
   /** Resizing moves, so that whoever still uses the old bytes is found out. */
-  override sharesKind(): boolean {
+  override get mayResize(): boolean {
+    return false
+  }
+
+  override mayResizeTo(): boolean {
     return false
   }
 

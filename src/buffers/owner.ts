@@ -94,7 +94,29 @@ class Owner extends Stamped {
   }
 }
 
+/** What only the owners of blocks have that were asked for at a multiple of more than every block is at. */
+class Aligned extends Stamped {
+  #alignBytes: number
+
+  constructor(owner: object, alignBytes: number) {
+    super(owner)
+    this.#alignBytes = alignBytes
+  }
+
+  static alignOf(owner: object): number {
+    return #alignBytes in owner ? owner.#alignBytes : 0
+  }
+}
+
 export type { Owner }
+
+/** Remembers what its block has to be a multiple of, once: for those few for which that was asked for. */
+export function stampAlign(owner: Owner, alignBytes: number): void {
+  new Aligned(owner, alignBytes)
+}
+
+/** What `stampAlign` said, or 0. */
+export const alignOf = Aligned.alignOf
 
 /**
  * A Buffer over `sizeBytes` of `memory`, stamped as the owner of `block`. Throws a `TypeError` where `memory` is detached.

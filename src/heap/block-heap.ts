@@ -166,6 +166,17 @@ export class BlockHeap extends BlockCache {
     return this.takeNew(this.granulesFor(sizeBytes), mask, granulesIn(sizeBytes))
   }
 
+  /**
+   * A block of whole pages with room to grow over, or NONE, and `refusal` says why: from a gap of twice its length; in the
+   * middle, where there is something before the gap that may grow too.
+   */
+  allocateWithRoom(sizeBytes: number): Block {
+    const size = this.granulesFor(sizeBytes)
+    this.refusal = REFUSED_SPACE
+    if (sizeBytes < this.wholePagesFromBytes || 2 * size > MAX_WHOLE_FROM_BYTES) return NONE
+    return this.takeWithRoom(size, this.pageMask)
+  }
+
   /** A new block of `size` granules, or of `least` where there is no room for that, at a multiple of `mask + 1`. */
   private takeNew(size: number, mask: number, least: number): Block {
     const block = this.takeOnce(size, mask)
@@ -313,6 +324,19 @@ export class BlockHeap extends BlockCache {
     // Shrunk below a frame it would not be noticed when it is freed.
     if (isDone && block === this.zeroedBlock) this.zeroedBlock = NONE
     return isDone
+  }
+
+  /**
+   * How many pages more there would have to be at the end of the last range for a live block to grow to `sizeBytes`; 0 where that
+   * would not help.
+   */
+  missingBehind(block: Block, sizeBytes: number): PageCount {
+    const last = this.ranges[this.ranges.length - 1]
+    const endOfLast = (last.firstPage + last.pageCount) * this.pageGranules
+    const end = this.next(block)
+    const endOfGap = end < endOfLast && this.isGap(end) ? this.next(end) : end
+    if (endOfGap !== endOfLast) return 0
+    return Math.max(0, this.pagesFor((block + this.granulesFor(sizeBytes) - endOfLast) * GRANULE_BYTES))
   }
 
   /** Every live block, in ascending order. Walks all pages. */

@@ -141,6 +141,21 @@ export class LongBlocks extends Gaps {
     return NONE
   }
 
+  /** A block of `size` granules, a frame or more, at a multiple of `mask + 1`, that has room behind it. Or NONE. */
+  protected takeWithRoom(size: number, mask: number): Block {
+    const warm = this.findLongAligned(WARM, 2 * size, mask)
+    const gap = warm !== NONE ? warm : this.findLongAligned(COLD, 2 * size, mask)
+    if (gap === NONE) {
+      this.refusal = REFUSED_SPACE
+      return NONE
+    }
+    const gapEnd = this.next(gap)
+    const first = gap + (-gap & mask)
+    const isAtStart = this.ranges.some(({ firstPage }) => firstPage * this.pageGranules === gap)
+    const block = isAtStart ? first : first + (((gapEnd - first - size) >>> 1) & ~mask)
+    return this.cut(gap, gapEnd, block, block + size)
+  }
+
   /** Makes [block, end) of the long gap [gap, gapEnd) a live block; what is left on both sides stays a gap. */
   protected cut(gap: Block, gapEnd: number, block: Block, end: number): Block {
     const shift = this.granuleShift

@@ -4,7 +4,8 @@
  * Each segment is one mapping, obtained in one `mmap` and given up in one `munmap`; pieces are never unmapped, since that
  * splits kernel mappings, of which a process has 65,530. The first segment is small and further ones double what the
  * arena has, so a small arena stays small and a large one has few segments. A request that would take most of a
- * regular segment gets one of exactly its own length. Address space costs nothing until it is touched.
+ * regular segment gets one of its own, twice as long if asked for, so that its block can grow where it is. Address space costs
+ * nothing until it is touched.
  *
  * Page numbers: a segment begins at a multiple of `SEGMENT_ALIGN_BYTES`, and at least one number between two segments
  * belongs to neither, so runs never coalesce across segments and no stretch of dirty pages crosses them.
@@ -26,6 +27,8 @@ import { nextWrapId } from './wrap-ids.js'
 
 const FIRST_SEGMENT_BYTES = 4 * MIB
 const MAX_REGULAR_SEGMENT_BYTES = 64 * MIB
+/** A segment for one long block is so many times as long. */
+const ROOM_FACTOR = 2
 /** A huge page of x86-64 and of arm64 with 4 KiB pages. */
 const HUGE_PAGE_BYTES = 2 * MIB
 
@@ -57,8 +60,19 @@ export class MmapSource implements PageSource {
     return this.#segments
   }
 
-  reserve(pageCount: PageCount): Segment {
+  reserve(pageCount: PageCount, hasRoom = false): Segment {
     const length = this.#segmentPages(pageCount)
+    if (hasRoom && length < ROOM_FACTOR * pageCount) {
+      try {
+        return this.#reserveExactly(ROOM_FACTOR * length)
+      } catch {
+        // No addresses for the room: overcommit mode 2 and RLIMIT_AS count them, and an arena's own come to an end.
+      }
+    }
+    return this.#reserveExactly(length)
+  }
+
+  #reserveExactly(length: PageCount): Segment {
     const firstPage = this.#findPages(length)
     const mapping = this.#kernel.map(length * this.pageBytes, this.unitPages * this.pageBytes)
     try {

@@ -12,6 +12,9 @@
  *
  * And wholly free runs of a MiB and more do not wait at all, unless the floor wants them.
  *
+ * Time alone bounds nothing while a program allocates and frees in one turn of the event loop. So there is a bound on what may
+ * be committed too, see `boundPages`: what is free goes before more is committed than that.
+ *
  * Once traffic has stopped, floor and budget have ended by the time a page's last step comes: the promise comes first.
  *
  * Invariants, checked by `check()` together with those of the four rules:
@@ -24,6 +27,7 @@ import { MIB, type PageCount } from '../base/units.js'
 import { Budget } from './budget.js'
 import { Decay } from './decay.js'
 import { Demand, type Hold } from './demand.js'
+import { HighWater } from './high-water.js'
 import { Refaults } from './refaults.js'
 
 /** Where pages go back on the freeing call: after the kernel refused to take some. */
@@ -50,6 +54,9 @@ const FLOOR_END_SHARE = 1.5
 const COST_SHARE = 3
 /** However much there is to give back, the floor stands for this share of an interval. */
 const LEAST_FULL_SHARE = 0.4
+/** What may be committed: so many times the most that was in use lately, and that much more. */
+const BOUND_FACTOR = 1.25
+const BOUND_SPARE_BYTES = 8 * MIB
 /** Wholly free runs of this length go back at once. */
 export const AT_ONCE_BYTES = MIB
 
@@ -74,12 +81,18 @@ export class ReleasePolicy {
   readonly isTimed: boolean
   readonly atOncePages: PageCount
   readonly #now: () => number
+  readonly #spareOfBoundPages: PageCount
+  readonly #highWater = new HighWater()
   readonly #decay = new Decay()
   readonly #demand = new Demand()
   readonly #budget = new Budget()
   readonly #refaults: Refaults
   #measuredFromMs = 0
   #lastCallMs = 0
+  /** Most pages in use since the last `observe`, as far as `recordPeak` was told. */
+  #toldPeakPages: PageCount = 0
+  /** What was in use at the last `observe`, and the floor above it. */
+  #warmLevelPages: PageCount = 0
   #calls = 0
   #dirtyPages: PageCount = 0
   #agedPages: PageCount = 0
@@ -95,6 +108,7 @@ export class ReleasePolicy {
     this.isTimed = releaseAfterMs > 0 && releaseAfterMs < Number.POSITIVE_INFINITY
     this.atOncePages = AT_ONCE_BYTES / pageBytes
     this.#now = now
+    this.#spareOfBoundPages = BOUND_SPARE_BYTES / pageBytes
     this.#refaults = new Refaults(releaseAfterMs)
   }
 
@@ -128,7 +142,9 @@ export class ReleasePolicy {
   observe(counts: Counts): void {
     const nowMs = this.#now()
     const hasTraffic = counts.calls !== this.#calls
-    this.#demand.observe(nowMs, counts.usedPages, counts.peakUsedPages, hasTraffic, this.promiseMs)
+    this.recordPeak(counts.peakUsedPages)
+    this.#demand.observe(nowMs, counts.usedPages, this.#toldPeakPages, hasTraffic, this.promiseMs)
+    this.#toldPeakPages = 0
     this.#calls = counts.calls
     this.#refaults.refaulted(nowMs, counts.refaultedPages - this.#refaultedPages)
     this.#refaultedPages = counts.refaultedPages
@@ -136,6 +152,23 @@ export class ReleasePolicy {
     this.isMarked = false
     this.isFlushDue = false
     this.warmPages = this.#demand.floorPages(nowMs, this.#floorHold)
+    this.#warmLevelPages = counts.usedPages + this.warmPages
+  }
+
+  /** So many pages were in use at once at some moment since the last call of this, or of `observe`. */
+  recordPeak(pageCount: PageCount): void {
+    this.#highWater.record(this.#now(), pageCount, this.promiseMs)
+    this.#toldPeakPages = Math.max(this.#toldPeakPages, pageCount)
+  }
+
+  /**
+   * Most pages that may be committed while `usedPages` are in use: 1.25 times the most that was in use within the promise, or
+   * that traffic keeps coming back to, and 8 MiB. After `recordPeak`.
+   */
+  boundPages(usedPages: PageCount): PageCount {
+    const mostPages = this.#highWater.most(this.#now(), this.promiseMs)
+    const levelPages = Math.max(usedPages, mostPages, this.#warmLevelPages)
+    return Math.floor(levelPages * BOUND_FACTOR) + this.#spareOfBoundPages
   }
 
   /** How many pages of wholly free, long runs are to go back as soon as the budget allows, whenever they came free. */
@@ -241,6 +274,7 @@ export class ReleasePolicy {
 
   check(): void {
     this.#decay.check()
+    this.#highWater.check()
     this.#demand.check()
     this.#budget.check()
     if (this.isTimed) this.#refaults.check()

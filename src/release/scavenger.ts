@@ -10,7 +10,7 @@
 import { NONE, type PageCount, type PageNumber } from '../base/units.js'
 import type { BlockHeap } from '../heap/block-heap.js'
 import type { PageSource } from '../memory/page-source.js'
-import type { Segment } from '../memory/segment.js'
+import { endOf, type Segment } from '../memory/segment.js'
 import { Batch, LEAST_CALL_PAGES } from './batch.js'
 import type { ReleasePolicy } from './policy.js'
 
@@ -304,13 +304,34 @@ export class Scavenger {
     return this.purgedPages - before
   }
 
-  /** Purges dirty stretches of at least `leastPages` from `from` on, about `quota` pages of them, however long it takes. */
-  #purgeFrom(from: PageNumber, leastPages: PageCount, quota: PageCount): void {
+  /** Segments in which nothing lives, all purged now: those whose pages the kernel does not take are not among them. */
+  purgeFreeSegments(): Segment[] {
+    const heap = this.#heap
+    heap.flush()
+    this.#batch.forgive()
+    return this.#freeSegments().filter(segment => {
+      const { firstPage, pageCount } = segment
+      this.#purgeFrom(firstPage, 1, Number.MAX_SAFE_INTEGER, endOf(segment))
+      return !heap.anyDirty(firstPage, pageCount)
+    })
+  }
+
+  #freeSegments(): Segment[] {
+    return this.#source.segments.filter(segment => !segment.hasMovedBuffer && this.#heap.isRangeFree(segment))
+  }
+
+  /** Purges dirty stretches of at least `leastPages` in [from, to), about `quota` pages of them, however long it takes. */
+  #purgeFrom(
+    from: PageNumber,
+    leastPages: PageCount,
+    quota: PageCount,
+    to: PageNumber = Number.MAX_SAFE_INTEGER,
+  ): void {
     const heap = this.#heap
     const batch = this.#batch
     let left = quota
     batch.start(Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER)
-    for (let page = heap.nextDirty(from, false); page !== NONE && !batch.hasGivenUp; ) {
+    for (let page = heap.nextDirty(from, false); page !== NONE && page < to && !batch.hasGivenUp; ) {
       let end = heap.dirtyEnd(page, Number.MAX_SAFE_INTEGER, false)
       if (end - page >= leastPages) {
         end = Math.min(end, page + Math.max(left - batch.dirtyPages, LEAST_CALL_PAGES))
@@ -328,11 +349,8 @@ export class Scavenger {
    * an arena that goes to and fro around empty does not map and unmap.
    */
   surplusSegments(): Segment[] {
-    const free = this.#source.segments.filter(
-      segment =>
-        !segment.hasMovedBuffer &&
-        this.#heap.isRangeFree(segment) &&
-        !this.#heap.anyDirty(segment.firstPage, segment.pageCount),
+    const free = this.#freeSegments().filter(
+      segment => !this.#heap.anyDirty(segment.firstPage, segment.pageCount),
     )
     free.sort((a, b) => a.pageCount - b.pageCount)
     return free.slice(1)
