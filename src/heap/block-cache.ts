@@ -18,7 +18,7 @@
 import { invariant } from '../base/assert.js'
 import type { Block } from '../base/units.js'
 import * as layout from './layout.js'
-import { SpacePages } from './space-pages.js'
+import { SavedSpace } from './saved-space.js'
 
 const { DIRECT, FIRST_SIZE, FULL, LONG_STEPS_SHIFT, SHARED_SHIFT } = layout
 
@@ -64,7 +64,7 @@ function stepOf(room: number): number {
   return 30 - Math.clz32(room + 1)
 }
 
-export class BlockCache extends SpacePages {
+export class BlockCache extends SavedSpace {
   /**
    * `stacks[s]` is the index of the top slot of stack `s`. Slots hold blocks. Below the first of a room, at its *bottom*, and
    * behind the last stands a negative number, so one look tells that there is no block, or no slot for one more.

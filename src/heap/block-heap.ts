@@ -9,7 +9,8 @@
  *
  * A heap is one object in layers, each a class in a file of its own that knows those below it: `PageTable` has the columns,
  * `PageStates` what pages are, `GranuleMap` what starts where, `ShortGaps` and `LongGaps` find gaps, `Gaps` makes them,
- * `LongBlocks` and `BlockSpace` cut blocks from them, `SpacePages` has ranges and purging, `BlockCache` keeps. As objects that
+ * `LongBlocks` and `BlockSpace` cut blocks from them, `SpacePages` has ranges and purging, `SavedSpace` saves and restores,
+ * `BlockCache` keeps. As objects that
  * hold each other they took a tenth more time: V8 checks each on the way, and inlines by the length of the bytecode, which
  * private names make longer, so there are none here. Whoever has a `BlockHeap` uses what this file says, and the figures and
  * ranges that it inherits; a test sees to it.
@@ -159,11 +160,13 @@ export class BlockHeap extends BlockCache {
     return block !== NONE ? block : this.takeAgain(size, 0, granulesIn(sizeBytes))
   }
 
-  /** The same, at a multiple of `alignBytes`: a power of two from 16 to the page size. */
+  /** The same, at a multiple of `alignBytes`: a power of two from 16 on, which may be more than a page. */
   allocateAligned(sizeBytes: number, alignBytes: number): Block {
-    if (sizeBytes >= this.wholePagesFromBytes) return this.allocate(sizeBytes)
+    const isWhole = sizeBytes >= this.wholePagesFromBytes
+    if (isWhole && alignBytes <= this.pageBytes) return this.allocate(sizeBytes)
     const mask = (alignBytes >>> GRANULE_SHIFT) - 1
-    return this.takeNew(this.granulesFor(sizeBytes), mask, granulesIn(sizeBytes))
+    const size = this.granulesFor(sizeBytes)
+    return this.takeNew(size, mask, isWhole ? size : granulesIn(sizeBytes))
   }
 
   /**
@@ -467,6 +470,65 @@ export class BlockHeap extends BlockCache {
   override listUnused(): PageNumber[] {
     this.flush()
     return super.listUnused()
+  }
+
+  // ---- books of a space that begins at 0 -------------------------------------------------------------------------
+
+  /**
+   * The most bytes that `allocate` could find room for, were the space known up to `endPage`. Flushes. Reads all gaps that are
+   * nearly as long; where none is a frame long, a byte for each frame.
+   */
+  longestFreeBytes(endPage: PageCount): number {
+    this.flush()
+    const known = this.managedPages * this.pageGranules
+    const last = known === 0 ? NONE : this.previous(known)
+    const tail = last !== NONE && this.isGap(last) ? last : known
+    const inTail = this.roomIn(tail, endPage * this.pageGranules)
+    const most = Math.max(
+      inTail,
+      this.mostInLong((first, end) => this.roomIn(first, end)),
+    )
+    if (most >= DIRECT_BYTES) return most
+    return Math.max(most, this.longestShort(known >>> FRAME_SHIFT) * GRANULE_BYTES)
+  }
+
+  /** Bytes of the longest block that a gap has room for: one of whole pages starts at a page. */
+  private roomIn(first: Block, end: number): number {
+    const bytes = (end - first) * GRANULE_BYTES
+    if (bytes < this.wholePagesFromBytes) return bytes
+    const wholeBytes =
+      ((end >>> this.granuleShift) - (this.pageCeil(first) >>> this.granuleShift)) * this.pageBytes
+    return wholeBytes >= this.wholePagesFromBytes ? wholeBytes : this.wholePagesFromBytes - 1
+  }
+
+  /** Calls back for each live block, and for each stretch of dirty pages, with how far behind the last one it is, and how long. Flushes. */
+  save(
+    writeBlock: (gapGranules: number, granules: number) => void,
+    writeDirty: (otherPages: PageCount, dirtyPages: PageCount) => void,
+  ): void {
+    this.flush()
+    this.saveBlocks(writeBlock)
+    this.saveDirty(writeDirty)
+  }
+
+  /**
+   * The opposite, for a heap without a range: gap and block in turn, not dirty and dirty in turn. All of it lies within the space, no
+   * dirty page holds a block, and blocks that must be whole pages are.
+   */
+  restore(
+    granules: Uint32Array,
+    pages: Uint32Array,
+    { peakUsedPages, peakCommittedPages }: { peakUsedPages: PageCount; peakCommittedPages: PageCount },
+  ): void {
+    invariant(this.managedPages === 0, 'books are restored into an empty heap')
+    this.restoreSpace(granules, pages)
+    this.earlierPeakUsed = peakUsedPages
+    this.peakCommittedPages = peakCommittedPages
+  }
+
+  /** Blocks of that many granules and more are whole pages. */
+  get wholeFromGranules(): number {
+    return this.wholeGranules
   }
 
   // ---- proof -----------------------------------------------------------------------------------------------------

@@ -3,36 +3,16 @@
  * file: the heap says which bytes a block has, somebody else owns them.
  *
  * The space is made known to the books step by step as it is needed, so that metadata follows use, not capacity.
+ *
+ * The books below count in granules of 16 bytes. Where a granule is longer, all sizes are divided by how much longer before
+ * they go down, and multiplied on the way up; only granules of 16 bytes take the warm path.
  */
 import { ArenaError, invalidArgType, outOfRange, show } from '../base/errors.js'
-import { keysOf, requireKnownKeys } from '../base/known-keys.js'
-import { type Block, GIB, GRANULE_SHIFT, isPowerOfTwo, KIB, MAX_SPACE_BYTES, NONE } from '../base/units.js'
+import { type Block, GRANULE_BYTES, NONE } from '../base/units.js'
 import { BlockHeap, REFUSED_SPACE } from './block-heap.js'
+import { type HeapAllocateOptions, type HeapStats, Space } from './heap-options.js'
+import { LengthWriter, readSaved, type SavedHeap, sealed } from './saved-heap.js'
 
-export interface HeapOptions {
-  /** Bytes to manage: a multiple of `pageBytes`, up to 32 GiB. */
-  capacityBytes: number
-  /** Bytes a page: the unit in which space is counted as used, dirty or clean. 4, 8, 16, 32 or 64 KiB. Default 4 KiB. */
-  pageBytes?: number
-}
-
-/** Bytes, unless named otherwise. */
-export interface HeapStats {
-  capacityBytes: number
-  liveBlocks: number
-  /** Pages that hold live blocks. */
-  usedBytes: number
-  /** Used pages and free ones not purged since they were used. */
-  committedBytes: number
-  dirtyBytes: number
-  peakUsedBytes: number
-  peakCommittedBytes: number
-  /** The books, in typed arrays outside the managed space: what of them was written to, and takes memory. */
-  metadataBytes: number
-}
-
-const KNOWN_OPTIONS = keysOf<HeapOptions>({ capacityBytes: true, pageBytes: true })
-const DEFAULT_PAGE_BYTES = 4 * KIB
 /**
  * Space becomes known by 1/16 at a time, but no fewer pages. Before each step what is kept is given up, so with finer ones less
  * is taken: utilisation is .97 of the best C allocator, mean of twelve replays, and .961 with 1/8. Finer still gains nothing.
@@ -40,34 +20,10 @@ const DEFAULT_PAGE_BYTES = 4 * KIB
 const MIN_STEP_PAGES = 64
 const STEP_SHIFT = 4
 
-/** A linear space that blocks are allocated from. */
-class Space {
-  readonly capacityBytes: number
-  readonly pageBytes: number
-
-  /** Throws `ERR_INVALID_ARG_TYPE` or `ERR_OUT_OF_RANGE` for options outside what `HeapOptions` says. */
-  constructor(options: HeapOptions) {
-    requireKnownKeys('options', options, KNOWN_OPTIONS)
-    const { capacityBytes, pageBytes = DEFAULT_PAGE_BYTES } = options
-    if (typeof pageBytes !== 'number') throw invalidArgType('options.pageBytes', 'of type number', pageBytes)
-    if (!isPowerOfTwo(pageBytes) || pageBytes < 4 * KIB || pageBytes > 64 * KIB) {
-      throw outOfRange('options.pageBytes', 'a power of two from 4096 to 65536', pageBytes)
-    }
-    if (typeof capacityBytes !== 'number') {
-      throw invalidArgType('options.capacityBytes', 'of type number', capacityBytes)
-    }
-    if (!(capacityBytes >= 0) || capacityBytes % pageBytes !== 0 || capacityBytes > MAX_SPACE_BYTES) {
-      const allowed = `a multiple of pageBytes (${pageBytes}) from 0 to ${MAX_SPACE_BYTES / GIB} GiB`
-      throw outOfRange('options.capacityBytes', allowed, capacityBytes)
-    }
-    this.capacityBytes = capacityBytes
-    this.pageBytes = pageBytes
-  }
-}
-
 /**
- * Allocates blocks of a linear space of `capacityBytes`. Every operation is O(1); nothing is stored in the space. Blocks that
- * were freed are kept for a while for the next of their size; `stats` and `purge` count them as free.
+ * Allocates blocks of a linear space of `capacityBytes`. Every operation is O(1) but for those that say otherwise; nothing is
+ * stored in the space. Blocks that were freed are kept for a while for the next of their size; `stats` and `purge` count
+ * them as free.
  *
  * ```ts
  * const heap = new Heap({ capacityBytes: 64 * 2 ** 20 })
@@ -81,37 +37,95 @@ export class Heap extends Space {
    * Set here and not in a constructor, where it would be `undefined` first: a field that is set once, V8 takes for a constant
    * wherever the heap is one, and no longer asks what it is. 3 to 7 % of the time.
    */
-  readonly #blocks = new BlockHeap(this.pageBytes)
+  readonly #blocks = new BlockHeap((this.pageBytes / this.granuleBytes) * GRANULE_BYTES)
   readonly #capacityPages = this.capacityBytes / this.pageBytes
+  /** Bytes for each that the books below count. */
+  readonly #scale = this.granuleBytes / GRANULE_BYTES
   /** Inside the callback of `purge`. */
   #isPurging = false
+  /** Whether a size may go to the books as it is, now. */
+  #takesBytes = this.granuleBytes === GRANULE_BYTES
+
+  /**
+   * A heap with the books of another one: the same capacity, the same live blocks under the same integers, the same dirty
+   * pages. What is allocated from here on may lie elsewhere than it would there. `saved` is what `toJSON` gave, or what
+   * `JSON.parse` makes of its text; other keys in it do no harm. O(n) in blocks and gaps.
+   *
+   * Throws `ERR_INVALID_ARG_TYPE` or `ERR_INVALID_ARG_VALUE` where it is damaged, of another version, or says what no heap can
+   * be like. The checksum in it tells damage, not forgery; forged books are a heap like any other.
+   *
+   * ```ts
+   * writeFileSync('books.json', JSON.stringify(heap))
+   * const again = Heap.from(JSON.parse(readFileSync('books.json', 'utf8')))
+   * ```
+   */
+  static from(saved: SavedHeap): Heap {
+    const { made, granules, pages, ...peaks } = readSaved(saved, options => {
+      const heap = new Heap(options)
+      return { heap, wholeFromGranules: heap.#blocks.wholeFromGranules }
+    })
+    made.heap.#blocks.restore(granules, pages, peaks)
+    return made.heap
+  }
+
+  /**
+   * The books as plain data, for `Heap.from`: some 3 bytes for each live block, up to 14 for long ones. They say nothing of what the blocks hold.
+   * Blocks that are kept for the next of their size come free. O(n) in blocks and gaps. Throws `ERR_ARENA_BUSY` inside the
+   * callback of `purge`.
+   */
+  toJSON(): SavedHeap {
+    if (this.#isPurging) throw busy('toJSON')
+    const { capacityBytes, pageBytes, granuleBytes } = this
+    const blocks = new LengthWriter()
+    const dirty = new LengthWriter()
+    this.#blocks.save(
+      (gap, length) => {
+        blocks.write(gap)
+        blocks.write(length)
+      },
+      (others, length) => {
+        dirty.write(others)
+        dirty.write(length)
+      },
+    )
+    return sealed({
+      capacityBytes,
+      pageBytes,
+      granuleBytes,
+      peakUsedBytes: this.#blocks.peakUsedPages * pageBytes,
+      peakCommittedBytes: this.#blocks.peakCommittedPages * pageBytes,
+      blocks: blocks.toString(),
+      dirty: dirty.toString(),
+    })
+  }
 
   /**
    * A block of at least `sizeBytes`, or -1 when nothing fits: an opaque integer from 0 to 2^31 - 1, for `offsetOf`,
-   * `sizeOf` and `free`. A size of 0 gives a block of the smallest size.
+   * `sizeOf` and `free`. A size of 0 gives a block of the smallest size. `align` makes its offset a multiple of that many bytes; such
+   * a block is always a new one, so it takes some ten times as long as one of a size that was freed lately.
    *
-   * Throws `ERR_INVALID_ARG_TYPE` where `sizeBytes` is no number, `ERR_OUT_OF_RANGE` where it is negative or no safe
-   * integer.
+   * Throws `ERR_INVALID_ARG_TYPE` where `sizeBytes` or `align` is no number, `ERR_OUT_OF_RANGE` where `sizeBytes` is negative or no
+   * safe integer, or `align` no power of two from 16 to 64 KiB, `ERR_INVALID_ARG_VALUE` for an option that does not exist.
    */
-  allocate(sizeBytes: number): Block {
+  allocate(sizeBytes: number, options?: HeapAllocateOptions): Block {
     const isPlain = typeof sizeBytes === 'number' && (sizeBytes | 0) === sizeBytes && sizeBytes >= 0
-    if (isPlain && !this.#isPurging) {
+    if (isPlain && options === undefined && this.#takesBytes) {
       const block = this.#blocks.allocate(sizeBytes)
       if (block >= 0) return block
     }
     // So that all that comes back is an int32 to V8, see `BlockHeap`.
-    return this.#allocateSlow(sizeBytes) | 0
+    return this.#allocateSlow(sizeBytes, options) | 0
   }
 
-  /** Byte offset of a block in the space, a multiple of 16. `block` must come from `allocate`. */
+  /** Byte offset of a block in the space, a multiple of `granuleBytes`. `block` must come from `allocate`. */
   offsetOf(block: Block): number {
-    return block * 2 ** GRANULE_SHIFT
+    return block * this.granuleBytes
   }
 
   /** Usable bytes of a live block, at least what was asked. Throws `ERR_ARENA_DOUBLE_FREE` for one that is not live. */
   sizeOf(block: Block): number {
     if (!isGranule(block) || !this.#blocks.isLive(block)) throw notLive('sizeOf', block)
-    return this.#blocks.sizeOf(block)
+    return this.#blocks.sizeOf(block) * this.#scale
   }
 
   /**
@@ -138,13 +152,16 @@ export class Heap extends Space {
     if (!(Number.isSafeInteger(sizeBytes) && sizeBytes >= 0)) throw badSize(sizeBytes)
     if (this.#isPurging) throw busy('resize')
     if (!isGranule(block) || !this.#blocks.isLive(block)) throw notLive('resize', block)
-    return sizeBytes <= this.capacityBytes && this.#blocks.resize(block, sizeBytes)
+    return sizeBytes <= this.capacityBytes && this.#blocks.resize(block, Math.ceil(sizeBytes / this.#scale))
   }
 
   /**
    * Calls `purge` with each stretch of dirty bytes, so that the owner of the space can give them back, and counts them
    * as clean after each call that returns. Returns the bytes purged. If `purge` throws, that stretch stays dirty. Inside
-   * the callback `allocate`, `free` and `purge` throw `ERR_ARENA_BUSY`.
+   * the callback `allocate`, `free`, `resize`, `purge` and `toJSON` throw `ERR_ARENA_BUSY`.
+   *
+   * A file has holes punched there, shared memory is advised. A GPU buffer has no pages to give back: never purge, and dirty bytes
+   * mean nothing.
    */
   purge(purge: (offsetBytes: number, lengthBytes: number) => void): number {
     if (this.#isPurging) throw busy('purge')
@@ -152,6 +169,7 @@ export class Heap extends Space {
     let purgedPages = 0
     blocks.flush()
     this.#isPurging = true
+    this.#takesBytes = false
     try {
       for (let page = blocks.nextDirty(0, false); page !== NONE; ) {
         const end = blocks.dirtyEnd(page, this.#capacityPages, false)
@@ -162,14 +180,20 @@ export class Heap extends Space {
       }
     } finally {
       this.#isPurging = false
+      this.#takesBytes = this.#scale === 1
     }
     return purgedPages * this.pageBytes
   }
 
+  /**
+   * What is in use and what is free. Blocks that are kept for the next of their size come free first. Reads all gaps of about the
+   * longest length; where the space is full but for gaps of less than 256 granules, a byte for each 256 granules.
+   */
   stats(): HeapStats {
     const { pageBytes } = this
     const blocks = this.#blocks
-    if (!this.#isPurging) blocks.flush()
+    // Inside `purge` nothing is kept.
+    const longestFreeBytes = blocks.longestFreeBytes(this.#capacityPages) * this.#scale
     return {
       capacityBytes: this.capacityBytes,
       liveBlocks: blocks.liveBlocks,
@@ -178,6 +202,7 @@ export class Heap extends Space {
       dirtyBytes: blocks.dirtyPages * pageBytes,
       peakUsedBytes: blocks.peakUsedPages * pageBytes,
       peakCommittedBytes: blocks.peakCommittedPages * pageBytes,
+      longestFreeBytes,
       metadataBytes: blocks.metadataBytes,
     }
   }
@@ -187,20 +212,30 @@ export class Heap extends Space {
     this.#blocks.check()
   }
 
-  /** Checks the size, makes more of the space known to the books where that is all that is missing, and tries again. */
-  #allocateSlow(sizeBytes: number): Block {
+  /** Checks the arguments, makes more of the space known to the books where that is all that is missing, and tries again. */
+  #allocateSlow(sizeBytes: number, options: HeapAllocateOptions | undefined): Block {
     if (!(Number.isSafeInteger(sizeBytes) && sizeBytes >= 0)) throw badSize(sizeBytes)
+    const align = this.alignOf(options)
     if (this.#isPurging) throw busy('allocate')
     if (sizeBytes > this.capacityBytes) return NONE
     const blocks = this.#blocks
-    let block: Block = blocks.allocate(sizeBytes)
+    const size = Math.ceil(sizeBytes / this.#scale)
+    const alignBytes = Math.max(GRANULE_BYTES, align / this.#scale)
+    let block = this.#take(size, alignBytes)
     while (block === NONE && blocks.refusal === REFUSED_SPACE && blocks.managedPages < this.#capacityPages) {
       const known: number = blocks.managedPages
-      const wanted = Math.max(blocks.runPagesFor(sizeBytes), MIN_STEP_PAGES, known >>> STEP_SHIFT)
+      const wanted = Math.max(blocks.runPagesFor(size, alignBytes), MIN_STEP_PAGES, known >>> STEP_SHIFT)
       blocks.addRange(known, Math.min(wanted, this.#capacityPages - known))
-      block = blocks.allocate(sizeBytes)
+      block = this.#take(size, alignBytes)
     }
     return block
+  }
+
+  /** In the units of the books. */
+  #take(size: number, alignBytes: number): Block {
+    return alignBytes === GRANULE_BYTES
+      ? this.#blocks.allocate(size)
+      : this.#blocks.allocateAligned(size, alignBytes)
   }
 }
 

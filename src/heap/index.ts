@@ -1,4 +1,6 @@
 /** `offheap/heap`: the bookkeeping without the addon. */
 export { ArenaError, type ArenaErrorCode } from '../base/errors.js'
 export type { Block } from '../base/units.js'
-export { Heap, type HeapOptions, type HeapStats } from './heap.js'
+export { Heap } from './heap.js'
+export type { HeapAllocateOptions, HeapOptions, HeapStats } from './heap-options.js'
+export type { SavedHeap } from './saved-heap.js'

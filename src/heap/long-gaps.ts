@@ -200,6 +200,25 @@ export class LongGaps extends ShortGaps {
     return slot < SETS << BIN_SHIFT ? this.startIn(this.heads[slot]) : NONE
   }
 
+  /** The most bytes that `roomIn` says of a long gap: its length or, for the longest of all, less. 0 where there is none. */
+  protected mostInLong(roomIn: (first: number, end: number) => number): number {
+    const { rows } = this
+    let most = 0
+    let longest = 0
+    for (let bin = (1 << BIN_SHIFT) - 1; bin >= 0 && (most === 0 || most < longest); bin--) {
+      for (let set = WARM; set <= COLD; set++) {
+        let frame = this.heads[(set << BIN_SHIFT) + bin]
+        for (; frame !== NONE; frame = rows[frame * ROW_WORDS + NEXT]) {
+          const first = this.startIn(frame)
+          const end = rows[frame * ROW_WORDS + END] >>> 0
+          longest = Math.max(longest, (end - first) * units.GRANULE_BYTES)
+          most = Math.max(most, roomIn(first, end))
+        }
+      }
+    }
+    return most
+  }
+
   private startIn(frame: number): number {
     return (frame << FRAME_SHIFT) | (this.rows[frame * ROW_WORDS + EDGE] & FRAME_MASK)
   }

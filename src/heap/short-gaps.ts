@@ -96,7 +96,26 @@ export class ShortGaps extends GranuleMap {
     this.mostFrames = ALL_FRAMES
     const block = this.takeShort(size)
     this.mostFrames = MOST_FRAMES
-    return block
+    return block !== NONE || size < EXACT_BELOW ? block : this.takeFromAnyOf(binOf(size), size)
+  }
+
+  /** The same from the first frame in `bin` that has a gap which is long enough: others of that bin may be too short. */
+  private takeFromAnyOf(bin: number, size: number): Block {
+    const { leaves } = this
+    for (let leaf = bin; this.usedTops << bin < 0 && leaf < leaves.length; leaf += BINS) {
+      for (let frames = leaves[leaf]; frames !== 0; ) {
+        const bit = Math.clz32(frames)
+        frames ^= FIRST_BIT >>> bit
+        const gap = this.longestIn((leaf & -BINS) | bit)
+        if (gap === NONE || this.next(gap) - gap < size) continue
+        const end = gap + size
+        const gapEnd = this.next(gap)
+        this.carve(gap, end, gapEnd)
+        if (end < gapEnd) this.raiseTop(end >>> FRAME_SHIFT, gapEnd - end)
+        return gap
+      }
+    }
+    return NONE
   }
 
   /** `takeShort` from the gaps of the bin of that length, of which some may be long enough. */
@@ -261,6 +280,41 @@ export class ShortGaps extends GranuleMap {
     branches[((frame >>> 10) << BINS_SHIFT) + bin] |= FIRST_BIT >>> (frame >>> 5)
     roots[((frame >>> 15) << BINS_SHIFT) + bin] |= FIRST_BIT >>> (frame >>> 10)
     this.usedTops |= FIRST_BIT >>> bin
+  }
+
+  /** Granules of the longest short gap before `endFrame`, 0 where there is none. Reads a byte a frame, and some frames. */
+  protected longestShort(endFrame: number): number {
+    const { tops } = this
+    let longest = 0
+    let bin = 0
+    for (let frame = 0; frame < endFrame; frame++) {
+      // In the bin of the longest so far there may be longer ones only if that holds more than one length.
+      if (tops[frame] < bin || (tops[frame] === bin && bin < EXACT_BELOW)) continue
+      const gap = this.longestIn(frame)
+      if (gap !== NONE) longest = Math.max(longest, this.next(gap) - gap)
+      bin = binOf(longest)
+    }
+    return longest
+  }
+
+  /** Where the longest short gap of a frame starts, or NONE. */
+  private longestIn(frame: number): Block {
+    const { bits } = this
+    let longest: Block = NONE
+    let most = 0
+    for (let word = frame << 3; word < (frame + 1) << 3; word++) {
+      const pair = BITS_PREFIX + (word << 1)
+      for (let gaps = bits[pair + 1] & ~bits[pair]; gaps !== 0; ) {
+        const bit = Math.clz32(gaps)
+        gaps ^= FIRST_BIT >>> bit
+        const gap = (word << 5) | bit
+        const length = this.next(gap) - gap
+        if (length >= FRAME_GRANULES || length <= most) continue
+        longest = gap
+        most = length
+      }
+    }
+    return longest
   }
 
   /** Frames [firstFrame, endFrame) are not managed any more. */

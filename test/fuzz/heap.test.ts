@@ -3,6 +3,7 @@ import { ArenaError } from '../../src/base/errors.js'
 import { GRANULE_BYTES, KIB, MIB, NONE } from '../../src/base/units.js'
 import { BlockHeap, REFUSED_LIMIT, REFUSED_SPACE } from '../../src/heap/block-heap.js'
 import { Heap } from '../../src/heap/heap.js'
+import { type SavedHeap, sealed } from '../../src/heap/saved-heap.js'
 import { HeapModel, must, type Stretch } from './model.js'
 import { fuzzSteps, type Journal, type Random, runSequences } from './random.js'
 
@@ -478,15 +479,22 @@ const BAD_BLOCKS = [NONE, 0.5, Number.NaN, Infinity, 2 ** 31, 2 ** 53, '0', 0n, 
 class HeapSequence {
   readonly #random: Random
   readonly #journal: Journal
-  readonly #heap: Heap
+  #heap: Heap
+  /** Counts in granules of 16 bytes; one of the heap may be longer, by this factor. */
   readonly #model: HeapModel
+  readonly #scale: number
   #sizes: Sizes = () => 0
   #growth = 0
 
-  constructor(random: Random, journal: Journal, capacityBytes: number, pageBytes: number) {
+  constructor(random: Random, journal: Journal, capacityBytes: number, pageBytes: number, scale: number) {
     this.#random = random
     this.#journal = journal
-    this.#heap = new Heap({ capacityBytes, pageBytes })
+    this.#scale = scale
+    this.#heap = new Heap({
+      capacityBytes: capacityBytes * scale,
+      pageBytes: pageBytes * scale,
+      granuleBytes: GRANULE_BYTES * scale,
+    })
     this.#model = new HeapModel(pageBytes, capacityBytes / pageBytes)
     this.#model.addRange(0, capacityBytes / pageBytes)
   }
@@ -503,7 +511,8 @@ class HeapSequence {
   }
 
   #startPhase(): void {
-    const { pageBytes, capacityBytes: spaceBytes } = this.#heap
+    const { pageBytes } = this.#model
+    const spaceBytes = this.#heap.capacityBytes / this.#scale
     const [name, sizes] = choosePhaseSizes(this.#random, { pageBytes, spaceBytes, runsOnly: false })
     const tendency = this.#random.pick(Object.keys(TENDENCIES) as (keyof typeof TENDENCIES)[])
     this.#journal.note(`phase: ${name}, ${tendency}`)
@@ -512,7 +521,9 @@ class HeapSequence {
   }
 
   #step(): void {
-    this.#operations[this.#random.weighted({ churn: 90, misuse: 6, purge: 2, failingPurge: 2 })]()
+    this.#operations[
+      this.#random.weighted({ churn: 88, misuse: 5, longest: 3, purge: 2, failingPurge: 2, save: 2 })
+    ]()
   }
 
   readonly #operations = {
@@ -520,29 +531,101 @@ class HeapSequence {
     misuse: () => this.#misuse(),
     purge: () => this.#purge(Infinity),
     failingPurge: () => this.#purge(this.#random.below(4)),
+    longest: () => this.#takeLongest(),
+    save: () => this.#save(),
   }
 
   #allocate(): void {
+    const { pageBytes } = this.#heap
+    const size = Math.max(0, this.#sizes(this.#random) * this.#scale - this.#random.below(this.#scale))
+    const align = this.#random.chance(0.3) ? this.#scale * 2 ** this.#random.between(4, 16) : undefined
+    const block = this.#take(size, align)
+    if (block !== NONE) return
+    const pages = Math.max(1, Math.ceil((size + (align ?? 0)) / pageBytes))
+    const idle = this.#model.longestIdle()
+    must(idle < pages, `${size} bytes were refused with ${idle} idle pages in a row`)
+    const isTooLong = Math.max(1, size) > this.#heap.stats().longestFreeBytes
+    must(align !== undefined || isTooLong, `${size} bytes were refused`)
+  }
+
+  #take(size: number, align: number | undefined): number {
     const heap = this.#heap
-    const size = this.#sizes(this.#random)
-    const block = heap.allocate(size)
-    this.#journal.note(`allocate ${size}: ${block}`)
-    if (block === NONE) {
-      const pages = Math.max(1, Math.ceil(size / heap.pageBytes))
-      const idle = this.#model.longestIdle()
-      must(idle < pages, `${size} bytes were refused with ${idle} idle pages in a row`)
+    const block = align === undefined ? heap.allocate(size) : heap.allocate(size, { align })
+    this.#journal.note(`allocate ${size}, ${align}: ${block}`)
+    if (block === NONE) return block
+    const offset = heap.offsetOf(block)
+    must(offset === block * heap.granuleBytes, `the offset of block ${block}`)
+    must(offset % (align ?? 1) === 0, `block ${block} is aligned`)
+    must(offset + heap.sizeOf(block) <= heap.capacityBytes, `block ${block} ends in the space`)
+    must(heap.sizeOf(block) >= size, `block ${block} is long enough`)
+    this.#model.allocate(
+      block,
+      Math.ceil(size / this.#scale),
+      heap.sizeOf(block) / this.#scale,
+      GRANULE_BYTES,
+    )
+    return block
+  }
+
+  /** What is said to be the longest block is one, and nothing longer is. */
+  #takeLongest(): void {
+    const { longestFreeBytes } = this.#heap.stats()
+    must(this.#heap.allocate(longestFreeBytes + 1) === NONE, 'nothing longer than the longest')
+    // Looking for it may have made space known, and must not have moved the figure.
+    must(this.#heap.stats().longestFreeBytes === longestFreeBytes, 'the longest stays the longest')
+    if (longestFreeBytes > 0) must(this.#take(longestFreeBytes, undefined) !== NONE, 'the longest can be had')
+  }
+
+  /** Another heap goes on from the books of this one; damaged books make none that is wrong. */
+  #save(): void {
+    this.#journal.note('save')
+    const before = this.#heap.stats()
+    const text = JSON.stringify(this.#heap)
+    const saved: SavedHeap = JSON.parse(text)
+    for (let n = 0; n < 4; n++) this.#restoreDamaged(saved, n % 2 === 0)
+    const heap = Heap.from(saved)
+    heap.check()
+    must(JSON.stringify(heap) === text, 'what was restored saves the same')
+    const { metadataBytes: _, ...expected } = before
+    const { metadataBytes: __, ...found } = heap.stats()
+    must(JSON.stringify(found) === JSON.stringify(expected), `restored ${JSON.stringify(found)}`)
+    for (const block of this.#model.sortedBlocks()) {
+      must(heap.sizeOf(block) === this.#model.sizeOf(block) * this.#scale, `block ${block} keeps its size`)
+    }
+    this.#heap = heap
+  }
+
+  /** As it would be read from a bad disk, or, with its checksum right, from somebody who means harm. */
+  #restoreDamaged(saved: SavedHeap, isForged: boolean): void {
+    const field = this.#random.pick(['blocks', 'dirty'] as const)
+    const bytes = Buffer.from(saved[field], 'base64')
+    if (bytes.length === 0) return
+    const at = this.#random.below(bytes.length)
+    const way = this.#random.below(3)
+    if (way === 0) bytes[at] ^= 1 << this.#random.below(8)
+    const damaged =
+      way === 1 ? bytes.subarray(0, at) : way === 2 ? Buffer.concat([bytes, bytes.subarray(at)]) : bytes
+    const { version: _, checksum, ...books } = saved
+    const forged = sealed({ ...books, [field]: damaged.toString('base64') })
+    let heap: Heap
+    try {
+      heap = Heap.from(isForged ? forged : { ...forged, checksum })
+    } catch (error) {
+      must((error as { code?: string }).code === 'ERR_INVALID_ARG_VALUE', `a clear error, not ${error}`)
       return
     }
-    must(heap.offsetOf(block) === block * GRANULE_BYTES, `the offset of block ${block}`)
-    must(heap.offsetOf(block) + heap.sizeOf(block) <= heap.capacityBytes, `block ${block} ends in the space`)
-    this.#model.allocate(block, size, heap.sizeOf(block), GRANULE_BYTES)
+    must(isForged, 'damage is found')
+    heap.check()
   }
 
   #free(): void {
     if (this.#model.liveBlocks === 0) return
     const block = this.#model.blockAt(this.#random.below(this.#model.liveBlocks))
     this.#journal.note(`free ${block}`)
-    must(this.#heap.sizeOf(block) === this.#model.sizeOf(block), `block ${block} keeps its size`)
+    must(
+      this.#heap.sizeOf(block) === this.#model.sizeOf(block) * this.#scale,
+      `block ${block} keeps its size`,
+    )
     this.#heap.free(block)
     this.#model.free(block)
     this.#refuses(block)
@@ -607,6 +690,8 @@ class HeapSequence {
       peakUsedPages: stats.peakUsedBytes / pageBytes,
       peakCommittedPages: stats.peakCommittedBytes / pageBytes,
     })
+    const longest = this.#model.longestFree() * GRANULE_BYTES * this.#scale
+    must(stats.longestFreeBytes === longest, `the longest is ${longest}, not ${stats.longestFreeBytes}`)
   }
 
   #finish(): void {
@@ -656,12 +741,14 @@ describe('BlockHeap agrees with the model', () => {
 
 describe('Heap agrees with the model', () => {
   for (const pageBytes of PAGE_SIZES) {
-    const name = `a heap of ${pageBytes / KIB} KiB pages`
-    it(name, () => {
-      runSequences(FILE, name, STEPS, SEQUENCE_STEPS, (random, steps, journal) => {
-        const capacityBytes = pageBytes * random.pick([1, 2, 3, 7, 64, 65, 256])
-        new HeapSequence(random, journal, Math.min(4 * MIB, capacityBytes), pageBytes).run(steps)
+    for (const scale of [1, 4, 4096]) {
+      const name = `a heap of ${pageBytes / KIB} KiB pages, granules ${scale} times as long`
+      it(name, () => {
+        runSequences(FILE, name, STEPS / 2, SEQUENCE_STEPS, (random, steps, journal) => {
+          const capacityBytes = pageBytes * random.pick([1, 2, 3, 7, 64, 65, 256])
+          new HeapSequence(random, journal, Math.min(4 * MIB, capacityBytes), pageBytes, scale).run(steps)
+        })
       })
-    })
+    }
   }
 })

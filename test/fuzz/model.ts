@@ -256,6 +256,19 @@ export class HeapModel {
     return longest
   }
 
+  /** The most granules in a row that belong to no block, in the whole space. */
+  longestFree(): number {
+    let longest = 0
+    for (let granule = 0; granule < this.#owned.length; ) {
+      const taken = this.#owned.indexOf(1, granule)
+      const end = taken < 0 ? this.#owned.length : taken
+      longest = Math.max(longest, end - granule)
+      const free = this.#owned.indexOf(0, end)
+      granule = free < 0 ? this.#owned.length : free
+    }
+    return longest
+  }
+
   // ---- purging ---------------------------------------------------------------------------------------------------
 
   age(): void {

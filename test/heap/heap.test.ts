@@ -361,6 +361,7 @@ describe('stats', () => {
       committedBytes: 11 * PAGE,
       peakUsedBytes: 11 * PAGE,
       peakCommittedBytes: 11 * PAGE,
+      longestFreeBytes: expect.any(Number),
       metadataBytes: heap.stats().metadataBytes,
     })
     expectWholeCapacityFree(heap, [b])
