@@ -522,12 +522,21 @@ class HeapSequence {
 
   #step(): void {
     this.#operations[
-      this.#random.weighted({ churn: 88, misuse: 5, longest: 3, purge: 2, failingPurge: 2, save: 2 })
+      this.#random.weighted({
+        churn: 82,
+        resize: 6,
+        misuse: 5,
+        longest: 3,
+        purge: 2,
+        failingPurge: 2,
+        save: 2,
+      })
     ]()
   }
 
   readonly #operations = {
     churn: () => (this.#random.chance(this.#growth) ? this.#allocate() : this.#free()),
+    resize: () => this.#resize(),
     misuse: () => this.#misuse(),
     purge: () => this.#purge(Infinity),
     failingPurge: () => this.#purge(this.#random.below(4)),
@@ -629,6 +638,17 @@ class HeapSequence {
     this.#heap.free(block)
     this.#model.free(block)
     this.#refuses(block)
+  }
+
+  #resize(): void {
+    if (this.#model.liveBlocks === 0) return
+    const block = this.#model.blockAt(this.#random.below(this.#model.liveBlocks))
+    const size = Math.max(0, this.#sizes(this.#random) * this.#scale - this.#random.below(this.#scale))
+    const isDone = this.#heap.resize(block, size)
+    this.#journal.note(`resize ${block} to ${size}: ${isDone}`)
+    const usable = this.#heap.sizeOf(block) / this.#scale
+    if (isDone) this.#model.resize(block, Math.ceil(size / this.#scale), usable)
+    else must(usable === this.#model.sizeOf(block), `block ${block} keeps its size`)
   }
 
   #misuse(): void {
