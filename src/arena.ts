@@ -359,7 +359,7 @@ export class Arena extends Assembled {
       liveBytes: this.#liveBytes,
       limitBytes: this.#limits.limitBytes,
       softLimitBytes: partsOf(this).options.softLimitBytes,
-      releaseAfterMs: this.#policy.promiseMs,
+      releaseAfterMs: this.#policy.statedMs,
       allocations: this.#allocations,
       frees: this.#frees,
       pinnedBlocks: this.#pins.blockCount,

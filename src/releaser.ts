@@ -91,8 +91,8 @@ export class Releaser {
    * traffic is likely to want it again.
    */
   afterLargeFree(): void {
-    const { atOncePages, warmPages, isTimed } = this.#policy
-    if (this.#isUrgent || !isTimed || this.#heap.dirtyPages - warmPages < atOncePages) return
+    const { atOncePages, calmPages, isTimed } = this.#policy
+    if (this.#isUrgent || !isTimed || this.#heap.dirtyPages - calmPages < atOncePages) return
     this.#isUrgent = true
     this.isSettled = true
     this.#timer?.cancel()

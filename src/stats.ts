@@ -33,7 +33,7 @@ export interface ArenaStats {
   limitBytes: number
   /** `Infinity` where there is none. */
   softLimitBytes: number
-  /** The promise in force, in milliseconds: as asked for, or longer where pages were purged in vain. */
+  /** The promise in force, in milliseconds: as asked for, or longer where pages were purged in vain or are kept for traffic. */
   releaseAfterMs: number
   /** Blocks handed out, ever, a count. */
   allocations: number

@@ -4,7 +4,7 @@
  * Demand (pages in use) goes up and down. How far it comes back after it fell is what `returns` counts. What
  * was reached twice within ten seconds, or three times within a minute (or within D and six times D, where those are longer), will
  * probably be reached again: the floor is what is missing from the pages in use now to that. A single burst leaves no
- * floor, however high, and neither does what only came down.
+ * floor, however high, and neither does what only came down. What `misfit` says comes on top, as far as the waves are high.
  *
  * The floor is there for traffic. It stands for a while after the last call, then falls to nothing: how
  * long that takes is the caller's to say, since the promise decides it.
@@ -16,11 +16,23 @@
  */
 import { invariant } from '../base/assert.js'
 import type { PageCount } from '../base/units.js'
+import { Misfit } from './misfit.js'
 import { type Expectation, Returns } from './returns.js'
 
 /** Reached twice, which is one return, within `SHORT_MS`; or three times within `LONG_MS`. */
 const SHORT_MS = 10_000
 const LONG_MS = 60_000
+
+/** Committed memory stays within a quarter more than what traffic had in use, and a little. */
+const MISFIT_SHARE = 1 / 4
+
+/** What demand is known by. */
+export interface DemandCounts {
+  readonly usedPages: PageCount
+  /** Most that were used at once since the last time. */
+  readonly peakUsedPages: PageCount
+  readonly dirtyPages: PageCount
+}
 
 /** After the last traffic the floor stands for `fullMs`, then falls, and nothing of it is left after `endMs`. */
 export interface Hold {
@@ -40,18 +52,16 @@ export class Demand {
   #highestPages: PageCount = 0
   #trafficMs = Number.NEGATIVE_INFINITY
   #expected: Expectation = { pages: 0, atMs: 0 }
+  /** What does not fit is worth as much at most. */
+  #highestReturn: PageCount = 0
+  readonly #misfit = new Misfit()
 
   /**
    * What happened since the last call: `peakUsedPages` is the most that were in use meanwhile, `hasTraffic` whether
    * any block was allocated or freed. `promiseMs`: the promise in force.
    */
-  observe(
-    nowMs: number,
-    usedPages: PageCount,
-    peakUsedPages: PageCount,
-    hasTraffic: boolean,
-    promiseMs: number,
-  ): void {
+  observe(nowMs: number, counts: DemandCounts, hasTraffic: boolean, promiseMs: number): void {
+    const { usedPages, peakUsedPages, dirtyPages } = counts
     if (hasTraffic) this.#trafficMs = nowMs
     this.#usedPages = usedPages
     this.#highestPages = Math.max(this.#highestPages, peakUsedPages)
@@ -61,6 +71,13 @@ export class Demand {
     const short = this.#returns.expected(nowMs - scale * SHORT_MS, usedPages, 1)
     const long = this.#returns.expected(nowMs - scale * LONG_MS, usedPages, 2)
     this.#expected = long.pages > short.pages ? long : short
+    this.#highestReturn = this.#returns.highest(nowMs - scale * SHORT_MS)
+    this.#misfit.observe(nowMs, peakUsedPages, usedPages + dirtyPages)
+  }
+
+  /** So many dirty pages went back. */
+  purged(pageCount: PageCount): void {
+    this.#misfit.purged(pageCount)
   }
 
   /** Since when no block has been allocated or freed, in ms. */
@@ -68,13 +85,42 @@ export class Demand {
     return nowMs - this.#trafficMs
   }
 
-  /** Free pages to keep warm now, by what was last observed. */
-  floorPages(nowMs: number, hold: Hold): PageCount {
-    return Math.floor(this.#expected.pages * standingShare(this.quietMs(nowMs), hold))
+  /** How many more pages than are in use are likely to be wanted. */
+  get expectedPages(): PageCount {
+    return this.#expected.pages
+  }
+
+  /** When demand last was as high as the floor expects it to be. */
+  get reachedMs(): number {
+    return this.#expected.pages > 0 ? this.#expected.atMs : Number.POSITIVE_INFINITY
+  }
+
+  /**
+   * Free pages to keep warm now, by what was last observed. `sparePages`: for what does not fit, besides a quarter of
+   * what is expected to be in use.
+   */
+  floorPages(nowMs: number, hold: Hold, sparePages: PageCount): PageCount {
+    const { pages } = this.#expected
+    const misfit = Math.min(this.#misfit.pages, this.#highestReturn, this.#mostMisfit(sparePages))
+    return Math.floor((pages + misfit) * standingShare(this.quietMs(nowMs), hold))
+  }
+
+  /**
+   * Free pages that are no reason for haste, where `floorPages` are kept warm: what traffic of that height may hold, unless it is
+   * lower than `leastPages`.
+   */
+  calmPages(floorPages: PageCount, sparePages: PageCount, leastPages: PageCount): PageCount {
+    if (floorPages < leastPages) return floorPages
+    return Math.max(floorPages, Math.floor(this.#expected.pages + this.#mostMisfit(sparePages)))
+  }
+
+  #mostMisfit(sparePages: PageCount): PageCount {
+    return (this.#usedPages + this.#expected.pages) * MISFIT_SHARE + sparePages
   }
 
   check(): void {
     this.#returns.check()
+    this.#misfit.check()
     invariant(
       this.#usedPages + this.#expected.pages <= this.#highestPages,
       '1: a floor below the highest demand',

@@ -6,7 +6,8 @@
  * the work, each in a file of its own:
  *
  * - `decay`: pages that nobody uses go in steps, none before 0.22 D, all by 0.9 D
- * - `demand`: a floor of warm memory under traffic that keeps coming back to it; gone before the promise ends
+ * - `demand`: a floor of warm memory under traffic that keeps coming back to it (`returns`), with room for what does not fit
+ *   (`misfit`); gone before the promise ends
  * - `budget`: one percent of the time, while there is traffic
  * - `refaults`: purging in vain stretches D, up to 30 s
  *
@@ -57,6 +58,8 @@ const LEAST_FULL_SHARE = 0.4
 /** What may be committed: so many times the most that was in use lately, and that much more. */
 const BOUND_FACTOR = 1.25
 const BOUND_SPARE_BYTES = 8 * MIB
+/** Of it, what may be kept for blocks that do not fit what is free, besides a quarter of what traffic has in use. */
+const SPARE_BYTES = 7 * MIB
 /** Wholly free runs of this length go back at once. */
 export const AT_ONCE_BYTES = MIB
 
@@ -80,6 +83,7 @@ export class ReleasePolicy {
   /** Free pages go back by timer. */
   readonly isTimed: boolean
   readonly atOncePages: PageCount
+  readonly #sparePages: PageCount
   readonly #now: () => number
   readonly #spareOfBoundPages: PageCount
   readonly #highWater = new HighWater()
@@ -100,6 +104,9 @@ export class ReleasePolicy {
   /** Free pages that traffic is likely to want again: as of the last `observe`. */
   warmPages: PageCount = 0
 
+  /** Free pages of which none goes at once: those, and some of which it is not yet known whether traffic wants them. */
+  calmPages: PageCount = 0
+
   /**
    * `releaseAfterMs`: 0 to Infinity. `now`: milliseconds of a clock that never goes back. `pageBytes`: 4 KiB to 64 KiB.
    */
@@ -107,6 +114,7 @@ export class ReleasePolicy {
     this.isImmediate = releaseAfterMs === 0
     this.isTimed = releaseAfterMs > 0 && releaseAfterMs < Number.POSITIVE_INFINITY
     this.atOncePages = AT_ONCE_BYTES / pageBytes
+    this.#sparePages = SPARE_BYTES / pageBytes
     this.#now = now
     this.#spareOfBoundPages = BOUND_SPARE_BYTES / pageBytes
     this.#refaults = new Refaults(releaseAfterMs)
@@ -126,6 +134,15 @@ export class ReleasePolicy {
     return this.#refaults.promiseMs
   }
 
+  /**
+   * The same as users are told: while the demand floor keeps memory of longer ago, how long ago demand was as high. Of what is
+   * free, no more is kept by rule than was in use within that time.
+   */
+  get statedMs(): number {
+    if (this.warmPages === 0) return this.promiseMs
+    return Math.max(this.promiseMs, Math.ceil(this.#now() - this.#demand.reachedMs))
+  }
+
   /** The first page came free after nothing was dirty: a new interval begins. */
   start(): void {
     this.#decay.mark(this.#now(), 0, this.promiseMs)
@@ -143,7 +160,9 @@ export class ReleasePolicy {
     const nowMs = this.#now()
     const hasTraffic = counts.calls !== this.#calls
     this.recordPeak(counts.peakUsedPages)
-    this.#demand.observe(nowMs, counts.usedPages, this.#toldPeakPages, hasTraffic, this.promiseMs)
+    const { usedPages, dirtyPages } = counts
+    const seen = { usedPages, peakUsedPages: this.#toldPeakPages, dirtyPages }
+    this.#demand.observe(nowMs, seen, hasTraffic, this.promiseMs)
     this.#toldPeakPages = 0
     this.#calls = counts.calls
     this.#refaults.refaulted(nowMs, counts.refaultedPages - this.#refaultedPages)
@@ -151,8 +170,9 @@ export class ReleasePolicy {
     this.#remember(counts.dirtyPages, counts.agedPages)
     this.isMarked = false
     this.isFlushDue = false
-    this.warmPages = this.#demand.floorPages(nowMs, this.#floorHold)
-    this.#warmLevelPages = counts.usedPages + this.warmPages
+    this.warmPages = this.#demand.floorPages(nowMs, this.#floorHold, this.#sparePages)
+    this.calmPages = this.#demand.calmPages(this.warmPages, this.#sparePages, this.atOncePages)
+    this.#warmLevelPages = usedPages + Math.min(this.warmPages, this.#demand.expectedPages)
   }
 
   /** So many pages were in use at once at some moment since the last call of this, or of `observe`. */
@@ -173,7 +193,7 @@ export class ReleasePolicy {
 
   /** How many pages of wholly free, long runs are to go back as soon as the budget allows, whenever they came free. */
   get atOncePagesWanted(): PageCount {
-    const excess = this.#dirtyPages - this.warmPages
+    const excess = this.#dirtyPages - this.calmPages
     return excess < this.atOncePages ? 0 : excess
   }
 
@@ -202,6 +222,7 @@ export class ReleasePolicy {
   #spent(pageCount: PageCount, agedPages: PageCount): void {
     const nowMs = this.#now()
     this.#budget.spend(nowMs, pageCount, nowMs - this.#measuredFromMs)
+    this.#demand.purged(pageCount)
     this.#remember(this.#dirtyPages - pageCount, this.#agedPages - agedPages)
   }
 

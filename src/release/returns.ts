@@ -128,6 +128,13 @@ export class Returns {
     return returnCount === 1 ? most : second
   }
 
+  /** How far the highest return went that began and ended since `sinceMs`. */
+  highest(sinceMs: number): PageCount {
+    let most = 0
+    for (const one of this.#returns) if (one.sinceMs >= sinceMs) most = Math.max(most, one.heightPages)
+    return most
+  }
+
   check(): void {
     for (let i = 0; i < this.#peaks.length; i++) {
       const { pages, atMs, lowPages } = this.#peaks[i]

@@ -8,6 +8,7 @@ import { BlockHeap } from '../../src/heap/block-heap.js'
 import { ReleasePolicy } from '../../src/release/policy.js'
 import { Scavenger } from '../../src/release/scavenger.js'
 import { Releaser } from '../../src/releaser.js'
+import { mulberry32 } from '../support/random.js'
 
 const MIB_PAGES = 256
 /** Blocks below the length that goes back at once, with a page between them that stays. */
@@ -115,6 +116,16 @@ describe('the demand floor', () => {
     const { refaultedPages } = simulation.heap
     waves(simulation, 3, 15_000)
     expect(simulation.heap.refaultedPages - refaultedPages).toBeLessThan(5 * 16)
+  })
+
+  it('says so in the promise in force, where it keeps memory for longer than that', () => {
+    const simulation = simulate(1_000)
+    waves(simulation, 3, 100)
+    expect(simulation.policy.statedMs).toBe(1_000)
+    background(simulation, 5_000)
+    expect(simulation.heap.dirtyPages).toBeGreaterThan(60 * MIB_PAGES)
+    expect(simulation.policy.statedMs).toBeGreaterThanOrEqual(5_000)
+    expect(simulation.policy.statedMs).toBeLessThan(6_000)
   })
 
   it('is gone a minute after the last waves, even if other traffic goes on', () => {
@@ -269,6 +280,23 @@ describe('the demand floor, after two rounds', () => {
     }
   })
 
+  it('spares several pipelines of irregular paces and sizes', () => {
+    for (let seed = 1; seed <= 5; seed++) {
+      const train = startWith(16)
+      const uint32 = mulberry32(seed)
+      const random = () => uint32() / 2 ** 32
+      const rounds = [1, 2, 3].map(depth =>
+        pipeline(
+          train,
+          depth,
+          () => Math.ceil((0.3 + 0.7 * random()) * 2 * depth * MIB_PAGES),
+          () => 150 * random(),
+        ),
+      )
+      expect(faultShare(train, 60, 400, () => rounds[Math.floor(3 * random())]())).toBeLessThan(0.02)
+    }
+  })
+
   it.each([16, -16, -256])('spares waves on top of memory that drifts by %i pages each', driftPages => {
     const train = startWith(64)
     const { simulation } = train
@@ -320,7 +348,7 @@ describe('the demand floor, after two rounds', () => {
       simulation.wait(10)
     }
     freeAll(simulation, blocks)
-    wave(train, 1, 1, 50)
+    for (let i = 0; i < 10; i++) wave(train, 1, 1, 100)
     expect(simulation.heap.dirtyPages).toBeLessThanOrEqual(2 * MIB_PAGES)
   })
 })
