@@ -6,6 +6,7 @@ import type { PageCount } from './base/units.js'
 import type { BlockHeap } from './heap/block-heap.js'
 import type { Limits } from './limits.js'
 import type { Releaser } from './releaser.js'
+import type { ArenaStats } from './stats.js'
 
 /** What a group asks of an arena. */
 export interface Member {
@@ -15,6 +16,8 @@ export interface Member {
   yieldShare(): void
   /** Pages that the arena could give back. */
   readonly dirtyPages: PageCount
+  /** The arena's statistics, once it is whole. */
+  stats?: () => ArenaStats
 }
 
 /** An arena as its group sees it. It lives as long as the arena refers to it. */
@@ -60,6 +63,15 @@ export class ArenaGroup {
       hasDirty ||= member.dirtyPages > 0
     })
     return hasDirty
+  }
+
+  /** The statistics of each, in the order in which they were added. */
+  listStats(): ArenaStats[] {
+    const list: ArenaStats[] = []
+    this.#each(member => {
+      if (member.stats !== undefined) list.push(member.stats())
+    })
+    return list
   }
 
   #each(visit: (member: Member) => void): void {

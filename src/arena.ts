@@ -8,14 +8,18 @@
  *  1. live blocks of the heap = blocks with an owner + blocks set aside
  *  2. no more pages are managed than the source's segments have
  */
+import { type InspectOptionsStylized, inspect } from 'node:util'
 import { Assembled, partsOf } from './assembled.js'
 import { invariant } from './base/assert.js'
 import { ArenaError } from './base/errors.js'
-import { type Block, GRANULE_BYTES } from './base/units.js'
+import { type Block, GRANULE_BYTES, NONE } from './base/units.js'
 import { type Leak, Leaks } from './buffers/leaks.js'
 import type { ArenaBuffer } from './buffers/owner.js'
 import * as owners from './buffers/owner.js'
 import { Pins } from './buffers/pins.js'
+import { TrackedOwners } from './buffers/tracked-owners.js'
+import { reachOf } from './buffers/view-reach.js'
+import { describe, factsOf } from './description.js'
 import { settled, settleIfDropped } from './dropped.js'
 import type { Environment } from './environment.js'
 import type { WrapId } from './memory/kernel.js'
@@ -33,6 +37,7 @@ import {
   requireFunction,
   requireListener,
   requireSize,
+  untrackedError,
 } from './misuse.js'
 import { type LimitListener, publishLeak } from './notices.js'
 import type { ArenaOptions } from './options.js'
@@ -97,6 +102,9 @@ export class Arena extends Assembled {
   readonly #releaser = partsOf(this).releaser
   readonly #leaveGroup = partsOf(this).environment.group?.add(this.#member)
   readonly #pins = new Pins((owner, block) => this.#end(owner, block))
+  readonly #owners = partsOf(this).options.trackOwners
+    ? new TrackedOwners(owner => this.#isLive(owner))
+    : null
   readonly #scopeHost: ScopeHost = {
     arena: this,
     requireGiving: method => this.#requireGiving(method),
@@ -113,8 +121,8 @@ export class Arena extends Assembled {
   #givesBlocks = true
   #isClosed = false
   #closing: Promise<void> | undefined
-  /** Blocks are handed out as the heap gives them: `#givesBlocks`, and not `debug`. */
-  #isPlain = partsOf(this).options.debug === null
+  /** Blocks are handed out as the heap gives them: `#givesBlocks`, and neither `debug` nor `trackOwners`. */
+  #isPlain = partsOf(this).options.debug === null && !partsOf(this).options.trackOwners
   #allocations = 0
   /** The number of the allocation whose owner is sampled next, see `buffers/leaks`. */
   #sampleAt = this.#leaks.nextAfter(0)
@@ -137,6 +145,7 @@ export class Arena extends Assembled {
   constructor(options: ArenaOptions = {}, environment?: Environment) {
     super(options, environment, callsOf)
     const { heap, source, buffers, scavenger, storage, share } = partsOf(this)
+    this.#member.stats = () => this.stats()
     const { name, leaks } = partsOf(this).options
     settleIfDropped(this, { name, leaks, heap, source, buffers, scavenger, storage, share })
   }
@@ -339,6 +348,34 @@ export class Arena extends Assembled {
   }
 
   /**
+   * Whether `view` (any typed array or `DataView`, a Buffer or part of one) lies in one live block of this arena. False for
+   * anything else. A view of a small block that was freed lies in what came there since: see docs/lifetimes.md.
+   */
+  owns(view: unknown): boolean {
+    return this.#isLive(view) || this.#blockUnder(view) !== NONE
+  }
+
+  /**
+   * The very Buffer that this arena returned for the live block in which `view` lies, for `free` and `realloc`; `undefined`
+   * where `owns` is false. Of such a Buffer itself it works in every arena, of another view with `trackOwners: true`.
+   *
+   * Throws `ERR_ARENA_NOT_SUPPORTED` where `view` lies in a block and `trackOwners` is not set.
+   *
+   * ```ts
+   * const arena = new Arena({ trackOwners: true })
+   * const body = arena.alloc(1000).subarray(3, 10)
+   * arena.free(arena.ownerOf(body))
+   * ```
+   */
+  ownerOf(view: unknown): ArenaBuffer | undefined {
+    if (this.#isLive(view)) return view as unknown as ArenaBuffer
+    const block = this.#blockUnder(view)
+    if (block === NONE) return undefined
+    if (this.#owners === null) throw untrackedError(this.#identity)
+    return this.#owners.of(block)
+  }
+
+  /**
    * Gives every free page back to the kernel now, and free segments but for a spare one. Returns the bytes given back.
    *
    * Throws `ERR_ARENA_CLOSED`, and `ERR_ARENA_PURGE_FAILED` where the kernel refused (`cause` is the system error): all
@@ -367,6 +404,20 @@ export class Arena extends Assembled {
       quarantinedBytes: this.#buffers.quarantinedBytes,
     }
     return statsOf(counted, this.#heap, this.#source, this.#scavenger)
+  }
+
+  /** `stats()` and `isClosed`, for `JSON.stringify`, which makes null of `Infinity`. */
+  toJSON(): ArenaStats & { isClosed: boolean } {
+    return { ...this.stats(), isClosed: this.#isClosed }
+  }
+
+  /**
+   * For `util.inspect` and `console.log`: one line with what is live, used, dirty, committed and mapped.
+   *
+   * @internal Not declared: the types of Node name its options one way here and another there.
+   */
+  [inspect.custom](depth: number, options: InspectOptionsStylized, show: typeof inspect): string {
+    return describe(`Arena '${this.name}'`, factsOf(this.stats(), this.#isClosed), depth, options, show)
   }
 
   /**
@@ -460,6 +511,7 @@ export class Arena extends Assembled {
     this.#source.check()
     this.#releaser.check()
     this.#limits.check()
+    this.#owners?.check()
   }
 
   // ---- behind the warm paths -------------------------------------------------------------------------------------
@@ -485,7 +537,9 @@ export class Arena extends Assembled {
         ? this.#supply.obtainGrown(sizeBytes, alignBytes)
         : this.#supply.obtain(sizeBytes, alignBytes)
       const buffer = this.#issue(block, sizeBytes, alignBytes)
-      if (buffer !== null) return buffer
+      if (buffer === null) continue
+      this.#owners?.add(block, buffer)
+      return buffer
     }
   }
 
@@ -547,6 +601,7 @@ export class Arena extends Assembled {
     this.#allocations++
     this.#frees++
     this.#liveBytes += sizeBytes - oldBytes
+    this.#owners?.add(block, resized)
     if (alignBytes > ANY_ALIGN) stampAlign(resized as Buffer & owners.Owner, alignBytes)
     if (!this.#releaser.isSettled) this.#releaser.afterFree()
     return resized
@@ -598,9 +653,17 @@ export class Arena extends Assembled {
     this.#liveBytes = 0
     for (const sizeBytes of pinned.values()) this.#liveBytes += sizeBytes
     this.#emptyBlocks = this.#pins.blockCount - pinned.size
+    this.#owners?.clear()
   }
 
-  #isLive(buffer: Uint8Array): buffer is Uint8Array & owners.Owner {
+  /** The live block with a live owner in which a view lies, or NONE. */
+  #blockUnder(view: unknown): Block {
+    const reach = reachOf(view)
+    const block = reach === null ? NONE : this.#buffers.blockUnder(reach)
+    return block !== NONE && this.#pins.isEnding(block) ? NONE : block
+  }
+
+  #isLive(buffer: unknown): buffer is Uint8Array & owners.Owner {
     return isOwner(buffer) && epochOf(buffer) === this.#epoch && blockOf(buffer) !== SPENT
   }
 

@@ -1,5 +1,6 @@
 /** `offheap`: off-heap memory for Node services that goes back to the operating system when it is freed. */
 export { Arena } from './arena.js'
+export { type ArenaTotals, arenas, totals } from './arenas.js'
 export { ArenaError, type ArenaErrorCode } from './base/errors.js'
 export type { DamageMessage } from './buffers/debug-reports.js'
 export type { LeakMode } from './buffers/leaks.js'

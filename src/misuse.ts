@@ -25,6 +25,13 @@ export function requireSize(sizeBytes: unknown): asserts sizeBytes is number {
   }
 }
 
+/** Options that are read once, and are no script any more. Their values are yet to be checked. */
+export function readOptions(options: AllocOptions): AllocOptions {
+  requireKnownKeys('options', options, KNOWN_OPTIONS)
+  const { align } = options
+  return align === undefined ? {} : { align }
+}
+
 /** The alignment asked for, `ANY_ALIGN` where every block has it; `otherwise` where none was. */
 export function requireAlign(
   options: AllocOptions | undefined,
@@ -100,6 +107,15 @@ export function detachedError(arena: ArenaIdentity, method: string): ArenaError 
     'ERR_ARENA_DETACHED',
     `arena '${arena.name}': ${method}() of a Buffer whose ArrayBuffer was transferred or detached by somebody else: ` +
       'its bytes went with it. free() it',
+  )
+}
+
+/** The arena holds no owners. */
+export function untrackedError(arena: ArenaIdentity): ArenaError {
+  return new ArenaError(
+    'ERR_ARENA_NOT_SUPPORTED',
+    `arena '${arena.name}': ownerOf() of a view: the arena does not hold its Buffers: make it with trackOwners: true, or ` +
+      'keep the Buffer that alloc() returned beside the view',
   )
 }
 

@@ -67,6 +67,11 @@ export interface ArenaOptions {
    * free again when no view of it is left. `'all'` costs some microseconds for each block. Default `'sampled'`.
    */
   leaks?: LeakMode
+  /**
+   * Hold each Buffer until its block ends, so that `ownerOf` finds it from any view: for who is left with a `subarray`. A map
+   * entry for each block, and no block is found forgotten, so `leaks` is `'off'` and may be nothing else. Default false.
+   */
+  trackOwners?: boolean
 }
 
 export type ResolvedOptions = Required<
@@ -81,6 +86,7 @@ export type ResolvedOptions = Required<
     | 'hugePages'
     | 'prefault'
     | 'leaks'
+    | 'trackOwners'
   >
 > & { readonly debug: Required<DebugOptions> | null }
 
@@ -104,6 +110,7 @@ const KNOWN_OPTIONS = keysOf<ArenaOptions>({
   hugePages: true,
   prefault: true,
   leaks: true,
+  trackOwners: true,
 })
 const KNOWN_DEBUG_OPTIONS = keysOf<DebugOptions>({ quarantineBlocks: true, quarantineBytes: true })
 
@@ -122,7 +129,8 @@ export function resolveOptions(options: ArenaOptions): ResolvedOptions {
     detachFromBytes = DEFAULT_DETACH_FROM_BYTES,
     debug = false,
     hugePages = false,
-    leaks = 'sampled',
+    trackOwners = false,
+    leaks = trackOwners === true ? 'off' : 'sampled',
   } = options
   if (typeof name !== 'string') throw invalidArgType('options.name', 'of type string', name)
   if (name.length === 0 || name.length > MAX_NAME_LENGTH) {
@@ -140,6 +148,7 @@ export function resolveOptions(options: ArenaOptions): ResolvedOptions {
   requireNumber('options.detachFromBytes', detachFromBytes, Number.POSITIVE_INFINITY)
   requireBoolean('options.hugePages', hugePages)
   requireBoolean('options.prefault', prefault)
+  requireBoolean('options.trackOwners', trackOwners)
   if (source === 'sbrk' && hugePages) {
     throw notSupported(name, "hugePages: true with source: 'sbrk'", "leave it out, or use source: 'mmap'")
   }
@@ -149,6 +158,10 @@ export function resolveOptions(options: ArenaOptions): ResolvedOptions {
   if (prefault && releaseAfterMs !== Number.POSITIVE_INFINITY) {
     const reason = 'must be Infinity, or left out, with prefault: true, whose pages stay'
     throw invalidArgValue('options.releaseAfterMs', reason, releaseAfterMs)
+  }
+  if (trackOwners && leaks !== 'off') {
+    const reason = "must be 'off', or left out, with trackOwners: true, which holds every Buffer"
+    throw invalidArgValue('options.leaks', reason, leaks)
   }
   return {
     name,
@@ -161,6 +174,7 @@ export function resolveOptions(options: ArenaOptions): ResolvedOptions {
     hugePages,
     prefault,
     leaks,
+    trackOwners,
   }
 }
 

@@ -9,9 +9,11 @@
  *  1. every live block that the scope handed out and did not keep ends with it
  *  2. what it remembers is at most twice the live ones and a few, so that a long scope does not grow by what was freed
  */
+import { type InspectOptionsStylized, inspect } from 'node:util'
 import { ArenaError, invalidArgValue } from './base/errors.js'
 import type { ArenaBuffer } from './buffers/owner.js'
-import type { AllocOptions } from './misuse.js'
+import { describe } from './description.js'
+import { type AllocOptions, readOptions } from './misuse.js'
 
 /** What a scope asks of its arena. */
 export interface ScopeArena {
@@ -107,7 +109,10 @@ export class Scope {
    */
   realloc(buffer: Uint8Array, sizeBytes: number, options?: AllocOptions): ArenaBuffer {
     if (this.#isEnded) throw this.#ended('realloc')
-    return this.#add(this.#host.arena.realloc(buffer, sizeBytes, options), 'realloc')
+    // Read first, and once: script that ends the scope here leaves `buffer` what it was.
+    const read = options === undefined ? undefined : readOptions(options)
+    if (this.#isEnded) throw this.#ended('realloc')
+    return this.#add(this.#host.arena.realloc(buffer, sizeBytes, read), 'realloc')
   }
 
   /**
@@ -159,6 +164,24 @@ export class Scope {
 
   [Symbol.dispose](): void {
     this.end()
+  }
+
+  /** For `JSON.stringify`: the arena's name, live blocks that the scope holds itself, the scopes within it. */
+  toJSON(): { arena: string; liveBlocks: number; scopes: number; isEnded: boolean } {
+    let liveBlocks = 0
+    for (const block of this.#blocks) if (this.#host.isLive(block)) liveBlocks++
+    const scopes = this.#children?.size ?? 0
+    return { arena: this.#host.arena.name, liveBlocks, scopes, isEnded: this.#isEnded }
+  }
+
+  /**
+   * For `util.inspect` and `console.log`: the same.
+   *
+   * @internal
+   */
+  [inspect.custom](depth: number, options: InspectOptionsStylized, show: typeof inspect): string {
+    const { arena, ...facts } = this.toJSON()
+    return describe(`Scope of arena '${arena}'`, facts, depth, options, show)
   }
 
   /** The scopes within it, and itself, in the order in which they end. */

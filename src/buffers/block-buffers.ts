@@ -11,7 +11,7 @@
  */
 
 import { invariant } from '../base/assert.js'
-import { type Block, GRANULE_BYTES } from '../base/units.js'
+import { type Block, GRANULE_BYTES, NONE } from '../base/units.js'
 import type { BlockHeap } from '../heap/block-heap.js'
 import type { WrapId } from '../memory/kernel.js'
 import type { PageSource } from '../memory/page-source.js'
@@ -20,6 +20,7 @@ import { Forgotten } from './forgotten.js'
 import { OwnBuffers } from './own-buffers.js'
 import type { ArenaBuffer, Epoch } from './owner.js'
 import { transferRefusal } from './transfer-refusal.js'
+import type { ViewReach } from './view-reach.js'
 import { type Reach, WINDOW_OVERLAP_BYTES, WINDOW_STRIDE_BYTES, Windows } from './windows.js'
 
 // Kinds of buffer, in the order of the list above.
@@ -268,6 +269,20 @@ export class BlockBuffers {
   /** Whether a buffer lies over memory of this arena. */
   has(memory: ArrayBufferLike): boolean {
     return this.windows.has(memory) || this.own.has(memory) || this.forgotten.holds(memory)
+  }
+
+  /** The live block that holds all of these bytes of a buffer, at least its first one; NONE where there is none. */
+  blockUnder({ memory, offsetBytes, lengthBytes }: ViewReach): Block {
+    if (memory.byteLength === 0) return NONE
+    const own = this.own.blockUnder(memory)
+    if (own !== NONE) return own
+    let start = this.windows.startOf(memory)
+    if (start === NONE) start = this.forgotten.startOf(memory)
+    if (start === NONE) return NONE
+    const first = start + offsetBytes
+    const block = this.heap.blockAt(Math.floor(first / GRANULE_BYTES))
+    if (block === NONE || this.isSetAside(block) || this.forgotten.has(block)) return NONE
+    return first + Math.max(1, lengthBytes) <= block * GRANULE_BYTES + this.heap.sizeOf(block) ? block : NONE
   }
 
   /** Whether there are buffers to drop once their pages are cold, or blocks that wait. */

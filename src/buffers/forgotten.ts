@@ -14,7 +14,7 @@
  *  2. `countOf` a window = its given-up buffers, `MAX_GIVEN_UP` at most
  */
 import { invariant } from '../base/assert.js'
-import type { Block } from '../base/units.js'
+import { type Block, NONE } from '../base/units.js'
 import type { WrapId } from '../memory/kernel.js'
 import type { PageSource } from '../memory/page-source.js'
 import type { Reach } from './windows.js'
@@ -108,6 +108,14 @@ export class Forgotten {
   holds(memory: ArrayBufferLike): boolean {
     for (const { buffer } of this.#memories.values()) if (buffer.deref() === memory) return true
     return false
+  }
+
+  /** Where the window whose buffer this was begins, or NONE. */
+  startOf(memory: ArrayBufferLike): number {
+    for (const { buffer, startBytes, isShared } of this.#memories.values()) {
+      if (isShared && buffer.deref() === memory) return startBytes
+    }
+    return NONE
   }
 
   /** What memory may be reached by through a given-up buffer. */

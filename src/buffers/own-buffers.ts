@@ -11,7 +11,7 @@
  *  2. `idleBytes` = the lengths of those that wait
  */
 import { invariant } from '../base/assert.js'
-import { type Block, GRANULE_BYTES } from '../base/units.js'
+import { type Block, GRANULE_BYTES, NONE } from '../base/units.js'
 import type { WrapId } from '../memory/kernel.js'
 import type { PageSource } from '../memory/page-source.js'
 import { endOf, type Segment } from '../memory/segment.js'
@@ -138,6 +138,12 @@ export class OwnBuffers {
   has(memory: ArrayBufferLike): boolean {
     for (const own of this.#byBlock.values()) if (own.buffer === memory) return true
     return false
+  }
+
+  /** The live block under this buffer, or NONE. Looks through all of them. */
+  blockUnder(memory: ArrayBufferLike): Block {
+    for (const [block, own] of this.#byBlock) if (own.buffer === memory) return own.isIdle ? NONE : block
+    return NONE
   }
 
   /** Drops the kept buffers that wait and of whose pages `isCold` (first byte, length) holds. */

@@ -55,6 +55,12 @@ export class Pins {
     return this.#byOwner.has(buffer)
   }
 
+  /** Whether the end of a block, not EMPTY, waits for an unpin. */
+  isEnding(block: Block): boolean {
+    for (const pin of this.#byOwner.values()) if (pin.block === block) return pin.isEnding
+    return false
+  }
+
   /** Whether only loans hold it. */
   isLent(buffer: Uint8Array): boolean {
     return this.#byOwner.get(buffer)?.pinCount === 0

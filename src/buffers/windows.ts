@@ -15,7 +15,7 @@
  *  2. `live` of a window = blocks handed out that start in it; `idleCount` = wrapped windows where it is zero
  */
 import { invariant } from '../base/assert.js'
-import { type Block, GRANULE_BYTES, GRANULE_SHIFT, MIB, type PageNumber } from '../base/units.js'
+import { type Block, GRANULE_BYTES, GRANULE_SHIFT, MIB, NONE, type PageNumber } from '../base/units.js'
 import type { WrapId } from '../memory/kernel.js'
 import type { PageSource } from '../memory/page-source.js'
 import { endOf, type Segment } from '../memory/segment.js'
@@ -189,6 +189,12 @@ export class Windows {
   /** Whether this buffer is one of the windows: what a `subarray` of a small block lies over. */
   has(memory: ArrayBufferLike): boolean {
     return this.#buffers.includes(memory as ArrayBuffer)
+  }
+
+  /** Where the window over this buffer begins in the page-number space, or NONE. */
+  startOf(memory: ArrayBufferLike): number {
+    const window = this.#buffers.indexOf(memory as ArrayBuffer)
+    return window < 0 ? NONE : window * WINDOW_STRIDE_BYTES
   }
 
   /** Drops every idle window of whose stride `isCold` (first page, page count) holds. */

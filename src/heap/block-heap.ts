@@ -295,6 +295,12 @@ export class BlockHeap extends BlockCache {
   }
 
   /** Whether a live block starts at this granule. O(1). */
+  /** The live block in which a granule lies, or NONE. */
+  blockAt(granule: number): Block {
+    const block = this.startOf(granule)
+    return this.isLive(block) ? block : NONE
+  }
+
   override isLive(block: Block): boolean {
     return pairOf(block) < this.endPair && super.isLive(block)
   }

@@ -207,6 +207,20 @@ export class Heap extends Space {
     }
   }
 
+  /**
+   * For `util.inspect` and `console.log`: what `stats` says, on one line.
+   *
+   * @internal
+   */
+  [Symbol.for('nodejs.util.inspect.custom')](
+    depth: number,
+    options: { stylize(text: string, style: 'special'): string },
+    show: (value: unknown, options: object) => string,
+  ): string {
+    if (depth < 0) return options.stylize('[Heap]', 'special')
+    return `Heap ${show(this.stats(), { ...options, depth, breakLength: Number.POSITIVE_INFINITY })}`
+  }
+
   /** Throws an `Error` that names the first broken invariant of the books. Walks everything: for tests. */
   check(): void {
     this.#blocks.check()

@@ -1,0 +1,140 @@
+/**
+ * The published declarations, as other people's compilers see them: those of TypeScript 5.9 and 7, with the types of each Node line,
+ * and every declaration file checked (`skipLibCheck: false`).
+ */
+import { execFile } from 'node:child_process'
+import { cpSync, mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { afterAll, describe, expect, it } from 'vitest'
+
+const COMPILERS = ['typescript-5.9', 'typescript']
+const NODE_TYPES = ['@types/node', 'types-node-22', 'types-node-24', 'types-node-25', 'types-node-26']
+
+const NODE_ALONE = ['es2022']
+const WITH_BROWSER = ['es2023', 'esnext.disposable', 'dom', 'dom.iterable']
+
+/** What a user writes. Where an arena's Buffer goes, one of Node's goes. */
+const CONSUMER = `
+import { Arena, ArenaError, onPressure, type AllocOptions, type ArenaBuffer, type ArenaOptions, type Scope } from 'offheap'
+import { Heap } from 'offheap/heap'
+
+const options: ArenaOptions = { name: 'types', debug: { quarantineBlocks: 1 } }
+const arena = new Arena(options)
+const scope: Scope = arena.scope()
+const align: AllocOptions = { align: 64 }
+
+const made: ArenaBuffer[] = [arena.alloc(1), arena.allocUnsafe(1, align), scope.alloc(1), scope.allocUnsafe(1)]
+const tried: (ArenaBuffer | undefined)[] = [arena.tryAlloc(1), arena.tryAllocUnsafe(1), scope.tryAlloc(1), scope.tryAllocUnsafe(1)]
+made.push(arena.realloc(made[0]!, 2), scope.realloc(made[1]!, 2), scope.keep(scope.alloc(3)), tried[0]!)
+
+async function use(buffer: ArenaBuffer, nodes: ReturnType<typeof Buffer.alloc>): Promise<void> {
+  for (const each of [buffer, nodes]) {
+    new Blob([each])
+    new Response(each)
+    await crypto.subtle.digest('SHA-256', each)
+    await fetch('http://localhost', { method: 'POST', body: each })
+    const memory: ArrayBuffer = each.buffer as ArrayBuffer
+    memory.byteLength
+  }
+  const same: ReturnType<typeof Buffer.alloc> = buffer
+  const back: ArenaBuffer = nodes
+  const plain: Buffer = same
+  plain.toString(back.toString('hex') as 'hex')
+  arena.free(buffer.subarray(1))
+  const written: number = await arena.lend(buffer, async lent => {
+    const mine: ArenaBuffer = lent
+    return mine.length
+  })
+  written.toFixed()
+}
+
+GENERIC
+
+const stop = onPressure(({ missingBytes }) => missingBytes.toFixed())
+stop()
+arena.on('limit', ({ committedBytes }) => committedBytes.toFixed())
+const heap = new Heap({ capacityBytes: 1024 * 1024 })
+heap.free(heap.allocate(100))
+scope[Symbol.dispose]()
+{
+  using inner = arena.scope()
+  inner.alloc(1)
+  using other = new Arena()
+  other.stats().committedBytes.toFixed()
+}
+arena[Symbol.asyncDispose]().then(() => use(made[0]!, Buffer.alloc(1)))
+export const isClosed = (error: unknown): boolean => error instanceof ArenaError && error.code === 'ERR_ARENA_CLOSED'
+
+// @ts-expect-error: no such option
+new Arena({ limit: 1 })
+// @ts-expect-error: no number
+arena.alloc('1')
+`
+
+/** With declarations of Node that know what memory a Buffer is over. */
+const GENERIC = `
+const precise: Buffer<ArrayBuffer> = arena.alloc(1)
+const floats: Float32Array<ArrayBuffer> = new Float32Array(precise.buffer, precise.byteOffset, 0)
+const bytes: Uint8Array<ArrayBuffer> = scope.allocUnsafe(1)
+const view: DataView<ArrayBuffer> = new DataView(arena.realloc(precise, 2).buffer)
+export const all = [floats, bytes, view]
+`
+
+const folder = mkdtempSync(join(tmpdir(), 'offheap-types-'))
+afterAll(() => rmSync(folder, { recursive: true, force: true }))
+
+const packageRoot = fileURLToPath(new URL('../../', import.meta.url))
+const require = createRequire(import.meta.url)
+const installed = (name: string): string => realpathSync(join(packageRoot, 'node_modules', name))
+
+/** A project that has the published package, and those types of Node. */
+function projectWith(nodeTypes: string, lib: string[], consumer: string): string {
+  const project = mkdtempSync(join(folder, 'project-'))
+  const modules = join(project, 'node_modules')
+  mkdirSync(join(modules, '@types'), { recursive: true })
+  symlinkSync(installed(nodeTypes), join(modules, '@types', 'node'))
+  const published = join(modules, 'offheap')
+  cpSync(join(packageRoot, 'dist'), join(published, 'dist'), {
+    recursive: true,
+    filter: source => !/\.(js|map)$/.test(source),
+  })
+  cpSync(join(packageRoot, 'package.json'), join(published, 'package.json'))
+  const compilerOptions = {
+    target: 'es2022',
+    lib,
+    module: 'nodenext',
+    moduleResolution: 'nodenext',
+    types: ['node'],
+    strict: true,
+    exactOptionalPropertyTypes: true,
+    noUncheckedIndexedAccess: true,
+    skipLibCheck: false,
+    noEmit: true,
+  }
+  writeFileSync(join(project, 'package.json'), '{ "type": "module" }')
+  writeFileSync(join(project, 'tsconfig.json'), JSON.stringify({ compilerOptions, files: ['consumer.ts'] }))
+  writeFileSync(join(project, 'consumer.ts'), consumer)
+  return project
+}
+
+function compile(compiler: string, project: string): Promise<string> {
+  const { bin } = require(join(installed(compiler), 'package.json'))
+  const tsc = join(installed(compiler), typeof bin === 'string' ? bin : bin.tsc)
+  return new Promise(resolve => {
+    execFile(process.execPath, [tsc, '-p', project], { cwd: dirname(tsc) }, (error, stdout, stderr) =>
+      resolve(error === null ? '' : stdout + stderr),
+    )
+  })
+}
+
+describe.each(COMPILERS)('the declarations, to %s', compiler => {
+  const cases = NODE_TYPES.map(types => [types, NODE_ALONE] as const)
+  cases.push(['types-node-24', WITH_BROWSER])
+  it.concurrent.each(cases)('with %s and %o are what Node’s own are', async (types, lib) => {
+    const project = projectWith(types, [...lib], CONSUMER.replace('GENERIC', GENERIC))
+    expect(await compile(compiler, project)).toBe('')
+  })
+})
