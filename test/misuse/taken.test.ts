@@ -3,6 +3,7 @@
  * `ArrayBuffer.prototype.transfer` where it exists. Whoever took it may use the memory for as long as it likes.
  */
 import { describe, expect, it } from 'vitest'
+import { NODES } from '../support/process.js'
 import { expectToSurvive, TAKERS } from './processes.js'
 
 if (!('transfer' in ArrayBuffer.prototype)) {
@@ -251,6 +252,44 @@ describe.each(TAKERS)('%s', taker => {
         `)
       }
     })
+  })
+})
+
+describe.each(NODES)('on $version, a block beside a window that was taken away', ({ path }) => {
+  // Its own buffer, an earlier one of the same window, was given up for the sake of a forgotten neighbour.
+  const TAKE_NEXT = (taker: string) => `
+    const block = arena.allocUnsafe(1_000).fill(0x51)
+    const forgetOne = () => { arena.allocUnsafe(1_000) }
+    forgetOne()
+    await collect()
+    const neighbour = arena.allocUnsafe(1_000)
+    assert.notEqual(neighbour.buffer, block.buffer, 'the window has another buffer')
+    const taken = await ${taker}(neighbour)
+    assert.deepEqual([block.length, neighbour.length], [1_000, 0])
+  `
+
+  it.each(['takeByStream', 'takeByByob'])('by %s can be resized: it moves', async taker => {
+    await expectToSurvive(
+      `${TAKE_NEXT(taker)}
+      let resized = block
+      for (const size of [1_008, 990, 1_500, 16, 1_000]) {
+        const { length } = resized
+        resized = arena.realloc(resized, size)
+        taken.fill(0x44)
+        assert.ok(resized.subarray(0, Math.min(length, size)).every(byte => byte === 0x51))
+        resized.fill(0x51)
+        assert.ok(taken.every(byte => byte === 0x44))
+      }
+      arena.check()
+      arena.free(resized)
+      arena.free(neighbour)
+      arena.check()
+      arena.close()
+      await collect()
+    `,
+      "{ leaks: 'all' }",
+      path,
+    )
   })
 })
 
