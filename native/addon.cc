@@ -289,6 +289,7 @@ Napi::Value WrapRange(const Napi::CallbackInfo& info) {
   if (books->wraps.count(id) != 0) {
     throw OutOfRange(info.Env(), "wrapId", "an id that is not in use", static_cast<double>(id));
   }
+  if (range.mapping->is_break) SeeBreak(range.mapping.get(), range.start + range.length_bytes);
   auto wrap = std::make_shared<Wrap>();
   wrap->env = info.Env();
   wrap->id = id;

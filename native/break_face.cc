@@ -84,6 +84,11 @@ void Close(const Napi::CallbackInfo& info) {
   Check(info.Env(), CloseFence(&mapping, reach_bytes, &mapping.length_bytes));
 }
 
+Napi::Value CanMoveViewed(const Napi::CallbackInfo& info) {
+  const Mapping& mapping = BreakAt(info);
+  return Napi::Boolean::New(info.Env(), CanMoveSeen(&mapping));
+}
+
 Napi::Value Leave(const Napi::CallbackInfo& info) {
   const Mapping& mapping = BreakAt(info);
   if (!info[1].IsBoolean()) throw InvalidType(info.Env(), "keeps", "of type boolean");
@@ -107,6 +112,7 @@ Napi::Object BreakFace(Napi::Env env) {
   face.Set("openFence", Napi::Function::New<Open>(env, "openFence"));
   face.Set("sbrk", Napi::Function::New<Sbrk>(env, "sbrk"));
   face.Set("closeFence", Napi::Function::New<Close>(env, "closeFence"));
+  face.Set("canMoveViewed", Napi::Function::New<CanMoveViewed>(env, "canMoveViewed"));
   face.Set("leave", Napi::Function::New<Leave>(env, "leave"));
   return face;
 }

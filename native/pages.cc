@@ -3,9 +3,14 @@
 #include "pages.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/prctl.h>
 #include <malloc.h>
 #include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -74,6 +79,12 @@ Errno MapPagesAt(void* address, size_t length_bytes) {
   return EEXIST;
 }
 
+Errno RemapPages(void* address, size_t length_bytes) {
+  void* start = mmap(address, length_bytes, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+  return start == MAP_FAILED ? errno : 0;
+}
+
 Errno UnmapPages(void* address, size_t length_bytes) {
   return munmap(address, length_bytes) == 0 ? 0 : errno;
 }
@@ -113,6 +124,52 @@ void WaitForMalloc() {
 void TellLibcBreak(char* address) {
   // Cannot fail: the kernel has nothing to do. musl's always does, and needs no telling.
   if (brk(address) != 0) errno = 0;
+}
+
+namespace {
+
+// The fields of /proc/self/stat by their numbers in proc(5), from the third on. Returns false where it cannot be read.
+bool ReadStat(uint64_t* fields, int field_count) {
+  char text[2048];
+  const int file = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
+  if (file < 0) return false;
+  const ssize_t length = read(file, text, sizeof text - 1);
+  close(file);
+  if (length <= 0) return false;
+  text[length] = 0;
+  // The second is the name, in brackets, which may hold anything.
+  char* at = strrchr(text, ')');
+  if (at == nullptr || at[1] == 0 || at[2] == 0) return false;
+  at += 3;  // the third is a letter
+  for (int field = 4; field < field_count; ++field) {
+    char* end = nullptr;
+    fields[field] = strtoull(at, &end, 10);
+    if (end == at) return false;
+    at = end;
+  }
+  return true;
+}
+
+}  // namespace
+
+Errno SetBreak(char* address) {
+  uint64_t fields[52] = {};
+  if (!ReadStat(fields, 52)) return EPERM;
+  prctl_mm_map map = {};
+  map.start_code = fields[26];
+  map.end_code = fields[27];
+  map.start_stack = fields[28];
+  map.start_data = fields[45];
+  map.end_data = fields[46];
+  map.start_brk = fields[47];
+  map.brk = reinterpret_cast<uintptr_t>(address);
+  map.arg_start = fields[48];
+  map.arg_end = fields[49];
+  map.env_start = fields[50];
+  map.env_end = fields[51];
+  map.exe_fd = static_cast<uint32_t>(-1);
+  if (map.start_code == 0 || map.start_brk == 0 || map.start_brk > map.brk) return EPERM;
+  return prctl(PR_SET_MM, PR_SET_MM_MAP, &map, sizeof map, 0) == 0 ? 0 : errno;
 }
 
 char* KernelBreak() {

@@ -44,6 +44,13 @@ Errno MapPages(size_t length_bytes, size_t align_bytes, void** address);
 // EEXIST: something is mapped in that range; it is left alone. ENOMEM: as for `MapPages`.
 Errno MapPagesAt(void* address, size_t length_bytes);
 
+// `mmap` over what is there: the range reads as zero from now on, holds no memory and no page tables of its own, and has none of
+// the advice it was given before. Never an instant without a mapping: an access meanwhile waits.
+//
+// Requires: whole pages, mapped by the caller.
+// ENOMEM: as for `MapPages`; the range is then as it was.
+Errno RemapPages(void* address, size_t length_bytes);
+
 // `munmap`: gives addresses and memory back; any later access to the range is a fault.
 //
 // Requires: a range that the caller mapped, in use by nobody.
@@ -102,6 +109,13 @@ void WaitForMalloc();
 //
 // Requires: `KernelBreak() == address`; otherwise the break moves.
 void TellLibcBreak(char* address);
+
+// `prctl(PR_SET_MM, PR_SET_MM_MAP)`: the kernel's break is at `address` from now on. Nothing is mapped or unmapped, and libc is told
+// nothing. Needs no privilege.
+//
+// Requires: nothing else moves the break meanwhile, what lies below `address` from the old break on is mapped.
+// EINVAL: a kernel built without CONFIG_CHECKPOINT_RESTORE, or RLIMIT_DATA. EPERM: a filter, or no /proc.
+Errno SetBreak(char* address);
 
 // `brk` with an address it never accepts: where the kernel says that the program break is, or null where a filter forbids
 // to ask.

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <sched.h>
+#include <stdlib.h>
 
 #include <mutex>
 
@@ -24,10 +25,14 @@ struct State {
   std::string name;
   bool is_ours = false;
   bool is_resting = true;
+  bool can_set = false;  // the break can be moved as a number
   char* found = nullptr;
+  char* floor = nullptr;
   char* base = nullptr;
   char* top = nullptr;
   char* hole_end = nullptr;
+  char* open_end = nullptr;
+  char* seen_end = nullptr;
   char* fence_end = nullptr;  // null: there is no fence, or one that nobody may touch
   size_t holders = 0;         // owners, past ones too, whose memory may still be reached
   bool keeps_fence = false;   // somebody may reach the memory under the fence for ever
@@ -72,6 +77,17 @@ Errno MoveFrom(char* from, intptr_t increment_bytes) {
   return old_break == from && now == from ? ENOMEM : ECANCELED;
 }
 
+// Moves the break from `from` as a number: nothing is mapped or unmapped. ECANCELED: something else moved it.
+Errno SetFrom(char* from, intptr_t increment_bytes) {
+  if (!IsBreakAt(from)) return ECANCELED;
+  char* const to = from + increment_bytes;
+  const Errno error = SetBreak(to);
+  if (error != 0) return error;
+  if (KernelBreak() != to) return ECANCELED;
+  TellLibcBreak(to);
+  return 0;
+}
+
 // Adds what is missing of the fence in [start, end).
 Errno MapBetween(char* start, char* end) {
   return start < end ? MapPagesAt(start, static_cast<size_t>(end - start)) : 0;
@@ -81,11 +97,38 @@ Errno UnmapBetween(char* start, char* end) {
   return start < end ? UnmapPages(start, static_cast<size_t>(end - start)) : 0;
 }
 
+// All of it but what there were views of: nobody knows who still holds an address there. The next owner begins above that.
 void RemoveFence(State& s) {
   if (s.fence_end == nullptr) return;
+  const bool was_seen = s.seen_end > s.floor;
+  char* const kept_end = was_seen ? s.seen_end : s.floor;
   // A failure has nobody to be told to; the fence then lasts as long as the process.
-  UnmapBetween(s.hole_end, s.fence_end);
-  s.fence_end = nullptr;
+  UnmapBetween(kept_end > s.hole_end ? kept_end : s.hole_end, s.fence_end);
+  s.fence_end = was_seen ? kept_end : nullptr;
+  s.base = s.top = s.hole_end = s.open_end = kept_end;
+}
+
+// Moves the break with the pages of the owner. Over pages that nobody ever had a view of by `sbrk`. Over others as a number,
+// under which their mapping stays: the pages that it moves over are mapped anew, in one call each step, so that they are empty, and there
+// is no instant at which an access to them faults.
+Errno MoveTop(State& s, intptr_t increment_bytes) {
+  char* const to = s.top + increment_bytes;
+  if ((increment_bytes > 0 ? s.top : to) >= s.seen_end) {
+    const Errno error = MoveFrom(s.top, increment_bytes);
+    if (error == 0) s.top = to;
+    return error;
+  }
+  if (!s.can_set) return EPERM;
+  if (increment_bytes > s.fence_end - s.top) return EINVAL;
+  if (!IsBreakAt(s.top)) return ECANCELED;
+  Errno error = MapBetween(s.top, s.hole_end);
+  if (error == 0) s.hole_end = s.top;
+  char* const low = increment_bytes > 0 ? s.top : to;
+  // Up as well: somebody may have written there meanwhile.
+  if (error == 0) error = RemapPages(low, static_cast<size_t>(std::abs(increment_bytes)));
+  if (error == 0) error = SetFrom(s.top, increment_bytes);
+  if (error == 0) s.top = s.hole_end = to;
+  return error;
 }
 
 // --- At rest ------------------------------------------------------------------------------------------------------
@@ -93,8 +136,16 @@ void RemoveFence(State& s) {
 // While no page is held, the break is malloc's, below `base`: it lowers it where its own top is free, and may raise it up to
 // the fence again.
 
+// Whether what lies between the break at rest and `base`, or the page at `base`, is a fence that must stay mapped.
+bool IsFencedForGood(const State& s) { return s.floor < s.base || s.base < s.seen_end; }
+
 // From `base` to where the break was found, step by step. Where it does not go on, it rests where it is.
 void Rest(State& s) {
+  if (s.floor < s.base) {
+    if (SetFrom(s.base, s.found - s.base) == 0) UnmapBetween(AlignUp(s.found), s.floor);
+    s.is_resting = true;
+    return;
+  }
   char* at = s.base;
   while (at > s.found) {
     const size_t left_bytes = static_cast<size_t>(at - s.found);
@@ -105,6 +156,18 @@ void Rest(State& s) {
   s.is_resting = true;
 }
 
+// From where the break was found to `base`, as a number, under a fence that covers all of that. EAGAIN: as below.
+Errno SetToBase(State& s) {
+  const Errno error = s.can_set ? SetFrom(s.found, s.base - s.found) : EPERM;
+  if (error != 0) {
+    UnmapBetween(AlignUp(s.found), s.floor);
+    return error == ECANCELED ? EAGAIN : error;
+  }
+  if (!IsBreakAt(s.base)) return EAGAIN;
+  s.is_resting = false;
+  return 0;
+}
+
 // From where the break was found, under a fence that begins there, to `base`, step by step. EAGAIN: malloc lowered it
 // meanwhile, which it may; nothing of ours is below `base` then.
 //
@@ -112,6 +175,7 @@ void Rest(State& s) {
 // much. Between the two it may be as slow as it likes, and the break be ours. So the last of these threads is waited for
 // at `base`, which is no end of malloc's memory: from there on none begins.
 Errno RaiseToBase(State& s) {
+  if (IsFencedForGood(s)) return SetToBase(s);
   Errno error = 0;
   char* at = s.found;
   while (error == 0 && at < s.base) {
@@ -144,17 +208,17 @@ Errno RaiseToBase(State& s) {
   return error;
 }
 
-// Raises the break to `base` from wherever malloc has it. ECANCELED: it is above.
+// Raises the break to `base` from wherever malloc has it. ECANCELED: it is above the floor.
 Errno Wake(State& s) {
   const Errno closed = MapBetween(s.base, s.hole_end);
   if (closed != 0) return closed;
-  s.hole_end = s.base;
+  s.hole_end = s.open_end = s.base;
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
     WaitForMalloc();
     char* const now = KernelBreak();
     if (now == nullptr) return EPERM;
-    if (now > s.base) return ECANCELED;
-    const Errno fenced = MapBetween(AlignUp(now), s.base);
+    if (now > s.floor) return ECANCELED;
+    const Errno fenced = MapBetween(AlignUp(now), s.floor);
     if (fenced != 0 && fenced != EEXIST) return fenced;
     if (fenced == 0 && IsBreakAt(now)) {
       s.found = now;
@@ -162,7 +226,7 @@ Errno Wake(State& s) {
       if (raised != EAGAIN) return raised;
     } else if (fenced == 0) {
       // malloc moved it meanwhile.
-      UnmapBetween(AlignUp(now), s.base);
+      UnmapBetween(AlignUp(now), s.floor);
     }
     sched_yield();
   }
@@ -170,7 +234,8 @@ Errno Wake(State& s) {
 }
 
 // Opens the fence so that the break can rise by `length_bytes`. Before that, libc must know where the break is: a call that
-// starts from a step below asks for as much less of the opening, which then is long enough.
+// starts from a step below asks for as much less of the opening, which then is long enough. Where there were views, nothing is
+// unmapped: the break moves as a number there.
 CallResult Open(State& s, size_t length_bytes) {
   const size_t wanted_bytes = length_bytes + PageBytes();
   if (wanted_bytes > static_cast<size_t>(s.fence_end - s.top)) return {EINVAL, "munmap"};
@@ -179,14 +244,18 @@ CallResult Open(State& s, size_t length_bytes) {
     if (woken != 0) return {woken, "sbrk"};
   }
   char* const end = s.top + wanted_bytes;
-  if (end <= s.hole_end) return Ok();
+  if (end <= s.open_end) return Ok();
   if (!IsBreakAt(s.top)) {
     // Nothing is opened, and the next move says so.
     s.is_ours = false;
     return Ok();
   }
+  if (s.top < s.seen_end) {
+    s.open_end = end;
+    return Ok();
+  }
   const Errno error = UnmapBetween(s.hole_end, end);
-  if (error == 0) s.hole_end = end;
+  if (error == 0) s.hole_end = s.open_end = end;
   return {error, "munmap"};
 }
 
@@ -194,21 +263,35 @@ CallResult Open(State& s, size_t length_bytes) {
 Errno Close(State& s) {
   const Errno closed = MapBetween(s.top, s.hole_end);
   if (closed != 0) return closed;
-  s.hole_end = s.top;
+  s.hole_end = s.open_end = s.top;
   if (s.top == s.base && !s.is_resting) Rest(s);
   return 0;
 }
 
-// Fences the break where it is. The fence of an earlier owner, which stands until nobody reaches the memory under it any
-// more, is ours to use: then `base` is where it was.
+// The fence of an earlier owner, which stands. Where nobody ever had a view of its memory, it is ours to use. Else it stays as
+// it is, and ours begins where it ends: nobody gets addresses that another may hold.
+CallResult FenceAbove(State& s) {
+  if (KernelBreak() > s.floor) return {EEXIST, "mmap"};
+  if (s.seen_end <= s.floor) return Ok();
+  if (s.seen_end > s.base) s.base = s.top = s.hole_end = s.open_end = s.fence_end;
+  char* const least_end = s.base + kFirstFencePages * PageBytes();
+  const Errno error = MapBetween(s.fence_end, least_end);
+  if (error != 0) return {error, "mmap"};
+  if (s.fence_end < least_end) s.fence_end = least_end;
+  s.is_resting = true;
+  return Ok();
+}
+
+// Fences the break where it is.
 CallResult Fence(State& s) {
   char* const now = KernelBreak();
   if (now == nullptr) return {EPERM, "brk"};
-  if (s.fence_end != nullptr) return {now <= s.base ? 0 : EEXIST, "mmap"};
+  if (s.fence_end != nullptr) return FenceAbove(s);
   s.found = now;
   s.base = AlignUp(now + 1);
+  s.floor = s.seen_end = s.base;
   s.top = s.base;
-  s.hole_end = s.base;
+  s.hole_end = s.open_end = s.base;
   const Errno error = MapPagesAt(s.base, kFirstFencePages * PageBytes());
   if (error != 0) return {error, "mmap"};
   s.fence_end = s.base + kFirstFencePages * PageBytes();
@@ -223,8 +306,10 @@ CallResult FenceAndTry(State& s) {
   const intptr_t page = static_cast<intptr_t>(PageBytes());
   const CallResult opened = Open(s, PageBytes());
   Errno error = opened.error;
-  if (error == 0) error = MoveFrom(s.top, page);
-  if (error == 0) error = MoveFrom(s.top + page, -page);
+  // Here, where the break is under the fence: before that malloc may move it meanwhile.
+  if (error == 0) s.can_set = IsBreakAt(s.top) && SetBreak(s.top) == 0;
+  if (error == 0) error = MoveTop(s, page);
+  if (error == 0) error = MoveTop(s, -page);
   if (opened.error == 0) {
     const Errno closed = Close(s);
     if (error == 0 && closed != 0) return {closed, "mmap"};
@@ -243,7 +328,7 @@ bool IsStillOurs(State& s) {
     return s.is_ours;
   }
   char* const now = KernelBreak();
-  s.is_ours = now != nullptr && now <= s.base;
+  s.is_ours = now != nullptr && now <= s.floor;
   return s.is_ours;
 }
 
@@ -252,9 +337,8 @@ bool LowerAll(State& s) {
   while (s.top > s.base) {
     const size_t left_bytes = static_cast<size_t>(s.top - s.base);
     const size_t step_bytes = left_bytes < kStepBytes ? left_bytes : kStepBytes;
-    if (MoveFrom(s.top, -static_cast<intptr_t>(step_bytes)) != 0) return false;
-    s.top -= step_bytes;
-    if (MapBetween(s.top, s.hole_end) == 0) s.hole_end = s.top;
+    if (MoveTop(s, -static_cast<intptr_t>(step_bytes)) != 0) return false;
+    if (MapBetween(s.top, s.hole_end) == 0) s.hole_end = s.open_end = s.top;
   }
   if (!s.is_resting) Rest(s);
   return true;
@@ -306,21 +390,22 @@ CallResult MoveOwnBreak(const void* owner, intptr_t increment_bytes, bool* has_m
   *has_moved = false;
   if (!IsOwner(s, owner)) return {EINVAL, "sbrk"};
   if (!s.is_ours) return Ok();
-  const intptr_t most_up = s.hole_end - s.top - static_cast<intptr_t>(PageBytes());
+  const intptr_t most_up = s.open_end - s.top - static_cast<intptr_t>(PageBytes());
   if (increment_bytes > 0 ? increment_bytes > most_up : increment_bytes < s.base - s.top) return {EINVAL, "sbrk"};
   if (increment_bytes == 0) {
     *has_moved = IsStillOurs(s);
     return Ok();
   }
-  const Errno error = MoveFrom(s.top, increment_bytes);
+  const Errno error = MoveTop(s, increment_bytes);
   if (error == ECANCELED) {
     s.is_ours = false;
     return Ok();
   }
   if (error != 0) return {error, "sbrk"};
   // What is below `base` is malloc's, and a forked child needs that. Where the kernel refuses, forking takes longer.
-  if (increment_bytes > 0) AdvisePages(s.top, static_cast<size_t>(increment_bytes), kAdviceDontFork);
-  s.top += increment_bytes;
+  if (increment_bytes > 0) {
+    AdvisePages(s.top - increment_bytes, static_cast<size_t>(increment_bytes), kAdviceDontFork);
+  }
   *has_moved = true;
   return Ok();
 }
@@ -337,6 +422,18 @@ CallResult CloseFence(const void* owner, size_t reach_bytes, size_t* covered_byt
   if (s.base + reach_bytes > s.fence_end) s.fence_end = s.base + reach_bytes;
   *covered_bytes = static_cast<size_t>(s.fence_end - s.base);
   return Ok();
+}
+
+void SeeBreak(const void* owner, char* end) {
+  State& s = TheState();
+  const Lock lock(s.lock);
+  if (IsOwner(s, owner) && end > s.seen_end) s.seen_end = AlignUp(end);
+}
+
+bool CanMoveSeen(const void* owner) {
+  State& s = TheState();
+  const Lock lock(s.lock);
+  return IsOwner(s, owner) && s.can_set;
 }
 
 size_t HeldBytes(const void* owner) {

@@ -10,8 +10,9 @@
  *
  * The fence is readable and writable, and reaches further than any window over the last page: a buffer over pages that
  * were given up, or not taken yet, can be read and written without a fault, and is valid again when the break comes back.
- * For the moment of a move the pages it moves over are not mapped. So the break rests once somebody moved an
- * `ArrayBuffer` out of our hands that may be in use by another thread, unless no buffer ever lay over those pages.
+ * There is no instant at which pages are not mapped over which there ever was a buffer: over those the break moves as a number.
+ * Where the kernel does not let us, it does not go down over them. It rests once somebody moved an `ArrayBuffer` out of our
+ * hands, whose pages another thread may use.
  *
  * It knows no block, and is told how many pages at its end are free.
  *
@@ -47,6 +48,7 @@ export class BreakSource implements PageSource, MovableEnd {
   readonly #kernel: Kernel
   readonly #break: ProgramBreak
   readonly #unmapper: Unmapper
+  readonly #canMoveViewed: boolean
   readonly #segment: Segment & { pageCount: PageCount }
   /** Where the break is, and where the fence ends, counted from the first page. */
   #topBytes = 0
@@ -70,6 +72,7 @@ export class BreakSource implements PageSource, MovableEnd {
     this.#break = kernel.programBreak
     this.#unmapper = new Unmapper(kernel, deferral)
     const mapping = takeBreak(this.#break, arenaName)
+    this.#canMoveViewed = this.#break.canMoveViewed(mapping)
     this.#segment = { mapping, firstPage: 0, pageCount: 0, hasMovedBuffer: false }
   }
 
@@ -208,8 +211,9 @@ export class BreakSource implements PageSource, MovableEnd {
    */
   surplus(freePages: PageCount): PageCount {
     if (!this.#canMove) return 0
-    if (!this.#isBouncing) return freePages
-    if (freePages > 0) this.#isWaiting = true
+    const pages = Math.min(freePages, this.#movablePages)
+    if (!this.#isBouncing) return pages
+    if (pages > 0) this.#isWaiting = true
     return 0
   }
 
@@ -243,6 +247,12 @@ export class BreakSource implements PageSource, MovableEnd {
   /** The break is ours and nobody else uses memory that it would move over. */
   get #canMove(): boolean {
     return this.#isOwned && !this.#segment.hasMovedBuffer
+  }
+
+  /** At the end: all, or those over which there never was a buffer. */
+  get #movablePages(): PageCount {
+    if (this.#canMoveViewed) return this.#topBytes / this.pageBytes
+    return Math.max(0, Math.floor((this.#topBytes - this.#wrappedBytes) / this.pageBytes))
   }
 
   get #regularPages(): PageCount {
@@ -298,8 +308,9 @@ export class BreakSource implements PageSource, MovableEnd {
   /** The break goes down to the segment's end. Where that fails it stays; the next rise begins there. */
   #undo(): void {
     if (!this.#canMove) return
+    const { pageCount } = this.#segment
     try {
-      this.#lowerTo(this.#segment.pageCount * this.pageBytes)
+      this.#lowerTo(Math.max(pageCount, this.#topBytes / this.pageBytes - this.#movablePages) * this.pageBytes)
     } catch {
       // `lower` tries again, whenever it is called. There is a better error to throw, or nobody to throw it to.
     }

@@ -27,11 +27,18 @@ export interface ProgramBreak {
   openFence(mapping: MappingId, lengthBytes: number): void
 
   /**
-   * Waits for calls of malloc's under way, then moves the break by whole pages: up into what was opened, or down; what it leaves is unmapped until the fence is
+   * Waits for calls of malloc's under way, then moves the break by whole pages: up into what was opened, or down. Where there were
+   * buffers, what it leaves reads as zero and takes any write, at every instant; elsewhere it is unmapped until the fence is
    * closed. Returns false where somebody else has moved the break: nothing that was gained by this call may be used then,
    * and the break is never ours again. Throws a `SystemError` where the kernel refuses; nothing has changed then.
    */
   sbrk(mapping: MappingId, incrementBytes: number): boolean
+
+  /**
+   * Whether the break can move over memory over which there were buffers: where the kernel lets us move it as a number.
+   * Elsewhere `sbrk` throws a `SystemError` (`EPERM`) for that.
+   */
+  canMoveViewed(mapping: MappingId): boolean
 
   /**
    * Closes what is open of the fence: those addresses read as zero and take any write. Then lets the fence reach to

@@ -2,7 +2,7 @@
 import { afterEach, describe, expect, it } from 'vitest'
 import type { Arena } from '../../src/arena.js'
 import type { ArenaOptions } from '../../src/options.js'
-import { baseAbove, hasNoBreak } from '../support/break.js'
+import { baseOf, hasNoBreak } from '../support/break.js'
 import type { FaultyKernel } from '../support/faulty-kernel.js'
 import { loadStranger } from '../support/stranger.js'
 import { isMarked, isZero, mark, thrownBy, turns, type World, worldWith } from '../support/world.js'
@@ -17,7 +17,8 @@ let world: World | undefined
 
 function open(options: ArenaOptions = {}): World {
   world = worldWith({ source: 'sbrk', ...options })
-  base = baseAbove(stranger.breakAt())
+  const [mapping] = [...world.kernel.mappings].find(([, lengthBytes]) => lengthBytes === 0) as [number, number]
+  base = baseOf(mapping, stranger.breakAt)
   return world
 }
 

@@ -1,7 +1,7 @@
 /** What only the source over the program break does; what every source does is in page-source.test.ts. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { BreakSource } from '../../src/memory/break-source.js'
-import { baseAbove, hasNoBreak } from '../support/break.js'
+import { baseOf, hasNoBreak } from '../support/break.js'
 import { FaultyKernel } from '../support/faulty-kernel.js'
 import { ManualDeferral } from '../support/manual-deferral.js'
 import { loadStranger } from '../support/stranger.js'
@@ -25,7 +25,7 @@ beforeEach(() => {
   deferral = new ManualDeferral()
   source = new BreakSource(kernel, deferral, 'subject')
   found = stranger.breakAt()
-  base = baseAbove(found)
+  base = baseOf(source.segment.mapping, stranger.breakAt)
   pagesOf = bytes => bytes / kernel.pageBytes
 })
 

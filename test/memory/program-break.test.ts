@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { afterEach, describe, expect, it } from 'vitest'
 import { loadKernel } from '../../src/memory/addon.js'
 import type { MappingId } from '../../src/memory/kernel.js'
-import { baseAbove, hasNoBreak } from '../support/break.js'
+import { baseOf, hasNoBreak } from '../support/break.js'
 import { loadStranger } from '../support/stranger.js'
 import { isZero, thrownBy, turns } from '../support/world.js'
 
@@ -22,7 +22,7 @@ const buffers: ArrayBuffer[] = []
 function take(): MappingId {
   taken = programBreak.take('subject')
   found = stranger.breakAt()
-  base = baseAbove(found)
+  base = baseOf(taken, stranger.breakAt)
   return taken
 }
 
@@ -34,7 +34,10 @@ function raise(mapping: MappingId, pageCount: number): void {
   programBreak.closeFence(mapping, 0)
 }
 
+let wasViewed = false
+
 function view(mapping: MappingId, pageCount: number): Uint8Array {
+  wasViewed = true
   const buffer = kernel.wrap(mapping, 0, pageCount * PAGE, nextWrapId++)
   buffers.push(buffer)
   return new Uint8Array(buffer)
@@ -62,8 +65,11 @@ afterEach(async () => {
   await turns()
   expect(kernel.unmap(taken)).toBe(true)
   taken = undefined
-  // Without the fence the place is nobody's, or malloc's again.
-  expect(mappingAt(base + 2 * PAGE)).not.toBe('rw-p')
+  // Without the fence the place is nobody's, or malloc's again; where there was a view, the fence stays.
+  const rights = mappingAt(base + 2 * PAGE)
+  if (wasViewed) expect(rights).toBe('rw-p')
+  else expect(rights).not.toBe('rw-p')
+  wasViewed = false
 })
 
 const outOfRange = expect.objectContaining({ name: 'RangeError', code: 'ERR_OUT_OF_RANGE' })
@@ -111,12 +117,42 @@ describe.skipIf(hasNoBreak)('sbrk', () => {
     const mapping = take()
     raise(mapping, 20)
     expect(stranger.breakAt()).toBe(base + 20 * PAGE)
-    view(mapping, 20).fill(1)
     expect(programBreak.sbrk(mapping, -15 * PAGE)).toBe(true)
     expect(stranger.breakAt()).toBe(base + 5 * PAGE)
     expect(mappingAt(base + 10 * PAGE)).toBeUndefined()
     programBreak.closeFence(mapping, 0)
     expect(mappingAt(base + 10 * PAGE)).toBe('rw-p')
+  })
+
+  it('leaves no page unmapped of which there was a view, on the way up and down', () => {
+    const mapping = take()
+    expect(programBreak.canMoveViewed(mapping)).toBe(true)
+    raise(mapping, 20)
+    view(mapping, 20).fill(1)
+    expect(programBreak.sbrk(mapping, -15 * PAGE)).toBe(true)
+    expect(stranger.breakAt()).toBe(base + 5 * PAGE)
+    expect(mappingAt(base + 10 * PAGE)).toBe('rw-p')
+    programBreak.openFence(mapping, 15 * PAGE)
+    expect(mappingAt(base + 10 * PAGE)).toBe('rw-p')
+    expect(programBreak.sbrk(mapping, 15 * PAGE)).toBe(true)
+    expect(stranger.breakAt()).toBe(base + 20 * PAGE)
+    expect(mappingAt(base + 20 * PAGE - 1)).toBeDefined()
+    programBreak.closeFence(mapping, 0)
+  })
+
+  it('faults under no thread that uses what is given up, while the break goes up and down', () => {
+    const mapping = take()
+    raise(mapping, 40)
+    const address = stranger.addressOf(view(mapping, 40))
+    stranger.startUsing(address + 8 * PAGE, 32 * PAGE)
+    for (let i = 0; i < 1_000; i++) {
+      expect(programBreak.sbrk(mapping, -32 * PAGE)).toBe(true)
+      programBreak.closeFence(mapping, 0)
+      programBreak.openFence(mapping, 32 * PAGE)
+      expect(programBreak.sbrk(mapping, 32 * PAGE)).toBe(true)
+      programBreak.closeFence(mapping, 0)
+    }
+    expect(stranger.stop()).toBeGreaterThan(1_000)
   })
 
   it('gives what was given up back as zeros, to read and to write', () => {

@@ -3,12 +3,19 @@
  * heap was placed low by chance that gap is right above the break (1 or 2 processes in 100 on Node 20 and 22).
  */
 import { loadKernel } from '../../src/memory/addon.js'
+import type { MappingId } from '../../src/memory/kernel.js'
 import type { Outcome } from './process.js'
 
-/** Where the pages begin of an owner that found the break there: at the next page border above. */
-export function baseAbove(found: number): number {
-  const { pageBytes } = loadKernel()
-  return (Math.floor(found / pageBytes) + 1) * pageBytes
+/** Where the pages of the break's owner begin, who holds none. No earlier owner's memory is there, if anybody had a view of that. */
+export function baseOf(mapping: MappingId, breakAt: () => number): number {
+  const { programBreak, pageBytes } = loadKernel()
+  programBreak.closeFence(mapping, 4 * pageBytes)
+  programBreak.openFence(mapping, pageBytes)
+  programBreak.sbrk(mapping, pageBytes)
+  const base = breakAt() - pageBytes
+  programBreak.sbrk(mapping, -pageBytes)
+  programBreak.closeFence(mapping, 0)
+  return base
 }
 
 const IN_THE_WAY = 'mmap: File exists (EEXIST)'

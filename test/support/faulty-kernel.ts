@@ -287,6 +287,7 @@ export class FaultyKernel implements Kernel {
         real.closeFence(mapping, reachBytes)
         this.mappings.set(mapping, Math.max(reachBytes, this.mappings.get(mapping) as number))
       },
+      canMoveViewed: mapping => real.canMoveViewed(mapping),
       leave: (mapping, keeps) => real.leave(mapping, keeps),
     }
   }

@@ -30,6 +30,8 @@ export interface Stranger {
   filterBrk(errno: number): number
   /** Threads that grow and shrink sets of blocks by malloc and free, and check their contents. */
   startMalloc(threadCount: number): void
+  /** A thread that reads and writes a byte of each page there, again and again. `stop` returns how many. */
+  startUsing(address: number, lengthBytes: number): void
   /** Threads that ask for the break as often as they can, by as much as malloc does. */
   startAsking(threadCount: number): void
   /** malloc gets 32 MiB of free memory right below the break, and a thread has it given back bit by bit. glibc only. */

@@ -229,6 +229,22 @@ void* GiveBack(void*) {
   return nullptr;
 }
 
+unsigned char* used_start = nullptr;
+size_t used_bytes = 0;
+
+// Reads and writes a byte of each page of a range, again and again.
+void* UseRange(void*) {
+  const size_t page_bytes = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  while (is_running) {
+    for (size_t at = 0; at < used_bytes; at += page_bytes) {
+      volatile unsigned char& byte = used_start[at];
+      byte = byte + 1;
+    }
+    block_count += used_bytes / page_bytes;
+  }
+  return nullptr;
+}
+
 void Start(size_t count, void* (*run)(void*)) {
   is_running = true;
   block_count = 0;
@@ -243,6 +259,14 @@ void Start(size_t count, void* (*run)(void*)) {
 // startMalloc(threads)
 napi_value StartMalloc(napi_env env, napi_callback_info info) {
   Start(static_cast<size_t>(ArgumentAt(env, info, 0)), UseMalloc);
+  return nullptr;
+}
+
+// startUsing(address, bytes): a thread reads and writes there, as one that was handed the address of a block does.
+napi_value StartUsing(napi_env env, napi_callback_info info) {
+  used_start = reinterpret_cast<unsigned char*>(static_cast<uintptr_t>(ArgumentAt(env, info, 0)));
+  used_bytes = static_cast<size_t>(ArgumentAt(env, info, 1));
+  Start(1, UseRange);
   return nullptr;
 }
 
@@ -294,6 +318,7 @@ extern "C" __attribute__((visibility("default"))) napi_value napi_register_modul
   Export(env, exports, "limitData", LimitData);
   Export(env, exports, "filterBrk", FilterBrk);
   Export(env, exports, "startMalloc", StartMalloc);
+  Export(env, exports, "startUsing", StartUsing);
   Export(env, exports, "startAsking", StartAsking);
   Export(env, exports, "startGivingBack", StartGivingBack);
   Export(env, exports, "stop", Stop);
