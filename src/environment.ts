@@ -1,7 +1,7 @@
 /** What an arena needs of the world: injected, so that tests can count, fail or hold still what really runs. */
 
 import { ArenaGroup } from './arena-group.js'
-import { type Deferral, eventLoop } from './base/deferral.js'
+import { type Deferral, eventLoop, now } from './base/deferral.js'
 import { loadKernel, loadLedger } from './memory/addon.js'
 import type { Kernel } from './memory/kernel.js'
 import type { Ledger } from './memory/ledger.js'
@@ -21,8 +21,6 @@ export interface Environment {
 
 /** The arenas of this thread. */
 export const group = new ArenaGroup()
-
-const now = (): number => performance.now()
 
 /** The pressure that they and the listeners of this thread are told of. */
 export const watch = new PressureWatch(group, eventLoop, now)

@@ -4,6 +4,7 @@
  * does to the arena, it does between two calls.
  */
 import { channel } from 'node:diagnostics_channel'
+import { soon } from './base/deferral.js'
 
 /** Why pages went back. `'growth'`: more memory was needed, and too much of what the arena had was free. */
 export type PurgeReason = 'timer' | 'free' | 'trim' | 'limit' | 'pressure' | 'growth'
@@ -113,20 +114,20 @@ export class Notices {
   purged(bytes: number, calls: number, reason: PurgeReason): void {
     if (calls === 0 || !channels.purge.hasSubscribers) return
     const message: PurgeMessage = { arena: this.#arenaName, bytes, calls, reason }
-    queueMicrotask(() => channels.purge.publish(message))
+    soon(() => channels.purge.publish(message))
   }
 
   grew(bytes: number, mappedBytes: number): void {
     if (!channels.grow.hasSubscribers) return
     const message: GrowMessage = { arena: this.#arenaName, bytes, mappedBytes }
-    queueMicrotask(() => channels.grow.publish(message))
+    soon(() => channels.grow.publish(message))
   }
 
   /** The soft limit was crossed. */
   crossed(limitBytes: number, committedBytes: number): void {
     const message: LimitMessage = { arena: this.#arenaName, kind: 'soft', limitBytes, committedBytes }
     // Each in a task of its own: what one throws is an uncaught exception, and keeps the others from nothing.
-    for (const listener of this.#limitListeners) queueMicrotask(() => listener(message))
+    for (const listener of this.#limitListeners) soon(() => listener(message))
     this.#publishLimit(message)
   }
 
@@ -136,6 +137,6 @@ export class Notices {
   }
 
   #publishLimit(message: LimitMessage): void {
-    if (channels.limit.hasSubscribers) queueMicrotask(() => channels.limit.publish(message))
+    if (channels.limit.hasSubscribers) soon(() => channels.limit.publish(message))
   }
 }

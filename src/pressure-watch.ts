@@ -10,7 +10,7 @@
 import { readFileSync } from 'node:fs'
 import type { ArenaGroup } from './arena-group.js'
 import { invariant } from './base/assert.js'
-import type { Deferral, Timer } from './base/deferral.js'
+import { type Deferral, soon, type Timer } from './base/deferral.js'
 import { publishPressure } from './notices.js'
 import { Pressure, type PressureSource, type Shortage } from './release/pressure.js'
 import type { FileReader } from './release/pressure-files.js'
@@ -123,7 +123,7 @@ export class PressureWatch {
     const event = { source: this.source, reason, limitBytes, usedBytes, releasedBytes, missingBytes }
     publishPressure(event)
     // Each in a task of its own: what one throws is an uncaught exception, and keeps the others from nothing.
-    for (const listener of this.#listeners) queueMicrotask(() => listener({ ...event }))
+    for (const listener of this.#listeners) soon(() => listener({ ...event }))
   }
 
   check(): void {

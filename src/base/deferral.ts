@@ -1,4 +1,12 @@
-/** Running things later without keeping the process alive. Injected, so that tests can hold the clock still. */
+/**
+ * Running things later without keeping the process alive. Injected, so that tests can hold the clock still.
+ *
+ * The event loop's own functions are taken when this module is loaded, from Node's modules and not from `globalThis`: what a test
+ * runner or an imitation of a browser puts there later (timers that return numbers, a clock that stands still, nothing at all)
+ * reaches nothing here. Where they were replaced in Node's modules before that, what they return may be anything.
+ */
+import { performance } from 'node:perf_hooks'
+import { clearTimeout, setImmediate, setTimeout } from 'node:timers'
 import { TimerQueue } from './timer-queue.js'
 
 /** Something that is due later. */
@@ -17,19 +25,43 @@ export interface Deferral {
   after(delayMs: number, run: (sliceStartMs: number) => void): Timer
 }
 
+// Imported names are looked up in a module of Node's at each use, where `syncBuiltinESMExports` may have changed them.
+const startTimeout = setTimeout
+const endTimeout = clearTimeout
+const startImmediate = setImmediate
+// Not `performance.now`, which may be an own property that somebody put there.
+const readClock: () => number = Object.getPrototypeOf(performance).now ?? performance.now
+const applyFunction = Reflect.apply
+const startMicrotask: (run: () => void) => void = globalThis.queueMicrotask ?? process.nextTick
+
+/** Milliseconds of a clock that never goes back; as `performance.now()`, whoever replaced that. */
+export const now = (): number => applyFunction(readClock, performance, [])
+
+/** When the present call of script has come to its end; what it throws is an uncaught exception. */
+export const soon = (run: () => void): void => startMicrotask(run)
+
+/** Has it keep nothing alive, where it can be told so. */
+function unref(handle: unknown): void {
+  const { unref } = Object(handle) as { unref?: unknown }
+  if (typeof unref === 'function') applyFunction(unref, handle, [])
+}
+
 /** One for all arenas of this thread: a thousand of them make one timer of the event loop. */
-const timers = new TimerQueue(
-  () => performance.now(),
-  (delayMs, run) => {
-    const timeout = setTimeout(run, delayMs).unref()
-    return () => clearTimeout(timeout)
-  },
-)
+const timers = new TimerQueue(now, (delayMs, run) => {
+  const timeout = startTimeout(run, delayMs)
+  unref(timeout)
+  return () => endTimeout(timeout)
+})
 
 /** The event loop's own, unref'd. */
 export const eventLoop: Deferral = {
   nextTurn(run) {
-    setImmediate(run).unref()
+    try {
+      unref(startImmediate(run))
+    } catch {
+      // There was none when this module was loaded.
+      timers.add(0, run)
+    }
   },
   after(delayMs, run) {
     return timers.add(delayMs, run)

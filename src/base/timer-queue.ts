@@ -2,11 +2,12 @@
  * Many timers over one of the event loop's. What is due runs in order of time, for a millisecond in one turn at most;
  * what is left runs in the next, so that a thousand arenas that come due together stall nobody.
  *
- * It knows neither what runs nor for whom; clock and event loop are given.
+ * It knows neither what runs nor for whom; clock and event loop are given. A timer of the event loop may be taken away by somebody,
+ * or be refused: nothing is lost by that, for whoever adds the next entry finds it overdue and sets another.
  *
  * Invariants, checked by `check()`:
  *  1. entries are in order of the time they are due
- *  2. while there are entries, the event loop's timer is set, for the first of them or earlier; else it is not
+ *  2. while there are entries, the event loop's timer is set, for the first of them or earlier, unless it was refused; else it is not
  */
 import { invariant } from './assert.js'
 
@@ -14,6 +15,8 @@ import { invariant } from './assert.js'
 export const SLICE_MS = 1
 /** Pause between two slices: the event loop has its turn. */
 export const PAUSE_MS = 1
+/** A timer so late was taken away, or the thread has been busy: then another does no harm. */
+const OVERDUE_MS = 1_000
 
 interface Entry {
   readonly dueMs: number
@@ -69,16 +72,35 @@ export class TimerQueue {
   /** A timer that is set too early stays: it finds nothing due, and is set anew. */
   #rearm(): void {
     const next = this.#entries.at(-1)
-    if (this.#clear !== null && (next === undefined || next.dueMs < this.#dueMs)) {
-      this.#clear()
+    if (this.#clear !== null && (next === undefined || next.dueMs < this.#dueMs || this.#isOverdue)) {
+      const clear = this.#clear
       this.#clear = null
+      clear()
     }
     if (next !== undefined && this.#clear === null) this.#arm(next.dueMs)
   }
 
+  get #isOverdue(): boolean {
+    return this.#now() - this.#dueMs > OVERDUE_MS
+  }
+
+  /** Where the event loop refuses, the next call tries again: who adds an entry is in the middle of something. */
   #arm(dueMs: number): void {
-    this.#dueMs = dueMs
-    this.#clear = this.#set(Math.max(1, Math.ceil(dueMs - this.#now())), () => this.#run())
+    const delayMs = Math.max(1, Math.ceil(dueMs - this.#now()))
+    const set = { isCurrent: false }
+    try {
+      const clear = this.#set(delayMs, () => {
+        if (set.isCurrent) this.#run()
+      })
+      this.#dueMs = dueMs
+      set.isCurrent = true
+      this.#clear = () => {
+        set.isCurrent = false
+        clear()
+      }
+    } catch {
+      this.#clear = null
+    }
   }
 
   #run(): void {
@@ -108,6 +130,6 @@ export class TimerQueue {
     for (let i = 1; i < this.#entries.length; i++) {
       invariant(this.#entries[i - 1].dueMs >= this.#entries[i].dueMs, '1: timers in order')
     }
-    invariant((this.#clear !== null) === this.#entries.length > 0, '2: a timer is set while something is due')
+    invariant(this.#clear === null || this.#entries.length > 0, '2: a timer is set while something is due')
   }
 }

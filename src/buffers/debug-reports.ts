@@ -4,6 +4,7 @@
  * within it and never by throwing: whoever made that call is not to blame.
  */
 import { channel } from 'node:diagnostics_channel'
+import { soon } from '../base/deferral.js'
 
 export type DamageKind = 'write-after-free' | 'overrun'
 
@@ -42,7 +43,7 @@ export class DamageReports {
 
   report(kind: DamageKind, damage: Omit<DamageMessage, 'arena'>): void {
     const message: DamageMessage = { arena: this.#arenaName, ...damage }
-    queueMicrotask(() => {
+    soon(() => {
       if (channels[kind].hasSubscribers) channels[kind].publish(message)
       else this.#warn(kind, message)
     })

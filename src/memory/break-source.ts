@@ -310,7 +310,9 @@ export class BreakSource implements PageSource, MovableEnd {
     if (!this.#canMove) return
     const { pageCount } = this.#segment
     try {
-      this.#lowerTo(Math.max(pageCount, this.#topBytes / this.pageBytes - this.#movablePages) * this.pageBytes)
+      this.#lowerTo(
+        Math.max(pageCount, this.#topBytes / this.pageBytes - this.#movablePages) * this.pageBytes,
+      )
     } catch {
       // `lower` tries again, whenever it is called. There is a better error to throw, or nobody to throw it to.
     }

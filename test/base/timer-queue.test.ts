@@ -124,3 +124,52 @@ describe('TimerQueue', () => {
     expect([ran, queue.size]).toEqual([5, 0])
   })
 })
+
+describe('a timer of the event loop', () => {
+  it('that was taken away is set again when another entry is added', () => {
+    const { queue, world, fire } = open()
+    const ran: string[] = []
+    queue.add(10, () => ran.push('first'))
+    world.nowMs += 5_000
+    world.dueMs = Number.POSITIVE_INFINITY
+    queue.add(100, () => ran.push('second'))
+    expect(world.sets).toBe(2)
+    world.nowMs = world.dueMs
+    fire()
+    expect(ran).toEqual(['first'])
+    queue.check()
+  })
+
+  it('that is refused is set by a later call, and nobody hears of it', () => {
+    let isRefusing = true
+    let due = (): void => {}
+    const queue = new TimerQueue(
+      () => 0,
+      (_, run) => {
+        if (isRefusing) throw new Error('no timers here')
+        due = run
+        return () => {}
+      },
+    )
+    const ran: string[] = []
+    queue.add(0, () => ran.push('first'))
+    queue.check()
+    isRefusing = false
+    queue.add(0, () => ran.push('second'))
+    due()
+    expect(ran).toEqual(['first', 'second'])
+  })
+
+  it('that fires at once, or twice, runs nothing in the middle of a call', () => {
+    const queue = new TimerQueue(
+      () => 0,
+      (_, run) => {
+        run()
+        return () => {}
+      },
+    )
+    const ran: string[] = []
+    queue.add(0, () => ran.push('first'))
+    expect(ran).toEqual([])
+  })
+})
