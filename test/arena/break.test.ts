@@ -17,7 +17,10 @@ let world: World | undefined
 
 function open(options: ArenaOptions = {}): World {
   world = worldWith({ source: 'sbrk', ...options })
-  const [mapping] = [...world.kernel.mappings].find(([, lengthBytes]) => lengthBytes === 0) as [number, number]
+  const [mapping] = [...world.kernel.mappings].find(([, lengthBytes]) => lengthBytes === 0) as [
+    number,
+    number,
+  ]
   base = baseOf(mapping, stranger.breakAt)
   return world
 }
