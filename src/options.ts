@@ -34,7 +34,8 @@ export interface ArenaOptions {
   softLimitBytes?: number
   /**
    * Within this many milliseconds after a page comes free it is back with the kernel, even if nobody calls again. `0`:
-   * on the freeing call. `Infinity`: only by `trim()`. Default 1000.
+   * on the freeing call. `Infinity`: only by `trim()`, limits, and growth beyond 1.25 times what
+   * was in use. Default 1000.
    */
   releaseAfterMs?: number
   /**
@@ -56,7 +57,8 @@ export interface ArenaOptions {
   hugePages?: boolean
   /**
    * Make the pages of each segment resident when it is mapped, as far as `limitBytes` allows, so that using them faults no
-   * more. `releaseAfterMs` is then `Infinity`, and may be nothing else: only `trim()` and limits give pages back. Needs
+   * more. `releaseAfterMs` is then `Infinity`, and may be nothing else: only `trim()`, limits, and a longer segment that is
+   * mapped in place of a free one give pages back. Needs
    * Linux 5.14. Not with `source: 'sbrk'`. Default false.
    */
   prefault?: boolean
