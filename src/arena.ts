@@ -43,6 +43,7 @@ import { type LimitListener, publishLeak } from './notices.js'
 import type { ArenaOptions } from './options.js'
 import { AT_ONCE_BYTES as AT_ONCE } from './release/policy.js'
 import { Scope, type ScopeHost } from './scope.js'
+import { SlicedTrim } from './sliced-trim.js'
 import { type ArenaStats, statsOf } from './stats.js'
 import { ANY_ALIGN as ANY, outOfMemory } from './supply.js'
 
@@ -121,6 +122,7 @@ export class Arena extends Assembled {
   #givesBlocks = true
   #isClosed = false
   #closing: Promise<void> | undefined
+  #slicedTrim: SlicedTrim | undefined
   /** Blocks are handed out as the heap gives them: `#givesBlocks`, and neither `debug` nor `trackOwners`. */
   #isPlain = partsOf(this).options.debug === null && !partsOf(this).options.trackOwners
   #allocations = 0
@@ -387,6 +389,20 @@ export class Arena extends Assembled {
     const { failure } = this.#releaser
     if (failure !== null) throw purgeError(this.#identity, 'trim', failure)
     return purgedPages * this.#heap.pageBytes
+  }
+
+  /**
+   * `trim()` in slices of about a millisecond, all else that is due having its turn in between. Resolves to the bytes given
+   * back. Calls wait for one another. The process does not end by itself before it is done. Where `close()` comes first, that
+   * gives back the rest, and it resolves to what went before.
+   *
+   * Rejects with what `trim` throws.
+   */
+  async trimAsync(): Promise<number> {
+    this.#requireOpen('trimAsync')
+    const { pageCount, failure } = await this.#slicing.run()
+    if (failure !== null) throw purgeError(this.#identity, 'trimAsync', failure)
+    return pageCount * this.#heap.pageBytes
   }
 
   /** What the arena holds and has done. Makes no system call. Works on a closed arena too. */
@@ -694,6 +710,12 @@ export class Arena extends Assembled {
       memory => this.#buffers.has(memory),
       this.#buffers.historyOf(buffer),
     )
+  }
+
+  get #slicing(): SlicedTrim {
+    const { deferral, now } = partsOf(this).environment
+    this.#slicedTrim ??= new SlicedTrim(this.#releaser, deferral, now)
+    return this.#slicedTrim
   }
 
   #stopGiving(): void {

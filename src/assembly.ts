@@ -12,6 +12,7 @@ import { BlockHeap } from './heap/block-heap.js'
 import { Limits } from './limits.js'
 import { BookStorage } from './memory/book-storage.js'
 import { BreakSource } from './memory/break-source.js'
+import type { Kernel } from './memory/kernel.js'
 import { MmapSource } from './memory/mmap-source.js'
 import type { PageSource } from './memory/page-source.js'
 import { Notices } from './notices.js'
@@ -53,7 +54,7 @@ export function assemble(options: ResolvedOptions, environment: Environment, cal
   const policy = new ReleasePolicy(options.releaseAfterMs, now, pageBytes)
   const storage = new BookStorage(kernel, deferral)
   const source = openSource(options, environment)
-  const heap = makeHeap(options, pageBytes, storage, source)
+  const heap = makeHeap(options, kernel, storage, source)
   const scavenger = new Scavenger(heap, source, policy)
   const late: LateReleaser = { releaser: undefined }
   const buffers = makeBuffers(options, environment, heap, source, late)
@@ -124,14 +125,15 @@ function openSource(
 /** Where there is no memory for its books, the source is given up. */
 function makeHeap(
   { releaseAfterMs }: ResolvedOptions,
-  pageBytes: number,
+  kernel: Kernel,
   storage: BookStorage,
   source: PageSource,
 ): BlockHeap {
   try {
-    return new BlockHeap(pageBytes, {
+    return new BlockHeap(kernel.pageBytes, {
       wholePagesFromBytes: WHOLE_PAGES_FROM_BYTES,
       hasCache: releaseAfterMs > 0,
+      purgesToZero: kernel.purgesToZero(),
       storage,
     })
   } catch (error) {

@@ -13,6 +13,7 @@ export type {
   LimitMessage,
   PurgeMessage,
   PurgeReason,
+  PurgeRefusedMessage,
 } from './notices.js'
 export { onPressure, pressureSource } from './on-pressure.js'
 export type { ArenaOptions, DebugOptions } from './options.js'

@@ -54,6 +54,18 @@ export interface LeakMessage {
   stack: string
 }
 
+/** On `offheap:purge-refused`: the kernel refuses to take pages back, again and again. */
+export interface PurgeRefusedMessage {
+  /** The arena's name. */
+  arena: string
+  /** Bytes of free pages that stay. */
+  bytes: number
+  /** What the kernel said: `code`, `errno` and `syscall`. */
+  error: unknown
+  /** Why that may be, and what to do. */
+  advice: string
+}
+
 export type LimitListener = (message: LimitMessage) => void
 
 const channels = {
@@ -62,9 +74,11 @@ const channels = {
   limit: channel('offheap:limit'),
   pressure: channel('offheap:pressure'),
   leak: channel('offheap:leak'),
+  refused: channel('offheap:purge-refused'),
 }
 
 let hasWarned = false
+let hasWarnedOfRefusal = false
 
 /**
  * Tells `offheap:leak`, and, for the first leak of this thread, whoever listens to the process's warnings. The caller stands
@@ -87,6 +101,34 @@ function leakWarning({ arena, kind, blocks, bytes }: LeakMessage): string {
   return kind === 'block'
     ? `arena '${arena}': a Buffer of ${bytes} bytes was garbage-collected without free()`
     : `arena '${arena}' was garbage-collected without close(), with ${blocks} live blocks on ${bytes} bytes of pages`
+}
+
+/** Why a kernel may refuse, and what to do. */
+function adviceOn(error: unknown): string {
+  const { code } = error as { code?: string }
+  if (code === 'EINVAL')
+    return (
+      'The memory is locked (mlockall, mlock), which Linux before 5.18 gives back only once it is unlocked: ' +
+      'call munlockall(), or do without releasing (releaseAfterMs: Infinity)'
+    )
+  if (code === 'EPERM' || code === 'EACCES' || code === 'ENOSYS')
+    return 'A filter (seccomp) forbids madvise(MADV_DONTNEED): allow it, or do without releasing (releaseAfterMs: Infinity)'
+  return 'The kernel may be short of memory for its own tables, or of mappings (vm.max_map_count)'
+}
+
+function warnOfRefusal({ arena, bytes, error, advice }: PurgeRefusedMessage): void {
+  if (hasWarnedOfRefusal) return
+  hasWarnedOfRefusal = true
+  const { message } = error as Error
+  process.emitWarning(
+    `arena '${arena}': the kernel does not take back ${bytes} free bytes (${message}). ${advice}`,
+    {
+      code: 'OFFHEAP_PURGE_REFUSED',
+      detail:
+        'It is asked again, ever more rarely, once a minute in the end. No other arena of this thread warns of that: ' +
+        "subscribe to the diagnostics channel 'offheap:purge-refused'.",
+    },
+  )
 }
 
 /** Tells `offheap:pressure`; the caller stands between two calls already. */
@@ -115,6 +157,15 @@ export class Notices {
     if (calls === 0 || !channels.purge.hasSubscribers) return
     const message: PurgeMessage = { arena: this.#arenaName, bytes, calls, reason }
     soon(() => channels.purge.publish(message))
+  }
+
+  /** The kernel refuses to take pages back, and is asked ever more rarely. */
+  purgeRefused(error: unknown, bytes: number): void {
+    const message: PurgeRefusedMessage = { arena: this.#arenaName, bytes, error, advice: adviceOn(error) }
+    soon(() => {
+      if (channels.refused.hasSubscribers) channels.refused.publish(message)
+      warnOfRefusal(message)
+    })
   }
 
   grew(bytes: number, mappedBytes: number): void {

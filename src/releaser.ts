@@ -9,7 +9,7 @@
 import { invariant } from './base/assert.js'
 import type { Deferral, Timer } from './base/deferral.js'
 import { PAUSE_MS } from './base/timer-queue.js'
-import type { PageCount } from './base/units.js'
+import type { PageCount, PageNumber } from './base/units.js'
 import type { BlockBuffers } from './buffers/block-buffers.js'
 import type { BlockHeap } from './heap/block-heap.js'
 import type { Limits } from './limits.js'
@@ -19,6 +19,7 @@ import type { Notices, PurgeReason } from './notices.js'
 import type { PressureWatch } from './pressure-watch.js'
 import { EndLowering } from './release/end-lowering.js'
 import type { ReleasePolicy } from './release/policy.js'
+import { Refusals } from './release/refusals.js'
 import type { Scavenger } from './release/scavenger.js'
 
 /** The parts of an arena that releasing memory touches. */
@@ -28,7 +29,7 @@ export interface ReleaserParts {
   readonly scavenger: Scavenger
   readonly buffers: BlockBuffers
   readonly limits: Pick<Limits, 'settle'>
-  readonly notices: Pick<Notices, 'purged'>
+  readonly notices: Pick<Notices, 'purged' | 'purgeRefused'>
   readonly deferral: Deferral
   readonly watch?: Pick<PressureWatch, 'wake'> | undefined
   /** Blocks allocated and freed, ever. */
@@ -44,10 +45,17 @@ export class Releaser {
   readonly #buffers: BlockBuffers
   readonly #deferral: Deferral
   readonly #limits: Pick<Limits, 'settle'>
-  readonly #notices: Pick<Notices, 'purged'>
+  readonly #notices: Pick<Notices, 'purged' | 'purgeRefused'>
   readonly #watch: Pick<PressureWatch, 'wake'> | undefined
   readonly #calls: () => number
   readonly #endLowering: EndLowering
+  readonly #refusals = new Refusals()
+  /** It was told that the kernel refuses, and it has not taken anything since. */
+  #hasToldRefusal = false
+  /** Pages that the kernel did not take when it was last asked. */
+  #refusedPages: PageCount = 0
+  /** Pages that went back in the slices of the tick under way. */
+  #tickPages: PageCount = 0
   #isStopped = false
   /** What the kernel said where it refused something in the last `releaseAll`, or null. */
   failure: unknown = null
@@ -81,6 +89,7 @@ export class Releaser {
     this.#scavenger.stuckPages = 0
     if (this.#policy.isImmediate) this.releaseAll('free')
     // Most blocks that come free leave others on their page, and nothing to do: no clock is read for those.
+    if (this.#refusedPages > 0) this.#wake()
     if (this.#timer !== null || !this.#hasWork) return
     this.#policy.start()
     this.#arm(true)
@@ -91,8 +100,9 @@ export class Releaser {
    * traffic is likely to want it again.
    */
   afterLargeFree(): void {
-    const { atOncePages, calmPages, isTimed } = this.#policy
-    if (this.#isUrgent || !isTimed || this.#heap.dirtyPages - calmPages < atOncePages) return
+    if (this.#isUrgent || !this.#policy.isTimed || this.#refusals.isLasting) return
+    const { atOncePages, calmPages } = this.#policy
+    if (this.#heap.dirtyPages - calmPages < atOncePages) return
     this.#isUrgent = true
     this.isSettled = true
     this.#timer?.cancel()
@@ -150,8 +160,38 @@ export class Releaser {
     this.#tell(this.#scavenger.purgedPages - purgedPages, purges, 'growth')
   }
 
+  /** What a part of `trim` is to `trimAsync`: see `Scavenger.purgeSlice`. */
+  trimSlice(
+    from: PageNumber,
+    turnStartMs: number,
+  ): { nextPage: PageNumber; pageCount: PageCount; failure: unknown } {
+    // Closed meanwhile: that gave everything back.
+    if (this.#isStopped) return { nextPage: 0, pageCount: 0, failure: null }
+    if (from === 0) {
+      this.#buffers.emptyQuarantine()
+      this.#buffers.recoverSetAside()
+    }
+    const { purges, purgedPages } = this.#scavenger
+    const nextPage = this.#scavenger.purgeSlice(from, turnStartMs)
+    const pageCount = this.#scavenger.purgedPages - purgedPages
+    this.#tell(pageCount, purges, 'trim')
+    return { nextPage, pageCount, failure: this.#scavenger.failure }
+  }
+
+  /** Then, in parts too: the end goes down, and what is unused is dropped. */
+  endTrimSlice(): { isDone: boolean; failure: unknown } {
+    if (this.#isStopped) return { isDone: true, failure: null }
+    const failure = this.#lowerEndSlice()
+    if (this.#endLowering.hasMore) return { isDone: false, failure }
+    this.#dropUnused()
+    if (!this.isSettled) this.#arm(true)
+    return { isDone: true, failure }
+  }
+
   #tell(pageCount: PageCount, callsBefore: number, reason: PurgeReason): void {
     if (pageCount === 0) return
+    this.#refusals.worked()
+    this.#hasToldRefusal = false
     this.#limits.settle()
     this.#notices.purged(pageCount * this.#heap.pageBytes, this.#scavenger.purges - callsBefore, reason)
   }
@@ -163,11 +203,34 @@ export class Releaser {
     return this.#endLowering.lower(isQuiet)
   }
 
-  #lowerEndSlice(): void {
-    if (this.#source.end === null) return
+  /** Where the kernel refuses, `isDue` says so too, and a later tick tries again. */
+  #lowerEndSlice(): unknown {
+    if (this.#source.end === null) return null
     this.#buffers.noticeTaken()
-    // Where the kernel refuses, `isDue` says so, and a later tick tries again: there is no caller to tell.
-    this.#endLowering.lowerSlice()
+    return this.#endLowering.lowerSlice()
+  }
+
+  /** A tick has ended, in which that many pages went back. */
+  #noteRefusal(purgedPages: PageCount): void {
+    const { failure } = this.#scavenger
+    if (purgedPages > 0) this.#refusedPages = 0
+    if (failure === null || purgedPages > 0) return
+    this.#refusals.refused()
+    this.#refusedPages = this.#heap.dirtyPages
+    if (!this.#refusals.isLasting || this.#hasToldRefusal) return
+    this.#hasToldRefusal = true
+    this.#notices.purgeRefused(failure, this.#heap.dirtyPages * this.#heap.pageBytes)
+  }
+
+  /** More came free than what the kernel refused: it is asked for that in time. */
+  #wake(): void {
+    if (this.#heap.dirtyPages <= this.#refusedPages) return
+    this.#refusedPages = 0
+    this.#timer?.cancel()
+    this.#timer = null
+    this.#policy.start()
+    this.isSettled = !this.#policy.isImmediate
+    this.#armIn(this.#policy.delayMs(true, true))
   }
 
   /** Every block is gone: gives up every segment, and never runs again. */
@@ -197,13 +260,19 @@ export class Releaser {
     if (this.#isStopped) return
     this.isSettled = false
     if (this.#policy.isImmediate) {
-      this.releaseAll('timer')
+      this.#noteRefusal(this.releaseAll('timer'))
       this.#arm(true)
       return
     }
     const { purges, purgedPages } = this.#scavenger
     const isFinished = this.#scavenger.tick(turnStartMs, this.#calls(), seeksLong)
-    this.#tell(this.#scavenger.purgedPages - purgedPages, purges, 'timer')
+    const pageCount = this.#scavenger.purgedPages - purgedPages
+    this.#tell(pageCount, purges, 'timer')
+    this.#tickPages += pageCount
+    if (isFinished) {
+      this.#noteRefusal(this.#tickPages)
+      this.#tickPages = 0
+    }
     // What was in use once was so too long ago, perhaps.
     this.#limits.settle()
     if (isFinished && (this.#policy.isMarked || this.#heap.dirtyPages === 0)) {
@@ -217,9 +286,9 @@ export class Releaser {
   #arm(isFinished: boolean): void {
     if (this.#timer !== null || !this.#hasWork) return
     // With `releaseAfterMs: 0` a tick is for what could not go back at once; all else still does.
-    this.isSettled = !this.#policy.isImmediate
+    this.isSettled = !this.#policy.isImmediate && this.#refusedPages === 0
     this.#watch?.wake()
-    this.#armIn(this.#policy.delayMs(isFinished, this.#heap.dirtyPages > 0))
+    this.#armIn(this.#refusals.delayMs(this.#policy.delayMs(isFinished, this.#heap.dirtyPages > 0)))
   }
 
   #armIn(delayMs: number): void {
@@ -253,5 +322,6 @@ export class Releaser {
       this.isSettled || this.#timer !== null || !this.#hasWork,
       '1: what is dirty or idle has a timer',
     )
+    this.#refusals.check()
   }
 }

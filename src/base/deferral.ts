@@ -1,5 +1,5 @@
 /**
- * Running things later without keeping the process alive. Injected, so that tests can hold the clock still.
+ * Running things later, mostly without keeping the process alive. Injected, so that tests can hold the clock still.
  *
  * The event loop's own functions are taken when this module is loaded, from Node's modules and not from `globalThis`: what a test
  * runner or an imitation of a browser puts there later (timers that return numbers, a clock that stands still, nothing at all)
@@ -18,6 +18,8 @@ export interface Timer {
 export interface Deferral {
   /** On the next turn of the event loop. */
   nextTurn(run: () => void): void
+  /** The same, and the process does not end before: somebody waits for it. */
+  awaitedTurn(run: () => void): void
   /**
    * After that many milliseconds. `run` is told when the work of this turn of the event loop began, in the milliseconds
    * of `performance.now()`: everything that runs by timer in one turn shares one slice of time.
@@ -53,7 +55,7 @@ const timers = new TimerQueue(now, (delayMs, run) => {
   return () => endTimeout(timeout)
 })
 
-/** The event loop's own, unref'd. */
+/** The event loop's own, unref'd but for `awaitedTurn`. */
 export const eventLoop: Deferral = {
   nextTurn(run) {
     try {
@@ -61,6 +63,13 @@ export const eventLoop: Deferral = {
     } catch {
       // There was none when this module was loaded.
       timers.add(0, run)
+    }
+  },
+  awaitedTurn(run) {
+    try {
+      startImmediate(run)
+    } catch {
+      startTimeout(run, 0)
     }
   },
   after(delayMs, run) {

@@ -68,6 +68,8 @@ export interface BlockHeapOptions {
   hasCache?: boolean
   /** Memory for the books. */
   storage?: ColumnStorage
+  /** Whether purged pages read as zero. Default true. Without, no block is said to. */
+  purgesToZero?: boolean
 }
 
 /**
@@ -90,8 +92,14 @@ export class BlockHeap extends BlockCache {
 
   /** `pageBytes`: a power of two from 4 KiB to 64 KiB. */
   constructor(pageBytes: number, options: BlockHeapOptions = {}) {
-    const { wholePagesFromBytes = MAX_WHOLE_FROM_BYTES, hasCache = true, storage = plainStorage } = options
+    const {
+      wholePagesFromBytes = MAX_WHOLE_FROM_BYTES,
+      hasCache = true,
+      storage = plainStorage,
+      purgesToZero = true,
+    } = options
     super(pageBytes, storage)
+    this.cleanIsZero = purgesToZero
     invariant(
       wholePagesFromBytes >= DIRECT * GRANULE_BYTES,
       'blocks of whole pages are no shorter than a frame',

@@ -31,6 +31,8 @@ export class LongBlocks extends Gaps {
   refusal = 0
   /** The latest block of a frame or more that was cut from whole clean pages only, so that it reads as zero, or NONE. */
   zeroedBlock: Block = NONE
+  /** Whether clean pages read as zero. */
+  protected cleanIsZero = true
 
   /** A long gap for `size` granules at a multiple of `mask + 1`, or NONE. A warm one if there is any. */
   protected findGap(size: number, mask: number): Block {
@@ -207,7 +209,7 @@ export class LongBlocks extends Gaps {
   /** `cleanPages` clean pages were taken for a block: if they are all that it touches, it reads as zero. */
   private noteZeroed(block: Block, end: number, cleanPages: PageCount): void {
     const touched = ((end - 1) >>> this.granuleShift) - (block >>> this.granuleShift) + 1
-    if (touched === cleanPages) this.zeroedBlock = block
+    if (touched === cleanPages && this.cleanIsZero) this.zeroedBlock = block
   }
 
   /** Clean pages of the gap [gap, gapEnd) that a block over [block, end) would touch. */

@@ -304,6 +304,28 @@ export class Scavenger {
     return this.purgedPages - before
   }
 
+  /**
+   * A part of what `purgeAll` does: as much as this turn of the event loop has time for, whose work began at `turnStartMs`.
+   * `from`: 0 to begin with, then what the last part returned. Returns 0 when all is done.
+   */
+  purgeSlice(from: PageNumber, turnStartMs: number): PageNumber {
+    if (from === 0) {
+      this.#batch.forgive()
+      this.#heap.flush()
+    }
+    if (this.#source.unitPages > 1) {
+      if (!this.#purgeUnits(false, () => this.#policy.hasTime(turnStartMs))) return 1
+      this.stuckPages = this.#dirtyInUsedUnits()
+      return 0
+    }
+    // A tick may be under way, and goes on where it was.
+    const wasInside = this.#isInside
+    this.#policy.startMeasure()
+    const next = this.#sweepOver(from, Number.MAX_SAFE_INTEGER, 1, false, turnStartMs)
+    this.#isInside = wasInside
+    return next
+  }
+
   /** Segments in which nothing lives, all purged now: those whose pages the kernel does not take are not among them. */
   purgeFreeSegments(): Segment[] {
     const heap = this.#heap

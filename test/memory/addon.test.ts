@@ -539,3 +539,58 @@ describe('isWrapped', () => {
     expect(thrownBy(() => kernel.isWrapped(-1))).toEqual(outOfRange)
   })
 })
+
+describe('purge', () => {
+  it('gives back many stretches, and no page else, however many there are', () => {
+    const pages = 4_000
+    const mapping = map(pages)
+    const bytes = new Uint8Array(wrap(mapping, 0, pages * PAGE)).fill(7)
+    // One or two pages of each four, counted from 100; the first stretch and the last are not meant.
+    const count = pages / 4
+    const lengthOf = (stretch: number) => 1 + (stretch % 2)
+    const stretches = new Uint32Array(2 * count)
+    for (let i = 0; i < count; i++) stretches.set([100 + 4 * i, lengthOf(i)], 2 * i)
+    const isPurged = (page: number) => page >= 4 && page < pages - 4 && page % 4 < lengthOf(page >> 2)
+    const expected = Array.from({ length: pages }, (_, page) => (isPurged(page) ? 0 : 1))
+    const purged = pages - expected.reduce<number>((a, b) => a + b, 0)
+    expect(kernel.purge(mapping, 100, stretches, 1, count - 1)).toBe(purged)
+    expect(residentPages(mapping, pages)).toEqual(expected)
+    expect(expected.map((_, page) => bytes[page * PAGE])).toEqual(expected.map(kept => 7 * kept))
+  })
+
+  it.each([[[0, 0]], [[99, 1]], [[104, 1]], [[103, 2]], [[100, 2 ** 32 - 1]], [[2 ** 32 - 1, 2]]])(
+    'refuses the stretch %j of the pages 100 to 103, and does nothing',
+    stretch => {
+      const mapping = map(4)
+      new Uint8Array(wrap(mapping, 0, 4 * PAGE)).fill(1)
+      const stretches = Uint32Array.of(100, 1, ...stretch)
+      expect(thrownBy(() => kernel.purge(mapping, 100, stretches, 0, 2))).toEqual(outOfRange)
+      expect(residentPages(mapping, 4)).toEqual([1, 1, 1, 1])
+    },
+  )
+
+  it('refuses an array of another kind, and more stretches than it has', () => {
+    const mapping = map(4)
+    const words = [0, 1] as unknown as Uint32Array
+    expect(thrownBy(() => kernel.purge(mapping, 0, words, 0, 1))).toEqual(invalidType)
+    expect(thrownBy(() => kernel.purge(mapping, 0, new Int32Array(2) as never, 0, 1))).toEqual(invalidType)
+    expect(thrownBy(() => kernel.purge(mapping, 0, Uint32Array.of(0, 1), 0, 2))).toEqual(outOfRange)
+    expect(thrownBy(() => kernel.purge(mapping, 0, Uint32Array.of(0, 1), 1, 0))).toEqual(outOfRange)
+    expect(thrownBy(() => kernel.purge(UNKNOWN_MAPPING, 0, Uint32Array.of(0, 1), 0, 1))).toEqual(outOfRange)
+  })
+})
+
+describe('purgesToZero', () => {
+  it('is so here', () => {
+    expect(kernel.purgesToZero()).toBe(true)
+  })
+})
+
+describe('a forked child', () => {
+  it('has none of what was mapped', () => {
+    const mapping = map(64)
+    new Uint8Array(wrap(mapping, 0, 64 * PAGE)).fill(1)
+    const flags = readFileSync('/proc/self/smaps', 'latin1').match(/^VmFlags:.* dc\b/gm)
+    expect(flags?.length).toBeGreaterThan(0)
+  })
+})

@@ -23,6 +23,10 @@ export class ManualDeferral implements Deferral {
     this.#turns.push(run)
   }
 
+  awaitedTurn(run: () => void): void {
+    this.#turns.push(run)
+  }
+
   after(delayMs: number, run: (sliceStartMs: number) => void): Timer {
     // As in Node, where a timer takes a millisecond at least.
     const entry: Entry = { dueMs: this.nowMs + Math.max(1, delayMs), run }

@@ -45,14 +45,15 @@ function nodeLine(version: string, path: string): NodeLine {
   return { version, major: Number.parseInt(version.slice(1), 10), path }
 }
 
-/** Runs Node with these arguments and `input` as its standard input, and collects what it says. */
+/** Runs Node with these arguments and `input` as its standard input, with those variables too, and collects what it says. */
 export function runNode(
   args: string[],
   input: string | Uint8Array = '',
   node = process.execPath,
+  variables: Record<string, string> = {},
 ): Promise<Outcome> {
   return new Promise((resolve, reject) => {
-    const child = spawn(node, args)
+    const child = spawn(node, args, { env: { ...process.env, ...variables } })
     let stdout = ''
     let stderr = ''
     child.stdout.setEncoding('utf8').on('data', text => {
@@ -83,12 +84,22 @@ export function runFile(
  * Runs a module body with `Arena`, `assert` (strict), `turn` (a promise of the next turn) and `codeOf` (the code of what
  * a call throws, or what it returns) at hand.
  */
-export function runScript(body: string, nodeArgs: string[] = [], node?: string): Promise<Outcome> {
+export function runScript(
+  body: string,
+  nodeArgs: string[] = [],
+  node?: string,
+  variables: Record<string, string> = {},
+): Promise<Outcome> {
   const prelude = `
     import assert from 'node:assert/strict'
     import { setImmediate as turn, setTimeout as sleep } from 'node:timers/promises'
     const { Arena } = await import(${JSON.stringify(new URL('index.js', DIST).href)})
     const codeOf = call => { try { return call() } catch (error) { return error.code ?? error.message } }
   `
-  return runNode([...nodeArgs, '--no-warnings', '--input-type=module', '-e', prelude + body], '', node)
+  return runNode(
+    [...nodeArgs, '--no-warnings', '--input-type=module', '-e', prelude + body],
+    '',
+    node,
+    variables,
+  )
 }

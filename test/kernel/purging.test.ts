@@ -1,0 +1,93 @@
+/**
+ * Kernels that take pages back in another way than this one, or not at all. A library that is preloaded stands between the
+ * addon and the kernel (`stranger/kernel.cc`); what is locked is so for real.
+ */
+import { describe, expect, it } from 'vitest'
+import { runScript } from '../support/process.js'
+import { strangeKernelPath } from '../support/stranger.js'
+
+const HOLES = `
+  const arena = new Arena({ releaseAfterMs: 200, leaks: 'off' })
+  const blocks = Array.from({ length: 20_000 }, () => arena.allocUnsafe(1024).fill(1))
+  blocks.forEach((block, index) => { if (index % 20 !== 0) arena.free(block) })
+`
+
+function run(mode: string, body: string) {
+  return runScript(body, [], undefined, { LD_PRELOAD: strangeKernelPath(), OFFHEAP_TEST_KERNEL: mode })
+}
+
+describe('scattered free pages', () => {
+  it.each(['none', 'single', 'old', 'short', 'locked'])(
+    'go back, and live bytes stay, where the kernel is %s',
+    async mode => {
+      const outcome = await run(
+        mode,
+        `${HOLES}
+      arena.trim()
+      assert.equal(arena.stats().dirtyBytes, 0)
+      assert.equal(arena.residentBytes(), arena.stats().usedBytes)
+      blocks.forEach((block, index) => { if (index % 20 === 0) assert.ok(block.every(byte => byte === 1)) })
+      arena.check()
+      const zeros = arena.alloc(2 ** 20)
+      assert.ok(zeros.every(byte => byte === 0))
+      for (const block of blocks.filter((_, index) => index % 20 === 0)) arena.free(block)
+      arena.free(zeros)
+      await sleep(400)
+      assert.equal(arena.stats().dirtyBytes, 0)
+      arena.close()`,
+      )
+      expect(outcome).toEqual({ code: 0, signal: null, stdout: '', stderr: '' })
+    },
+  )
+})
+
+describe('a kernel that accepts the call and does nothing', () => {
+  it('is found out, and alloc writes the zeros that it promises', async () => {
+    const outcome = await run(
+      'idle',
+      `
+      for (const source of ['mmap', 'sbrk']) {
+        const arena = new Arena({ source })
+        arena.free(arena.allocUnsafe(8 * 2 ** 20).fill(7))
+        arena.trim()
+        for (const size of [2 ** 16, 2 ** 20, 4 * 2 ** 20]) assert.ok(arena.alloc(size).every(byte => byte === 0), source + size)
+        arena.check()
+        arena.close()
+      }`,
+    )
+    expect(outcome).toEqual({ code: 0, signal: null, stdout: '', stderr: '' })
+  })
+})
+
+describe('a kernel that refuses for good', () => {
+  it('is asked ever more rarely, and what it costs, and why, is told once', async () => {
+    const outcome = await run(
+      'refuse',
+      `
+      const { subscribe } = await import('node:diagnostics_channel')
+      const heard = []
+      subscribe('offheap:purge-refused', message => heard.push(message))
+      const warnings = []
+      process.on('warning', warning => warnings.push(warning))
+      ${HOLES}
+      new Arena({ releaseAfterMs: 100 }).allocUnsafe(100)
+      await sleep(1_000)
+      const before = process.cpuUsage()
+      const { dirtyBytes } = arena.stats()
+      await sleep(1_500)
+      const { user, system } = process.cpuUsage(before)
+      assert.equal(arena.stats().dirtyBytes, dirtyBytes)
+      assert.equal(heard.length, 1)
+      assert.equal(heard[0].arena, arena.name)
+      assert.equal(heard[0].error.code, 'EPERM')
+      assert.equal(heard[0].bytes, dirtyBytes)
+      assert.match(heard[0].advice, /seccomp/)
+      assert.deepEqual(warnings.map(({ code }) => code), ['OFFHEAP_PURGE_REFUSED'])
+      assert.equal(codeOf(() => arena.trim()), 'ERR_ARENA_PURGE_FAILED')
+      await assert.rejects(arena.trimAsync(), { code: 'ERR_ARENA_PURGE_FAILED' })
+      arena.check()
+      console.log((user + system) / 1_500_000 < 0.03)`,
+    )
+    expect(outcome).toEqual({ code: 0, signal: null, stdout: 'true\n', stderr: '' })
+  })
+})
