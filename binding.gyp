@@ -5,6 +5,7 @@
       "sources": [
         "native/addon.cc",
         "native/break_face.cc",
+        "native/kept.cc",
         "native/ledger.cc",
         "native/pages.cc",
         "native/program_break.cc",

@@ -4,7 +4,7 @@
 // one Worker). It refuses to know what the memory is for, and when it ought to be given back.
 //
 // Who frees what, and when:
-//   - Only `unmap` and the end of the environment unmap. A finalizer never does: it also runs when the environment of
+//   - Only `unmap` and the end of the environment give up mappings. What users had Buffers over keeps its addresses: see kept.h. A finalizer never does: it also runs when the environment of
 //     the *first* owner ends, while an ArrayBuffer that was moved to another thread still uses the memory.
 //   - An environment that ends runs its event loop once more, then finalizes every ArrayBuffer, runs cleanup hooks and
 //     deletes the instance data. In that last turn, after the finalizers of whatever was detached or collected before,
@@ -15,7 +15,7 @@
 //
 // Invariants:
 //   1. `mapping.wrap_count` is the number of entries of `books.wraps` that refer to it.
-//   2. A mapping in `books.mappings` is mapped; one that is not there is unmapped, or left mapped for good.
+//   2. A mapping in `books.mappings` is mapped; one that is not there is unmapped, kept empty, or left mapped for good.
 //   3. A `Wrap` is in `books.wraps` from just before its ArrayBuffer exists until its finalizer ran: while it is there,
 //      the memory is mapped.
 //   4. No system call is made with a range that does not lie inside one mapping of these books.
@@ -115,17 +115,33 @@ void KeepWhatWasMoved(const Books& books) {
   }
 }
 
-// Watches the turns of one environment's event loop for the last one. Does not keep the loop alive; deletes itself.
+}  // namespace
+
+// Watches the turns of one environment's event loop for the last one, and purges now and then what late writers made resident. Does not keep the loop alive; deletes itself.
 class LastTurn {
+  static constexpr uint64_t kFirstPurgeMs = 1000;
+  static constexpr uint64_t kLastPurgeMs = 64 * kFirstPurgeMs;
+
  public:
-  static void Watch(napi_env env, std::shared_ptr<Books> books) {
+  static LastTurn* Watch(napi_env env, std::shared_ptr<Books> books) {
     uv_loop_t* loop = nullptr;
     if (napi_get_uv_event_loop(env, &loop) != napi_ok) throw Napi::Error::New(env);
     auto* self = new LastTurn(env, std::move(books));
     uv_prepare_init(loop, &self->turn_);
     uv_prepare_start(&self->turn_, OnTurn);
     uv_unref(reinterpret_cast<uv_handle_t*>(&self->turn_));
+    uv_timer_init(loop, &self->purge_);
+    self->purge_.data = self;
+    uv_unref(reinterpret_cast<uv_handle_t*>(&self->purge_));
     napi_add_async_cleanup_hook(env, OnCleanup, self, &self->cleanup_);
+    return self;
+  }
+
+  // What late writers make resident of what is kept goes after a second, after ten and after a minute.
+  void PurgeLater() {
+    if (uv_is_active(reinterpret_cast<uv_handle_t*>(&purge_)) && purge_after_ms_ == kFirstPurgeMs) return;
+    purge_after_ms_ = kFirstPurgeMs;
+    uv_timer_start(&purge_, OnPurge, purge_after_ms_, 0);
   }
 
  private:
@@ -138,8 +154,20 @@ class LastTurn {
     if (IsEnding(self.env_)) KeepWhatWasMoved(*self.books_);
   }
 
+  static void OnPurge(uv_timer_t* timer) {
+    auto* self = static_cast<LastTurn*>(timer->data);
+    PurgeKept();
+    self->purge_after_ms_ *= 8;
+    if (self->purge_after_ms_ <= kLastPurgeMs) uv_timer_start(timer, OnPurge, self->purge_after_ms_, 0);
+  }
+
   static void OnCleanup(napi_async_cleanup_hook_handle /* handle */, void* argument) {
     auto* self = static_cast<LastTurn*>(argument);
+    uv_close(reinterpret_cast<uv_handle_t*>(&self->purge_), OnPurgeClosed);
+  }
+
+  static void OnPurgeClosed(uv_handle_t* timer) {
+    auto* self = static_cast<LastTurn*>(timer->data);
     uv_close(reinterpret_cast<uv_handle_t*>(&self->turn_), OnClosed);
   }
 
@@ -151,10 +179,64 @@ class LastTurn {
   napi_env env_;
   std::shared_ptr<Books> books_;
   uv_prepare_t turn_;
+  uv_timer_t purge_;
+  uint64_t purge_after_ms_ = kFirstPurgeMs;
   napi_async_cleanup_hook_handle cleanup_ = nullptr;
 };
 
+namespace {
+
 // --- The interface of kernel.ts -----------------------------------------------------------------------------------
+
+// --- Addresses that were given up ---------------------------------------------------------------------------------
+
+// The argument `owner`, a number that its caller chose; left out: nobody, who asks for nothing again.
+Keeper KeeperAt(const Napi::CallbackInfo& info, size_t index) {
+  const uint64_t owner = info[index].IsUndefined() ? 0 : IntegerIn(info, index, "owner", 0, kMaxSafeInteger);
+  return {info.Env().GetInstanceData<Instance>()->thread, owner};
+}
+
+// A handle that can know no address of ours: it never reads or writes, or what it reads goes elsewhere.
+bool KnowsNoAddress(const uv_handle_t* handle) {
+  switch (handle->type) {
+    case UV_NAMED_PIPE:
+    case UV_TCP:
+    case UV_TTY: {
+      // One that listens is neither.
+      const auto* stream = reinterpret_cast<const uv_stream_t*>(handle);
+      return !uv_is_readable(stream) && !uv_is_writable(stream);
+    }
+    case UV_UDP: return false;
+    case UV_UNKNOWN_HANDLE: return false;
+    default: return true;
+  }
+}
+
+// Whether nothing of this thread's event loop can know an address: it has no request under way, and no stream or socket.
+bool IsQuiet(napi_env env) {
+  uv_loop_t* loop = nullptr;
+  if (napi_get_uv_event_loop(env, &loop) != napi_ok || loop->active_reqs.count > 0) return false;
+  bool is_quiet = true;
+  uv_walk(
+      loop, [](uv_handle_t* handle, void* found) { if (!KnowsNoAddress(handle)) *static_cast<bool*>(found) = false; },
+      &is_quiet);
+  return is_quiet;
+}
+
+// Returns whether some addresses are free again.
+bool RelievePressure(Napi::Env env) {
+  return UnmapKept(env.GetInstanceData<Instance>()->thread, IsQuiet(env)) > 0;
+}
+
+// Addresses that the owner gave up, or new ones. Where there are none, those go that nobody can know.
+Errno FindPages(Napi::Env env, Keeper keeper, size_t length_bytes, size_t align_bytes, void** start) {
+  if (TakeKept(keeper, length_bytes, align_bytes, start)) return 0;
+  const Errno error = MapPages(length_bytes, align_bytes, start);
+  if (error != ENOMEM || !RelievePressure(env)) return error;
+  return MapPages(length_bytes, align_bytes, start);
+}
+
+// --- Mappings -----------------------------------------------------------------------------------------------------
 
 Napi::Value Map(const Napi::CallbackInfo& info) {
   const uint64_t length_bytes = IntegerIn(info, 0, "lengthBytes", 1, kMaxSafeInteger);
@@ -170,7 +252,7 @@ Napi::Value Map(const Napi::CallbackInfo& info) {
   // The entry comes first, so that running out of memory for it cannot lose a mapping.
   const auto entry = books->mappings.emplace(books->next_mapping_id, mapping).first;
   void* start = nullptr;
-  const Errno error = MapPages(length_bytes, align_bytes, &start);
+  const Errno error = FindPages(info.Env(), KeeperAt(info, 2), length_bytes, align_bytes, &start);
   if (error != 0) books->mappings.erase(entry);
   CheckCall(info.Env(), "mmap", error);
   // Where the kernel refuses, for want of memory, forking takes longer: that is all.
@@ -189,7 +271,14 @@ Napi::Value Unmap(const Napi::CallbackInfo& info) {
     UnmapBreak(info.Env(), id);
     return Napi::Boolean::New(info.Env(), true);
   }
-  CheckCall(info.Env(), "munmap", UnmapPages(mapping.start, mapping.length_bytes));
+  // What nobody ever had a view of goes, and what only we had one of (no owner).
+  if (mapping.was_wrapped && !info[1].IsUndefined()) {
+    KeepRange(KeeperAt(info, 1), mapping.start, mapping.length_bytes);
+    info.Env().GetInstanceData<Instance>()->last_turn->PurgeLater();
+    if (IsPressed()) RelievePressure(info.Env());
+  } else {
+    CheckCall(info.Env(), "munmap", UnmapPages(mapping.start, mapping.length_bytes));
+  }
   mappings.erase(id);
   return Napi::Boolean::New(info.Env(), true);
 }
@@ -290,6 +379,7 @@ Napi::Value WrapRange(const Napi::CallbackInfo& info) {
     throw OutOfRange(info.Env(), "wrapId", "an id that is not in use", static_cast<double>(id));
   }
   if (range.mapping->is_break) SeeBreak(range.mapping.get(), range.start + range.length_bytes);
+  range.mapping->was_wrapped = true;
   auto wrap = std::make_shared<Wrap>();
   wrap->env = info.Env();
   wrap->id = id;
@@ -305,10 +395,18 @@ Napi::Value IsWrapped(const Napi::CallbackInfo& info) {
   return Napi::Boolean::New(info.Env(), BooksOf(info.Env())->wraps.count(id) != 0);
 }
 
-Napi::Value HasRequests(const Napi::CallbackInfo& info) {
-  uv_loop_t* loop = nullptr;
-  if (napi_get_uv_event_loop(info.Env(), &loop) != napi_ok) throw Napi::Error::New(info.Env());
-  return Napi::Boolean::New(info.Env(), loop->active_reqs.count > 0);
+Napi::Value NewOwner(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), static_cast<double>(NewNumber()));
+}
+
+void Disown(const Napi::CallbackInfo& info) { DisownKept(KeeperAt(info, 0)); }
+
+Napi::Value Kept(const Napi::CallbackInfo& info) {
+  const KeptSums sums = SumsOfKept();
+  Napi::Object result = Napi::Object::New(info.Env());
+  result.Set("bytes", Napi::Number::New(info.Env(), static_cast<double>(sums.bytes)));
+  result.Set("entries", Napi::Number::New(info.Env(), static_cast<double>(sums.entries)));
+  return result;
 }
 
 void Detach(const Napi::CallbackInfo& info) {
@@ -353,7 +451,7 @@ void Give(const Napi::CallbackInfo& info) {
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
   auto* instance = new Instance();
   env.SetInstanceData(instance);
-  LastTurn::Watch(env, instance->books);
+  instance->last_turn = LastTurn::Watch(env, instance->books);
   exports.Set("pageBytes", Napi::Number::New(env, static_cast<double>(PageBytes())));
   exports.Set("MADV_DONTNEED", Napi::Number::New(env, kAdviceDontNeed));
   exports.Set("MADV_NOHUGEPAGE", Napi::Number::New(env, kAdviceNoHugePage));
@@ -372,7 +470,9 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("residency", Napi::Function::New<Residency>(env, "residency"));
   exports.Set("wrap", Napi::Function::New<WrapRange>(env, "wrap"));
   exports.Set("isWrapped", Napi::Function::New<IsWrapped>(env, "isWrapped"));
-  exports.Set("hasRequests", Napi::Function::New<HasRequests>(env, "hasRequests"));
+  exports.Set("disown", Napi::Function::New<Disown>(env, "disown"));
+  exports.Set("newOwner", Napi::Function::New<NewOwner>(env, "newOwner"));
+  exports.Set("kept", Napi::Function::New<Kept>(env, "kept"));
   exports.Set("processLimit", Napi::Function::New<ProcessLimit>(env, "processLimit"));
   exports.Set("setProcessLimit", Napi::Function::New<SetProcessLimit>(env, "setProcessLimit"));
   exports.Set("processTaken", Napi::Function::New<ProcessTaken>(env, "processTaken"));

@@ -10,6 +10,7 @@
 #include <memory>
 #include <unordered_map>
 
+#include "kept.h"
 #include "ledger.h"
 #include "pages.h"
 #include "program_break.h"
@@ -19,6 +20,7 @@ namespace offheap {
 struct Mapping {
   char* start = nullptr;
   size_t length_bytes = 0;
+  bool was_wrapped = false;     // somebody may hold an address of it for ever
   size_t wrap_count = 0;        // ArrayBuffers over it whose finalizer has yet to run
   bool used_elsewhere = false;  // another thread may use the memory: never unmap
   bool is_break = false;        // the memory above the program break: program_break.h says how that ends
@@ -42,10 +44,14 @@ struct Books {
   std::unordered_map<uint64_t, Wrap*> wraps;
 };
 
+class LastTurn;
+
 // The instance data of one environment. Deleted after all finalizers and hooks of this environment have run.
 struct Instance {
   std::shared_ptr<Books> books = std::make_shared<Books>();
   double taken_bytes = 0;  // of the process's limit, by this environment
+  const uint64_t thread = NewNumber();
+  LastTurn* last_turn = nullptr;  // deletes itself when script runs no more
 
   ~Instance() {
     GiveBytes(taken_bytes);
@@ -59,10 +65,15 @@ struct Instance {
         continue;
       }
       if (keeps) continue;
+      if (mapping.was_wrapped) {
+        KeepRange({thread, 0}, mapping.start, mapping.length_bytes);
+        continue;
+      }
       // A failure here has nobody to be told to; the mapping then lasts as long as the process.
       UnmapPages(mapping.start, mapping.length_bytes);
     }
     books->mappings.clear();
+    EndThread(thread);
   }
 };
 

@@ -8,7 +8,7 @@ import { constants } from 'node:buffer'
 import { outOfRange } from '../base/errors.js'
 import type { PageCount, PageNumber } from '../base/units.js'
 import { loadBinary } from './binary.js'
-import type { Advice, Kernel, MappingId, SystemError, WrapId } from './kernel.js'
+import type { Advice, Kernel, MappingId, OwnerId, SystemError, WrapId } from './kernel.js'
 import type { Ledger } from './ledger.js'
 import type { ProgramBreak } from './program-break.js'
 
@@ -45,12 +45,24 @@ class AddonKernel implements Kernel {
     this.programBreak = native.programBreak
   }
 
-  map(lengthBytes: number, alignBytes?: number): MappingId {
-    return this.#native.map(lengthBytes, alignBytes)
+  map(lengthBytes: number, alignBytes?: number, owner?: OwnerId): MappingId {
+    return this.#native.map(lengthBytes, alignBytes, owner)
   }
 
-  unmap(mapping: MappingId): boolean {
-    return this.#native.unmap(mapping)
+  unmap(mapping: MappingId, owner?: OwnerId): boolean {
+    return this.#native.unmap(mapping, owner)
+  }
+
+  newOwner(): OwnerId {
+    return this.#native.newOwner()
+  }
+
+  disown(owner: OwnerId): void {
+    this.#native.disown(owner)
+  }
+
+  kept(): { bytes: number; entries: number } {
+    return this.#native.kept()
   }
 
   advise(mapping: MappingId, offsetBytes: number, lengthBytes: number, advice: Advice): void {
@@ -119,10 +131,6 @@ class AddonKernel implements Kernel {
 
   isWrapped(wrapId: WrapId): boolean {
     return this.#native.isWrapped(wrapId)
-  }
-
-  hasRequests(): boolean {
-    return this.#native.hasRequests()
   }
 }
 

@@ -21,7 +21,7 @@ export class BookStorage {
 
   constructor(kernel: Kernel, deferral: Deferral) {
     this.#kernel = kernel
-    this.#unmapper = new Unmapper(kernel, deferral, false)
+    this.#unmapper = new Unmapper(kernel, deferral)
   }
 
   get pageBytes(): number {

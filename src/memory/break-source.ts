@@ -70,7 +70,7 @@ export class BreakSource implements PageSource, MovableEnd {
     this.pageBytes = kernel.pageBytes
     this.#kernel = kernel
     this.#break = kernel.programBreak
-    this.#unmapper = new Unmapper(kernel, deferral)
+    this.#unmapper = new Unmapper(kernel, deferral, 0)
     const mapping = takeBreak(this.#break, arenaName)
     this.#canMoveViewed = this.#break.canMoveViewed(mapping)
     this.#segment = { mapping, firstPage: 0, pageCount: 0, hasMovedBuffer: false }

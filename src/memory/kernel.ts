@@ -13,6 +13,9 @@ import type { ProgramBreak } from './program-break.js'
 /** Names one mapping for as long as it exists. Never used again afterwards in the same environment. */
 export type MappingId = number
 
+/** Names who gave up addresses and may have them again: an arena. 0: nobody. */
+export type OwnerId = number
+
 /** Names one `wrap`, chosen by the caller, unique in this environment: lets `isWrapped` ask about it later. */
 export type WrapId = number
 
@@ -36,16 +39,28 @@ export interface Kernel {
   /**
    * `mmap`: `lengthBytes` (whole pages) of zeroed, private, anonymous memory that is not charged before it is touched, and that a
    * forked child does not have (`MADV_DONTFORK`), so that forking does not copy its page tables.
-   * It starts at a multiple of `alignBytes`, a power of two, a page where left out. Throws a `SystemError` (`ENOMEM`: no
+   * It starts at a multiple of `alignBytes`, a power of two, a page where left out. `owner` may get addresses that it gave up. Throws a `SystemError` (`ENOMEM`: no
    * address space, or the limits on memory or on the number of mappings).
    */
-  map(lengthBytes: number, alignBytes?: number): MappingId
+  map(lengthBytes: number, alignBytes?: number, owner?: OwnerId): MappingId
 
   /**
-   * `munmap` of the whole mapping. Returns false, and does nothing, while an `ArrayBuffer` over it has not been
-   * finalized yet. Throws a `SystemError`; the mapping is then still there.
+   * Gives up the whole mapping. Returns false, and does nothing, while an `ArrayBuffer` over it has not been finalized yet.
+   *
+   * Without an owner: `munmap`. Throws a `SystemError`; the mapping is then still there. With one, and where there ever was an
+   * `ArrayBuffer`: its pages go back, and its addresses are kept, mapped and empty, for whoever may still hold one. `map` gives
+   * them to the same owner again, and to nobody else; 0 is an owner who never asks.
    */
-  unmap(mapping: MappingId): boolean
+  unmap(mapping: MappingId, owner?: OwnerId): boolean
+
+  /** A number that nothing else in the process has: two copies of this package may share the addon. */
+  newOwner(): OwnerId
+
+  /** Nobody asks for what that owner gave up any more. */
+  disown(owner: OwnerId): void
+
+  /** What all threads of the process keep of given-up addresses, and in how many pieces. */
+  kept(): { bytes: number; entries: number }
 
   /**
    * `madvise` over whole pages. `'dontneed'`: the pages go back now and read as zeros from now on. `'nohugepage'`: the
@@ -108,12 +123,6 @@ export interface Kernel {
    * `TypeError` where the runtime refuses to detach this buffer.
    */
   detach(buffer: ArrayBuffer): void
-
-  /**
-   * Whether this thread's event loop waits for work that it handed to another thread or to the kernel: `zlib`, `crypto`,
-   * `fs`, writes to sockets (libuv's active requests). Some of it may be using memory that was freed under it.
-   */
-  hasRequests(): boolean
 
   /** Whether the finalizer of that wrap has yet to run. An ArrayBuffer moved by someone else stays wrapped. */
   isWrapped(wrapId: WrapId): boolean

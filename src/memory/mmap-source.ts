@@ -1,7 +1,7 @@
 /**
  * Pages from private anonymous mappings: the default source.
  *
- * Each segment is one mapping, obtained in one `mmap` and given up in one `munmap`; pieces are never unmapped, since that
+ * Each segment is one mapping, obtained in one `mmap` and given up whole, its addresses kept empty; pieces are never unmapped, since that
  * splits kernel mappings, of which a process has 65,530. The first segment is small and further ones double what the
  * arena has, so a small arena stays small and a large one has few segments. A request that would take most of a
  * regular segment gets one of its own, twice as long if asked for, so that its block can grow where it is. Address space costs
@@ -18,7 +18,7 @@ import { invariant } from '../base/assert.js'
 import type { Deferral } from '../base/deferral.js'
 import { MAX_SPACE_BYTES, MIB, type PageCount, type PageNumber } from '../base/units.js'
 import { Guards } from './guards.js'
-import type { Kernel, WrapId } from './kernel.js'
+import type { Kernel, OwnerId, WrapId } from './kernel.js'
 import { type PageSource, SEGMENT_ALIGN_BYTES, type Wrap } from './page-source.js'
 import { residentPages } from './residency.js'
 import { endOf, type PageStretch, type Segment } from './segment.js'
@@ -38,6 +38,7 @@ export class MmapSource implements PageSource {
   readonly pageBytes: number
   readonly #kernel: Kernel
   readonly #unmapper: Unmapper
+  readonly #owner: OwnerId
   readonly #guards: Guards
   readonly #alignPages: PageCount
   readonly unitPages: PageCount
@@ -50,7 +51,8 @@ export class MmapSource implements PageSource {
   constructor(kernel: Kernel, deferral: Deferral, hugePages = false) {
     this.pageBytes = kernel.pageBytes
     this.#kernel = kernel
-    this.#unmapper = new Unmapper(kernel, deferral)
+    this.#owner = kernel.newOwner()
+    this.#unmapper = new Unmapper(kernel, deferral, this.#owner)
     this.#guards = new Guards(kernel)
     this.unitPages = hugePages ? HUGE_PAGE_BYTES / kernel.pageBytes : 1
     this.#alignPages = Math.max(SEGMENT_ALIGN_BYTES / kernel.pageBytes, this.unitPages)
@@ -74,7 +76,7 @@ export class MmapSource implements PageSource {
 
   #reserveExactly(length: PageCount): Segment {
     const firstPage = this.#findPages(length)
-    const mapping = this.#kernel.map(length * this.pageBytes, this.unitPages * this.pageBytes)
+    const mapping = this.#kernel.map(length * this.pageBytes, this.unitPages * this.pageBytes, this.#owner)
     try {
       // Huge pages would refill purged holes (khugepaged, max_ptes_none), unless no hole is smaller than one.
       const advice = this.unitPages > 1 ? 'hugepage' : 'nohugepage'
@@ -152,9 +154,13 @@ export class MmapSource implements PageSource {
     if (!segment.hasMovedBuffer) this.#unmapper.add(segment.mapping)
   }
 
-  close(): void {}
+  /** What it gave up is kept for whoever may still hold it, and for nobody else. */
+  close(): void {
+    this.#unmapper.disown()
+  }
 
   abandon(endOfSegment: (segment: Segment) => End): void {
+    this.#unmapper.disown()
     for (const segment of this.#segments) {
       const end = endOfSegment(segment)
       if (segment.hasMovedBuffer) end.whenGone()

@@ -5,13 +5,13 @@
  * buffer (`buf.fill({ valueOf() { arena.close() } })`). And never while a buffer over the mapping awaits its finalizer,
  * which runs by the next turn after the buffer was detached. A mapping that the kernel will not let go of is tried again.
  *
- * Nor while requests of this thread are under way, for a minute at most: a Buffer that was freed under `zlib` is read on by a
- * thread, and that would fault. Purged pages cost nothing meanwhile but their addresses, and read as zero.
+ * Nor is anything unmapped over which users had Buffers: its pages go back, its addresses are kept for whoever may still hold one,
+ * a thread or the kernel (see native/kept.h), and for the arena that had them.
  *
  * Unmapping resident pages takes the kernel time. Where there are many they go in slices, so that no turn takes long.
  */
 import type { Deferral } from '../base/deferral.js'
-import type { Kernel, MappingId } from './kernel.js'
+import type { Kernel, MappingId, OwnerId } from './kernel.js'
 
 // By the next turn the finalizers have run; a second try covers those that were queued behind us.
 const EAGER_TRIES = 3
@@ -21,17 +21,11 @@ const MAX_RETRY_MS = 10_000
 const SLICE_BYTES = 2 * 2 ** 20
 const SLICE_PAUSE_MS = 1
 
-/** No request is thought to take longer. A service that is never without one unmaps after that. */
-const PATIENCE_MS = 60_000
-
 interface Waiting {
   readonly mapping: MappingId
   /** What may be resident at its start. */
   residentBytes: number
   readonly end: End | undefined
-  /** Requests were under way; and have been for too long. */
-  isHeldUp: boolean
-  isOverdue: boolean
 }
 
 /** What must be before a mapping goes, and what follows. */
@@ -52,19 +46,27 @@ export class Unmapper {
   /** Runs that are due: what one of them does, a later one finds done. */
   #isNextTurnDue = false
   #isRetryDue = false
+  #hasKept = false
 
-  readonly #isShared: boolean
+  #owner: OwnerId | undefined
 
-  /** `isShared`: whether users had Buffers over the mappings, which requests may work on. */
-  constructor(kernel: Kernel, deferral: Deferral, isShared = true) {
+  /** `owner`: who may have the addresses again; none where users never had Buffers over the mappings, which then are unmapped. */
+  constructor(kernel: Kernel, deferral: Deferral, owner?: OwnerId) {
     this.#kernel = kernel
     this.#deferral = deferral
-    this.#isShared = isShared
+    this.#owner = owner
+  }
+
+  /** The owner asks for nothing any more. */
+  disown(): void {
+    if (this.#owner === undefined || this.#owner === 0) return
+    if (this.#hasKept) this.#kernel.disown(this.#owner)
+    this.#owner = 0
   }
 
   /** `residentBytes`: how much at the start of the mapping was not purged before; whole pages. */
   add(mapping: MappingId, residentBytes = 0, end?: End): void {
-    this.#waiting.push({ mapping, residentBytes, end, isHeldUp: false, isOverdue: false })
+    this.#waiting.push({ mapping, residentBytes, end })
     this.#tries = 0
     this.#schedule()
   }
@@ -72,11 +74,11 @@ export class Unmapper {
   #schedule(): void {
     if (this.#tries < EAGER_TRIES) {
       if (this.#isNextTurnDue) return
-      this.#isNextTurnDue = true
       this.#deferral.nextTurn(() => {
         this.#isNextTurnDue = false
         this.#run()
       })
+      this.#isNextTurnDue = true
     } else {
       this.#runAfter(Math.min(MAX_RETRY_MS, RETRY_MS * 2 ** (this.#tries - EAGER_TRIES)))
     }
@@ -114,23 +116,10 @@ export class Unmapper {
       this.#budgetBytes = 0
       return false
     }
-    if (this.#isInUse(waiting)) return false
     this.#budgetBytes -= residentBytes
     const isGone = this.#unmap(mapping)
     if (isGone) end?.whenGone()
     return isGone
-  }
-
-  /** Whether a request may be working on the memory. */
-  #isInUse(waiting: Waiting): boolean {
-    if (!this.#isShared || waiting.isOverdue || !this.#kernel.hasRequests()) return false
-    if (!waiting.isHeldUp) {
-      waiting.isHeldUp = true
-      this.#deferral.after(PATIENCE_MS, () => {
-        waiting.isOverdue = true
-      })
-    }
-    return true
   }
 
   #purge(mapping: MappingId, offsetBytes: number, lengthBytes: number): void {
@@ -144,7 +133,9 @@ export class Unmapper {
 
   #unmap(mapping: MappingId): boolean {
     try {
-      return this.#kernel.unmap(mapping)
+      const isGone = this.#kernel.unmap(mapping, this.#owner)
+      if (isGone) this.#hasKept = true
+      return isGone
     } catch {
       // At vm.max_map_count even munmap fails where it would split a kernel mapping. The pages are purged already; the
       // addresses follow when there is room. There is no caller to tell.

@@ -8,7 +8,6 @@ import { fileURLToPath } from 'node:url'
 import { afterEach, describe, expect, it } from 'vitest'
 import { loadKernel } from '../../src/memory/addon.js'
 import type { Advice, MappingId } from '../../src/memory/kernel.js'
-import { DIST, runScript } from '../support/process.js'
 
 const kernel = loadKernel()
 const PAGE = kernel.pageBytes
@@ -491,22 +490,6 @@ describe('detach', () => {
       Memory: new (size: object) => { buffer: ArrayBuffer }
     }
     expect(() => kernel.detach(new Memory({ initial: 1 }).buffer)).toThrow(TypeError)
-  })
-})
-
-describe('hasRequests', () => {
-  it('is true while a thread works on something of ours', async () => {
-    const script = `
-      const { loadKernel } = await import(${JSON.stringify(new URL('memory/addon.js', DIST).href)})
-      const { randomFill } = await import('node:crypto')
-      const kernel = loadKernel()
-      await turn()
-      const before = kernel.hasRequests()
-      const done = new Promise(resolve => randomFill(Buffer.alloc(2 ** 24), resolve))
-      const during = kernel.hasRequests()
-      await done
-      console.log(before, during, kernel.hasRequests())`
-    expect((await runScript(script)).stdout).toBe('false true false\n')
   })
 })
 

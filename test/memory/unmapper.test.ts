@@ -113,27 +113,31 @@ describe('add', () => {
     expect(kernel.mappings.size).toBe(0)
   })
 
-  it('waits while requests are under way, which may be working on the memory', () => {
-    kernel.requestsInFlight = true
-    unmapper.add(kernel.map(kernel.pageBytes))
-    for (let i = 0; i < 3; i++) deferral.runTurn()
-    for (let i = 0; i < 3; i++) deferral.runTimer()
-    expect(kernel.mappings.size).toBe(1)
-    kernel.requestsInFlight = false
-    deferral.runTimer()
-    expect(kernel.mappings.size).toBe(0)
-  })
-
-  it('waits for them a minute, and for no books', () => {
-    kernel.requestsInFlight = true
-    new Unmapper(kernel, deferral, false).add(kernel.map(kernel.pageBytes))
+  it('keeps the addresses of what users had Buffers over, for its owner alone, and those of nothing else', async () => {
+    const owner = kernel.newOwner()
+    const keeper = new Unmapper(kernel, deferral, owner)
+    const before = kernel.kept().bytes
+    const lengthBytes = 16 * kernel.pageBytes
+    const shared = kernel.map(lengthBytes)
+    const buffer = kernel.wrap(shared, 0, lengthBytes, nextWrapId++)
+    new Uint8Array(buffer).fill(1)
+    kernel.detach(buffer)
+    await turns()
+    keeper.add(shared)
+    keeper.add(kernel.map(lengthBytes))
+    unmapper.add(kernel.map(lengthBytes))
     deferral.runTurn()
     expect(kernel.mappings.size).toBe(0)
-    unmapper.add(kernel.map(kernel.pageBytes))
-    for (let i = 0; i < 3; i++) deferral.runTurn()
-    deferral.advance(59_000)
-    expect(kernel.mappings.size).toBe(1)
-    deferral.advance(12_000)
-    expect(kernel.mappings.size).toBe(0)
+    expect(kernel.kept().bytes - before).toBe(lengthBytes)
+    const others = [kernel.map(lengthBytes, undefined, kernel.newOwner()), kernel.map(lengthBytes)]
+    expect(kernel.kept().bytes - before).toBe(lengthBytes)
+    const again = kernel.map(lengthBytes / 2, undefined, owner)
+    expect(kernel.kept().bytes - before).toBe(lengthBytes / 2)
+    expect(kernel.inspect(again, bytes => bytes.every(byte => byte === 0))).toBe(true)
+    keeper.disown()
+    const afterwards = kernel.map(lengthBytes / 2, undefined, owner)
+    expect(kernel.kept().bytes - before).toBe(lengthBytes / 2)
+    await turns()
+    for (const mapping of [...others, again, afterwards]) expect(kernel.unmap(mapping)).toBe(true)
   })
 })

@@ -4,7 +4,7 @@
  * never imitated.
  */
 import { loadKernel } from '../../src/memory/addon.js'
-import type { Advice, Kernel, MappingId, SystemError, WrapId } from '../../src/memory/kernel.js'
+import type { Advice, Kernel, MappingId, OwnerId, SystemError, WrapId } from '../../src/memory/kernel.js'
 import type { ProgramBreak } from '../../src/memory/program-break.js'
 
 /** `advise` counts under its advice, and each stretch of `purge` as a `'dontneed'` too; `'booksDontneed'`: `'dontneed'` of memory that holds an arena's books, not blocks. */
@@ -167,16 +167,16 @@ export class FaultyKernel implements Kernel {
     this.#failAt.set(kind, this.counts[kind] + n)
   }
 
-  map(lengthBytes: number, alignBytes?: number): MappingId {
+  map(lengthBytes: number, alignBytes?: number, owner?: OwnerId): MappingId {
     this.#enter('map', [lengthBytes])
-    const mapping = this.#real.map(lengthBytes, alignBytes)
+    const mapping = this.#real.map(lengthBytes, alignBytes, owner)
     this.mappings.set(mapping, lengthBytes)
     return mapping
   }
 
-  unmap(mapping: MappingId): boolean {
+  unmap(mapping: MappingId, owner?: OwnerId): boolean {
     this.#enter('unmap', [mapping])
-    const isGone = this.#real.unmap(mapping)
+    const isGone = this.#real.unmap(mapping, owner)
     if (isGone) this.mappings.delete(mapping)
     return isGone
   }
@@ -253,11 +253,16 @@ export class FaultyKernel implements Kernel {
     this.#real.detach(buffer)
   }
 
-  /** Not this process's own: the test runner has some under way now and then. */
-  requestsInFlight = false
+  newOwner(): OwnerId {
+    return this.#real.newOwner()
+  }
 
-  hasRequests(): boolean {
-    return this.requestsInFlight
+  disown(owner: OwnerId): void {
+    this.#real.disown(owner)
+  }
+
+  kept(): { bytes: number; entries: number } {
+    return this.#real.kept()
   }
 
   isWrapped(wrapId: WrapId): boolean {

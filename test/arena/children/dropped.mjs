@@ -7,12 +7,14 @@ import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { isMainThread, Worker, workerData } from 'node:worker_threads'
 import { Arena, processLimit } from '../../../dist/index.js'
+import { loadKernel } from '../../../dist/memory/addon.js'
 
 const rssBytes = () =>
   Number(/^Rss:\s+(\d+) kB$/m.exec(readFileSync('/proc/self/smaps_rollup', 'latin1'))[1]) * 1024
-/** All address space. Of how many mappings it is says nothing: neighbours are one to the kernel. */
+/** All address space, but for what is kept for whoever may still hold an address. Of how many mappings it is says nothing: neighbours are one to the kernel. */
 const sizeBytes = () =>
-  Number(/^VmSize:\s+(\d+) kB$/m.exec(readFileSync('/proc/self/status', 'latin1'))[1]) * 1024
+  Number(/^VmSize:\s+(\d+) kB$/m.exec(readFileSync('/proc/self/status', 'latin1'))[1]) * 1024 -
+  loadKernel().kept().bytes
 
 function drop(count, options) {
   for (let i = 0; i < count; i++) {

@@ -24,7 +24,17 @@ export function locatingKernel(kernel) {
       },
     },
   })
-  for (const name of ['map', 'unmap', 'advise', 'residency', 'detach', 'isWrapped', 'hasRequests']) {
+  for (const name of [
+    'map',
+    'unmap',
+    'advise',
+    'residency',
+    'detach',
+    'isWrapped',
+    'newOwner',
+    'disown',
+    'kept',
+  ]) {
     Object.defineProperty(locating, name, { value: kernel[name].bind(kernel) })
   }
   /** Bytes of the pages that these Buffers lie on. */

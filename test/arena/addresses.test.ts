@@ -1,0 +1,175 @@
+/**
+ * Code that holds an address of a block which nothing counts, after the block was freed and its arena closed: it finds zeros, its
+ * writes go nowhere, and no other arena has the address. Each case in a process of its own, on each Node line.
+ */
+import { describe, expect, it } from 'vitest'
+import { Arena } from '../../src/arena.js'
+import { eventLoop } from '../../src/base/deferral.js'
+import { FaultyKernel } from '../support/faulty-kernel.js'
+import { NODES, runScript } from '../support/process.js'
+import { turns } from '../support/world.js'
+
+/** Frees `block`, closes its arena, and has others allocate where it might have been. `untouched` says whether their bytes are as they were. */
+const SUCCEED = `
+  const succeed = async (arena, block) => {
+    arena.free(block)
+    arena.close()
+    for (let i = 0; i < 5; i++) await turn()
+    await sleep(300)
+    const others = Array.from({ length: 8 }, () => new Arena())
+    const blocks = others.flatMap(other => [1e3, 1e5, 1e6, 3e6].map(size => other.allocUnsafe(size).fill(0xbb)))
+    return () => blocks.every(block => block.every(byte => byte === 0xbb))
+  };`
+
+const HTTP2 = `
+  const http2 = await import('node:http2')
+  const arena = new Arena()
+  const block = arena.allocUnsafe(SIZE).fill(0xaa)
+  const waiting = Promise.withResolvers?.() ?? (() => { const w = {}; w.promise = new Promise(r => { w.resolve = r }); return w })()
+  server.on('stream', stream => {
+    stream.on('error', () => {})
+    stream.respond({ ':status': 200 })
+    stream.end(block)
+    waiting.resolve()
+  })
+  await new Promise(done => server.listen(0, '127.0.0.1', done))
+  const client = connect(server.address().port)
+  client.on('error', () => {})
+  const request = client.request({ ':path': '/' })
+  const chunks = []
+  request.on('data', chunk => chunks.push(chunk)).on('error', () => {})
+  const ended = new Promise(done => request.on('close', done))
+  await waiting.promise
+  await sleep(50)
+  const untouched = await succeed(arena, block)
+  client.settings({ initialWindowSize: 2 ** 24 })
+  await ended
+  assert.ok(untouched())
+  assert.equal(Buffer.concat(chunks).includes(0xbb), false)
+  console.log('nobody')
+  process.exit()`
+
+const PLAIN_HTTP2 = `
+  const { createServer, connect: connectTo } = await import('node:http2')
+  const server = createServer()
+  const connect = port => connectTo('http://127.0.0.1:' + port, { settings: { initialWindowSize: 0 } })`
+
+const PSK = `{ ciphers: 'PSK-AES128-GCM-SHA256:PSK', maxVersion: 'TLSv1.2' }`
+const KEY = `Buffer.alloc(32, 7)`
+const SECURE_HTTP2 = `
+  const { createSecureServer, connect: connectTo } = await import('node:http2')
+  const server = createSecureServer({ ...${PSK}, pskCallback: () => ${KEY}, pskIdentityHint: 'x' })
+  server.on('tlsClientError', error => { throw error })
+  const connect = port => connectTo('https://127.0.0.1:' + port, {
+    ...${PSK}, settings: { initialWindowSize: 0 }, checkServerIdentity: () => undefined, rejectUnauthorized: false,
+    pskCallback: () => ({ psk: ${KEY}, identity: 'x' }),
+  })`
+
+const ONREAD = `
+  const { createServer, connect } = await import(SECURE ? 'node:tls' : 'node:net')
+  let peer
+  const accepted = new Promise(done => {
+    const options = SECURE ? { ...${PSK}, pskCallback: () => ${KEY}, pskIdentityHint: 'x' } : {}
+    globalThis.server = createServer(options, socket => { peer = socket; socket.on('error', () => {}); done() })
+  })
+  await new Promise(done => server.listen(0, '127.0.0.1', done))
+  const arena = new Arena()
+  const block = arena.allocUnsafe(SIZE).fill(0xaa)
+  let readBytes = 0
+  const socket = connect({
+    port: server.address().port, host: '127.0.0.1',
+    ...(SECURE ? { ...${PSK}, checkServerIdentity: () => undefined, rejectUnauthorized: false, pskCallback: () => ({ psk: ${KEY}, identity: 'x' }) } : {}),
+    onread: { buffer: block, callback: count => { readBytes += count; return true } },
+  })
+  socket.on('error', error => { console.log(error) })
+  await accepted
+  await sleep(50)
+  const untouched = await succeed(arena, block)
+  peer.write(Buffer.alloc(50_000, 0xcc))
+  while (readBytes < 50_000) await sleep(5)
+  assert.ok(untouched())
+  console.log('nobody')
+  process.exit()`
+
+const FIFO = `
+  const fs = await import('node:fs')
+  const { execFileSync } = await import('node:child_process')
+  const path = fs.mkdtempSync('/tmp/offheap-fifo-') + '/fifo'
+  execFileSync('mkfifo', [path])
+  const fd = fs.openSync(path, 'r+')
+  const arena = new Arena()
+  const block = arena.allocUnsafe(SIZE).fill(0xaa)
+  const read = new Promise(done => fs.read(fd, block, 0, 1000, null, (error, count) => done(error?.code ?? count)))
+  await sleep(20)
+  const untouched = await succeed(arena, block)
+  fs.writeSync(fd, Buffer.alloc(1000, 0xcc))
+  assert.equal(await read, 1000)
+  assert.ok(untouched())
+  fs.rmSync(path)
+  fs.rmdirSync(path.slice(0, -5))
+  console.log('nobody')
+  process.exit()`
+
+const CASES: Record<string, string> = {
+  'a stream of HTTP/2 that waits for its window': PLAIN_HTTP2 + HTTP2,
+  'the same over TLS': SECURE_HTTP2 + HTTP2,
+  'a socket that reads into a buffer of the program': `const SECURE = false; ${ONREAD}`,
+  'the same over TLS, onread': `const SECURE = true; ${ONREAD}`,
+  'a read of a pipe that lasts': FIFO,
+}
+
+describe.each(NODES)('on Node $version', ({ path }) => {
+  it.each(Object.entries(CASES))('%s gets the bytes of no other arena', async (_, body) => {
+    const outcomes = await Promise.all(
+      [1_000, 300_000].map(size => runScript(`const SIZE = ${size};${SUCCEED}${body}`, [], path)),
+    )
+    for (const outcome of outcomes)
+      expect(outcome).toMatchObject({ code: 0, signal: null, stdout: 'nobody\n' })
+  })
+})
+
+describe('what is kept of closed arenas', () => {
+  it('takes neither mappings nor page tables nor memory', async () => {
+    const outcome = await runScript(`
+      const { readFileSync } = await import('node:fs')
+      const field = name => Number(new RegExp('^' + name + ':\\\\s+(\\\\d+) kB', 'm').exec(readFileSync('/proc/self/status', 'latin1'))[1])
+      const look = () => ({ maps: readFileSync('/proc/self/maps', 'latin1').split('\\n').length, tables: field('VmPTE') })
+      const use = async count => {
+        for (let i = 0; i < count; i++) {
+          const arena = new Arena()
+          arena.alloc(1000).fill(1)
+          arena.alloc(100_000).fill(1)
+          arena.close()
+          if (i % 50 === 0) await turn()
+        }
+        for (let i = 0; i < 5; i++) await turn()
+      }
+      await use(200)
+      const before = look()
+      await use(3_000)
+      const after = look()
+      console.log(after.maps - before.maps, after.tables - before.tables)`)
+    const [maps, tables] = outcome.stdout.split(' ').map(Number)
+    expect(outcome.code, outcome.stderr).toBe(0)
+    expect(maps).toBeLessThan(300)
+    // A page of page tables for each would be 12,000.
+    expect(tables).toBeLessThan(2_000)
+  })
+
+  it('is had again by the arena that gave it up, so that one that breathes takes no more addresses', async () => {
+    const kernel = new FaultyKernel()
+    const arena = new Arena({}, { kernel, deferral: eventLoop, now: () => 0 })
+    const breathe = async (): Promise<void> => {
+      for (const block of Array.from({ length: 60 }, () => arena.alloc(4e6))) arena.free(block)
+      arena.trim()
+      for (let i = 0; i < 5; i++) await turns()
+    }
+    for (let i = 0; i < 5; i++) await breathe()
+    const before = kernel.kept().bytes
+    for (let i = 0; i < 20; i++) await breathe()
+    // Without that: 2.4 GB and more.
+    expect(kernel.kept().bytes - before).toBeLessThan(500e6)
+    arena.check()
+    arena.close()
+  })
+})
