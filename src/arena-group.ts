@@ -10,7 +10,7 @@ import type { ArenaStats } from './stats.js'
 
 /** What a group asks of an arena. */
 export interface Member {
-  /** Gives every free page back, whatever the kernel says. Returns the bytes. */
+  /** Gives every free page back, whatever the kernel says; none in the middle of a change. Returns the bytes. */
   giveBack(reason: 'limit' | 'pressure'): number
   /** Gives back what it took from the process's limit and does not need. */
   yieldShare(): void
@@ -23,7 +23,7 @@ export interface Member {
 /** An arena as its group sees it. It lives as long as the arena refers to it. */
 export function memberOf(heap: BlockHeap, limits: Limits, releaser: Releaser): Member {
   return {
-    giveBack: reason => releaser.releaseAll(reason) * heap.pageBytes,
+    giveBack: reason => releaser.giveBack(reason) * heap.pageBytes,
     yieldShare: () => limits.yieldShare(),
     get dirtyPages() {
       return heap.dirtyPages

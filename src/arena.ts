@@ -5,13 +5,14 @@
  * look-up. Whatever may grow, purge, wrap or throw lies in the methods behind them.
  *
  * Invariants, checked by `check()` together with those of the layers:
- *  1. live blocks of the heap = blocks with an owner + blocks set aside
+ *  1. live blocks of the heap = blocks with an owner + blocks set aside + what interrupted calls left: `lostBlocks`
  *  2. no more pages are managed than the source's segments have
  */
 import { type InspectOptionsStylized, inspect } from 'node:util'
 import { Assembled, partsOf } from './assembled.js'
 import { invariant } from './base/assert.js'
 import { ArenaError } from './base/errors.js'
+import { bufferOf, byteOffsetOf, copyBytes, fillBytes, lengthOf } from './base/primordials.js'
 import { type Block, GRANULE_BYTES, NONE } from './base/units.js'
 import { type Leak, Leaks } from './buffers/leaks.js'
 import type { ArenaBuffer } from './buffers/owner.js'
@@ -26,6 +27,7 @@ import type { WrapId } from './memory/kernel.js'
 import {
   type AllocOptions,
   bufferMisuse,
+  busyError,
   closedError,
   closePinnedError,
   closingError,
@@ -47,6 +49,8 @@ import { SlicedTrim } from './sliced-trim.js'
 import { type ArenaStats, statsOf } from './stats.js'
 import { ANY_ALIGN as ANY, outOfMemory } from './supply.js'
 
+const { max } = Math
+
 const {
   alignOf,
   blockOf,
@@ -54,10 +58,12 @@ const {
   epochOf,
   isOwner,
   makeOwner,
+  restore,
   sizeOf,
   SPENT,
   spend,
   stampAlign,
+  watch,
   watchedBlock,
 } = owners
 // V8 folds a module's own constants into optimised code, but loads imported ones each time.
@@ -65,14 +71,9 @@ const AT_ONCE_BYTES = AT_ONCE
 const ANY_ALIGN = ANY
 /** A block of this length that grew out of its place finds room for more where it goes: what is whole pages. */
 const ROOM_FROM_BYTES = 64 * 1024
-const NO_MEMORY = new ArrayBuffer(0)
-// Taken once, so that nobody's patch of a prototype reaches the contents of blocks.
-const fillBytes = Uint8Array.prototype.fill
-const copyBytes = Uint8Array.prototype.set
-const byteLengthOf = Object.getOwnPropertyDescriptor(
-  Object.getPrototypeOf(Uint8Array.prototype),
-  'byteLength',
-)?.get as (this: Uint8Array) => number
+// Taken once, so that whoever replaces them in the process does not run within a change.
+const Bytes = Uint8Array
+const Memory = ArrayBuffer
 
 /** Blocks that an arena has allocated and freed, ever. */
 let callsOf: (arena: Assembled) => number
@@ -91,6 +92,7 @@ export class Arena extends Assembled {
   // Set here and not in the constructor, where they would be `undefined` first: a field that is set once, V8 takes for a
   // constant wherever the arena is one. 6 % of the time of `allocUnsafe` and `free`.
   readonly #identity: owners.ArenaIdentity = { name: partsOf(this).options.name }
+  readonly #gate = partsOf(this).gate
   readonly #notices = partsOf(this).notices
   readonly #limits = partsOf(this).limits
   readonly #member = partsOf(this).member
@@ -102,7 +104,7 @@ export class Arena extends Assembled {
   readonly #supply = partsOf(this).supply
   readonly #releaser = partsOf(this).releaser
   readonly #leaveGroup = partsOf(this).environment.group?.add(this.#member)
-  readonly #pins = new Pins((owner, block) => this.#end(owner, block))
+  readonly #pins = new Pins((owner, block) => this.#endUnpinned(owner, block))
   readonly #owners = partsOf(this).options.trackOwners
     ? new TrackedOwners(owner => this.#isLive(owner))
     : null
@@ -121,6 +123,10 @@ export class Arena extends Assembled {
   /** From `closeWhenIdle` or `close` on it is false. */
   #givesBlocks = true
   #isClosed = false
+  /** `close` has come to its end. */
+  #isGone = false
+  /** `#endAll` began, and has yet to come to its end. */
+  #isEnding = false
   #closing: Promise<void> | undefined
   #slicedTrim: SlicedTrim | undefined
   /** Blocks are handed out as the heap gives them: `#givesBlocks`, and neither `debug` nor `trackOwners`. */
@@ -171,7 +177,7 @@ export class Arena extends Assembled {
     const buffer = this.allocUnsafe(sizeBytes, options)
     // Clean pages are zero already, and touching them would only make them resident.
     const block = watchedBlock(blockOf(buffer as Buffer & owners.Owner))
-    if (block !== this.#heap.zeroedBlock) fillBytes.call(buffer, 0)
+    if (block !== this.#heap.zeroedBlock) fillBytes(buffer, 0)
     return buffer
   }
 
@@ -223,31 +229,37 @@ export class Arena extends Assembled {
     const owner = this.#liveOwner('realloc', buffer)
     requireSize(sizeBytes)
     const alignBytes = this.#alignFor(owner, options)
-    // Again, because reading the options may have run script that freed it.
-    if (options !== undefined) this.#liveOwner('realloc', buffer)
     this.#requireGiving('realloc')
+    // Again, because reading the options may have run script that freed it.
+    this.#liveOwner('realloc', buffer)
     if (this.#pins.has(owner)) throw reallocPinnedError(this.#identity)
     const block = watchedBlock(blockOf(owner))
     const oldBytes = sizeOf(owner)
-    if (oldBytes > 0 && byteLengthOf.call(buffer) === 0) throw detachedError(this.#identity, 'realloc')
+    if (oldBytes > 0 && lengthOf(buffer) === 0) throw detachedError(this.#identity, 'realloc')
     if (block >= 0 && sizeBytes > 0) {
-      const resized = this.#resizeInPlace(block, oldBytes, sizeBytes, alignBytes)
+      const resized = this.#within('realloc', () => this.#resizeInPlace(owner, block, sizeBytes, alignBytes))
       if (resized !== null) {
-        if (blockOf(owner) !== block) this.#leaks.end(block)
-        spend(owner)
+        if (!this.#releaser.isSettled) this.#releaser.afterFree()
         if (this.#allocations === this.#sampleAt) this.#sample(resized, realloc)
         return resized
       }
     }
     const isPlain = alignBytes === ANY_ALIGN && sizeBytes < ROOM_FROM_BYTES
+    if (!isPlain) this.#buffers.noteAllocation()
     const moved = isPlain
       ? this.allocUnsafe(sizeBytes)
       : this.#allocate(sizeBytes, alignBytes, sizeBytes > oldBytes)
-    copyBytes.call(
-      moved,
-      oldBytes > sizeBytes ? new Uint8Array(buffer.buffer, buffer.byteOffset, sizeBytes) : buffer,
-    )
-    this.free(buffer)
+    try {
+      // What runs while memory is made free may have ended the block.
+      this.#liveOwner('realloc', buffer)
+      // Of zero bytes there is nothing to copy, and their buffer may be gone.
+      if (oldBytes > sizeBytes) copyBytes(moved, new Bytes(bufferOf(buffer), byteOffsetOf(buffer), sizeBytes))
+      else if (oldBytes > 0) copyBytes(moved, buffer)
+      this.free(buffer)
+    } catch (error) {
+      this.free(moved)
+      throw error
+    }
     return moved
   }
 
@@ -271,7 +283,7 @@ export class Arena extends Assembled {
     spend(buffer)
     this.#frees++
     this.#liveBytes -= sizeBytes
-    if (buffer.length === 0) this.#buffers.notice(block, sizeBytes)
+    if (lengthOf(buffer) === 0) this.#buffers.notice(block, sizeBytes)
     this.#buffers.end(block, sizeBytes)
     if (!this.#releaser.isSettled) this.#releaser.afterFree()
     if (sizeBytes >= AT_ONCE_BYTES) this.#releaser.afterLargeFree()
@@ -343,8 +355,9 @@ export class Arena extends Assembled {
    * as they are until the last `unpin`, and so do views of small blocks that lie close to one. Throws `ERR_ARENA_CLOSED`.
    */
   reset(): void {
+    this.#buffers.noteEndOfAll()
     this.#requireOpen('reset')
-    this.#endAll()
+    this.#within('reset', () => this.#endAll())
     if (!this.#releaser.isSettled) this.#releaser.afterFree()
     this.#releaser.afterLargeFree()
   }
@@ -385,7 +398,7 @@ export class Arena extends Assembled {
    */
   trim(): number {
     this.#requireOpen('trim')
-    const purgedPages = this.#releaser.releaseAll('trim')
+    const purgedPages = this.#within('trim', () => this.#releaser.releaseAll('trim'))
     const { failure } = this.#releaser
     if (failure !== null) throw purgeError(this.#identity, 'trim', failure)
     return purgedPages * this.#heap.pageBytes
@@ -471,15 +484,10 @@ export class Arena extends Assembled {
    * Throws `ERR_ARENA_PINNED`, and does nothing, while blocks are pinned.
    */
   close(): void {
-    if (this.#isClosed) return
+    if (this.#isGone) return
+    this.#buffers.noteEndOfAll()
     if (this.#pins.blockCount > 0) throw closePinnedError(this.#identity, this.#pins.blockCount)
-    this.#isClosed = true
-    this.#stopGiving()
-    this.#endAll()
-    this.#releaser.close()
-    this.#limits.yieldShare()
-    this.#leaveGroup?.()
-    settled(this)
+    this.#within('close', () => this.#endAllAndGo())
   }
 
   /**
@@ -502,6 +510,16 @@ export class Arena extends Assembled {
     return this.#closing
   }
 
+  /**
+   * Blocks that nobody can free, because a call that made or ended them was interrupted. They end with `reset` or `close`.
+   *
+   * @internal
+   */
+  get lostBlocks(): number {
+    const owned = this.#allocations - this.#frees - this.#emptyBlocks
+    return this.#heap.liveBlocks - owned - this.#buffers.setAsideBlocks
+  }
+
   /** `close()`. */
   [Symbol.dispose](): void {
     this.close()
@@ -514,11 +532,18 @@ export class Arena extends Assembled {
 
   /** Throws an `Error` that names the first broken invariant, of this class or of those below. Walks everything: for tests. */
   check(): void {
+    this.#within('check', () => this.#check())
+  }
+
+  #check(): void {
+    this.#mend()
+    this.#supply.dropUnmanaged()
+    this.#releaser.rearm()
     this.#heap.check()
     const owned = this.#allocations - this.#frees - this.#emptyBlocks
     invariant(
-      this.#heap.liveBlocks === owned + this.#buffers.setAsideBlocks,
-      '1: every live block has an owner or waits',
+      this.#heap.liveBlocks >= owned + this.#buffers.setAsideBlocks,
+      '1: every owner, and all that waits, has a live block',
     )
     this.#buffers.check(owned)
     this.#pins.check(block => this.#heap.isLive(block) && !this.#buffers.isSetAside(block))
@@ -535,7 +560,8 @@ export class Arena extends Assembled {
   #allocateSlow(sizeBytes: number, options: AllocOptions | undefined): ArenaBuffer {
     requireSize(sizeBytes)
     const alignBytes = requireAlign(options, this.#heap.pageBytes)
-    // Last, because reading the options may have run script that closed the arena.
+    this.#buffers.noteAllocation()
+    // Last, because reading the options, and taking a stack, may have run script that closed the arena.
     this.#requireGiving('alloc')
     return this.#allocate(sizeBytes, alignBytes, false)
   }
@@ -544,31 +570,79 @@ export class Arena extends Assembled {
   #allocate(sizeBytes: number, alignBytes: number, isGrown: boolean): ArenaBuffer {
     const buffer = sizeBytes === 0 ? this.#issueEmpty() : this.#obtain(sizeBytes, alignBytes, isGrown)
     if (alignBytes > ANY_ALIGN) stampAlign(buffer as Buffer & owners.Owner, alignBytes)
+    // With `debug` each end begins by taking a stack: off the warm path.
+    if (!this.#isPlain) watch(buffer as ArenaBuffer & owners.Owner)
     return buffer
   }
 
   #obtain(sizeBytes: number, alignBytes: number, isGrown: boolean): ArenaBuffer {
-    for (;;) {
-      const block = isGrown
-        ? this.#supply.obtainGrown(sizeBytes, alignBytes)
-        : this.#supply.obtain(sizeBytes, alignBytes)
-      const buffer = this.#issue(block, sizeBytes, alignBytes)
-      if (buffer === null) continue
-      this.#owners?.add(block, buffer)
-      return buffer
+    this.#enter('alloc')
+    try {
+      if (this.#isUnfinished) this.#finish()
+      for (;;) {
+        const block = isGrown
+          ? this.#supply.obtainGrown(sizeBytes, alignBytes)
+          : this.#supply.obtain(sizeBytes, alignBytes)
+        const buffer = this.#issue(block, sizeBytes, alignBytes)
+        if (buffer === null) continue
+        this.#owners?.add(block, buffer)
+        return buffer
+      }
+    } finally {
+      this.#gate.changes++
+      if (!this.#releaser.isSettled) this.#releaser.afterFree()
+    }
+  }
+
+  /** Begins a change. Throws `ERR_ARENA_BUSY` in the middle of another. */
+  #enter(method: string): void {
+    if (!this.#gate.enter()) throw busyError(this.#identity, method)
+  }
+
+  /** Makes good what calls left behind that did not come to their end: before anything else in a change. */
+  #finish(): void {
+    if (this.#isEnding) this.#endAll()
+    this.#mend()
+  }
+
+  get #isUnfinished(): boolean {
+    return this.#isEnding || this.#heap.wasRebuilt || this.#gate.wasInterrupted
+  }
+
+  #mend(): void {
+    if (this.#gate.wasInterrupted) {
+      this.#buffers.recount()
+      this.#gate.wasInterrupted = false
+    }
+    this.#heap.mend()
+    if (this.#heap.wasRebuilt && !this.#isClosed) this.#releaser.settleRebuilt()
+  }
+
+  #within<T>(method: string, change: () => T): T {
+    this.#enter(method)
+    let isDone = false
+    try {
+      if (this.#isUnfinished) this.#finish()
+      const result = change()
+      isDone = true
+      return result
+    } finally {
+      if (!isDone) this.#gate.wasInterrupted = true
+      this.#gate.changes++
     }
   }
 
   #issueEmpty(): ArenaBuffer {
+    // Ordinary memory, which anybody may take away: of each its own.
+    const buffer = makeOwner(new Memory(0), 0, 0, this.#epoch, EMPTY)
     this.#emptyBlocks++
-    const buffer = makeOwner(NO_MEMORY, 0, 0, this.#epoch, EMPTY)
     if (++this.#allocations === this.#sampleAt) this.#sample(buffer, allocUnsafe)
     return buffer
   }
 
   /** What the block that takes the place of `owner`'s has to be a multiple of. */
   #alignFor(owner: owners.Owner, options: AllocOptions | undefined): number {
-    return requireAlign(options, this.#heap.pageBytes, Math.max(ANY_ALIGN, alignOf(owner)))
+    return requireAlign(options, this.#heap.pageBytes, max(ANY_ALIGN, alignOf(owner)))
   }
 
   /**
@@ -600,34 +674,60 @@ export class Arena extends Assembled {
     return null
   }
 
-  /** A new owner for a block that fits `sizeBytes` where it is, or null where it has to move. */
-  #resizeInPlace(block: Block, oldBytes: number, sizeBytes: number, alignBytes: number): ArenaBuffer | null {
+  /** A new owner for a block that fits `sizeBytes` where it is, or null where it has to move. `owner` is spent then. */
+  #resizeInPlace(
+    owner: Uint8Array & owners.Owner,
+    block: Block,
+    sizeBytes: number,
+    alignBytes: number,
+  ): ArenaBuffer | null {
+    const oldBytes = sizeOf(owner)
     const usableBytes = this.#heap.sizeOf(block)
     if ((block * GRANULE_BYTES) % alignBytes !== 0) return null
     if (!this.#buffers.mayResizeTo(block, oldBytes, sizeBytes)) return null
-    if (!this.#supply.resize(block, sizeBytes)) return null
-    let resized: ArenaBuffer
+    // Before the block shrinks: an owner never sees more than its block, whatever interrupts this.
+    const held = blockOf(owner)
+    spend(owner)
+    this.#frees++
+    this.#liveBytes -= oldBytes
+    if (held !== block) this.#leaks.end(block)
+    let resized: ArenaBuffer | null = null
     try {
-      resized = this.#buffers.replaceOwner(block, sizeBytes, this.#epoch)
+      if (this.#supply.resize(block, sizeBytes)) {
+        resized = this.#buffers.replaceOwner(block, sizeBytes, this.#epoch)
+      }
     } catch (cause) {
       this.#heap.resize(block, usableBytes)
+      this.#restore(owner, held)
       if (!this.#releaser.isSettled) this.#releaser.afterFree()
       throw outOfMemory(this.name, sizeBytes, 'the runtime could not make its ArrayBuffer', cause)
     }
+    if (resized === null) {
+      this.#restore(owner, held)
+      return null
+    }
     this.#allocations++
-    this.#frees++
-    this.#liveBytes += sizeBytes - oldBytes
+    this.#liveBytes += sizeBytes
     this.#owners?.add(block, resized)
     if (alignBytes > ANY_ALIGN) stampAlign(resized as Buffer & owners.Owner, alignBytes)
-    if (!this.#releaser.isSettled) this.#releaser.afterFree()
     return resized
   }
 
+  #restore(owner: owners.Owner, held: Block): void {
+    this.#frees--
+    this.#liveBytes += sizeOf(owner)
+    restore(owner, held)
+  }
+
   #freeUncommon(buffer: Uint8Array & owners.Owner, block: Block): void {
-    if (block === SPENT) throw this.#misuse('free', buffer)
-    this.#leaks.end(watchedBlock(block))
-    if (this.#pins.defer(buffer)) this.#buffers.noteEnd(watchedBlock(block))
-    else this.#end(buffer, watchedBlock(block))
+    if (block !== SPENT) this.#buffers.noteEnd(watchedBlock(block))
+    // It may have run script that ended the block.
+    if (!this.#isLive(buffer)) throw this.#misuse('free', buffer)
+    this.#within('free', () => {
+      this.#leaks.end(watchedBlock(block))
+      if (!this.#pins.defer(buffer)) this.#end(buffer, watchedBlock(block))
+    })
+    if (!this.#releaser.isSettled) this.#releaser.afterFree()
   }
 
   /** Ends a block, or the owner of zero bytes where `block` is EMPTY. */
@@ -641,10 +741,23 @@ export class Arena extends Assembled {
     this.#emptyBlocks--
   }
 
+  /** The same at the last unpin, wherever that is. What is called meanwhile is refused. */
+  #endUnpinned(owner: Uint8Array & owners.Owner, block: Block): void {
+    const isChange = this.#gate.enter()
+    try {
+      this.#end(owner, block)
+    } finally {
+      if (isChange) this.#gate.changes++
+    }
+    if (!this.#releaser.isSettled) this.#releaser.afterFree()
+  }
+
   /** Samples an owner that is being handed out through that method. */
   #sample(buffer: Buffer, through: (...args: never[]) => unknown): void {
-    this.#leaks.sample(buffer as Buffer & owners.Owner, through)
+    // First: where this is interrupted, the next one is sampled all the same.
     this.#sampleAt = this.#leaks.nextAfter(this.#allocations)
+    this.#leaks.sample(buffer as Buffer & owners.Owner, through)
+    if (this.#sampleAt <= this.#allocations) this.#sampleAt = this.#leaks.nextAfter(this.#allocations)
   }
 
   /** The owner of a live block was collected: the block ends, its bytes wait until nobody sees them. */
@@ -655,21 +768,42 @@ export class Arena extends Assembled {
     if (!this.#releaser.isSettled) this.#releaser.afterFree()
   }
 
-  /** Every block ends, in the books and in every view; pinned ones at their last unpin. */
+  /**
+   * Every block ends, in the books and in every view; pinned ones at their last unpin. Done again from the start where it did
+   * not come to its end; no owner is live from its first step on.
+   */
   #endAll(): void {
+    this.#isEnding = true
+    this.#isPlain = false
+    this.#epoch = { arena: this.#identity }
     this.#leaks.clear()
     const pinned = this.#pins.deferAll()
     this.#buffers.clear(pinned)
-    for (const block of this.#heap.listLive()) {
-      if (!this.#buffers.isSetAside(block) && !pinned.has(block)) this.#heap.free(block)
+    const blocks = this.#heap.listLive()
+    const count = lengthOf(blocks)
+    for (let i = 0; i < count; i++) {
+      if (!this.#buffers.isSetAside(blocks[i]) && !pinned.has(blocks[i])) this.#heap.free(blocks[i])
     }
     this.#heap.flush()
-    this.#epoch = { arena: this.#identity }
     this.#frees = this.#allocations - this.#pins.blockCount
     this.#liveBytes = 0
     for (const sizeBytes of pinned.values()) this.#liveBytes += sizeBytes
     this.#emptyBlocks = this.#pins.blockCount - pinned.size
     this.#owners?.clear()
+    this.#isPlain =
+      this.#givesBlocks && partsOf(this).options.debug === null && !partsOf(this).options.trackOwners
+    this.#isEnding = false
+  }
+
+  #endAllAndGo(): void {
+    this.#isClosed = true
+    this.#stopGiving()
+    this.#endAll()
+    this.#releaser.close()
+    this.#limits.yieldShare()
+    this.#leaveGroup?.()
+    settled(this)
+    this.#isGone = true
   }
 
   /** The live block with a live owner in which a view lies, or NONE. */
@@ -685,7 +819,7 @@ export class Arena extends Assembled {
 
   #pinnable(method: string, buffer: Uint8Array): Uint8Array & owners.Owner {
     const owner = this.#liveOwner(method, buffer)
-    if (sizeOf(owner) > 0 && byteLengthOf.call(buffer) === 0) throw detachedError(this.#identity, method)
+    if (sizeOf(owner) > 0 && lengthOf(buffer) === 0) throw detachedError(this.#identity, method)
     return owner
   }
 

@@ -5,6 +5,7 @@
  * but `calls`, which only the releaser has.
  */
 import { type Member, memberOf } from './arena-group.js'
+import { Gate } from './base/gate.js'
 import { BlockBuffers } from './buffers/block-buffers.js'
 import { DebugBuffers } from './buffers/debug-buffers.js'
 import type { Environment } from './environment.js'
@@ -27,6 +28,7 @@ import { Supply } from './supply.js'
 const WHOLE_PAGES_FROM_BYTES = 64 * 1024
 
 export interface Parts {
+  readonly gate: Gate
   readonly notices: Notices
   readonly storage: BookStorage
   readonly heap: BlockHeap
@@ -50,6 +52,7 @@ export function assemble(options: ResolvedOptions, environment: Environment, cal
   const { name } = options
   const { kernel, deferral, now, ledger, group, watch } = environment
   const { pageBytes } = kernel
+  const gate = new Gate(deferral)
   const notices = new Notices(name)
   const policy = new ReleasePolicy(options.releaseAfterMs, now, pageBytes)
   const storage = new BookStorage(kernel, deferral)
@@ -72,6 +75,7 @@ export function assemble(options: ResolvedOptions, environment: Environment, cal
     crossedSoftLimit: pages => notices.crossed(options.softLimitBytes, pages * pageBytes),
   })
   const releaser = new Releaser(policy, {
+    gate,
     heap,
     source,
     scavenger,
@@ -98,6 +102,7 @@ export function assemble(options: ResolvedOptions, environment: Environment, cal
   late.releaser = new WeakRef(releaser)
   buffers.onCollected = recoveryBy(late)
   return {
+    gate,
     notices,
     storage,
     heap,
@@ -177,7 +182,7 @@ function releasingBy(late: LateReleaser): { cameFree: () => void; giveBack: () =
       if (releaser?.isSettled === false) releaser.afterFree()
     },
     giveBack: () => {
-      late.releaser?.deref()?.releaseAll('timer')
+      late.releaser?.deref()?.giveBack('timer')
     },
   }
 }

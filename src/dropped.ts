@@ -7,6 +7,7 @@
  * Timers hold an arena weakly, groups and the pressure watch too, so that it is collected as soon as the program does not
  * refer to it. What is held here for that moment must not refer to it either.
  */
+import { register, unregister } from './base/primordials.js'
 import type { BlockBuffers } from './buffers/block-buffers.js'
 import type { LeakMode } from './buffers/leaks.js'
 import type { BlockHeap } from './heap/block-heap.js'
@@ -33,12 +34,12 @@ const arenas = new FinalizationRegistry<Remains>(settle)
 
 /** Settles what `arena` leaves behind, should it be collected. */
 export function settleIfDropped(arena: object, remains: Remains): void {
-  arenas.register(arena, remains, arena)
+  register(arenas, arena, remains, arena)
 }
 
 /** The arena was closed: nothing is left to settle. */
 export function settled(arena: object): void {
-  arenas.unregister(arena)
+  unregister(arenas, arena)
 }
 
 function settle({ name, leaks, heap, source, buffers, scavenger, storage, share }: Remains): void {

@@ -17,6 +17,8 @@ import type { PageCount } from './base/units.js'
 import type { BlockHeap } from './heap/block-heap.js'
 import type { Share } from './share.js'
 
+const { floor, max, min } = Math
+
 /** A share grows by an eighth of what the arena has, and by so much at least. */
 const LEAST_STEP_BYTES = 2 ** 20
 const STEP_SHARE = 1 / 8
@@ -62,8 +64,8 @@ export class Limits {
     this.#share = share
     this.#actions = actions
     this.limitBytes = options.limitBytes
-    this.#hardPages = Math.min(Number.MAX_SAFE_INTEGER, Math.floor(options.limitBytes / heap.pageBytes))
-    this.#softPages = Math.min(Number.MAX_SAFE_INTEGER, Math.floor(options.softLimitBytes / heap.pageBytes))
+    this.#hardPages = min(Number.MAX_SAFE_INTEGER, floor(options.limitBytes / heap.pageBytes))
+    this.#softPages = min(Number.MAX_SAFE_INTEGER, floor(options.softLimitBytes / heap.pageBytes))
     this.#boundPages = actions.boundPages(0)
     this.#apply()
   }
@@ -89,7 +91,7 @@ export class Limits {
       if (this.#heap.committedPages + pageCount <= this.#heap.limitPages) return true
     }
     const wanted = this.#heap.committedPages + pageCount
-    const boundPages = Math.min(this.#hardPages, this.#isCrossed ? this.#hardPages : this.#softPages)
+    const boundPages = min(this.#hardPages, this.#isCrossed ? this.#hardPages : this.#softPages)
     if (wanted <= boundPages && this.growShare(pageCount)) return true
     if (this.#actions.purge() > 0) return true
     if (!this.#isCrossed && wanted > this.#softPages && wanted <= this.#hardPages) {
@@ -123,7 +125,7 @@ export class Limits {
   settle(): void {
     const { committedPages } = this.#heap
     if (this.#isCrossed && committedPages <= this.#softPages) this.#isCrossed = false
-    this.#boundPages = Math.max(committedPages, this.#actions.boundPages(this.#heap.usedPages))
+    this.#boundPages = max(committedPages, this.#actions.boundPages(this.#heap.usedPages))
     if (this.#share.isCounted && this.#share.pages - committedPages > 2 * this.#stepPages) {
       this.#share.shrinkTo(committedPages + this.#stepPages)
     }
@@ -141,14 +143,14 @@ export class Limits {
   }
 
   #atLeast(pageCount: number, leastBytes: number): PageCount {
-    return Math.floor(Math.max(pageCount, leastBytes / this.#heap.pageBytes))
+    return floor(max(pageCount, leastBytes / this.#heap.pageBytes))
   }
 
   /** Takes what so many pages more need. Returns false where the share is large enough already, or the process has no more. */
   growShare(pageCount: PageCount): boolean {
     const missing = this.#heap.committedPages + pageCount - this.#share.pages
     if (!this.#share.isCounted || missing <= 0) return false
-    for (const more of [Math.max(missing, this.#stepPages), missing]) {
+    for (const more of [max(missing, this.#stepPages), missing]) {
       if (!this.#share.take(more)) continue
       this.#apply()
       return true
@@ -162,7 +164,7 @@ export class Limits {
 
   get #leastPages(): PageCount {
     const softPages = this.#isCrossed ? Number.MAX_SAFE_INTEGER : this.#softPages
-    return Math.min(this.#hardPages, softPages, this.#share.pages, this.#boundPages)
+    return min(this.#hardPages, softPages, this.#share.pages, this.#boundPages)
   }
 
   check(): void {

@@ -62,6 +62,16 @@ export function closedError(arena: ArenaIdentity, method: string): ArenaError {
   return new ArenaError('ERR_ARENA_CLOSED', `arena '${arena.name}': ${method}() after close()`)
 }
 
+/** A change of the arena is under way. */
+export function busyError(arena: ArenaIdentity, method: string): ArenaError {
+  return new ArenaError(
+    'ERR_ARENA_BUSY',
+    `arena '${arena.name}': ${method}() in the middle of another call, which something replaced in this process made (a method of a ` +
+      'prototype, a timer, a formatter of stacks): call it afterwards. Or that call was terminated (by the timeout of node:vm, or ' +
+      'an inspector): the arena works again in the next turn of the event loop',
+  )
+}
+
 /** `closeWhenIdle()` was called, and pinned blocks are still waited for. */
 export function closingError(arena: ArenaIdentity, method: string, pinnedBlocks: number): ArenaError {
   return new ArenaError(

@@ -8,6 +8,7 @@
  */
 import { invariant } from './base/assert.js'
 import type { Deferral, Timer } from './base/deferral.js'
+import type { Gate } from './base/gate.js'
 import { PAUSE_MS } from './base/timer-queue.js'
 import type { PageCount, PageNumber } from './base/units.js'
 import type { BlockBuffers } from './buffers/block-buffers.js'
@@ -24,6 +25,7 @@ import type { Scavenger } from './release/scavenger.js'
 
 /** The parts of an arena that releasing memory touches. */
 export interface ReleaserParts {
+  readonly gate: Gate
   readonly heap: BlockHeap
   readonly source: PageSource
   readonly scavenger: Scavenger
@@ -39,6 +41,7 @@ export interface ReleaserParts {
 export class Releaser {
   readonly #self = new WeakRef(this)
   readonly #policy: ReleasePolicy
+  readonly #gate: Gate
   readonly #heap: BlockHeap
   readonly #source: PageSource
   readonly #scavenger: Scavenger
@@ -71,6 +74,7 @@ export class Releaser {
 
   constructor(policy: ReleasePolicy, parts: ReleaserParts) {
     this.#policy = policy
+    this.#gate = parts.gate
     this.#heap = parts.heap
     this.#source = parts.source
     this.#scavenger = parts.scavenger
@@ -87,7 +91,11 @@ export class Releaser {
   /** After something came free, where `isSettled` is false. */
   afterFree(): void {
     this.#scavenger.stuckPages = 0
-    if (this.#policy.isImmediate) this.releaseAll('free')
+    if (this.#policy.isImmediate) {
+      // Whoever has the gate calls this once it is open.
+      if (this.#gate.isTaken) return
+      this.giveBack('free')
+    }
     // Most blocks that come free leave others on their page, and nothing to do: no clock is read for those.
     if (this.#refusedPages > 0) this.#wake()
     if (this.#timer !== null || !this.#hasWork) return
@@ -103,10 +111,12 @@ export class Releaser {
     if (this.#isUrgent || !this.#policy.isTimed || this.#refusals.isLasting) return
     const { atOncePages, calmPages } = this.#policy
     if (this.#heap.dirtyPages - calmPages < atOncePages) return
+    const earlier = this.#timer
+    // The next tick first: whatever interrupts this, one is due.
+    this.#armIn(PAUSE_MS)
     this.#isUrgent = true
     this.isSettled = true
-    this.#timer?.cancel()
-    this.#armIn(PAUSE_MS)
+    earlier?.cancel()
   }
 
   /** Memory that nobody sees any more was collected: what waits for its finalizer is free within two turns. */
@@ -118,9 +128,23 @@ export class Releaser {
 
   /** Frees what waited and need not wait any more. */
   recover(): void {
-    if (this.#isStopped) return
-    this.#buffers.recoverSetAside()
+    if (this.#isStopped || !this.#gate.enter()) return
+    try {
+      this.#buffers.recoverSetAside()
+    } finally {
+      this.#gate.changes++
+    }
     if (!this.isSettled) this.afterFree()
+  }
+
+  /** `releaseAll` as a change of its own. Nothing is given back in the middle of another. */
+  giveBack(reason: PurgeReason): PageCount {
+    if (!this.#gate.enter()) return 0
+    try {
+      return this.releaseAll(reason)
+    } finally {
+      this.#gate.changes++
+    }
   }
 
   /** Gives everything back that is free. Returns the pages; `failure` says whether some were refused. */
@@ -252,8 +276,34 @@ export class Releaser {
     this.#heap.shrinkBooks()
   }
 
+  /** The heap made its books anew, and takes all that is free for dirty, beyond all limits: that goes back. */
+  settleRebuilt(): void {
+    this.#heap.wasRebuilt = false
+    this.purgeAll('limit')
+    this.#limits.settle()
+    this.#arm(true)
+  }
+
+  /** Sees to it that a tick is due where one must be: a call may have been interrupted before it said so. */
+  rearm(): void {
+    if (!this.isSettled && !this.#isStopped) this.#arm(true)
+  }
+
   /** What is due by timer. */
   tick(turnStartMs: number): void {
+    if (this.#gate.enter()) {
+      try {
+        this.#tick(turnStartMs)
+      } finally {
+        this.#gate.changes++
+      }
+    } else {
+      // Somebody else's timers run it in the middle of a change.
+      this.#armIn(PAUSE_MS)
+    }
+  }
+
+  #tick(turnStartMs: number): void {
     const seeksLong = this.#isUrgent
     this.#timer = null
     this.#isUrgent = false
@@ -285,10 +335,10 @@ export class Releaser {
 
   #arm(isFinished: boolean): void {
     if (this.#timer !== null || !this.#hasWork) return
-    // With `releaseAfterMs: 0` a tick is for what could not go back at once; all else still does.
-    this.isSettled = !this.#policy.isImmediate && this.#refusedPages === 0
     this.#watch?.wake()
     this.#armIn(this.#refusals.delayMs(this.#policy.delayMs(isFinished, this.#heap.dirtyPages > 0)))
+    // With `releaseAfterMs: 0` a tick is for what could not go back at once; all else still does.
+    this.isSettled = !this.#policy.isImmediate && this.#refusedPages === 0
   }
 
   #armIn(delayMs: number): void {

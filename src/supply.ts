@@ -21,6 +21,8 @@ import type { Notices } from './notices.js'
 import type { Scavenger } from './release/scavenger.js'
 import type { Releaser } from './releaser.js'
 
+const { max, min } = Math
+
 /** Alignment that every block has anyway. */
 export const ANY_ALIGN = 16
 
@@ -71,7 +73,7 @@ export class Supply {
     const heldBytes = this.#buffers.heldBytes(sizeBytes, alignBytes)
     const heldAlign = this.#buffers.heldAlign(sizeBytes, alignBytes)
     // In the worst case every page of the block is clean and would have to be committed.
-    const needed = Math.max(1, heap.pagesFor(heldBytes))
+    const needed = max(1, heap.pagesFor(heldBytes))
     if (needed > this.#limits.hardPages) throw this.#limitError(sizeBytes, needed, null)
     for (;;) {
       const block = this.#allocate(heldBytes, heldAlign)
@@ -151,9 +153,24 @@ export class Supply {
       : this.#heap.allocateAligned(heldBytes, alignBytes)
   }
 
+  /** Gives up what was reserved for the heap, or removed from it, by a call that was interrupted in between. */
+  dropUnmanaged(): void {
+    const { ranges } = this.#heap
+    for (const segment of [...this.#source.segments]) {
+      const { firstPage, pageCount } = segment
+      const range = ranges.find(known => known.firstPage === firstPage)
+      if (range === undefined) this.#source.retire(segment)
+      else if (range.pageCount < pageCount) {
+        const extra = pageCount - range.pageCount
+        this.#source.unreserve({ firstPage: firstPage + range.pageCount, pageCount: extra })
+      }
+    }
+  }
+
   /** Adds a segment, once those are gone that are free and too short, unless the limit would not let the block use it, or room was made without one. */
   #addPages(sizeBytes: number, pageCount: PageCount, needed: PageCount): void {
     const heap = this.#heap
+    this.dropUnmanaged()
     this.#releaser.giveUpFreeSegments()
     while (heap.committedPages + needed > heap.limitPages) {
       const { quarantinedBlocks } = this.#buffers
@@ -179,7 +196,7 @@ export class Supply {
     const heap = this.#heap
     const { firstPage } = segment
     this.#limits.growShare(segment.pageCount)
-    const pageCount = Math.min(segment.pageCount, heap.limitPages - heap.committedPages)
+    const pageCount = min(segment.pageCount, heap.limitPages - heap.committedPages)
     if (pageCount <= 0) return
     try {
       this.#source.populate(firstPage, pageCount)

@@ -154,10 +154,10 @@ describe('the heap entry', () => {
 })
 
 describe('what others use of a BlockHeap', () => {
-  /** Members of the layers below it that are meant for whoever has a heap. */
+  /** Fields, and members of the layers below it, that are meant for whoever has a heap. */
   const INHERITED = [
     'anyDirty arePurged cleanTailPages committedPages dirtyEnd dirtyPages isRangeFree limitPages managedPages markPurged markResident',
-    'metadataBytes pageBytes peakCommittedPages refaultedPages refusal usedPages zeroedBlock',
+    'metadataBytes pageBytes peakCommittedPages refaultedPages refusal usedPages wasRebuilt zeroedBlock',
   ].flatMap(names => names.split(' '))
 
   const usesIn = (text: string) => [...text.matchAll(/\bheap\??\.(?!js\b)(\w+)/gi)].map(([, name]) => name)

@@ -2,16 +2,18 @@
  * Bitmaps in `Int32Array`s: bit `i` is bit `i & 31` of word `i >>> 5`. Ranges are half-open and may be empty.
  */
 
+const { clz32, imul, min } = Math
+
 /** The number of ones in a 32-bit word. */
 export function popcount(word: number): number {
   let w = word - ((word >>> 1) & 0x55555555)
   w = (w & 0x33333333) + ((w >>> 2) & 0x33333333)
-  return Math.imul((w + (w >>> 4)) & 0x0f0f0f0f, 0x01010101) >>> 24
+  return imul((w + (w >>> 4)) & 0x0f0f0f0f, 0x01010101) >>> 24
 }
 
 /** The index of the lowest one in a word that is not zero. */
 export function lowestBit(word: number): number {
-  return 31 - Math.clz32(word & -word)
+  return 31 - clz32(word & -word)
 }
 
 /** Words needed for that many bits. */
@@ -70,7 +72,7 @@ export function countRange(words: Int32Array, first: number, end: number): numbe
 export function nextSet(words: Int32Array, first: number, end: number): number {
   for (let w = first >>> 5; w << 5 < end; w++) {
     const bits = w === first >>> 5 ? words[w] & (-1 << (first & 31)) : words[w]
-    if (bits !== 0) return Math.min(end, (w << 5) + lowestBit(bits))
+    if (bits !== 0) return min(end, (w << 5) + lowestBit(bits))
   }
   return end
 }
@@ -79,7 +81,7 @@ export function nextSet(words: Int32Array, first: number, end: number): number {
 export function nextClear(words: Int32Array, first: number, end: number): number {
   for (let w = first >>> 5; w << 5 < end; w++) {
     const bits = w === first >>> 5 ? ~words[w] & (-1 << (first & 31)) : ~words[w]
-    if (bits !== 0) return Math.min(end, (w << 5) + lowestBit(bits))
+    if (bits !== 0) return min(end, (w << 5) + lowestBit(bits))
   }
   return end
 }
@@ -88,7 +90,7 @@ export function nextClear(words: Int32Array, first: number, end: number): number
 export function previousSet(words: Int32Array, index: number): number {
   for (let w = index >>> 5; w >= 0; w--) {
     const bits = w === index >>> 5 ? words[w] & (-1 >>> (31 - (index & 31))) : words[w]
-    if (bits !== 0) return (w << 5) + 31 - Math.clz32(bits)
+    if (bits !== 0) return (w << 5) + 31 - clz32(bits)
   }
   return -1
 }

@@ -11,6 +11,8 @@
  */
 import { invariant } from './assert.js'
 
+const { ceil, max } = Math
+
 /** Longest stretch of work in one turn of the event loop, for everything in a queue together. */
 export const SLICE_MS = 1
 /** Pause between two slices: the event loop has its turn. */
@@ -86,7 +88,7 @@ export class TimerQueue {
 
   /** Where the event loop refuses, the next call tries again: who adds an entry is in the middle of something. */
   #arm(dueMs: number): void {
-    const delayMs = Math.max(1, Math.ceil(dueMs - this.#now()))
+    const delayMs = max(1, ceil(dueMs - this.#now()))
     const set = { isCurrent: false }
     try {
       const clear = this.#set(delayMs, () => {
@@ -114,7 +116,7 @@ export class TimerQueue {
       // After one that threw too: the error is the process's, the others still run.
       const next = this.#entries.at(-1)
       if (next !== undefined && this.#clear === null) {
-        this.#arm(Math.max(next.dueMs, startMs + PAUSE_MS))
+        this.#arm(max(next.dueMs, startMs + PAUSE_MS))
       }
     }
   }

@@ -4,6 +4,8 @@
  * flow in (hot loops compute with plain locals); one kind never flows into another.
  */
 
+const { log2 } = Math
+
 type Unit<Kind extends string> = number & { readonly __unit?: Kind }
 
 /** A page in a heap's page-number space. Ranges of pages are half-open. */
@@ -34,5 +36,5 @@ export const GIB = 1024 * MIB
 
 /** A power of two, 1 included. Exact for every safe integer. */
 export function isPowerOfTwo(n: number): boolean {
-  return n >= 1 && Number.isInteger(Math.log2(n)) && 2 ** Math.log2(n) === n
+  return n >= 1 && Number.isInteger(log2(n)) && 2 ** log2(n) === n
 }

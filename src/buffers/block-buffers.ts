@@ -11,6 +11,7 @@
  */
 
 import { invariant } from '../base/assert.js'
+import { SafeMap } from '../base/primordials.js'
 import { type Block, GRANULE_BYTES, NONE } from '../base/units.js'
 import type { BlockHeap } from '../heap/block-heap.js'
 import type { WrapId } from '../memory/kernel.js'
@@ -22,6 +23,8 @@ import type { ArenaBuffer, Epoch } from './owner.js'
 import { transferRefusal } from './transfer-refusal.js'
 import type { ViewReach } from './view-reach.js'
 import { type Reach, WINDOW_OVERLAP_BYTES, WINDOW_STRIDE_BYTES, Windows } from './windows.js'
+
+const { ceil, floor, max, min } = Math
 
 // Kinds of buffer, in the order of the list above.
 const DETACHED = 0
@@ -42,7 +45,7 @@ export class BlockBuffers {
   /** Blocks of fewer bytes than this share windows. */
   declare private readonly windowBelowBytes: number
   /** Blocks set aside, and the wrap that each waits for. */
-  readonly #setAside = new Map<Block, WrapId>()
+  readonly #setAside = new SafeMap<Block, WrapId>()
 
   constructor(heap: BlockHeap, source: PageSource, detachFromBytes: number, arenaName: string) {
     const refuseTransfer = transferRefusal(arenaName)
@@ -52,7 +55,7 @@ export class BlockBuffers {
     this.own = new OwnBuffers(source, refuseTransfer)
     this.forgotten = new Forgotten(source)
     this.detachFromBytes = detachFromBytes
-    this.windowBelowBytes = Math.min(detachFromBytes, WINDOW_OVERLAP_BYTES + 1)
+    this.windowBelowBytes = min(detachFromBytes, WINDOW_OVERLAP_BYTES + 1)
   }
 
   /** Blocks that ended but are not free yet. */
@@ -94,8 +97,14 @@ export class BlockBuffers {
     return alignBytes
   }
 
-  /** The end of a pinned block was put off: its owner is spent. */
+  /** A block is about to be allocated. Nothing has changed yet: script may run here. */
+  noteAllocation(): void {}
+
+  /** A block is about to end, or its end to be put off. The same. */
   noteEnd(_block: Block): void {}
+
+  /** All blocks are about to end. The same. */
+  noteEndOfAll(): void {}
 
   /** What is known of a Buffer's life, as the `cause` of an error about it. */
   historyOf(_buffer: unknown): Error | undefined {
@@ -186,7 +195,6 @@ export class BlockBuffers {
     } else if (this.own.isTaken(block)) {
       this.end(block, sizeBytes)
     } else {
-      this.noteEnd(block)
       const { buffer, reachedBy } = this.own.giveUp(block)
       this.forgotten.add(block, wrapId, false, reachedBy)
       this.forgotten.hold(wrapId, buffer, block * GRANULE_BYTES, false)
@@ -280,9 +288,9 @@ export class BlockBuffers {
     if (start === NONE) start = this.forgotten.startOf(memory)
     if (start === NONE) return NONE
     const first = start + offsetBytes
-    const block = this.heap.blockAt(Math.floor(first / GRANULE_BYTES))
+    const block = this.heap.blockAt(floor(first / GRANULE_BYTES))
     if (block === NONE || this.isSetAside(block) || this.forgotten.has(block)) return NONE
-    return first + Math.max(1, lengthBytes) <= block * GRANULE_BYTES + this.heap.sizeOf(block) ? block : NONE
+    return first + max(1, lengthBytes) <= block * GRANULE_BYTES + this.heap.sizeOf(block) ? block : NONE
   }
 
   /** Whether there are buffers to drop once their pages are cold, or blocks that wait. */
@@ -322,9 +330,7 @@ export class BlockBuffers {
   dropIdle(): void {
     const pageBytes = this.heap.pageBytes
     this.windows.dropIdle((firstPage, pageCount) => !this.heap.anyDirty(firstPage, pageCount))
-    this.own.dropIdle(
-      (offset, length) => !this.heap.anyDirty(offset / pageBytes, Math.ceil(length / pageBytes)),
-    )
+    this.own.dropIdle((offset, length) => !this.heap.anyDirty(offset / pageBytes, ceil(length / pageBytes)))
   }
 
   /** Before a segment goes that holds no live block. */
@@ -358,6 +364,11 @@ export class BlockBuffers {
   abandonSetAside(): void {
     for (const block of this.#setAside.keys()) this.release(block)
     this.#setAside.clear()
+  }
+
+  /** Counts anew what a change left behind that was interrupted. */
+  recount(): void {
+    this.own.recount()
   }
 
   isSetAside(block: Block): boolean {

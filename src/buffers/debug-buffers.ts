@@ -10,6 +10,7 @@
  */
 import { invariant } from '../base/assert.js'
 import type { Deferral, Timer } from '../base/deferral.js'
+import { SafeMap } from '../base/primordials.js'
 import { type Block, GRANULE_BYTES } from '../base/units.js'
 import type { BlockHeap } from '../heap/block-heap.js'
 import type { WrapId } from '../memory/kernel.js'
@@ -24,6 +25,7 @@ import { Trace } from './trace.js'
 /** No small number, no text, no plausible address. */
 const SLACK_BYTE = 0xfd
 const FREED_BYTE = 0xdb
+const NOWHERE = new Trace()
 
 /** What is known of a block, from its allocation until its memory is free. */
 interface DebugBlock {
@@ -32,9 +34,11 @@ interface DebugBlock {
   /** Where in the block its owner's bytes begin. */
   readonly startBytes: number
   /** Bytes of the block that can be read: not those of a guard. */
-  readonly readableBytes: number
-  /** The last page is guarded. */
-  readonly isGuarded: boolean
+  readableBytes: number
+  /** The last page is guarded, or about to be. */
+  isGuarded: boolean
+  /** What surrounds it is filled. */
+  isFilled: boolean
   readonly allocatedAt: Trace
   freedAt: Trace | null
   /** Nobody freed it: what surrounds it is yet to be looked at. */
@@ -58,11 +62,14 @@ export class DebugBuffers extends BlockBuffers {
   readonly #surroundings: DebugSurroundings
   readonly #reports: DamageReports
   readonly #quarantine: Quarantine<DebugBlock>
-  readonly #records = new Map<Block, DebugBlock>()
+  readonly #records = new SafeMap<Block, DebugBlock>()
   /** For errors about a Buffer, for as long as there is one. */
   readonly #recordOf = new WeakMap<object, DebugBlock>()
   /** Blocks that ended and whose guard the kernel would not lift yet. */
-  readonly #stuck = new Map<Block, DebugBlock>()
+  readonly #stuck = new SafeMap<Block, DebugBlock>()
+  /** Stacks of the call under way: taken before it changes anything, because script may run then. */
+  #allocatedAt = NOWHERE
+  #allFreedAt = NOWHERE
   #timer: Timer | null = null
   #isClosing = false
 
@@ -122,29 +129,31 @@ export class DebugBuffers extends BlockBuffers {
     // First, because it may throw.
     const buffer = this.makeDetachable(block, startBytes, sizeBytes, epoch)
     const heldBytes = this.#heap.sizeOf(block)
-    const isGuarded = hasGuard && this.#source.guard(this.#guardPageOf(block, heldBytes))
-    const readableBytes = isGuarded ? heldBytes - this.#heap.pageBytes : heldBytes
-    const allocatedAt = new Trace()
     const record: DebugBlock = {
       block,
       sizeBytes,
       startBytes,
-      readableBytes,
-      isGuarded,
-      allocatedAt,
+      readableBytes: hasGuard ? heldBytes - this.#heap.pageBytes : heldBytes,
+      isGuarded: hasGuard,
+      isFilled: false,
+      allocatedAt: this.#allocatedAt,
       freedAt: null,
       isForgotten: false,
     }
-    for (const [from, length] of slackOf(record)) this.#fill(record, from, length, SLACK_BYTE)
+    // Before there is a guard: where this is interrupted, somebody must know of it.
     this.#records.set(block, record)
+    if (hasGuard && !this.#source.guard(this.#guardPageOf(block, heldBytes))) {
+      record.isGuarded = false
+      record.readableBytes = heldBytes
+    }
+    for (const [from, length] of slackOf(record)) this.#fill(record, from, length, SLACK_BYTE)
+    record.isFilled = true
     this.#recordOf.set(buffer, record)
     return buffer
   }
 
   override end(block: Block, sizeBytes: number): void {
-    const record = this.#record(block)
-    record.freedAt ??= new Trace()
-    this.#checkSlack(record)
+    this.#checkSlack(this.#record(block))
     super.end(block, sizeBytes)
   }
 
@@ -183,18 +192,30 @@ export class DebugBuffers extends BlockBuffers {
     }
   }
 
+  override recount(): void {
+    super.recount()
+    this.#arm()
+  }
+
+  override noteAllocation(): void {
+    this.#allocatedAt = new Trace()
+  }
+
   override noteEnd(block: Block): void {
     const record = this.#records.get(block)
     if (record !== undefined) record.freedAt ??= new Trace()
   }
 
+  override noteEndOfAll(): void {
+    this.#allFreedAt = new Trace()
+  }
+
   override clear(staying: ReadonlyMap<Block, number>): void {
     this.emptyQuarantine()
-    const freedAt = new Trace()
     const ending: DebugBlock[] = []
     for (const record of this.#records.values()) {
       if (this.isSetAside(record.block)) continue
-      record.freedAt ??= freedAt
+      record.freedAt ??= this.#allFreedAt
       if (staying.has(record.block)) continue
       this.#checkSlack(record)
       ending.push(record)
@@ -269,6 +290,7 @@ export class DebugBuffers extends BlockBuffers {
   // ---- patterns --------------------------------------------------------------------------------------------------
 
   #checkSlack(record: DebugBlock): void {
+    if (!record.isFilled) return
     for (const [from, length] of slackOf(record)) {
       if (this.#checkBytes(record, 'overrun', from, length, SLACK_BYTE)) return
     }
@@ -292,8 +314,8 @@ export class DebugBuffers extends BlockBuffers {
     this.#reports.report(kind, {
       sizeBytes: record.sizeBytes,
       offsetBytes: fromBytes + index - record.startBytes,
-      allocatedAt: record.allocatedAt.frames,
-      freedAt: record.freedAt?.frames ?? '',
+      allocatedAt: record.allocatedAt,
+      freedAt: record.freedAt,
     })
     return true
   }
@@ -316,7 +338,7 @@ export class DebugBuffers extends BlockBuffers {
   override check(liveBlocks: number): void {
     super.check(liveBlocks)
     this.#quarantine.check()
-    invariant(this.#records.size === liveBlocks + this.setAsideBlocks, '1: every block has its record')
+    invariant(this.#records.size >= liveBlocks + this.setAsideBlocks, '1: every block has its record')
     invariant(
       !this.#isTimed || this.#quarantine.blocks === 0 || this.#timer !== null,
       '2: what is in quarantine leaves it',

@@ -6,6 +6,8 @@
  */
 import { GRANULE_BYTES, MAX_SPACE_BYTES } from '../base/units.js'
 
+const { ceil, floor } = Math
+
 export interface DebugLayout {
   /** Bytes of the block, guard and all. */
   readonly heldBytes: number
@@ -22,8 +24,8 @@ export function debugLayoutOf(sizeBytes: number, alignBytes: number, pageBytes: 
   if (sizeBytes < pageBytes) {
     return { heldBytes: sizeBytes + GRANULE_BYTES, alignBytes, startBytes: 0, hasGuard: false }
   }
-  const roomBytes = Math.ceil(sizeBytes / pageBytes) * pageBytes
-  const startBytes = Math.floor((roomBytes - sizeBytes) / alignBytes) * alignBytes
+  const roomBytes = ceil(sizeBytes / pageBytes) * pageBytes
+  const startBytes = floor((roomBytes - sizeBytes) / alignBytes) * alignBytes
   // The one size that takes all the space there is goes without.
   const hasGuard = roomBytes + pageBytes <= MAX_SPACE_BYTES
   return {

@@ -7,6 +7,7 @@
  *  2. no more have aged than wait
  */
 import { invariant } from '../base/assert.js'
+import { SafeMap } from '../base/primordials.js'
 import type { Block } from '../base/units.js'
 
 export interface Quarantined {
@@ -25,7 +26,7 @@ export interface QuarantineBounds {
 export class Quarantine<T extends Quarantined> {
   readonly #bounds: QuarantineBounds
   /** In the order in which they came. */
-  readonly #waiting = new Map<Block, T>()
+  readonly #waiting = new SafeMap<Block, T>()
   #bytes = 0
   /** How many, the oldest, were there at the last `takeAged`. */
   #agedBlocks = 0

@@ -5,6 +5,7 @@
  */
 import { channel } from 'node:diagnostics_channel'
 import { soon } from '../base/deferral.js'
+import type { Trace } from './trace.js'
 
 export type DamageKind = 'write-after-free' | 'overrun'
 
@@ -25,6 +26,14 @@ export interface DamageMessage {
   freedAt: string
 }
 
+/** What the message is made of, once the call has ended. */
+export interface Damage {
+  readonly sizeBytes: number
+  readonly offsetBytes: number
+  readonly allocatedAt: Trace
+  readonly freedAt: Trace | null
+}
+
 const CODES = { 'write-after-free': 'OFFHEAP_WRITE_AFTER_FREE', overrun: 'OFFHEAP_OVERRUN' } as const
 const channels = {
   'write-after-free': channel('offheap:write-after-free'),
@@ -41,9 +50,15 @@ export class DamageReports {
     this.#arenaName = arenaName
   }
 
-  report(kind: DamageKind, damage: Omit<DamageMessage, 'arena'>): void {
-    const message: DamageMessage = { arena: this.#arenaName, ...damage }
+  report(kind: DamageKind, { sizeBytes, offsetBytes, allocatedAt, freedAt }: Damage): void {
     soon(() => {
+      const message: DamageMessage = {
+        arena: this.#arenaName,
+        sizeBytes,
+        offsetBytes,
+        allocatedAt: allocatedAt.frames,
+        freedAt: freedAt?.frames ?? '',
+      }
       if (channels[kind].hasSubscribers) channels[kind].publish(message)
       else this.#warn(kind, message)
     })

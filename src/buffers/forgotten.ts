@@ -14,10 +14,13 @@
  *  2. `countOf` a window = its given-up buffers, `MAX_GIVEN_UP` at most
  */
 import { invariant } from '../base/assert.js'
+import { byteLengthOf, register, SafeMap, targetOf } from '../base/primordials.js'
 import { type Block, NONE } from '../base/units.js'
 import type { WrapId } from '../memory/kernel.js'
 import type { PageSource } from '../memory/page-source.js'
 import type { Reach } from './windows.js'
+
+const { floor } = Math
 
 /**
  * Given-up buffers of one window: each counts in full to what V8 knows as external memory. Beyond that, forgotten blocks of
@@ -47,15 +50,15 @@ interface Collected {
 }
 
 const collections = new FinalizationRegistry<Collected>(({ forgotten, wrapId }) =>
-  forgotten.deref()?.collected(wrapId),
+  targetOf(forgotten)?.collected(wrapId),
 )
 
 export class Forgotten {
   readonly #self = new WeakRef(this)
   readonly #source: PageSource
-  readonly #memories = new Map<WrapId, Memory>()
-  readonly #blocks = new Map<Block, Waiting>()
-  readonly #counts = new Map<number, number>()
+  readonly #memories = new SafeMap<WrapId, Memory>()
+  readonly #blocks = new SafeMap<Block, Waiting>()
+  readonly #counts = new SafeMap<number, number>()
   /** Blocks among those that wait that lie in windows. */
   sharedBlocks = 0
   /** Buffers that were collected and whose finalizers have yet to run. */
@@ -96,7 +99,7 @@ export class Forgotten {
       isCollected: false,
     })
     if (isShared) this.#counts.set(startBytes, (this.#counts.get(startBytes) ?? 0) + 1)
-    collections.register(buffer, { forgotten: this.#self, wrapId })
+    register(collections, buffer, { forgotten: this.#self, wrapId })
   }
 
   /** Whether the buffer of that wrap was given up, and may still be seen. */
@@ -106,7 +109,7 @@ export class Forgotten {
 
   /** Whether this is a buffer that was given up. */
   holds(memory: ArrayBufferLike): boolean {
-    for (const { buffer } of this.#memories.values()) if (buffer.deref() === memory) return true
+    for (const { buffer } of this.#memories.values()) if (targetOf(buffer) === memory) return true
     return false
   }
 
@@ -157,7 +160,8 @@ export class Forgotten {
   /** Calls `taken` with the first byte and the wrap of each window's buffer that somebody took away. */
   noticeTaken(taken: (startBytes: number, wrapId: WrapId) => void): void {
     for (const [wrapId, memory] of this.#memories) {
-      if (memory.buffer.deref()?.byteLength !== 0) continue
+      const buffer = targetOf(memory.buffer)
+      if (buffer === undefined || byteLengthOf(buffer) !== 0) continue
       this.#markMoved(memory)
       if (memory.isShared) taken(memory.startBytes, wrapId)
     }
@@ -202,7 +206,7 @@ export class Forgotten {
 
   /** Returns whether nobody reaches the memory by this buffer any more. */
   #detach(wrapId: WrapId, memory: Memory): boolean {
-    const buffer = memory.buffer.deref()
+    const buffer = targetOf(memory.buffer)
     if (buffer === undefined) {
       if (!this.#source.isWrapped(wrapId)) return true
       // Collected a moment ago, or moved: a segment waits for that anyway, but an end that moves does not.
@@ -210,7 +214,7 @@ export class Forgotten {
       return false
     }
     try {
-      if (buffer.byteLength > 0) {
+      if (byteLengthOf(buffer) > 0) {
         this.#source.detach(buffer)
         return true
       }
@@ -222,7 +226,7 @@ export class Forgotten {
   }
 
   #markMoved({ startBytes }: Memory): void {
-    this.#source.segmentOf(Math.floor(startBytes / this.#source.pageBytes)).hasMovedBuffer = true
+    this.#source.segmentOf(floor(startBytes / this.#source.pageBytes)).hasMovedBuffer = true
   }
 
   #drop(wrapId: WrapId): void {
@@ -238,7 +242,7 @@ export class Forgotten {
   check(): void {
     const counts = new Map<number, number>()
     for (const [wrapId, memory] of this.#memories) {
-      const isThere = memory.buffer.deref() !== undefined
+      const isThere = targetOf(memory.buffer) !== undefined
       invariant(!isThere || this.#source.isWrapped(wrapId), '1: a buffer that lives is wrapped')
       if (memory.isShared) counts.set(memory.startBytes, (counts.get(memory.startBytes) ?? 0) + 1)
     }

@@ -11,6 +11,7 @@
  * Nothing here holds an arena or an owner alive. A stack is kept as text: V8's own form of it refers to the receivers of the
  * calls, and one of them may hold the owner.
  */
+import { register, SafeMap, targetOf, unregister } from '../base/primordials.js'
 import type { Block } from '../base/units.js'
 import type { WrapId } from '../memory/kernel.js'
 import { blockOf, type Owner, sizeOf, watch } from './owner.js'
@@ -34,7 +35,7 @@ const MAX_SAMPLES_PER_MS = 0.1
 /** Lines of a stack that begin in this package say nothing of who forgot the block. */
 const PACKAGE_URL = new URL('../', import.meta.url).href
 // Taken once: somebody's fake of it must not stop the sampling.
-const { random } = Math
+const { floor, min, random } = Math
 const { captureStackTrace } = Error
 
 interface Sample {
@@ -58,7 +59,7 @@ export interface LeakActions {
 
 const owners = new FinalizationRegistry<{ sample: Sample; report: (leak: Leak) => void }>(
   ({ sample, report }) => {
-    const leaks = sample.leaks.deref()
+    const leaks = targetOf(sample.leaks)
     if (leaks !== undefined) leaks.collected(sample)
     // Its arena went with it, unclosed.
     else report(leakOf(sample))
@@ -71,7 +72,7 @@ export class Leaks {
   readonly #arenaName: string
   readonly #now: () => number
   readonly #actions: LeakActions
-  readonly #samples = new Map<Block, Sample>()
+  readonly #samples = new SafeMap<Block, Sample>()
   #credit = MAX_CREDIT
   #creditMs = 0
   /** Changes whenever all records are dropped. */
@@ -93,7 +94,7 @@ export class Leaks {
   nextAfter(allocations: number): number {
     if (this.#mode === 'off') return -1
     if (this.#mode === 'all') return allocations + 1
-    return allocations + 1 + Math.floor(random() * (2 * MEAN_GAP - 1))
+    return allocations + 1 + floor(random() * (2 * MEAN_GAP - 1))
   }
 
   /** Samples the owner of a block that is being handed out by the function `through`. Never throws. */
@@ -109,7 +110,7 @@ export class Leaks {
     const sample = { leaks: this.#self, arenaName: this.#arenaName, block, sizeBytes, wrapId, stack }
     watch(owner)
     this.#samples.set(block, sample)
-    owners.register(owner, { sample, report: this.#actions.report }, sample)
+    register(owners, owner, { sample, report: this.#actions.report }, sample)
   }
 
   /** A block ends in the ordinary way: its owner is no leak. Nothing happens to a block that was not sampled. */
@@ -117,13 +118,13 @@ export class Leaks {
     const sample = this.#samples.get(block)
     if (sample === undefined) return
     this.#samples.delete(block)
-    owners.unregister(sample)
+    unregister(owners, sample)
   }
 
   /** Every block ends. */
   clear(): void {
     this.#generation++
-    for (const sample of this.#samples.values()) owners.unregister(sample)
+    for (const sample of this.#samples.values()) unregister(owners, sample)
     this.#samples.clear()
   }
 
@@ -140,7 +141,7 @@ export class Leaks {
   #takeCredit(): boolean {
     if (this.#mode === 'all') return true
     const nowMs = this.#now()
-    this.#credit = Math.min(MAX_CREDIT, this.#credit + (nowMs - this.#creditMs) * MAX_SAMPLES_PER_MS)
+    this.#credit = min(MAX_CREDIT, this.#credit + (nowMs - this.#creditMs) * MAX_SAMPLES_PER_MS)
     this.#creditMs = nowMs
     if (this.#credit < 1) return false
     this.#credit--

@@ -11,6 +11,7 @@
  *  2. `idleBytes` = the lengths of those that wait
  */
 import { invariant } from '../base/assert.js'
+import { byteLengthOf, SafeMap } from '../base/primordials.js'
 import { type Block, GRANULE_BYTES, NONE } from '../base/units.js'
 import type { WrapId } from '../memory/kernel.js'
 import type { PageSource } from '../memory/page-source.js'
@@ -18,6 +19,8 @@ import { endOf, type Segment } from '../memory/segment.js'
 import { type ArenaBuffer, type Epoch, makeOwner } from './owner.js'
 import type { Refusal } from './transfer-refusal.js'
 import type { Reach } from './windows.js'
+
+const { floor } = Math
 
 export interface OwnBuffer {
   readonly buffer: ArrayBuffer
@@ -31,7 +34,7 @@ export interface OwnBuffer {
 export class OwnBuffers {
   readonly #source: PageSource
   readonly #refuseTransfer: Refusal
-  readonly #byBlock = new Map<Block, OwnBuffer>()
+  readonly #byBlock = new SafeMap<Block, OwnBuffer>()
   liveBlocks = 0
   idleBytes = 0
 
@@ -58,7 +61,7 @@ export class OwnBuffers {
     const kept = this.#byBlock.get(block)
     if (kept === undefined) return this.#make(block, sizeBytes, usableBytes, epoch, true)
     // A buffer of length zero was taken by somebody else while it waited here.
-    if (kept.buffer.byteLength < sizeBytes) {
+    if (byteLengthOf(kept.buffer) < sizeBytes) {
       this.#drop(block, kept)
       return this.#make(block, sizeBytes, usableBytes, epoch, true)
     }
@@ -72,7 +75,7 @@ export class OwnBuffers {
   /** Ends a block and keeps its buffer. Returns what `detach` does: somebody may have moved the buffer. */
   keep(block: Block): WrapId | null {
     const own = this.#end(block)
-    return own.buffer.byteLength > 0 && own.reachedBy === null ? null : this.#drop(block, own)
+    return byteLengthOf(own.buffer) > 0 && own.reachedBy === null ? null : this.#drop(block, own)
   }
 
   /**
@@ -111,7 +114,8 @@ export class OwnBuffers {
 
   /** Whether somebody took the buffer of a live block away. */
   isTaken(block: Block): boolean {
-    return this.#byBlock.get(block)?.buffer.byteLength === 0
+    const own = this.#byBlock.get(block)
+    return own !== undefined && byteLengthOf(own.buffer) === 0
   }
 
   /**
@@ -158,7 +162,7 @@ export class OwnBuffers {
   noticeTaken(): void {
     if (this.idleBytes === 0) return
     for (const [block, own] of this.#byBlock) {
-      if (own.isIdle && own.buffer.byteLength === 0) this.#drop(block, own)
+      if (own.isIdle && byteLengthOf(own.buffer) === 0) this.#drop(block, own)
     }
   }
 
@@ -218,7 +222,7 @@ export class OwnBuffers {
   }
 
   #detach(block: Block, own: OwnBuffer): WrapId | null {
-    if (own.buffer.byteLength > 0) {
+    if (byteLengthOf(own.buffer) > 0) {
       try {
         this.#source.detach(own.buffer)
         return own.reachedBy
@@ -226,8 +230,18 @@ export class OwnBuffers {
         // Marked by the runtime as not detachable: its views stay, as those of a moved one do.
       }
     }
-    this.#source.segmentOf(Math.floor((block * GRANULE_BYTES) / this.#source.pageBytes)).hasMovedBuffer = true
+    this.#source.segmentOf(floor((block * GRANULE_BYTES) / this.#source.pageBytes)).hasMovedBuffer = true
     return own.wrapId
+  }
+
+  /** Counts anew, after a change that was interrupted. */
+  recount(): void {
+    this.liveBlocks = 0
+    this.idleBytes = 0
+    for (const own of this.#byBlock.values()) {
+      if (own.isIdle) this.idleBytes += own.lengthBytes
+      else this.liveBlocks++
+    }
   }
 
   check(liveBlocks: number): void {

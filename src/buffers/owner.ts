@@ -85,6 +85,10 @@ class Owner extends Stamped {
     owner.#block = FREED
   }
 
+  static restore(owner: Owner, block: Block): void {
+    owner.#block = block
+  }
+
   static watch(owner: Owner): void {
     if (owner.#block >= 0) owner.#block = WATCHED - owner.#block
   }
@@ -160,3 +164,5 @@ export const unwatch = Owner.unwatch
 export const sizeOf = Owner.sizeOf
 /** Marks it as freed: from now on `blockOf` is SPENT. */
 export const spend = Owner.spend
+/** Takes that back: `block` is what `blockOf` gave before. */
+export const restore = Owner.restore

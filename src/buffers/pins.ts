@@ -17,6 +17,7 @@
  *  3. an owner is spent exactly if its end waits; if not, it holds the entry's block, and is watched
  */
 import { invariant } from '../base/assert.js'
+import { SafeMap, SafeSet } from '../base/primordials.js'
 import type { Block } from '../base/units.js'
 import { blockOf, EMPTY, type Owner, SPENT, sizeOf, spend, watch, watchedBlock } from './owner.js'
 
@@ -34,10 +35,10 @@ export interface Pin {
  * What has pinned blocks: held, so that an arena that the program drops is not collected and unmapped while somebody outside
  * uses its memory.
  */
-const inUse = new Set<Pins>()
+const inUse = new SafeSet<Pins>()
 
 export class Pins {
-  readonly #byOwner = new Map<Uint8Array, Pin>()
+  readonly #byOwner = new SafeMap<Uint8Array, Pin>()
   readonly #endBlock: (owner: OwnerBuffer, block: Block) => void
   #onNone: (() => void) | null = null
 
@@ -75,6 +76,7 @@ export class Pins {
   remove(buffer: Uint8Array): boolean {
     const pin = this.#byOwner.get(buffer)
     if (pin === undefined || pin.pinCount === 0) return false
+    this.#forgetLast(buffer, pin)
     pin.pinCount--
     this.#settle(buffer as OwnerBuffer, pin)
     return true
@@ -130,6 +132,7 @@ export class Pins {
   }
 
   #endLoan(owner: OwnerBuffer, pin: Pin): void {
+    this.#forgetLast(owner, pin)
     pin.loanCount--
     this.#settle(owner, pin)
   }
@@ -139,15 +142,20 @@ export class Pins {
     if (known !== undefined) return known
     const pin = { block: watchedBlock(blockOf(owner)), pinCount: 0, loanCount: 0, isEnding: false }
     if (this.#byOwner.size === 0) inUse.add(this)
-    this.#byOwner.set(owner, pin)
+    // First: a pinned owner is always watched, whatever interrupts this.
     watch(owner)
+    this.#byOwner.set(owner, pin)
     return pin
+  }
+
+  /** Before a count goes down: an entry that is known always counts something, whatever interrupts this. */
+  #forgetLast(owner: Uint8Array, pin: Pin): void {
+    if (pin.pinCount + pin.loanCount === 1) this.#byOwner.delete(owner)
   }
 
   /** After a count went down. */
   #settle(owner: OwnerBuffer, pin: Pin): void {
     if (pin.pinCount + pin.loanCount > 0) return
-    this.#byOwner.delete(owner)
     if (this.#byOwner.size === 0) inUse.delete(this)
     if (pin.isEnding) this.#endBlock(owner, pin.block)
     if (this.#byOwner.size > 0 || this.#onNone === null) return

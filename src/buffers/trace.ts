@@ -4,6 +4,8 @@
  */
 import { fileURLToPath } from 'node:url'
 
+const { max } = Math
+
 /** Frames of our own between the user's and `Trace`, which are not shown: so many more are captured. */
 const OWN_FRAMES = 8
 const OWN_FOLDER_URL = new URL('..', import.meta.url).href
@@ -25,7 +27,7 @@ export class Trace {
     const lines = this.#stack.split('\n').filter(line => line.startsWith('    at '))
     const first = lines.findIndex(line => !line.includes(OWN_FOLDER) && !line.includes(OWN_FOLDER_URL))
     // Where all of them look like ours, user and library are one bundle.
-    return lines.slice(Math.max(0, first)).join('\n')
+    return lines.slice(max(0, first)).join('\n')
   }
 
   /** An `Error` with this stack: for the `cause` of another. */

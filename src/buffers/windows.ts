@@ -15,12 +15,15 @@
  *  2. `live` of a window = blocks handed out that start in it; `idleCount` = wrapped windows where it is zero
  */
 import { invariant } from '../base/assert.js'
+import { byteLengthOf, SafeMap, SafeSet } from '../base/primordials.js'
 import { type Block, GRANULE_BYTES, GRANULE_SHIFT, MIB, NONE, type PageNumber } from '../base/units.js'
 import type { WrapId } from '../memory/kernel.js'
 import type { PageSource } from '../memory/page-source.js'
 import { endOf, type Segment } from '../memory/segment.js'
 import { type ArenaBuffer, type Epoch, makeOwner } from './owner.js'
 import type { Refusal } from './transfer-refusal.js'
+
+const { ceil, clz32, max, min } = Math
 
 /** Bytes from one window's start to the next's. Segments begin at multiples of it. */
 export const WINDOW_STRIDE_BYTES = MIB
@@ -30,7 +33,7 @@ export const WINDOW_OVERLAP_BYTES = 64 * 1024
 // V8 folds a module's own constants into optimised code, but loads imported ones each time.
 const BYTES_SHIFT = GRANULE_SHIFT
 /** `block >>> WINDOW_SHIFT` is the window that the block starts in. */
-const WINDOW_SHIFT = 31 - Math.clz32(WINDOW_STRIDE_BYTES) - GRANULE_SHIFT
+const WINDOW_SHIFT = 31 - clz32(WINDOW_STRIDE_BYTES) - GRANULE_SHIFT
 const WINDOW_GRANULES_MASK = (1 << WINDOW_SHIFT) - 1
 const NOT_WRAPPED: WrapId = 0
 
@@ -55,9 +58,9 @@ export class Windows {
   #live: Int32Array = new Int32Array(0)
   #wrapIds: WrapId[] = []
   /** Wraps of buffers that somebody else moved, and the window of each; the finalizer of the wrap ends that. */
-  readonly #lost = new Map<WrapId, number>()
+  readonly #lost = new SafeMap<WrapId, number>()
   /** Windows whose buffer was lost or given up while blocks lived there, and that were not wrapped again since. */
-  readonly #bare = new Set<number>()
+  readonly #bare = new SafeSet<number>()
   /** How many buffers are lost: nearly always none. */
   lostCount = 0
   /** Wrapped windows in which no block lives. */
@@ -76,7 +79,7 @@ export class Windows {
       this.#wrapIds.push(NOT_WRAPPED)
     }
     if (this.#live.length < end) {
-      const live = new Int32Array(Math.max(end, this.#live.length * 2))
+      const live = new Int32Array(max(end, this.#live.length * 2))
       live.set(this.#live)
       this.#live = live
     }
@@ -107,18 +110,18 @@ export class Windows {
     const start = window * WINDOW_STRIDE_BYTES
     const segment = this.#source.segmentOf(start / this.#source.pageBytes)
     const end = this.#source.reachOf(segment) * this.#source.pageBytes
-    const length = Math.min(WINDOW_STRIDE_BYTES + WINDOW_OVERLAP_BYTES, end - start)
+    const length = min(WINDOW_STRIDE_BYTES + WINDOW_OVERLAP_BYTES, end - start)
     const { buffer, wrapId } = this.#source.wrap(start, length)
     this.#refuseTransfer(buffer)
     this.#buffers[window] = buffer
     this.#wrapIds[window] = wrapId
-    this.#bare.delete(window)
     if (this.#live[window] === 0) this.idleCount++
+    this.#bare.delete(window)
   }
 
   /** Whether the block's window is wrapped by a buffer that is not ours to use any more. */
   isTaken(block: Block): boolean {
-    return this.#buffers[block >>> WINDOW_SHIFT]?.byteLength === 0
+    return isTaken(this.#buffers[block >>> WINDOW_SHIFT])
   }
 
   /** Gives up the buffer of the block's window, which somebody took away. */
@@ -160,7 +163,7 @@ export class Windows {
   /** Gives up every window whose buffer somebody took away without our having met it since. */
   noticeTaken(): void {
     for (let window = 0; window < this.#buffers.length; window++) {
-      if (this.#buffers[window]?.byteLength === 0) this.#lose(window)
+      if (isTaken(this.#buffers[window])) this.#lose(window)
     }
   }
 
@@ -233,14 +236,14 @@ export class Windows {
     for (const block of staying) this.#live[block >>> WINDOW_SHIFT]++
     for (let window = 0; window < this.#buffers.length; window++) {
       const buffer = this.#buffers[window]
-      if (buffer !== null && (this.#live[window] === 0 || buffer.byteLength === 0)) this.#drop(window)
+      if (buffer !== null && (this.#live[window] === 0 || isTaken(buffer))) this.#drop(window)
     }
     this.idleCount = 0
   }
 
   #drop(window: number): void {
     const buffer = this.#buffers[window] as ArrayBuffer
-    if (buffer.byteLength > 0 && this.#detach(buffer)) {
+    if (!isTaken(buffer) && this.#detach(buffer)) {
       this.#forget(window)
     } else {
       this.#lose(window)
@@ -253,7 +256,7 @@ export class Windows {
     } catch {
       // Marked by the runtime as not detachable: views of it stay, so the memory is set aside like that of a moved one.
     }
-    return buffer.byteLength === 0
+    return isTaken(buffer)
   }
 
   #lose(window: number): void {
@@ -264,8 +267,8 @@ export class Windows {
   }
 
   #forget(window: number): void {
-    if (this.#live[window] === 0) this.idleCount--
-    else this.#bare.add(window)
+    if (this.#live[window] > 0) this.#bare.add(window)
+    else this.idleCount--
     this.#buffers[window] = null
     this.#wrapIds[window] = NOT_WRAPPED
   }
@@ -275,10 +278,10 @@ export class Windows {
   }
 
   #endOf(segment: Segment): number {
-    return Math.ceil((endOf(segment) * this.#source.pageBytes) / WINDOW_STRIDE_BYTES)
+    return ceil((endOf(segment) * this.#source.pageBytes) / WINDOW_STRIDE_BYTES)
   }
 
-  /** `liveBlocks`: how many blocks the caller knows to lie in windows. */
+  /** `liveBlocks`: how many blocks the caller knows to lie in windows; more do where a call was interrupted that ended one. */
   check(liveBlocks: number): void {
     let live = 0
     let idle = 0
@@ -291,7 +294,12 @@ export class Windows {
         `1: window ${window} is wrapped while blocks live in it`,
       )
     }
-    invariant(live === liveBlocks, `2: windows count ${live} blocks of ${liveBlocks}`)
+    invariant(live >= liveBlocks, `2: windows count ${live} blocks of ${liveBlocks}`)
     invariant(idle === this.idleCount, `2: ${this.idleCount} idle windows, found ${idle}`)
   }
+}
+
+/** Whether a window's buffer, if it has one, was detached. */
+function isTaken(buffer: ArrayBuffer | null | undefined): boolean {
+  return buffer != null && byteLengthOf(buffer) === 0
 }

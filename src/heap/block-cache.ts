@@ -20,6 +20,8 @@ import type { Block } from '../base/units.js'
 import * as layout from './layout.js'
 import { SavedSpace } from './saved-space.js'
 
+const { clz32 } = Math
+
 const { DIRECT, FIRST_SIZE, FULL, LONG_STEPS_SHIFT, SHARED_SHIFT } = layout
 
 const SHARED = 1 << SHARED_SHIFT
@@ -41,10 +43,12 @@ const MIN_BUDGET = 512
 
 /** Makes it the words of stacks that have no room. Behind `endSlot` they are zero. */
 function withoutRooms(stacks: Int32Array, endSlot: number): Int32Array {
-  stacks.fill(NO_ROOM, 0, STACKS)
-  stacks.fill(0, STACKS, endSlot)
+  for (let stack = 0; stack < STACKS; stack++) stacks[stack] = NO_ROOM
+  for (let at = STACKS; at < NO_ROOM; at++) stacks[at] = 0
+  // Never anything else, even for a moment, once stacks are in use.
   stacks[NO_ROOM] = NO_BLOCK
   stacks[NO_ROOM + 1] = NO_BLOCK
+  for (let at = NO_ROOM + 2; at < endSlot; at++) stacks[at] = 0
   return stacks
 }
 
@@ -61,7 +65,7 @@ function mostOf(stack: number): number {
 
 /** 0, 1, 2 … for rooms of 1, 3, 7 … */
 function stepOf(room: number): number {
-  return 30 - Math.clz32(room + 1)
+  return 30 - clz32(room + 1)
 }
 
 export class BlockCache extends SavedSpace {
@@ -98,7 +102,7 @@ export class BlockCache extends SavedSpace {
    * are up to 256 KiB; two longer neighbours have the same, from 512 KiB on four. Lengths of 1 MiB and more start at 0 again.
    */
   protected sharedOf(size: number): number {
-    const shift = 31 - LONG_STEPS_SHIFT - Math.clz32(size)
+    const shift = 31 - LONG_STEPS_SHIFT - clz32(size)
     return ((shift << LONG_STEPS_SHIFT) + (size >>> shift)) & (SHARED - 1)
   }
 
@@ -184,10 +188,13 @@ export class BlockCache extends SavedSpace {
   private giveUpRoom(stack: number): void {
     const room = this.roomOf(stack)
     if (room === 0) return
-    const bottom = this.bottoms[stack]
-    this.stacks[bottom + 1] = this.spareRooms[stepOf(room)]
-    this.spareRooms[stepOf(room)] = bottom
-    this.bottoms[stack] = NO_ROOM
+    const step = stepOf(room)
+    const { bottoms, spareRooms, stacks } = this
+    const bottom = bottoms[stack]
+    // From here on nothing is called until the caller has given the stack another room: nothing can interrupt that.
+    stacks[bottom + 1] = spareRooms[step]
+    spareRooms[step] = bottom
+    bottoms[stack] = NO_ROOM
   }
 
   /** Granules of all blocks kept. */
@@ -227,16 +234,20 @@ export class BlockCache extends SavedSpace {
       let top = stacks[stack]
       if (stacks[top] < 0) continue
       const size = this.sizeIn(stack)
-      for (; stacks[top] >= 0; top--) this.give(stacks[top], stacks[top] + size)
-      stacks[stack] = top
+      // Off the stack first: what is given back must never be taken from there again, whatever interrupts this.
+      for (; stacks[top] >= 0; top--) {
+        const block = stacks[top]
+        stacks[stack] = top - 1
+        this.give(block, block + size)
+      }
     }
   }
 
-  /** Takes back the rooms of all stacks, which must be empty. */
+  /** Takes back the rooms of all stacks. What they keep is forgotten. */
   takeBackRooms(): void {
     withoutRooms(this.stacks, this.endSlot)
-    this.bottoms.fill(NO_ROOM)
-    this.spareRooms.fill(0)
+    for (let stack = 0; stack < STACKS; stack++) this.bottoms[stack] = NO_ROOM
+    for (let step = 0; step < ROOM_STEPS; step++) this.spareRooms[step] = 0
     this.endSlot = NO_ROOM + 2
     this.grantedDirect = 0
     this.grantedShared = 0

@@ -34,6 +34,8 @@ import type { PageRange } from './page-table.js'
 
 export { REFUSED_LIMIT, REFUSED_SPACE } from './layout.js'
 
+const { ceil, clz32, max, min } = Math
+
 const {
   BITS_PREFIX,
   DIRECT,
@@ -87,6 +89,13 @@ export class BlockHeap extends BlockCache {
   /** The least of a block of whole pages. */
   private readonly wholeGranules: number
   private endPair = 0
+  /**
+   * A change of more than one step is under way. Where it is set when the next one begins, the last one did not come to its end:
+   * the stack overflowed, or the execution was terminated.
+   */
+  private isChanging = false
+  /** The books were made anew since this was last cleared: free pages count as dirty, beyond all limits. */
+  wasRebuilt = false
   /** The highest peak of used pages before `takePeakUsed` last began a new one. */
   private earlierPeakUsed: PageCount = 0
 
@@ -104,8 +113,8 @@ export class BlockHeap extends BlockCache {
       wholePagesFromBytes >= DIRECT * GRANULE_BYTES,
       'blocks of whole pages are no shorter than a frame',
     )
-    const fromBytes = Math.min(wholePagesFromBytes, MAX_WHOLE_FROM_BYTES)
-    const roundedBytes = Math.ceil(fromBytes / GRANULE_BYTES) * GRANULE_BYTES
+    const fromBytes = min(wholePagesFromBytes, MAX_WHOLE_FROM_BYTES)
+    const roundedBytes = ceil(fromBytes / GRANULE_BYTES) * GRANULE_BYTES
     // What is as long as whole pages must be whole pages: one stack keeps both.
     this.wholePagesFromBytes = roundedBytes % pageBytes === 0 ? roundedBytes - GRANULE_BYTES + 1 : fromBytes
     this.wholeGranules = this.granulesFor(this.wholePagesFromBytes)
@@ -139,8 +148,12 @@ export class BlockHeap extends BlockCache {
       throw new RangeError(`${[first, others, second, more]}`)
     }
     const size = granulesIn(sizeBytes)
-    const block = this.take(size)
-    return block !== NONE ? block : this.takeAgain(size, 0, size)
+    if (this.isChanging) this.rebuild()
+    this.isChanging = true
+    let block = this.take(size)
+    if (block === NONE) block = this.takeAgain(size, 0, size)
+    this.isChanging = false
+    return block
   }
 
   private allocateLong(sizeBytes: number): Block {
@@ -164,8 +177,12 @@ export class BlockHeap extends BlockCache {
       }
     }
     if (isWhole) return this.takeNew(size, this.pageMask, size)
-    const block = this.takeLong(size)
-    return block !== NONE ? block : this.takeAgain(size, 0, granulesIn(sizeBytes))
+    if (this.isChanging) this.rebuild()
+    this.isChanging = true
+    let block = this.takeLong(size)
+    if (block === NONE) block = this.takeAgain(size, 0, granulesIn(sizeBytes))
+    this.isChanging = false
+    return block
   }
 
   /** The same, at a multiple of `alignBytes`: a power of two from 16 on, which may be more than a page. */
@@ -185,13 +202,21 @@ export class BlockHeap extends BlockCache {
     const size = this.granulesFor(sizeBytes)
     this.refusal = REFUSED_SPACE
     if (sizeBytes < this.wholePagesFromBytes || 2 * size > MAX_WHOLE_FROM_BYTES) return NONE
-    return this.takeWithRoom(size, this.pageMask)
+    if (this.isChanging) this.rebuild()
+    this.isChanging = true
+    const block = this.takeWithRoom(size, this.pageMask)
+    this.isChanging = false
+    return block
   }
 
   /** A new block of `size` granules, or of `least` where there is no room for that, at a multiple of `mask + 1`. */
   private takeNew(size: number, mask: number, least: number): Block {
-    const block = this.takeOnce(size, mask)
-    return block !== NONE ? block : this.takeAgain(size, mask, least)
+    if (this.isChanging) this.rebuild()
+    this.isChanging = true
+    let block = this.takeOnce(size, mask)
+    if (block === NONE) block = this.takeAgain(size, mask, least)
+    this.isChanging = false
+    return block
   }
 
   private takeOnce(size: number, mask: number): Block {
@@ -205,15 +230,15 @@ export class BlockHeap extends BlockCache {
   private takeAgain(size: number, mask: number, least: number): Block {
     const { usedPages } = this
     const isGrowth = this.refusal === REFUSED_GROWTH
-    this.growthPages = Math.max(MIN_GROWTH_PAGES, usedPages >>> GROWTH_SHIFT)
+    this.growthPages = max(MIN_GROWTH_PAGES, usedPages >>> GROWTH_SHIFT)
     if (isGrowth) {
       const usedGranules = usedPages * this.pageGranules
-      if (this.keptGranules > usedGranules / KEPT_SHARE) this.flush()
+      if (this.keptGranules > usedGranules / KEPT_SHARE) this.giveUpKept()
       const block = this.takeOnce(size, mask)
       if (block !== NONE) return block
     }
     if (this.hasKept) {
-      this.flush()
+      this.giveUpKept()
       const block = this.takeOnce(size, mask)
       if (block !== NONE) return block
       // The attempt may have made a front, and then been refused by the limit.
@@ -234,34 +259,53 @@ export class BlockHeap extends BlockCache {
     const marks = bits[pair + 1]
     const bit = FIRST_BIT >>> block
     if ((starts & marks & bit) === 0) return false
-    bits[pair + 1] = marks ^ bit
     // The bits behind the block's granule, for 32 granules: most blocks end within.
     const ends = (((starts | marks) << block) << 1) | ((bits[pair + 2] | bits[pair + 3]) >>> ~block)
     if (ends === 0) {
       this.freeLong(block)
       return true
     }
-    const size = Math.clz32(ends) + 1
+    const size = clz32(ends) + 1
     const stacks = this.stacks
     const top = stacks[size] + 1
     const slot = stacks[top]
     if (slot >= 0) {
+      bits[pair + 1] = marks ^ bit
       stacks[top] = block
       stacks[size] = top
-    } else if (slot === FULL || !this.keepMore(block, size, size)) {
-      this.give(block, block + size)
+      return true
     }
+    if (this.isChanging) return this.freeAgain(block)
+    this.isChanging = true
+    bits[pair + 1] = marks ^ bit
+    if (slot === FULL || !this.keepMore(block, size, size)) this.give(block, block + size)
+    this.isChanging = false
     return true
   }
 
-  /** Ends a block of more than 32 granules, already held back. */
+  /** `free` where a change did not come to its end. */
+  private freeAgain(block: Block): boolean {
+    this.rebuild()
+    return this.free(block)
+  }
+
+  /** Ends a live block of more than 32 granules. */
   private freeLong(block: Block): void {
     if (block === NONE) {
       // Never, see the class.
       const [[first, ...others], [second, ...more]] = [[block], [block]]
       throw new RangeError(`${[first, others, second, more]}`)
     }
+    if (this.isChanging) this.rebuild()
+    this.isChanging = true
     const end = this.nextBehind(block)
+    this.bits[BITS_PREFIX + 1 + ((block >>> 5) << 1)] ^= FIRST_BIT >>> block
+    this.keepOrGive(block, end)
+    this.isChanging = false
+  }
+
+  /** The long block [block, end) is held back, and ends. */
+  private keepOrGive(block: Block, end: number): void {
     const size = end - block
     const stack = this.stackOf(size)
     if (size >= DIRECT) {
@@ -324,6 +368,14 @@ export class BlockHeap extends BlockCache {
    * stood in the way.
    */
   resize(block: Block, sizeBytes: number): boolean {
+    if (this.isChanging) this.rebuild()
+    this.isChanging = true
+    const isDone = this.resizeLive(block, sizeBytes)
+    this.isChanging = false
+    return isDone
+  }
+
+  private resizeLive(block: Block, sizeBytes: number): boolean {
     const end = this.next(block)
     const held = end - block
     this.refusal = REFUSED_SPACE
@@ -353,18 +405,18 @@ export class BlockHeap extends BlockCache {
     const end = this.next(block)
     const endOfGap = end < endOfLast && this.isGap(end) ? this.next(end) : end
     if (endOfGap !== endOfLast) return 0
-    return Math.max(0, this.pagesFor((block + this.granulesFor(sizeBytes) - endOfLast) * GRANULE_BYTES))
+    return max(0, this.pagesFor((block + this.granulesFor(sizeBytes) - endOfLast) * GRANULE_BYTES))
   }
 
   /** Every live block, in ascending order. Walks all pages. */
   listLive(): Int32Array {
+    if (this.isChanging) this.rebuild()
     const { pageGranules, ranges } = this
     const blocks = new Int32Array(this.liveBlocks)
     let count = 0
-    for (const { firstPage, pageCount } of ranges) {
-      const first = firstPage * pageGranules
-      const end = first + pageCount * pageGranules
-      count += this.listLiveIn(first, end, blocks.subarray(count))
+    for (let i = 0; i < ranges.length; i++) {
+      const first = ranges[i].firstPage * pageGranules
+      count = this.listLiveIn(first, first + ranges[i].pageCount * pageGranules, blocks, count)
     }
     return blocks
   }
@@ -382,33 +434,49 @@ export class BlockHeap extends BlockCache {
 
   /** Whole pages for that many bytes. */
   pagesFor(sizeBytes: number): PageCount {
-    return Math.ceil(sizeBytes / this.pageBytes)
+    return ceil(sizeBytes / this.pageBytes)
   }
 
   /** Pages in a row that are sure to have room for a block of that size: what to add when `refusal` is `REFUSED_SPACE`. */
   runPagesFor(sizeBytes: number, alignBytes: number = GRANULE_BYTES): PageCount {
     const heldBytes = this.granulesFor(sizeBytes) * GRANULE_BYTES
-    return Math.max(1, this.pagesFor(heldBytes + alignBytes - GRANULE_BYTES))
+    return max(1, this.pagesFor(heldBytes + alignBytes - GRANULE_BYTES))
   }
 
   // ---- pages -----------------------------------------------------------------------------------------------------
 
   /** Adds free, clean pages. A range right behind another joins it. Throws a `RangeError` if the books cannot grow. */
   override addRange(firstPage: PageNumber, pageCount: PageCount): void {
-    super.addRange(firstPage, pageCount)
-    this.meetEnd()
+    if (this.isChanging) this.rebuild()
+    const { managedPages } = this
+    this.isChanging = true
+    try {
+      super.addRange(firstPage, pageCount)
+      this.meetEnd()
+      this.isChanging = false
+    } catch (error) {
+      // No memory for the books: nothing has changed.
+      if (this.managedPages === managedPages) this.isChanging = false
+      throw error
+    }
   }
 
   /** Removes a range that is free and purged. */
   override removeRange(firstPage: PageNumber, pageCount: PageCount): void {
+    if (this.isChanging) this.rebuild()
+    this.isChanging = true
     super.removeRange(firstPage, pageCount)
     this.meetEnd()
+    this.isChanging = false
   }
 
   /** Removes the last `pageCount` pages of a range, which are free and clean; all of it where it has no more. */
   override removeTail(range: PageRange, pageCount: PageCount): void {
+    if (this.isChanging) this.rebuild()
+    this.isChanging = true
     super.removeTail(range, pageCount)
     this.meetEnd()
+    this.isChanging = false
   }
 
   /** Whether freed blocks are kept, or space is held back for small ones, so that more can be had after `flush`. */
@@ -426,14 +494,41 @@ export class BlockHeap extends BlockCache {
    * At most 24,000 blocks, and a quarter and an eighth of what is in use.
    */
   flush(): void {
+    if (this.isChanging) this.rebuild()
+    this.isChanging = true
+    this.giveUpKept()
+    this.isChanging = false
+  }
+
+  private giveUpKept(): void {
     this.flushStacks()
     this.dropFront()
   }
 
+  /** Makes good what a change left behind that did not come to its end. Done by itself before the next one. */
+  mend(): void {
+    if (this.isChanging) this.rebuild()
+  }
+
+  /**
+   * Makes the books anew from what is live. It can be interrupted too: `isChanging` stays set until it has ended. What was being
+   * allocated may be left live, and nobody's.
+   */
+  private rebuild(): void {
+    this.takeBackRooms()
+    this.rebuildSpace()
+    this.meetEnd()
+    this.wasRebuilt = true
+    this.isChanging = false
+  }
+
   /** Gives back the memory of books that were needed once and are mostly unused now. After `flush`. */
   shrinkBooks(): void {
+    if (this.isChanging) this.rebuild()
+    this.isChanging = true
     this.shrinkColumns()
     if (this.isEmpty) this.takeBackRooms()
+    this.isChanging = false
   }
 
   private meetEnd(): void {
@@ -447,11 +542,29 @@ export class BlockHeap extends BlockCache {
 
   /** Most pages that were used at once, ever. */
   get peakUsedPages(): PageCount {
-    return Math.max(this.earlierPeakUsed, this.recentPeakPages)
+    return max(this.earlierPeakUsed, this.recentPeakPages)
   }
 
   get liveBlocks(): number {
     return this.heldBlocks - this.keptBlocks
+  }
+
+  /** These free pages were given back to the kernel: they are clean. Returns how many were dirty. */
+  override markPurged(firstPage: PageNumber, pageCount: PageCount): PageCount {
+    if (this.isChanging) this.rebuild()
+    this.isChanging = true
+    const count = super.markPurged(firstPage, pageCount)
+    this.isChanging = false
+    return count
+  }
+
+  /** Free, clean pages of one gap are dirty from now on. False, and nothing has changed, where the page limit refuses. */
+  override markResident(firstPage: PageNumber, pageCount: PageCount): boolean {
+    if (this.isChanging) this.rebuild()
+    this.isChanging = true
+    const isDone = super.markResident(firstPage, pageCount)
+    this.isChanging = false
+    return isDone
   }
 
   // ---- purging ---------------------------------------------------------------------------------------------------
@@ -498,12 +611,12 @@ export class BlockHeap extends BlockCache {
     const last = known === 0 ? NONE : this.previous(known)
     const tail = last !== NONE && this.isGap(last) ? last : known
     const inTail = this.roomIn(tail, endPage * this.pageGranules)
-    const most = Math.max(
+    const most = max(
       inTail,
       this.mostInLong((first, end) => this.roomIn(first, end)),
     )
     if (most >= DIRECT_BYTES) return most
-    return Math.max(most, this.longestShort(known >>> FRAME_SHIFT) * GRANULE_BYTES)
+    return max(most, this.longestShort(known >>> FRAME_SHIFT) * GRANULE_BYTES)
   }
 
   /** Bytes of the longest block that a gap has room for: one of whole pages starts at a page. */
@@ -549,6 +662,7 @@ export class BlockHeap extends BlockCache {
 
   /** Throws an `Error` that names the first broken invariant. Walks everything. */
   check(): void {
+    this.mend()
     this.checkRanges()
     const held = new Set<Block>()
     let live = 0
@@ -569,7 +683,7 @@ export class BlockHeap extends BlockCache {
  * whole pages must be whole pages. At the start of a page it reaches no page that `size` does not, elsewhere at most one.
  */
 function roundLong(size: number, limit: number): number {
-  const shift = Math.min(31 - Math.clz32(size) - LONG_STEPS_SHIFT, FRAME_SHIFT)
+  const shift = min(31 - clz32(size) - LONG_STEPS_SHIFT, FRAME_SHIFT)
   const mask = (1 << shift) - 1
   const rounded = (size + mask) & ~mask
   return rounded < limit ? rounded : size

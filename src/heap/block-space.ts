@@ -21,6 +21,8 @@ import * as units from '../base/units.js'
 import * as layout from './layout.js'
 import { LongBlocks } from './long-blocks.js'
 
+const { min } = Math
+
 const {
   ANY,
   BITS_PREFIX,
@@ -93,7 +95,7 @@ export class BlockSpace extends LongBlocks {
   /** A block from `block` up to `lastPage` is about to be cut from the front. False where the page limit refuses. */
   private useFront(block: Block, lastPage: PageNumber): boolean {
     const firstPage = (block + this.pageGranules - 1) >>> this.granuleShift
-    const endPage = Math.min(lastPage + 1, this.frontEnd >>> this.granuleShift)
+    const endPage = min(lastPage + 1, this.frontEnd >>> this.granuleShift)
     if (firstPage >= endPage) return true
     const clean = this.cleanIn(firstPage, endPage - firstPage)
     if (!this.useCounted(firstPage, endPage - firstPage, endPage - firstPage - clean)) {

@@ -1,4 +1,11 @@
 /** Columns: typed arrays that grow and shrink. */
+import { bufferOf, byteLengthOfView, byteOffsetOf, copyElements, lengthOf } from '../base/primordials.js'
+
+const { ceil, min } = Math
+// Taken once, so that whoever replaces it in the process does not run within a change.
+const Words = Int32Array
+const HalfWords = Uint16Array
+const Bytes = Uint8Array
 
 /** Where the memory of columns comes from. */
 export interface ColumnStorage {
@@ -33,13 +40,18 @@ const WORD_BYTES = Int32Array.BYTES_PER_ELEMENT
 
 /** Whole words, so that every column can be read by them. */
 export function wholeWords(lengthBytes: number): number {
-  return Math.ceil(lengthBytes / WORD_BYTES) * WORD_BYTES
+  return ceil(lengthBytes / WORD_BYTES) * WORD_BYTES
 }
 
 /** A column as the words it lies over. */
 export function wordsOf(column: Column): Int32Array {
-  if (column instanceof Int32Array) return column
-  return new Int32Array(column.buffer, column.byteOffset, wholeWords(column.byteLength) / WORD_BYTES)
+  if (column instanceof Words) return column
+  return new Words(bufferOf(column), byteOffsetOf(column), wholeWords(byteLengthOfView(column)) / WORD_BYTES)
+}
+
+/** Words [first, end) of a column. */
+export function wordsIn(column: Int32Array, first: number, end: number): Int32Array {
+  return new Words(bufferOf(column), byteOffsetOf(column) + first * WORD_BYTES, end - first)
 }
 
 /** Whether words [first, end) are all zero. */
@@ -56,9 +68,12 @@ export function copyTouched(from: Column, to: Column): void {
   const words = wordsOf(from)
   const chunkWords = CHUNK_BYTES / WORD_BYTES
   const chunkLength = CHUNK_BYTES / from.BYTES_PER_ELEMENT
-  const length = Math.min(from.length, to.length)
+  const length = min(lengthOf(from), lengthOf(to))
+  const wordCount = lengthOf(words)
+  const Kind = from instanceof Words ? Words : from instanceof Bytes ? Bytes : HalfWords
   for (let first = 0, word = 0; first < length; first += chunkLength, word += chunkWords) {
-    if (isZero(words, word, Math.min(words.length, word + chunkWords))) continue
-    to.set(from.subarray(first, Math.min(length, first + chunkLength)), first)
+    if (isZero(words, word, min(wordCount, word + chunkWords))) continue
+    const offset = byteOffsetOf(from) + first * from.BYTES_PER_ELEMENT
+    copyElements(to, new Kind(bufferOf(from), offset, min(length - first, chunkLength)), first)
   }
 }

@@ -8,6 +8,8 @@ import type { Block, PageCount } from '../base/units.js'
 import * as layout from './layout.js'
 import { LongGaps } from './long-gaps.js'
 
+const { clz32, max, min } = Math
+
 const {
   ANY,
   BITS_PREFIX,
@@ -42,7 +44,7 @@ export class Gaps extends LongGaps {
     let marks = bits[pair + 1]
     if ((marks & ~starts) << end < 0) {
       const later = (starts | marks) & (LATER_BITS >>> end)
-      to = later !== 0 ? (end & ~31) | Math.clz32(later) : this.nextBehind(end)
+      to = later !== 0 ? (end & ~31) | clz32(later) : this.nextBehind(end)
       marks &= ~(FIRST_BIT >>> end)
       bits[pair + 1] = marks
       if ((marks & ~starts) === 0) {
@@ -55,7 +57,7 @@ export class Gaps extends LongGaps {
     pair = BITS_PREFIX + ((last >> 5) << 1)
     const near = (bits[pair] | bits[pair + 1]) & (-1 << ~last)
     if (near !== 0) {
-      before = (last & ~31) | Math.clz32(near & -near)
+      before = (last & ~31) | clz32(near & -near)
     } else {
       const frame = last >>> FRAME_SHIFT
       const earlier = occupied[frame] & 0xff & (0xff00 >>> ((last >> 5) & 7))
@@ -63,10 +65,10 @@ export class Gaps extends LongGaps {
         before = rows[frame * ROW_WORDS + START]
         pair = BITS_PREFIX + ((before >>> 5) << 1)
       } else {
-        const word = (frame << 3) | (Math.clz32(earlier & -earlier) - FIRST_ANY)
+        const word = (frame << 3) | (clz32(earlier & -earlier) - FIRST_ANY)
         pair = BITS_PREFIX + (word << 1)
         const any = bits[pair] | bits[pair + 1]
-        before = (word << 5) | Math.clz32(any & -any)
+        before = (word << 5) | clz32(any & -any)
       }
     }
     const isAfterGap = before >= 0 && (bits[pair + 1] & ~bits[pair]) << before < 0
@@ -144,8 +146,8 @@ export class Gaps extends LongGaps {
   /** [first, end) has coalesced to [from, to): the pages at its ends come free that it shared, all others were free already. */
   private releaseEnds(first: Block, end: number, from: Block, to: number): void {
     const shift = this.granuleShift
-    const firstPage = (Math.max(from, first & -this.pageGranules) + this.pageGranules - 1) >>> shift
-    const endPage = Math.min(this.pageCeil(end), to) >>> shift
+    const firstPage = (max(from, first & -this.pageGranules) + this.pageGranules - 1) >>> shift
+    const endPage = min(this.pageCeil(end), to) >>> shift
     const firstFree = (first + this.pageGranules - 1) >>> shift
     const endFree = end >>> shift
     if (firstFree >= endFree) {

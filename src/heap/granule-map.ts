@@ -23,6 +23,8 @@ import type { Block } from '../base/units.js'
 import * as layout from './layout.js'
 import { PageStates } from './page-states.js'
 
+const { clz32, min } = Math
+
 const { ANY, BITS_PREFIX, END, FIRST_ANY, FIRST_BIT, FRAME_SHIFT, GAP, LATER_BITS, ROW_WORDS, START } = layout
 
 /** Index of the pair of words that holds a granule's bits. */
@@ -60,7 +62,7 @@ export class GranuleMap extends PageStates {
     const { bits } = this
     const pair = BITS_PREFIX + ((granule >>> 5) << 1)
     const near = (bits[pair] | bits[pair + 1]) & (LATER_BITS >>> granule)
-    return near !== 0 ? (granule & ~31) | Math.clz32(near) : this.nextBehind(granule)
+    return near !== 0 ? (granule & ~31) | clz32(near) : this.nextBehind(granule)
   }
 
   /** The same where no other bit is set behind `granule` in its pair. */
@@ -69,10 +71,10 @@ export class GranuleMap extends PageStates {
     const frame = granule >>> FRAME_SHIFT
     const later = occupied[frame] & (0x7f >>> ((granule >>> 5) & 7))
     if (later === 0) return rows[frame * ROW_WORDS + END] >>> 0
-    const word = (frame << 3) | (Math.clz32(later) - FIRST_ANY)
+    const word = (frame << 3) | (clz32(later) - FIRST_ANY)
     const pair = BITS_PREFIX + (word << 1)
     const any = bits[pair] | bits[pair + 1]
-    return (word << 5) | Math.clz32(any)
+    return (word << 5) | clz32(any)
   }
 
   /** Where the block or gap starts that ends at `granule`. At the first granule of a range, a held one. */
@@ -82,14 +84,14 @@ export class GranuleMap extends PageStates {
     const word = last >> 5
     const pair = BITS_PREFIX + (word << 1)
     const near = (bits[pair] | bits[pair + 1]) & (-1 << ~last)
-    if (near !== 0) return (last & ~31) | Math.clz32(near & -near)
+    if (near !== 0) return (last & ~31) | clz32(near & -near)
     const frame = last >>> FRAME_SHIFT
     const earlier = occupied[frame] & 0xff & (0xff00 >>> (word & 7))
     if (earlier === 0) return rows[frame * ROW_WORDS + START]
-    const found = (frame << 3) | (Math.clz32(earlier & -earlier) - FIRST_ANY)
+    const found = (frame << 3) | (clz32(earlier & -earlier) - FIRST_ANY)
     const at = BITS_PREFIX + (found << 1)
     const any = bits[at] | bits[at + 1]
-    return (found << 5) | Math.clz32(any & -any)
+    return (found << 5) | clz32(any & -any)
   }
 
   /** Where the block or gap starts that the managed `granule` lies in. Reads two bytes for each frame in between. */
@@ -97,14 +99,14 @@ export class GranuleMap extends PageStates {
     const { bits, occupied } = this
     const pair = BITS_PREFIX + ((granule >>> 5) << 1)
     const near = (bits[pair] | bits[pair + 1]) & (-1 << ~granule)
-    if (near !== 0) return (granule & ~31) | Math.clz32(near & -near)
+    if (near !== 0) return (granule & ~31) | clz32(near & -near)
     let frame = granule >>> FRAME_SHIFT
     let earlier = occupied[frame] & 0xff & (0xff00 >>> ((granule >>> 5) & 7))
     while (earlier === 0) earlier = occupied[--frame] & 0xff
-    const word = (frame << 3) | (Math.clz32(earlier & -earlier) - FIRST_ANY)
+    const word = (frame << 3) | (clz32(earlier & -earlier) - FIRST_ANY)
     const at = BITS_PREFIX + (word << 1)
     const any = bits[at] | bits[at + 1]
-    return (word << 5) | Math.clz32(any & -any)
+    return (word << 5) | clz32(any & -any)
   }
 
   /** A stretch is [first, end): its rows say so. */
@@ -166,7 +168,7 @@ export class GranuleMap extends PageStates {
     let marks = bits[pair + 1]
     if ((marks & ~starts) << end < 0) {
       const later = (starts | marks) & (LATER_BITS >>> end)
-      to = later !== 0 ? (end & ~31) | Math.clz32(later) : this.nextBehind(end)
+      to = later !== 0 ? (end & ~31) | clz32(later) : this.nextBehind(end)
       marks &= ~(FIRST_BIT >>> end)
       bits[pair + 1] = marks
       if ((marks & ~starts) === 0) {
@@ -220,9 +222,59 @@ export class GranuleMap extends PageStates {
     }
   }
 
-  /** Writes the live blocks of the range [first, end) into `blocks`, ascending; returns how many. */
-  listLiveIn(first: number, end: number, blocks: Int32Array): number {
-    let count = 0
+  /**
+   * Of [first, end), multiples of a frame, nothing is trusted but the bits of live blocks: all else there is made gaps, each as
+   * long as can be. Live blocks end where they did at every moment in between.
+   */
+  protected keepLive(first: number, end: number): void {
+    const { bits, occupied } = this
+    // What lies before the first bit is free too.
+    if (this.nextBit(first, end) !== first) this.markGap(first)
+    let isInGap = false
+    for (let word = first >>> 5; word < end >>> 5; word++) {
+      const pair = BITS_PREFIX + (word << 1)
+      let gaps = 0
+      const live = bits[pair] & bits[pair + 1]
+      for (let any = bits[pair] | bits[pair + 1]; any !== 0; ) {
+        const bit = FIRST_BIT >>> clz32(any)
+        any &= ~bit
+        if ((live & bit) !== 0) {
+          isInGap = false
+        } else if (!isInGap) {
+          gaps |= bit
+          isInGap = true
+        }
+      }
+      const marks = live | gaps
+      if (bits[pair] !== live || bits[pair + 1] !== marks) {
+        bits[pair] = live
+        bits[pair + 1] = marks
+      }
+      const frame = word >>> 3
+      const shift = word & 7
+      const said = ((marks !== 0 ? ANY : 0) | (gaps !== 0 ? GAP : 0)) >>> shift
+      const known = occupied[frame]
+      const now = (known & ~((ANY | GAP) >>> shift)) | said
+      if (now !== known) occupied[frame] = now
+    }
+  }
+
+  /** The first granule in [from, end) where something starts, or `end`. Reads the bits alone. */
+  protected nextBit(from: number, end: number): number {
+    const { bits } = this
+    let mask = -1 >>> from
+    for (let word = from >>> 5; word << 5 < end; word++) {
+      const pair = BITS_PREFIX + (word << 1)
+      const any = (bits[pair] | bits[pair + 1]) & mask
+      if (any !== 0) return min(end, (word << 5) | clz32(any))
+      mask = -1
+    }
+    return end
+  }
+
+  /** Writes the live blocks of the range [first, end) into `blocks`, ascending, from index `from` on; returns where it ended. */
+  listLiveIn(first: number, end: number, blocks: Int32Array, from: number): number {
+    let count = from
     for (let at = first; at < end; at = this.next(at)) if (this.isLive(at)) blocks[count++] = at
     return count
   }

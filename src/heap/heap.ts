@@ -13,6 +13,8 @@ import { BlockHeap, REFUSED_SPACE } from './block-heap.js'
 import { type HeapAllocateOptions, type HeapStats, Space } from './heap-options.js'
 import { LengthWriter, readSaved, type SavedHeap, sealed } from './saved-heap.js'
 
+const { ceil, max, min } = Math
+
 /**
  * Space becomes known by 1/16 at a time, but no fewer pages. Before each step what is kept is given up, so with finer ones less
  * is taken: utilisation is .97 of the best C allocator, mean of twelve replays, and .961 with 1/8. Finer still gains nothing.
@@ -152,7 +154,7 @@ export class Heap extends Space {
     if (!(Number.isSafeInteger(sizeBytes) && sizeBytes >= 0)) throw badSize(sizeBytes)
     if (this.#isPurging) throw busy('resize')
     if (!isGranule(block) || !this.#blocks.isLive(block)) throw notLive('resize', block)
-    return sizeBytes <= this.capacityBytes && this.#blocks.resize(block, Math.ceil(sizeBytes / this.#scale))
+    return sizeBytes <= this.capacityBytes && this.#blocks.resize(block, ceil(sizeBytes / this.#scale))
   }
 
   /**
@@ -233,13 +235,13 @@ export class Heap extends Space {
     if (this.#isPurging) throw busy('allocate')
     if (sizeBytes > this.capacityBytes) return NONE
     const blocks = this.#blocks
-    const size = Math.ceil(sizeBytes / this.#scale)
-    const alignBytes = Math.max(GRANULE_BYTES, align / this.#scale)
+    const size = ceil(sizeBytes / this.#scale)
+    const alignBytes = max(GRANULE_BYTES, align / this.#scale)
     let block = this.#take(size, alignBytes)
     while (block === NONE && blocks.refusal === REFUSED_SPACE && blocks.managedPages < this.#capacityPages) {
       const known: number = blocks.managedPages
-      const wanted = Math.max(blocks.runPagesFor(size, alignBytes), MIN_STEP_PAGES, known >>> STEP_SHIFT)
-      blocks.addRange(known, Math.min(wanted, this.#capacityPages - known))
+      const wanted = max(blocks.runPagesFor(size, alignBytes), MIN_STEP_PAGES, known >>> STEP_SHIFT)
+      blocks.addRange(known, min(wanted, this.#capacityPages - known))
       block = this.#take(size, alignBytes)
     }
     return block

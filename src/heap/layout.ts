@@ -6,6 +6,8 @@
  * constants of their own, and what they share of code is methods.
  */
 
+const { clz32 } = Math
+
 /** `granule >>> FRAME_SHIFT` is its frame. */
 export const FRAME_SHIFT = 8
 export const FRAME_GRANULES = 1 << FRAME_SHIFT
@@ -24,7 +26,7 @@ export const BITS_PREFIX = 2
 export const ANY = 0x80 // some bit is set there
 export const GAP = 0x8000 // a gap starts there
 /** What `Math.clz32` says of `ANY`. */
-export const FIRST_ANY = Math.clz32(ANY)
+export const FIRST_ANY = clz32(ANY)
 
 // Row of a frame: word `w` of frame `f` is `rows[f * ROW_WORDS + w]`.
 export const ROW_WORDS = 5

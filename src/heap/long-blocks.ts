@@ -7,6 +7,8 @@ import * as units from '../base/units.js'
 import { Gaps } from './gaps.js'
 import * as layout from './layout.js'
 
+const { max, min } = Math
+
 const {
   ANY,
   BITS_PREFIX,
@@ -134,10 +136,11 @@ export class LongBlocks extends Gaps {
       const low = gap + (-gap & mask)
       const high = (end - size) & ~mask
       if (low + size > end || high < gap) continue
-      for (const block of [low, high]) {
-        if (!this.fits(this.cleanTouched(block, block + size, gap, end))) continue
-        return this.cut(gap, end, block, block + size)
-      }
+      const isLow = this.fits(this.cleanTouched(low, low + size, gap, end))
+      const isHigh = !isLow && this.fits(this.cleanTouched(high, high + size, gap, end))
+      if (!isLow && !isHigh) continue
+      const block = isLow ? low : high
+      return this.cut(gap, end, block, block + size)
     }
     this.refusal = REFUSED_LIMIT
     return NONE
@@ -162,8 +165,8 @@ export class LongBlocks extends Gaps {
   protected cut(gap: Block, gapEnd: number, block: Block, end: number): Block {
     const shift = this.granuleShift
     const clean = this.cleanOf(gap)
-    const firstPage = (Math.max(block & -this.pageGranules, gap) + this.pageGranules - 1) >>> shift
-    const endPage = Math.min(gapEnd >>> shift, (end + this.pageGranules - 1) >>> shift)
+    const firstPage = (max(block & -this.pageGranules, gap) + this.pageGranules - 1) >>> shift
+    const endPage = min(gapEnd >>> shift, (end + this.pageGranules - 1) >>> shift)
     const pages = endPage - firstPage
     let taken = 0
     if (pages > 0) {
@@ -214,8 +217,8 @@ export class LongBlocks extends Gaps {
 
   /** Clean pages of the gap [gap, gapEnd) that a block over [block, end) would touch. */
   private cleanTouched(block: Block, end: number, gap: Block, gapEnd: number): PageCount {
-    const first = Math.max(gap, block & -this.pageGranules)
-    const last = Math.min(gapEnd, this.pageCeil(end))
+    const first = max(gap, block & -this.pageGranules)
+    const last = min(gapEnd, this.pageCeil(end))
     return this.cleanWithin(first, last)
   }
 }

@@ -15,6 +15,8 @@ import * as units from '../base/units.js'
 import * as layout from './layout.js'
 import { ShortGaps } from './short-gaps.js'
 
+const { clz32, max } = Math
+
 const {
   COLD,
   EDGE,
@@ -43,7 +45,7 @@ const PROBES = 4
 const MOST_SPARE = 2 ** 31 - 1
 
 function binOf(length: number): number {
-  const doubling = 31 - Math.clz32(length)
+  const doubling = 31 - clz32(length)
   return ((doubling - FRAME_SHIFT) << STEPS_SHIFT) + ((length >>> (doubling - STEPS_SHIFT)) & STEPS_MASK)
 }
 
@@ -55,6 +57,13 @@ export class LongGaps extends ShortGaps {
 
   override get metadataBytes(): number {
     return super.metadataBytes + this.heads.byteLength + this.binBits.byteLength + this.summaries.byteLength
+  }
+
+  /** There is none. */
+  protected forgetLongGaps(): void {
+    for (let slot = 0; slot < SETS << BIN_SHIFT; slot++) this.heads[slot] = NONE
+    for (let word = 0; word < SETS << WORDS_SHIFT; word++) this.binBits[word] = 0
+    for (let set = 0; set < SETS; set++) this.summaries[set] = 0
   }
 
   /** The bin, of both sets, of a gap. */
@@ -98,10 +107,10 @@ export class LongGaps extends ShortGaps {
     if (bits === 0) {
       const later = summary & (LATER_BITS >>> word)
       if (later === 0) return NONE
-      word = Math.clz32(later)
+      word = clz32(later)
       bits = this.binBits[(set << WORDS_SHIFT) + word]
     }
-    let frame = heads[(set << BIN_SHIFT) + (word << 5) + Math.clz32(bits)]
+    let frame = heads[(set << BIN_SHIFT) + (word << 5) + clz32(bits)]
     let best: number = NONE
     let bestSpare = MOST_SPARE
     for (let n = 0; n < PROBES && frame !== NONE; n++) {
@@ -142,10 +151,10 @@ export class LongGaps extends ShortGaps {
     if (bits === 0) {
       const later = this.summaries[set] & (LATER_BITS >>> word)
       if (later === 0) return NONE
-      word = Math.clz32(later)
+      word = clz32(later)
       bits = this.binBits[(set << WORDS_SHIFT) + word]
     }
-    return ((set << BIN_SHIFT) + (word << 5)) | Math.clz32(bits)
+    return ((set << BIN_SHIFT) + (word << 5)) | clz32(bits)
   }
 
   /** The shortest of a bin's first few gaps that has room for `length` granules at a multiple of `mask + 1`, or NONE. */
@@ -173,7 +182,7 @@ export class LongGaps extends ShortGaps {
    */
   findLastLong(size: number, mask: number): number {
     const { rows } = this
-    const lastBin = binOf(Math.max(FRAME_GRANULES, size + mask))
+    const lastBin = binOf(max(FRAME_GRANULES, size + mask))
     for (let bin = size < FRAME_GRANULES ? 0 : binOf(size); bin <= lastBin; bin++) {
       for (let set = WARM; set <= COLD; set++) {
         let frame = this.heads[(set << BIN_SHIFT) + bin]
@@ -211,8 +220,8 @@ export class LongGaps extends ShortGaps {
         for (; frame !== NONE; frame = rows[frame * ROW_WORDS + NEXT]) {
           const first = this.startIn(frame)
           const end = rows[frame * ROW_WORDS + END] >>> 0
-          longest = Math.max(longest, (end - first) * units.GRANULE_BYTES)
-          most = Math.max(most, roomIn(first, end))
+          longest = max(longest, (end - first) * units.GRANULE_BYTES)
+          most = max(most, roomIn(first, end))
         }
       }
     }

@@ -16,8 +16,10 @@ import * as bitmaps from '../base/bits.js'
 import type { PageCount, PageNumber } from '../base/units.js'
 import { PageTable } from './page-table.js'
 
+const { min } = Math
+
 // V8 folds a module's own constants into optimised code, but loads what is imported each time.
-const { clearRange, countRange, nextClear, nextSet, setRange, testBit } = bitmaps
+const { clearRange, countRange, nextClear, nextSet, setRange, testBit, wordsFor } = bitmaps
 
 export class PageStates extends PageTable {
   usedPages: PageCount = 0
@@ -34,6 +36,38 @@ export class PageStates extends PageTable {
 
   get committedPages(): PageCount {
     return this.usedPages + this.dirtyPages
+  }
+
+  /** No page is used or dirty. Which ones were purged stays. */
+  protected forgetStates(): void {
+    const { aged, dirty } = this
+    this.usedPages = 0
+    this.dirtyPages = 0
+    for (let word = wordsFor(this.columnPages) - 1; word >= 0; word--) {
+      if (dirty[word] !== 0) dirty[word] = 0
+      if (aged[word] !== 0) aged[word] = 0
+    }
+  }
+
+  /** Counts pages [firstPage, endPage) that blocks touch, after `forgetStates`. */
+  protected countUsed(firstPage: PageNumber, endPage: PageNumber): void {
+    if (firstPage >= endPage) return
+    clearRange(this.purged, firstPage, endPage)
+    this.usedPages += endPage - firstPage
+  }
+
+  /**
+   * Counts free pages, after `forgetStates`: those that were purged are clean, all others may be resident. Returns how many
+   * are clean.
+   */
+  protected countFree(firstPage: PageNumber, endPage: PageNumber): PageCount {
+    let clean = 0
+    for (let page = firstPage; page < endPage; page++) {
+      if (testBit(this.purged, page)) clean++
+      else setRange(this.dirty, page, page + 1)
+    }
+    if (firstPage < endPage) this.dirtyPages += endPage - firstPage - clean
+    return clean
   }
 
   /** Whether that many more pages may be committed. */
@@ -108,8 +142,9 @@ export class PageStates extends PageTable {
   /** Every page that is dirty now counts as aged until it is used or purged. */
   age(): void {
     const { aged, dirty } = this
+    this.hasAged = true
     // Only where they differ: what was never touched stays so.
-    for (let w = 0; w < dirty.length; w++) if (aged[w] !== dirty[w]) aged[w] = dirty[w]
+    for (let w = wordsFor(this.columnPages) - 1; w >= 0; w--) if (aged[w] !== dirty[w]) aged[w] = dirty[w]
     this.hasAged = this.dirtyPages > 0
   }
 
@@ -120,7 +155,7 @@ export class PageStates extends PageTable {
 
   /** The end of the stretch that begins at `firstPage`, `maxPages` at most. */
   dirtyEnd(firstPage: PageNumber, maxPages: PageCount, agedOnly: boolean): PageNumber {
-    const end = Math.min(this.columnPages, firstPage + maxPages)
+    const end = min(this.columnPages, firstPage + maxPages)
     return nextClear(agedOnly ? this.aged : this.dirty, firstPage, end)
   }
 
@@ -131,7 +166,7 @@ export class PageStates extends PageTable {
 
   /** Whether any page of the range is dirty. */
   anyDirty(firstPage: PageNumber, pageCount: PageCount): boolean {
-    const end = Math.min(this.columnPages, firstPage + pageCount)
+    const end = min(this.columnPages, firstPage + pageCount)
     return nextSet(this.dirty, firstPage, end) < end
   }
 

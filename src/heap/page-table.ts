@@ -18,11 +18,13 @@
  */
 import { invariant } from '../base/assert.js'
 import { clearRange, wordsFor } from '../base/bits.js'
+import { bufferOf, byteOffsetOf, lengthOf } from '../base/primordials.js'
 import { MAX_SPACE_BYTES, type PageCount, type PageNumber } from '../base/units.js'
 import { type Column, type ColumnStorage, copyTouched, wholeWords } from './columns.js'
 import { BINS, BITS_PREFIX, FRAME_GRANULES, ROW_WORDS } from './layout.js'
 import * as groups from './touched-books.js'
 
+const { ceil, clz32, max, min } = Math
 const { copyGroups, FRAME_BITS_WORDS, GROUP_GRANULES_SHIFT, GROUP_SHIFT, groupsFor, LEVEL_SHIFT } = groups
 
 const MIN_PAGE_SHIFT = 12
@@ -89,6 +91,8 @@ export class PageTable implements Columns {
   touched = new Int32Array(0)
 
   columnPages: PageCount = 0
+  /** Words of `roots`. */
+  protected rootWords = 0
   /** Behind this page nothing in the columns was ever touched. */
   private reachedPages: PageCount = 0
   /** All pages of all ranges. */
@@ -98,7 +102,7 @@ export class PageTable implements Columns {
 
   /** `pageBytes`: a power of two from 4 KiB to 64 KiB. */
   constructor(pageBytes: number, storage: ColumnStorage) {
-    const pageShift = 31 - Math.clz32(pageBytes)
+    const pageShift = 31 - clz32(pageBytes)
     invariant(
       pageBytes === 1 << pageShift && pageShift >= MIN_PAGE_SHIFT && pageShift <= MAX_PAGE_SHIFT,
       `pages are 4 to 64 KiB, not ${pageBytes} bytes`,
@@ -141,31 +145,49 @@ export class PageTable implements Columns {
     const end = firstPage + pageCount
     if (end > this.columnPages) this.replaceColumns(this.pagesToReach(end))
     if (end > this.reachedPages) this.reachedPages = end
-    let at = this.knownRanges.findIndex(range => range.firstPage >= end)
-    if (at < 0) at = this.knownRanges.length
-    const before = this.knownRanges[at - 1]
-    const after = this.knownRanges[at]
+    const known = this.knownRanges
+    const ranges: PageRange[] = []
+    let at = 0
+    for (; at < known.length && known[at].firstPage < end; at++) ranges[at] = known[at]
+    const before = known[at - 1]
+    const after = known[at]
     invariant(before === undefined || before.firstPage + before.pageCount <= firstPage, 'ranges are disjoint')
     invariant(
       after === undefined || after.firstPage > end,
       'a range joins the one before it, never one behind it',
     )
     if (before !== undefined && before.firstPage + before.pageCount === firstPage) {
-      this.knownRanges[at - 1] = { firstPage: before.firstPage, pageCount: before.pageCount + pageCount }
+      ranges[at - 1] = { firstPage: before.firstPage, pageCount: before.pageCount + pageCount }
     } else {
-      this.knownRanges.splice(at, 0, { firstPage, pageCount })
+      ranges[at] = { firstPage, pageCount }
     }
+    for (let length = ranges.length; at < known.length; at++) ranges[length++] = known[at]
+    this.knownRanges = ranges
     this.managedPages += pageCount
   }
 
   /** Forgets a range that was added whole. */
   removeRange(firstPage: PageNumber, pageCount: PageCount): void {
-    const at = this.knownRanges.findIndex(
-      range => range.firstPage === firstPage && range.pageCount === pageCount,
-    )
-    invariant(at >= 0, 'a range is removed as it was added')
-    this.knownRanges.splice(at, 1)
-    this.managedPages -= pageCount
+    this.shortenRange({ firstPage, pageCount }, pageCount)
+  }
+
+  /** Forgets the last `count` pages of a range. The ranges are right whatever interrupts it. */
+  protected shortenRange({ firstPage, pageCount }: PageRange, count: PageCount): void {
+    const known = this.knownRanges
+    const ranges: PageRange[] = []
+    let isFound = false
+    let length = 0
+    for (let i = 0; i < known.length; i++) {
+      if (known[i].firstPage !== firstPage || known[i].pageCount !== pageCount) {
+        ranges[length++] = known[i]
+        continue
+      }
+      isFound = true
+      if (count < pageCount) ranges[length++] = { firstPage, pageCount: pageCount - count }
+    }
+    invariant(isFound, 'a range is removed as it was added')
+    this.knownRanges = ranges
+    this.managedPages -= count
   }
 
   /**
@@ -187,22 +209,22 @@ export class PageTable implements Columns {
   }
 
   private purgeColumn(column: Column, first: number, length: number): void {
-    const { BYTES_PER_ELEMENT, byteOffset, buffer } = column
-    const offsetBytes = byteOffset + first * BYTES_PER_ELEMENT
-    this.storage.purge?.(buffer as ArrayBuffer, offsetBytes, length * BYTES_PER_ELEMENT)
+    const { BYTES_PER_ELEMENT } = column
+    const offsetBytes = byteOffsetOf(column) + first * BYTES_PER_ELEMENT
+    this.storage.purge?.(bufferOf(column), offsetBytes, length * BYTES_PER_ELEMENT)
   }
 
   /** Pages of columns that are to reach `end`. More by an eighth at least, so that growing costs amortised O(1) a page. */
   protected pagesToReach(end: PageCount): PageCount {
     const { columnPages } = this
     const grown = columnPages < DOUBLING_FROM_PAGES ? columnPages + (columnPages >>> 3) : 2 * columnPages
-    return Math.max(MIN_COLUMN_PAGES, end, Math.min(grown, MAX_SPACE_BYTES / this.pageBytes))
+    return max(MIN_COLUMN_PAGES, end, min(grown, MAX_SPACE_BYTES / this.pageBytes))
   }
 
   /** Gives up columns of which less than half is used of what was. Where there is no memory to do so, nothing happens. */
   shrinkColumns(): void {
     const last = this.knownRanges[this.knownRanges.length - 1]
-    const pages = Math.max(MIN_COLUMN_PAGES, last === undefined ? 0 : last.firstPage + last.pageCount)
+    const pages = max(MIN_COLUMN_PAGES, last === undefined ? 0 : last.firstPage + last.pageCount)
     if (pages > this.reachedPages >>> 1) return
     try {
       this.replaceColumns(pages)
@@ -233,16 +255,15 @@ export class PageTable implements Columns {
 
   private replaceColumns(pages: PageCount): void {
     // The empty ones that every column starts as were never allocated here.
-    const storage = this.columnPages === 0 ? null : (this.bits.buffer as ArrayBuffer)
+    const storage = this.columnPages === 0 ? null : bufferOf(this.bits)
     const made = this.makeColumns(pages)
     if (storage !== null) this.copyColumns(made)
-    this.setColumns(made)
-    this.columnPages = pages
+    this.setColumns(made, lengthOf(made.roots), pages)
     if (storage !== null) this.storage.dispose(storage)
   }
 
   private copyColumns(to: Columns): void {
-    groups.noteTouched(this, groupsFor(this.occupied.length))
+    groups.noteTouched(this, groupsFor(lengthOf(this.occupied)))
     copyGroups(this, to)
     copyTouched(this.occupied, to.occupied)
     copyTouched(this.tops, to.tops)
@@ -254,7 +275,8 @@ export class PageTable implements Columns {
     copyTouched(this.purged, to.purged)
   }
 
-  private setColumns(made: Columns): void {
+  /** In one step, which nothing interrupts. */
+  private setColumns(made: Columns, rootWords: number, pages: PageCount): void {
     this.bits = made.bits
     this.occupied = made.occupied
     this.rows = made.rows
@@ -266,6 +288,8 @@ export class PageTable implements Columns {
     this.aged = made.aged
     this.purged = made.purged
     this.touched = made.touched
+    this.rootWords = rootWords
+    this.columnPages = pages
   }
 
   /** Zeroed columns for that many pages, one behind the other. Throws where there is no memory. */
@@ -316,8 +340,9 @@ export class PageTable implements Columns {
 function offsetsFrom(lengths: Lengths, alignBytes: number): { offsets: Lengths; endBytes: number } {
   let endBytes = 0
   const offsets: Partial<Lengths> = {}
-  for (const name of NAMES) {
-    const offset = Math.ceil(endBytes / alignBytes) * alignBytes
+  for (let i = 0; i < NAMES.length; i++) {
+    const name = NAMES[i]
+    const offset = ceil(endBytes / alignBytes) * alignBytes
     offsets[name] = offset
     endBytes = offset + lengths[name] * ELEMENT_BYTES[name]
   }

@@ -8,6 +8,8 @@
 import { invalidArgType, invalidArgValue, show } from '../base/errors.js'
 import type { HeapOptions } from './heap-options.js'
 
+const { ceil, floor, imul, max } = Math
+
 /** What `Heap.toJSON` gives, and `Heap.from` takes: plain data, for `JSON.stringify` or `structuredClone`. */
 export interface SavedHeap {
   /** Of the format. */
@@ -89,7 +91,7 @@ function checksumOf(saved: Omit<SavedHeap, 'checksum'>): number {
   const numbers = [version, capacityBytes, pageBytes, granuleBytes, peakUsedBytes, peakCommittedBytes]
   let hash = 0x811c9dc5
   for (const byte of Buffer.from(`${numbers};${blocks};${dirty}`, 'latin1')) {
-    hash = Math.imul(hash ^ byte, 0x01000193)
+    hash = imul(hash ^ byte, 0x01000193)
   }
   return hash >>> 0
 }
@@ -132,7 +134,7 @@ export function readSaved<H extends { readonly wholeFromGranules: number }>(
   if (!areWhole || peakUsedPages < usedPages || peakCommittedPages > capacityBytes / pageBytes) {
     refuse('peakUsedBytes', 'impossible with these blocks', peakUsedBytes)
   }
-  if (peakCommittedPages < Math.max(peakUsedPages, usedPages + dirtyPages)) {
+  if (peakCommittedPages < max(peakUsedPages, usedPages + dirtyPages)) {
     refuse('peakCommittedBytes', 'impossible with these blocks', peakCommittedBytes)
   }
   return { made, granules, pages, peakUsedPages, peakCommittedPages }
@@ -211,15 +213,15 @@ function checkBlocks(
     if (length >= wholeFromGranules && (block % pageGranules !== 0 || length % pageGranules !== 0)) {
       refuse('blocks', 'a long block that is not whole pages', length)
     }
-    const firstPage = Math.floor(block / pageGranules)
-    const endPage = Math.ceil(end / pageGranules)
+    const firstPage = floor(block / pageGranules)
+    const endPage = ceil(end / pageGranules)
     while (dirtyEnd <= firstPage) {
       dirty += 2
       dirtyFirst = dirty < pages.length ? dirtyEnd + pages[dirty] : Number.POSITIVE_INFINITY
       dirtyEnd = dirty < pages.length ? dirtyFirst + pages[dirty + 1] : Number.POSITIVE_INFINITY
     }
     if (dirtyFirst < endPage) refuse('dirty', 'a page with a block is none', dirtyFirst)
-    usedPages += endPage - Math.max(usedEnd, firstPage)
+    usedPages += endPage - max(usedEnd, firstPage)
     usedEnd = endPage
   }
   return usedPages

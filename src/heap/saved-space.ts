@@ -7,6 +7,8 @@
 import { setRange } from '../base/bits.js'
 import { SpacePages } from './space-pages.js'
 
+const { ceil, max } = Math
+
 export class SavedSpace extends SpacePages {
   /** Calls `write` with each live block: how far behind the last one, and how long it is. After a flush. */
   protected saveBlocks(write: (gap: number, length: number) => void): void {
@@ -38,7 +40,7 @@ export class SavedSpace extends SpacePages {
 
   /** Makes the books of a space that has none yet say that. What they are given was checked. */
   protected restoreSpace(stretches: Uint32Array, dirtyStretches: Uint32Array): void {
-    const endPage = Math.max(Math.ceil(sum(stretches) / this.pageGranules), sum(dirtyStretches))
+    const endPage = max(ceil(sum(stretches) / this.pageGranules), sum(dirtyStretches))
     if (endPage === 0) return
     const end = endPage * this.pageGranules
     this.addRange(0, endPage)
@@ -78,7 +80,7 @@ export class SavedSpace extends SpacePages {
       this.touch(block)
       this.touch(end)
       const endPage = ((end - 1) >>> shift) + 1
-      used += endPage - Math.max(usedEnd, block >>> shift)
+      used += endPage - max(usedEnd, block >>> shift)
       usedEnd = endPage
       at = end
     }

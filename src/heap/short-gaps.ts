@@ -18,10 +18,13 @@
  *  2. the tree has each frame in the bin of its top, and in no other; a bit above is set exactly where one below is
  */
 import { invariant } from '../base/assert.js'
+import { lengthOf } from '../base/primordials.js'
 import type { Block } from '../base/units.js'
 import * as units from '../base/units.js'
 import { GranuleMap } from './granule-map.js'
 import * as layout from './layout.js'
+
+const { clz32, max } = Math
 
 const {
   ANY,
@@ -52,7 +55,7 @@ const ALL_FRAMES = 2 ** 30
 
 function binOf(length: number): number {
   if (length < EXACT_BELOW) return length
-  const doubling = 31 - Math.clz32(length)
+  const doubling = 31 - clz32(length)
   return (doubling << STEPS_SHIFT) + ((length >>> (doubling - STEPS_SHIFT)) & STEPS_MASK)
 }
 
@@ -63,6 +66,17 @@ export class ShortGaps extends GranuleMap {
   private rest: Block = 0
   private restLength = 0
   private mostFrames = MOST_FRAMES
+
+  /** There is none. Writes only where something is, so that what was never touched stays so. */
+  protected forgetShortGaps(): void {
+    this.usedTops = 0
+    this.restLength = 0
+    this.mostFrames = MOST_FRAMES
+    zero(this.tops)
+    zero(this.leaves)
+    zero(this.branches)
+    zero(this.roots)
+  }
 
   /** A gap of `length` granules, less than a frame, starts in `frame`. */
   raiseTop(frame: number, length: number): void {
@@ -85,7 +99,7 @@ export class ShortGaps extends GranuleMap {
     for (let frames = this.mostFrames; sure < BINS && frames > 0; frames--) {
       const bins = this.usedTops & (-1 >>> sure)
       if (bins === 0) break
-      const block = this.takeFrom(Math.clz32(bins), size)
+      const block = this.takeFrom(clz32(bins), size)
       if (block >= 0) return block
     }
     return size < EXACT_BELOW ? NONE : this.takeFromOwn(size)
@@ -104,7 +118,7 @@ export class ShortGaps extends GranuleMap {
     const { leaves } = this
     for (let leaf = bin; this.usedTops << bin < 0 && leaf < leaves.length; leaf += BINS) {
       for (let frames = leaves[leaf]; frames !== 0; ) {
-        const bit = Math.clz32(frames)
+        const bit = clz32(frames)
         frames ^= FIRST_BIT >>> bit
         const gap = this.longestIn((leaf & -BINS) | bit)
         if (gap === NONE || this.next(gap) - gap < size) continue
@@ -143,7 +157,7 @@ export class ShortGaps extends GranuleMap {
     this.restLength = 0
     if ((marks & ~starts & bit) === 0) return NONE
     const later = (starts | marks) & (LATER_BITS >>> gap)
-    const gapEnd = later !== 0 ? (gap & ~31) | Math.clz32(later) : this.nextBehind(gap)
+    const gapEnd = later !== 0 ? (gap & ~31) | clz32(later) : this.nextBehind(gap)
     const end = gap + size
     const left = gapEnd - end
     if (left < 0 || gapEnd - gap >= FRAME_GRANULES) return NONE
@@ -179,21 +193,21 @@ export class ShortGaps extends GranuleMap {
    * out: V8 inlines 920 bytecodes at most into any one.
    */
   private takeFrom(bin: number, size: number): Block {
-    const { bits, branches, leaves, occupied, roots, rows } = this
+    const { bits, branches, leaves, occupied, roots, rootWords, rows } = this
     let at = bin
-    while (at < roots.length && roots[at] === 0) at += BINS
-    if (at >= roots.length) {
+    while (at < rootWords && roots[at] === 0) at += BINS
+    if (at >= rootWords) {
       this.usedTops &= ~(FIRST_BIT >>> bin)
       return NONE
     }
-    let node = (at & -BINS) | Math.clz32(roots[at])
-    node = (node << BINS_SHIFT) | Math.clz32(branches[(node << BINS_SHIFT) | bin])
-    const frame = (node << BINS_SHIFT) | Math.clz32(leaves[(node << BINS_SHIFT) | bin])
+    let node = (at & -BINS) | clz32(roots[at])
+    node = (node << BINS_SHIFT) | clz32(branches[(node << BINS_SHIFT) | bin])
+    const frame = (node << BINS_SHIFT) | clz32(leaves[(node << BINS_SHIFT) | bin])
     let best: number = NONE
     let bestLength = FRAME_GRANULES
     let longest = 0
     for (let words = (occupied[frame] >>> 8) << 24; words !== 0; ) {
-      const first = Math.clz32(words)
+      const first = clz32(words)
       words ^= FIRST_BIT >>> first
       const word = (frame << 3) | first
       const pair = BITS_PREFIX + (word << 1)
@@ -202,12 +216,12 @@ export class ShortGaps extends GranuleMap {
       const any = marks | starts
       let gaps = marks & ~starts
       do {
-        const bit = Math.clz32(gaps)
+        const bit = clz32(gaps)
         const behind = LATER_BITS >>> bit
         gaps &= behind
         const later = any & behind
         const start = (word << 5) | bit
-        const length = later !== 0 ? Math.clz32(later) - bit : this.nextBehind(start) - start
+        const length = later !== 0 ? clz32(later) - bit : this.nextBehind(start) - start
         if (length >= size && length < bestLength) {
           if (best !== NONE && bestLength > longest) longest = bestLength
           best = start
@@ -291,7 +305,7 @@ export class ShortGaps extends GranuleMap {
       // In the bin of the longest so far there may be longer ones only if that holds more than one length.
       if (tops[frame] < bin || (tops[frame] === bin && bin < EXACT_BELOW)) continue
       const gap = this.longestIn(frame)
-      if (gap !== NONE) longest = Math.max(longest, this.next(gap) - gap)
+      if (gap !== NONE) longest = max(longest, this.next(gap) - gap)
       bin = binOf(longest)
     }
     return longest
@@ -305,7 +319,7 @@ export class ShortGaps extends GranuleMap {
     for (let word = frame << 3; word < (frame + 1) << 3; word++) {
       const pair = BITS_PREFIX + (word << 1)
       for (let gaps = bits[pair + 1] & ~bits[pair]; gaps !== 0; ) {
-        const bit = Math.clz32(gaps)
+        const bit = clz32(gaps)
         gaps ^= FIRST_BIT >>> bit
         const gap = (word << 5) | bit
         const length = this.next(gap) - gap
@@ -350,6 +364,11 @@ export class ShortGaps extends GranuleMap {
       checkLevel(branches, roots, bin)
     }
   }
+}
+
+function zero(words: Int32Array | Uint8Array): void {
+  const length = lengthOf(words)
+  for (let at = 0; at < length; at++) if (words[at] !== 0) words[at] = 0
 }
 
 /** A bit of a word above says whether the word below has any. */

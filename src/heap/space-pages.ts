@@ -11,6 +11,8 @@ import { BlockSpace } from './block-space.js'
 import { FRAME_GRANULES, FRAME_SHIFT } from './layout.js'
 import type { PageRange } from './page-table.js'
 
+const { max, min } = Math
+
 export class SpacePages extends BlockSpace {
   /** A gap in which pages were purged last. */
   private purgedGap: Block = 0
@@ -57,7 +59,7 @@ export class SpacePages extends BlockSpace {
     const gap = this.previous(end)
     if (!this.isGap(gap)) return 0
     const firstFree = this.pageCeil(gap) >>> this.granuleShift
-    return endPage - Math.max(firstFree, previousSet(this.dirty, endPage - 1) + 1)
+    return endPage - max(firstFree, previousSet(this.dirty, endPage - 1) + 1)
   }
 
   /** Removes the last `count` pages of a range, which are free and clean; all of it where it has no more. */
@@ -83,8 +85,7 @@ export class SpacePages extends BlockSpace {
     }
     this.forgetTops(newEnd >>> FRAME_SHIFT, end >>> FRAME_SHIFT)
     this.forgetPages(firstPage + pageCount - count, count)
-    super.removeRange(firstPage, pageCount)
-    if (count < pageCount) super.addRange(firstPage, pageCount - count)
+    this.shortenRange({ firstPage, pageCount }, count)
   }
 
   /** These free pages were given back to the kernel: they are clean. Returns how many were dirty. */
@@ -123,13 +124,13 @@ export class SpacePages extends BlockSpace {
     const first = page * this.pageGranules
     const start = this.gapAround(first)
     const gapEnd = this.next(start)
-    const endPage = Math.min(end, gapEnd >>> this.granuleShift)
+    const endPage = min(end, gapEnd >>> this.granuleShift)
     if (this.isGap(start)) {
       const clean = this.cleanOf(start)
       const dirty = endPage - page - this.cleanIn(page, endPage - page)
       this.changeLong(start, gapEnd - start, clean, start, gapEnd - start, clean + dirty)
-      const firstFrame = Math.max(first, start + FRAME_GRANULES) >>> FRAME_SHIFT
-      const endFrame = Math.min(endPage * this.pageGranules, gapEnd - FRAME_GRANULES) >>> FRAME_SHIFT
+      const firstFrame = max(first, start + FRAME_GRANULES) >>> FRAME_SHIFT
+      const endFrame = min(endPage * this.pageGranules, gapEnd - FRAME_GRANULES) >>> FRAME_SHIFT
       this.purgeFrames(firstFrame, endFrame)
     }
     return endPage
@@ -141,6 +142,53 @@ export class SpacePages extends BlockSpace {
     const isKnown = known <= granule && this.isGap(known) && this.next(known) > granule
     if (!isKnown) this.purgedGap = this.startOf(granule)
     return this.purgedGap
+  }
+
+  /**
+   * Makes all books anew from the live blocks in the map: a change of them did not come to its end. A free page counts as clean
+   * only where it was purged and not used since.
+   */
+  protected rebuildSpace(): void {
+    this.forgetShortGaps()
+    this.forgetLongGaps()
+    this.forgetStates()
+    this.front = 0
+    this.frontEnd = 0
+    this.zeroedBlock = NONE
+    this.purgedGap = 0
+    this.heldBlocks = 0
+    const { ranges, pageGranules } = this
+    for (let i = 0; i < ranges.length; i++) {
+      const first = ranges[i].firstPage * pageGranules
+      const end = first + ranges[i].pageCount * pageGranules
+      if (first === 0) this.bits[0] = 1
+      else this.markHeld(first - 1)
+      this.keepLive(first, end)
+      this.markHeld(end)
+      this.rebuildRange(first, end)
+    }
+    this.recentPeakPages = max(this.recentPeakPages, this.usedPages)
+    this.peakCommittedPages = max(this.peakCommittedPages, this.committedPages)
+  }
+
+  private rebuildRange(first: number, end: number): void {
+    const shift = this.granuleShift
+    let usedEnd = first >>> shift
+    for (let at = first; at < end; ) {
+      const next = this.nextBit(at + 1, end)
+      this.touch(at)
+      this.span(at, next)
+      if (this.isGap(at)) {
+        this.addGap(at, next, this.countFree((at + this.pageGranules - 1) >>> shift, next >>> shift))
+      } else {
+        this.heldBlocks++
+        const lastEnd = ((next - 1) >>> shift) + 1
+        this.countUsed(max(usedEnd, at >>> shift), lastEnd)
+        usedEnd = lastEnd
+      }
+      at = next
+    }
+    this.touch(end)
   }
 
   // ---- proof -----------------------------------------------------------------------------------------------------

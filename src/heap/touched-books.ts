@@ -8,8 +8,11 @@
  * nothing, and had blocks at most where pages were not clean, since it was last given back.
  */
 import { setBit, testBit } from '../base/bits.js'
-import { isZero, wordsOf } from './columns.js'
+import { copyElements, lengthOf } from '../base/primordials.js'
+import { isZero, wordsIn, wordsOf } from './columns.js'
 import { BINS, BITS_PREFIX, FRAME_SHIFT, ROW_WORDS } from './layout.js'
+
+const { ceil, floor, max, min } = Math
 
 /** `frame >>> GROUP_SHIFT` is its group. */
 export const GROUP_SHIFT = 6
@@ -45,18 +48,19 @@ export function groupsFor(frames: number): number {
 /** Marks the groups in which anything starts. */
 export function noteTouched({ occupied, touched }: Columns, groupCount: number): void {
   const words = wordsOf(occupied)
+  const wordCount = lengthOf(words)
   const groupWords = GROUP_FRAMES / 2
   for (let group = 0; group < groupCount; group++) {
     if (testBit(touched, group)) continue
     const first = group * groupWords
-    if (!isZero(words, first, Math.min(words.length, first + groupWords))) setBit(touched, group)
+    if (!isZero(words, first, min(wordCount, first + groupWords))) setBit(touched, group)
   }
 }
 
 /** First and end of the frames of a group in which anything starts; 0 and 0 where nothing does. */
 function startsIn(occupied: Uint16Array, group: number): { first: number; end: number } {
   let first = group * GROUP_FRAMES
-  let end = Math.min(occupied.length, first + GROUP_FRAMES)
+  let end = min(lengthOf(occupied), first + GROUP_FRAMES)
   while (first < end && occupied[first] === 0) first++
   if (first >= end) return { first: 0, end: 0 }
   while (occupied[end - 1] === 0) end--
@@ -68,12 +72,12 @@ function startsIn(occupied: Uint16Array, group: number): { first: number; end: n
  * them there. What ends where a frame begins has its row in the frame before.
  */
 export function copyGroups(from: Columns, to: Columns): void {
-  const frames = Math.min(from.occupied.length, to.occupied.length)
+  const frames = min(lengthOf(from.occupied), lengthOf(to.occupied))
   copyPart(from.bits, to.bits, 0, BITS_PREFIX)
   for (let group = 0; group < groupsFor(frames); group++) {
     if (!testBit(from.touched, group)) continue
     const { first, end } = startsIn(from.occupied, group)
-    const last = Math.min(frames, end)
+    const last = min(frames, end)
     if (first >= last) continue
     setBit(to.touched, group)
     copyPart(
@@ -82,12 +86,12 @@ export function copyGroups(from: Columns, to: Columns): void {
       BITS_PREFIX + first * FRAME_BITS_WORDS,
       BITS_PREFIX + last * FRAME_BITS_WORDS,
     )
-    copyPart(from.rows, to.rows, Math.max(0, first - 1) * ROW_WORDS, last * ROW_WORDS)
+    copyPart(from.rows, to.rows, max(0, first - 1) * ROW_WORDS, last * ROW_WORDS)
   }
 }
 
 function copyPart(from: Int32Array, to: Int32Array, first: number, end: number): void {
-  to.set(from.subarray(first, end), first)
+  copyElements(to, wordsIn(from, first, end), first)
 }
 
 /** Adds up the pages that stretches of bytes touch, which come in ascending order. */
@@ -101,8 +105,8 @@ class TouchedPages {
   }
 
   add(firstByte: number, endByte: number): void {
-    const first = Math.max(this.#end, Math.floor(firstByte / this.#pageBytes) * this.#pageBytes)
-    const end = Math.ceil(endByte / this.#pageBytes) * this.#pageBytes
+    const first = max(this.#end, floor(firstByte / this.#pageBytes) * this.#pageBytes)
+    const end = ceil(endByte / this.#pageBytes) * this.#pageBytes
     if (end <= first) return
     this.bytes += end - first
     this.#end = end
@@ -130,14 +134,14 @@ export function touchedBytes(
   for (let group = 0; group < groupCount; group++) {
     if (!testBit(touched, group)) continue
     const groupFrame = group * GROUP_FRAMES
-    const groupEnd = Math.min(occupied.length, groupFrame + GROUP_FRAMES)
+    const groupEnd = min(lengthOf(occupied), groupFrame + GROUP_FRAMES)
     const starts = startsIn(occupied, group)
     // Where nothing starts any more, what was written is not known but that it was.
     const [first, end] = starts.end === 0 ? [groupFrame, groupEnd] : [starts.first, starts.end]
     const topWord = groupFrame >>> 2
     // Small blocks leave short gaps, which may be gone again; long ones start in two frames of a group at most.
     const hasShort =
-      end - first > 2 || !isZero(topWords, topWord, Math.min(topWords.length, topWord + GROUP_FRAMES / 4))
+      end - first > 2 || !isZero(topWords, topWord, min(topWords.length, topWord + GROUP_FRAMES / 4))
     if (hasShort) {
       tops.add(groupFrame, groupEnd)
       for (const [level, pages] of [leaves, branches, roots].entries()) {
@@ -146,7 +150,7 @@ export function touchedBytes(
       }
     }
     bits.add((BITS_PREFIX + first * FRAME_BITS_WORDS) * 4, (BITS_PREFIX + end * FRAME_BITS_WORDS) * 4 - 8)
-    rows.add(Math.max(0, first - 1) * ROW_WORDS * 4, end * ROW_WORDS * 4)
+    rows.add(max(0, first - 1) * ROW_WORDS * 4, end * ROW_WORDS * 4)
     frames.add(first * 2, end * 2)
   }
   let bytes = columns.touched.byteLength
@@ -159,7 +163,7 @@ function bitmapBytes({ dirty, aged, purged }: Columns, words: number, pageBytes:
   const chunkWords = pageBytes / 4
   let bytes = 0
   for (let first = 0; first < words; first += chunkWords) {
-    const end = Math.min(words, first + chunkWords)
+    const end = min(words, first + chunkWords)
     if ([dirty, aged, purged].every(bitmap => isZero(bitmap, first, end))) continue
     bytes += 3 * pageBytes
   }

@@ -4,10 +4,14 @@
  * Large columns get a mapping of their own. From `malloc`, which V8 takes them from, an outgrown column leaves a hole that
  * stays resident: its threshold for mapping grows with every large column freed, up to 32 MiB.
  */
+
 import type { Deferral } from '../base/deferral.js'
+import { byteLengthOf, SafeMap } from '../base/primordials.js'
 import type { Kernel, MappingId } from './kernel.js'
 import { Unmapper } from './unmapper.js'
 import { nextWrapId } from './wrap-ids.js'
+
+const { ceil, floor } = Math
 
 /** Below this, `malloc` never maps and holes are small. */
 const MAPPED_FROM_BYTES = 64 * 1024
@@ -17,7 +21,7 @@ const HUGE_PAGE_BYTES = 2 * 2 ** 20
 export class BookStorage {
   readonly #kernel: Kernel
   readonly #unmapper: Unmapper
-  readonly #mappings = new Map<ArrayBuffer, MappingId>()
+  readonly #mappings = new SafeMap<ArrayBuffer, MappingId>()
 
   constructor(kernel: Kernel, deferral: Deferral) {
     this.#kernel = kernel
@@ -51,8 +55,8 @@ export class BookStorage {
     const mapping = this.#mappings.get(storage)
     if (mapping === undefined) return
     const { pageBytes } = this.#kernel
-    const first = Math.ceil(offsetBytes / pageBytes) * pageBytes
-    const end = Math.floor((offsetBytes + lengthBytes) / pageBytes) * pageBytes
+    const first = ceil(offsetBytes / pageBytes) * pageBytes
+    const end = floor((offsetBytes + lengthBytes) / pageBytes) * pageBytes
     if (first >= end) return
     try {
       this.#kernel.advise(mapping, first, end - first, 'dontneed')
@@ -64,7 +68,7 @@ export class BookStorage {
   /** Frees at once what `allocate` returned; a mapping goes on the next turn, a long one in slices. */
   dispose(storage: ArrayBuffer): void {
     const mapping = this.#mappings.get(storage)
-    const lengthBytes = storage.byteLength
+    const lengthBytes = byteLengthOf(storage)
     this.#mappings.delete(storage)
     try {
       this.#kernel.detach(storage)
@@ -81,6 +85,6 @@ export class BookStorage {
 
   #wholePages(lengthBytes: number): number {
     const { pageBytes } = this.#kernel
-    return Math.ceil(lengthBytes / pageBytes) * pageBytes
+    return ceil(lengthBytes / pageBytes) * pageBytes
   }
 }

@@ -33,6 +33,8 @@ import { endOf, type PageStretch, type Segment } from './segment.js'
 import { type End, Unmapper } from './unmapper.js'
 import { nextWrapId } from './wrap-ids.js'
 
+const { floor, max, min } = Math
+
 /** glibc asks for more than M_TOP_PAD, 128 KiB, rounded up to pages; the opening is this and one page. */
 const STEP_BYTES = 128 * KIB
 /** More than a window is long: the last page's window, and every other, ends within the fence. */
@@ -99,10 +101,7 @@ export class BreakSource implements PageSource, MovableEnd {
       throw new RangeError(`an arena addresses ${MAX_SPACE_BYTES} bytes at most`)
     }
     this.#requireMovable()
-    const rise = Math.min(
-      Math.max(pageCount, this.#regularPages),
-      MAX_SPACE_BYTES / this.pageBytes - firstPage,
-    )
+    const rise = min(max(pageCount, this.#regularPages), MAX_SPACE_BYTES / this.pageBytes - firstPage)
     try {
       this.#raise((firstPage + rise) * this.pageBytes)
     } catch (error) {
@@ -161,7 +160,8 @@ export class BreakSource implements PageSource, MovableEnd {
   }
 
   close(): void {
-    invariant(!this.#isClosed, 'a source is closed once')
+    // A second time where the first was interrupted.
+    if (this.#isClosed) return
     this.#isClosed = true
     const { mapping, hasMovedBuffer } = this.#segment
     this.#break.leave(mapping, hasMovedBuffer)
@@ -190,7 +190,7 @@ export class BreakSource implements PageSource, MovableEnd {
   wrap(offsetBytes: number, lengthBytes: number): Wrap {
     const wrapId = nextWrapId()
     const buffer = this.#kernel.wrap(this.#segment.mapping, offsetBytes, lengthBytes, wrapId)
-    this.#wrappedBytes = Math.max(this.#wrappedBytes, offsetBytes + lengthBytes)
+    this.#wrappedBytes = max(this.#wrappedBytes, offsetBytes + lengthBytes)
     return { buffer, wrapId }
   }
 
@@ -238,7 +238,7 @@ export class BreakSource implements PageSource, MovableEnd {
       throw error
     } finally {
       if (this.#topBytes < before * pageBytes) this.#wasLowered = true
-      this.#segment.pageCount = Math.min(before, this.#topBytes / this.pageBytes)
+      this.#segment.pageCount = min(before, this.#topBytes / this.pageBytes)
     }
   }
 
@@ -256,8 +256,8 @@ export class BreakSource implements PageSource, MovableEnd {
   }
 
   get #regularPages(): PageCount {
-    const quarter = Math.floor(this.#topBytes / 4 / MIN_RISE_BYTES) * MIN_RISE_BYTES
-    return Math.min(MAX_RISE_BYTES, Math.max(MIN_RISE_BYTES, quarter)) / this.pageBytes
+    const quarter = floor(this.#topBytes / 4 / MIN_RISE_BYTES) * MIN_RISE_BYTES
+    return min(MAX_RISE_BYTES, max(MIN_RISE_BYTES, quarter)) / this.pageBytes
   }
 
   #requireMovable(): void {
@@ -272,7 +272,7 @@ export class BreakSource implements PageSource, MovableEnd {
     if (!this.#isOwned) throw lostError()
     // First, because it may fail: the fence must reach over all that a window may lie over.
     this.#close(targetBytes + FENCE_BYTES)
-    while (this.#topBytes < targetBytes) this.#stepUp(Math.min(STEP_BYTES, targetBytes - this.#topBytes))
+    while (this.#topBytes < targetBytes) this.#stepUp(min(STEP_BYTES, targetBytes - this.#topBytes))
     if (!this.#break.isOurs(mapping)) this.#lose()
     if (!this.#isOwned) throw lostError()
     // Huge pages would refill purged holes (khugepaged, max_ptes_none).
@@ -295,7 +295,7 @@ export class BreakSource implements PageSource, MovableEnd {
   #lowerTo(targetBytes: number): void {
     const { mapping } = this.#segment
     while (this.#isOwned && this.#topBytes > targetBytes) {
-      const lengthBytes = Math.min(STEP_BYTES, this.#topBytes - targetBytes)
+      const lengthBytes = min(STEP_BYTES, this.#topBytes - targetBytes)
       if (!this.#break.sbrk(mapping, -lengthBytes)) {
         this.#lose()
         return
@@ -326,7 +326,7 @@ export class BreakSource implements PageSource, MovableEnd {
     } catch {
       this.#break.closeFence(mapping, reachBytes)
     }
-    this.#reachBytes = Math.max(this.#reachBytes, reachBytes)
+    this.#reachBytes = max(this.#reachBytes, reachBytes)
   }
 
   /** Somebody else has moved the break. What is above the segment may be theirs. */

@@ -7,6 +7,7 @@
  *  1. never more pages are protected than the bound says
  */
 import { invariant } from '../base/assert.js'
+import { SafeSet } from '../base/primordials.js'
 import type { PageCount, PageNumber } from '../base/units.js'
 import type { Kernel, MappingId, SystemError } from './kernel.js'
 
@@ -20,7 +21,7 @@ export class Guards {
   /** Cleared by the first `EINVAL`: a kernel before 6.13, or locked memory. */
   #hasAdvice = true
   /** Pages that are guarded by `mprotect`. */
-  readonly #protected = new Set<PageNumber>()
+  readonly #protected = new SafeSet<PageNumber>()
 
   constructor(kernel: Kernel) {
     this.#kernel = kernel

@@ -25,6 +25,8 @@ import { endOf, type PageStretch, type Segment } from './segment.js'
 import { type End, Unmapper } from './unmapper.js'
 import { nextWrapId } from './wrap-ids.js'
 
+const { ceil, floor, max, min } = Math
+
 const FIRST_SEGMENT_BYTES = 4 * MIB
 const MAX_REGULAR_SEGMENT_BYTES = 64 * MIB
 /** A segment for one long block is so many times as long. */
@@ -55,7 +57,7 @@ export class MmapSource implements PageSource {
     this.#unmapper = new Unmapper(kernel, deferral, this.#owner)
     this.#guards = new Guards(kernel)
     this.unitPages = hugePages ? HUGE_PAGE_BYTES / kernel.pageBytes : 1
-    this.#alignPages = Math.max(SEGMENT_ALIGN_BYTES / kernel.pageBytes, this.unitPages)
+    this.#alignPages = max(SEGMENT_ALIGN_BYTES / kernel.pageBytes, this.unitPages)
   }
 
   get segments(): readonly Segment[] {
@@ -101,7 +103,7 @@ export class MmapSource implements PageSource {
   }
 
   segmentOf(page: PageNumber): Segment {
-    const segment = this.#segmentAt[Math.floor(page / this.#alignPages)]
+    const segment = this.#segmentAt[floor(page / this.#alignPages)]
     invariant(
       segment !== undefined && page >= segment.firstPage && page < endOf(segment),
       `page ${page} has a segment`,
@@ -136,12 +138,12 @@ export class MmapSource implements PageSource {
   }
 
   fill(offsetBytes: number, lengthBytes: number, byte: number): void {
-    const { mapping, firstPage } = this.segmentOf(Math.floor(offsetBytes / this.pageBytes))
+    const { mapping, firstPage } = this.segmentOf(floor(offsetBytes / this.pageBytes))
     this.#kernel.fill(mapping, offsetBytes - firstPage * this.pageBytes, lengthBytes, byte)
   }
 
   firstOther(offsetBytes: number, lengthBytes: number, byte: number): number {
-    const { mapping, firstPage } = this.segmentOf(Math.floor(offsetBytes / this.pageBytes))
+    const { mapping, firstPage } = this.segmentOf(floor(offsetBytes / this.pageBytes))
     return this.#kernel.firstOther(mapping, offsetBytes - firstPage * this.pageBytes, lengthBytes, byte)
   }
 
@@ -176,7 +178,7 @@ export class MmapSource implements PageSource {
   }
 
   wrap(offsetBytes: number, lengthBytes: number): Wrap {
-    const { mapping, firstPage } = this.segmentOf(Math.floor(offsetBytes / this.pageBytes))
+    const { mapping, firstPage } = this.segmentOf(floor(offsetBytes / this.pageBytes))
     const wrapId = nextWrapId()
     return {
       buffer: this.#kernel.wrap(mapping, offsetBytes - firstPage * this.pageBytes, lengthBytes, wrapId),
@@ -195,12 +197,9 @@ export class MmapSource implements PageSource {
   /** How long to make a segment for a request of `pageCount` pages. */
   #segmentPages(pageCount: PageCount): PageCount {
     const held = this.#segments.reduce((pages, segment) => pages + segment.pageCount, 0)
-    const regularBytes = Math.min(
-      MAX_REGULAR_SEGMENT_BYTES,
-      Math.max(FIRST_SEGMENT_BYTES, held * this.pageBytes),
-    )
+    const regularBytes = min(MAX_REGULAR_SEGMENT_BYTES, max(FIRST_SEGMENT_BYTES, held * this.pageBytes))
     const regular = regularBytes / this.pageBytes
-    return pageCount > regular / 2 ? Math.ceil(pageCount / this.unitPages) * this.unitPages : regular
+    return pageCount > regular / 2 ? ceil(pageCount / this.unitPages) * this.unitPages : regular
   }
 
   /** The lowest page numbers free for a segment of that length. */
@@ -208,7 +207,7 @@ export class MmapSource implements PageSource {
     let firstPage = 0
     for (const segment of this.#segments) {
       if (firstPage + pageCount < segment.firstPage) break
-      firstPage = Math.ceil((endOf(segment) + 1) / this.#alignPages) * this.#alignPages
+      firstPage = ceil((endOf(segment) + 1) / this.#alignPages) * this.#alignPages
     }
     if ((firstPage + pageCount) * this.pageBytes > MAX_SPACE_BYTES) {
       throw new RangeError(`an arena addresses ${MAX_SPACE_BYTES} bytes at most`)

@@ -13,6 +13,8 @@
 import type { Deferral } from '../base/deferral.js'
 import type { Kernel, MappingId, OwnerId } from './kernel.js'
 
+const { min } = Math
+
 // By the next turn the finalizers have run; a second try covers those that were queued behind us.
 const EAGER_TRIES = 3
 const RETRY_MS = 100
@@ -80,7 +82,7 @@ export class Unmapper {
       })
       this.#isNextTurnDue = true
     } else {
-      this.#runAfter(Math.min(MAX_RETRY_MS, RETRY_MS * 2 ** (this.#tries - EAGER_TRIES)))
+      this.#runAfter(min(MAX_RETRY_MS, RETRY_MS * 2 ** (this.#tries - EAGER_TRIES)))
     }
   }
 

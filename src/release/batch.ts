@@ -12,6 +12,8 @@ import type { PageCount, PageNumber } from '../base/units.js'
 import type { BlockHeap } from '../heap/block-heap.js'
 import type { PageSource } from '../memory/page-source.js'
 
+const { min } = Math
+
 /** What one system call takes. */
 const MOST_STRETCHES = 512
 /** So many clean pages between two stretches are purged along. */
@@ -59,7 +61,7 @@ export class Batch {
   /** Nothing is collected yet. What `flush` hands over in one call is bounded by so many pages and stretches. */
   start(maxPages: PageCount, maxStretches: number): void {
     this.#maxPages = maxPages
-    this.#maxStretches = Math.min(MOST_STRETCHES, maxStretches)
+    this.#maxStretches = min(MOST_STRETCHES, maxStretches)
     this.#count = 0
     this.#dirtyPages = 0
   }

@@ -9,6 +9,8 @@ import { MIB, type PageCount } from '../base/units.js'
 import type { BlockHeap } from '../heap/block-heap.js'
 import type { MovableEnd } from '../memory/page-source.js'
 
+const { min } = Math
+
 /** The end moves in small steps: this far in about a millisecond. */
 const SLICE_BYTES = 8 * MIB
 
@@ -49,7 +51,7 @@ export class EndLowering {
     this.#heap.flush()
     const { segment } = end
     const wanted = end.surplus(this.#heap.cleanTailPages(segment))
-    const surplus = Math.min(wanted, mostPages)
+    const surplus = min(wanted, mostPages)
     this.hasMore = surplus < wanted
     const before = { firstPage: segment.firstPage, pageCount: segment.pageCount }
     let failure: unknown = null

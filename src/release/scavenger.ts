@@ -14,6 +14,8 @@ import { endOf, type Segment } from '../memory/segment.js'
 import { Batch, LEAST_CALL_PAGES } from './batch.js'
 import type { ReleasePolicy } from './policy.js'
 
+const { ceil, max, min } = Math
+
 /** The stretches that each sweep over the marked pages takes: of at least so many pages. */
 const SWEEPS: readonly PageCount[] = [256, 16, 1]
 /** Stretches that are too short for a sweep cost time too: the clock is read after so many. */
@@ -128,7 +130,7 @@ export class Scavenger {
     const unused = this.#heap.listUnused()
     const units: PageNumber[] = []
     for (let i = 0; i < unused.length; i += 2) {
-      const first = Math.ceil(unused[i] / unitPages) * unitPages
+      const first = ceil(unused[i] / unitPages) * unitPages
       for (let unit = first; unit + unitPages <= unused[i + 1]; unit += unitPages) units.push(unit)
     }
     return units
@@ -230,7 +232,7 @@ export class Scavenger {
     const heap = this.#heap
     const batch = this.#batch
     const { maxCallPages } = this.#policy
-    const lookPages = Math.max(maxCallPages, leastPages)
+    const lookPages = max(maxCallPages, leastPages)
     let isInside = from !== 0 && this.#isInside
     let left = quota
     let kept = keptPages
@@ -246,8 +248,8 @@ export class Scavenger {
       } else if (isLong) {
         page += kept
         kept = 0
-        const wanted = Math.max(left - batch.dirtyPages, LEAST_CALL_PAGES)
-        end = Math.min(end, page + Math.min(batch.roomPages, wanted))
+        const wanted = max(left - batch.dirtyPages, LEAST_CALL_PAGES)
+        end = min(end, page + min(batch.roomPages, wanted))
         batch.add(page, end)
         if (batch.isFull || batch.dirtyPages >= left) {
           const { stretchCount } = batch
@@ -356,7 +358,7 @@ export class Scavenger {
     for (let page = heap.nextDirty(from, false); page !== NONE && page < to && !batch.hasGivenUp; ) {
       let end = heap.dirtyEnd(page, Number.MAX_SAFE_INTEGER, false)
       if (end - page >= leastPages) {
-        end = Math.min(end, page + Math.max(left - batch.dirtyPages, LEAST_CALL_PAGES))
+        end = min(end, page + max(left - batch.dirtyPages, LEAST_CALL_PAGES))
         batch.add(page, end)
         if (batch.dirtyPages >= left) break
         if (batch.isFull) left -= batch.flush()

@@ -275,9 +275,9 @@ describe('listLive', () => {
       ['live', 63],
     ])
     const blocks = new Int32Array(10)
-    expect(map.listLiveIn(0, 512, blocks)).toBe(4)
+    expect(map.listLiveIn(0, 512, blocks, 0)).toBe(4)
     expect([...blocks.subarray(0, 4)]).toEqual([0, 31, 48, 449])
-    expect(map.listLiveIn(32, 448, blocks)).toBe(1)
+    expect(map.listLiveIn(32, 448, blocks, 0)).toBe(1)
     expect(blocks[0]).toBe(48)
   })
 })

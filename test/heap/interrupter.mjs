@@ -1,0 +1,173 @@
+/**
+ * Interrupts the heap wherever V8 could: at the start of each function and in each loop. A copy of the built heap is made that
+ * counts these places and throws at the N-th.
+ *
+ *   node interrupter.mjs DIST FOLDER SEED STEPS
+ */
+import assert from 'node:assert/strict'
+import { cpSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+
+const [dist, folder, seedText, stepsText] = process.argv.slice(2)
+
+const KEYWORDS =
+  /^\s*(\} )?(if|else|for|while|do|switch|catch|try|finally|return|class|export class|static|const|let)\b/
+/** The source with a call at the start of each function and in each loop. */
+function instrumented(source) {
+  return source
+    .split('\n')
+    .map(line => {
+      if (/^\s*(\/?\*|\/\/)/.test(line)) return line
+      const isFunction =
+        /^\s*(export )?(static |get |set |function )*[\w#]+\(.*\) \{$/.test(line) && !KEYWORDS.test(line)
+      if (isFunction || /^\s*(for|while) \(.*\) \{$/.test(line) || /^\s*do \{$/.test(line))
+        return `${line} globalThis.tick();`
+      const loop = /^(\s*)((?:for|while) \(.*\))$/.exec(line)
+      return loop === null ? line : `${line} if (globalThis.tick(), true)`
+    })
+    .join('\n')
+}
+
+cpSync(dist, folder, { recursive: true })
+writeFileSync(join(folder, 'package.json'), '{"type":"module"}')
+let places = 0
+for (const path of [...readdirSync(join(folder, 'heap')).map(name => join('heap', name)), 'base/bits.js']) {
+  if (!path.endsWith('.js')) continue
+  const source = instrumented(readFileSync(join(folder, path), 'utf8'))
+  places += source.split('globalThis.tick()').length - 1
+  writeFileSync(join(folder, path), source)
+}
+assert.ok(places > 200, `${places} places`)
+
+class Interruption extends Error {}
+let left = Number.POSITIVE_INFINITY
+globalThis.tick = () => {
+  if (left-- === 0) throw new Interruption()
+}
+
+const { BlockHeap } = await import(pathToFileURL(join(folder, 'heap/block-heap.js')).href)
+
+let state = Number(seedText) | 0
+function below(end) {
+  state = (state + 0x6d2b79f5) | 0
+  let bits = Math.imul(state ^ (state >>> 15), state | 1)
+  bits ^= bits + Math.imul(bits ^ (bits >>> 7), bits | 61)
+  return Math.floor((((bits ^ (bits >>> 14)) >>> 0) / 2 ** 32) * end)
+}
+
+/** Does `change`, and interrupts it perhaps. Returns whether it came to its end. */
+let interruptions = 0
+function attempt(change) {
+  left = below(3) === 0 ? Number.POSITIVE_INFINITY : below(below(4) === 0 ? 400 : 40)
+  try {
+    change()
+    return true
+  } catch (error) {
+    if (!(error instanceof Interruption)) throw error
+    interruptions++
+    return false
+  } finally {
+    left = Number.POSITIVE_INFINITY
+  }
+}
+
+const SIZES = [16, 16, 24, 100, 500, 500, 1_000, 3_000, 5_000, 5_000, 20_000, 70_000, 200_000]
+const heap = new BlockHeap(4096, { wholePagesFromBytes: 65_536 })
+const live = new Map()
+let pages = 0
+
+function verify() {
+  heap.check()
+  let end = 0
+  let known = 0
+  for (const block of heap.listLive()) {
+    assert.ok(block * 16 >= end, `block ${block} overlaps the one before it`)
+    end = block * 16 + heap.sizeOf(block)
+    const bytes = live.get(block)
+    if (bytes === undefined) continue
+    known++
+    assert.ok(heap.sizeOf(block) >= bytes, `block ${block} has ${heap.sizeOf(block)} bytes of ${bytes}`)
+  }
+  assert.equal(known, live.size, 'live blocks')
+}
+
+const steps = Number(stepsText)
+for (let step = 0; step < steps; step++) {
+  const choice = below(100)
+  const blocks = [...live.keys()]
+  const block = blocks[below(blocks.length)]
+  if (choice < 45 || block === undefined) {
+    const bytes = SIZES[below(SIZES.length)]
+    let got = -1
+    const isDone = attempt(() => {
+      got = choice === 0 ? heap.allocateAligned(bytes, 64 << below(4)) : heap.allocate(bytes)
+    })
+    if (isDone && got === -1 && pages < 4_000) {
+      const first = pages + (below(3) === 0 ? 256 : 0)
+      if (
+        attempt(() => heap.addRange(first, 256)) ||
+        heap.ranges.some(range => first >= range.firstPage && first < range.firstPage + range.pageCount)
+      )
+        pages = first + 256
+    } else if (isDone && got !== -1) {
+      assert.ok(!live.has(got), `block ${got} was handed out twice`)
+      live.set(got, bytes)
+    }
+  } else if (choice < 85) {
+    if (attempt(() => assert.ok(heap.free(block)))) live.delete(block)
+    else {
+      heap.mend()
+      if (!heap.isLive(block)) live.delete(block)
+    }
+  } else if (choice < 90) {
+    const bytes = SIZES[below(SIZES.length)]
+    if (
+      attempt(() => {
+        if (heap.resize(block, bytes)) live.set(block, bytes)
+      }) === false
+    ) {
+      heap.mend()
+      live.set(block, Math.min(live.get(block), heap.sizeOf(block)))
+    }
+  } else if (choice < 92) {
+    attempt(() => heap.flush())
+  } else if (choice < 96) {
+    attempt(() => {
+      heap.flush()
+      for (let page = heap.nextDirty(0, false); page !== -1; ) {
+        const end = heap.dirtyEnd(page, 64, false)
+        heap.markPurged(page, end - page)
+        page = heap.nextDirty(end, false)
+      }
+    })
+  } else if (choice < 97) {
+    attempt(() => heap.shrinkBooks())
+  } else if (choice < 98) {
+    attempt(() => {
+      heap.flush()
+      const range = heap.ranges[heap.ranges.length - 1]
+      if (range === undefined || !heap.isRangeFree(range)) return
+      heap.markPurged(range.firstPage, range.pageCount)
+      heap.removeRange(range.firstPage, range.pageCount)
+    })
+    const last = heap.ranges[heap.ranges.length - 1]
+    pages = last === undefined ? 0 : last.firstPage + last.pageCount
+  } else if (choice === 98) {
+    for (const other of blocks.slice(blocks.length >> 1)) {
+      assert.ok(heap.free(other))
+      live.delete(other)
+    }
+  } else {
+    attempt(() => heap.ageDirtyPages())
+  }
+  if (step % 7 === 0) verify()
+}
+verify()
+assert.ok(interruptions > steps / 20, `${interruptions} interruptions`)
+// What nobody has is free when all is: the whole space can be had again.
+for (const block of heap.listLive()) assert.ok(heap.free(block))
+heap.flush()
+heap.check()
+assert.equal(heap.usedPages, 0)
+console.log('never twice')

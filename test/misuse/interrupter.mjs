@@ -1,0 +1,241 @@
+/**
+ * Calls of an arena that do not come to their end: the stack overflows at every depth near its end, or a script is terminated
+ * at any moment. Afterwards the books are right, or the arena says that it is busy until the next turn; no two live blocks share
+ * bytes, and nothing faults.
+ *
+ *   node interrupter.mjs DIST overflow|terminate SEED OPTIONS
+ */
+import assert from 'node:assert/strict'
+import vm from 'node:vm'
+
+const [dist, kind, seedText, optionsText] = process.argv.slice(2)
+const { Arena } = await import(dist)
+const rounds = Number(process.env.ROUNDS ?? (kind === 'overflow' ? 12 : 150))
+
+let state = Number(seedText) | 0
+function below(end) {
+  state = (state + 0x6d2b79f5) | 0
+  let bits = Math.imul(state ^ (state >>> 15), state | 1)
+  bits ^= bits + Math.imul(bits ^ (bits >>> 7), bits | 61)
+  return Math.floor((((bits ^ (bits >>> 14)) >>> 0) / 2 ** 32) * end)
+}
+
+const SIZES = [0, 24, 24, 100, 1_000, 1_000, 5_000, 40_000, 70_000, 300_000]
+const turn = () => new Promise(resolve => setImmediate(resolve))
+const arena = new Arena({ name: 'interrupted', ...JSON.parse(optionsText) })
+/** Live blocks: each has its tag in all of its bytes. */
+let live = []
+let lastTag = 0
+let interruptions = 0
+
+function add(buffer) {
+  if (buffer === null) return
+  lastTag = (lastTag % 250) + 1
+  buffer.fill(lastTag)
+  live.push({ buffer, tag: lastTag, size: buffer.length })
+}
+
+/** A block of which a call that ended it was interrupted: it is live, or not, but not half. */
+function settle(buffer) {
+  try {
+    arena.free(buffer)
+  } catch (error) {
+    if (error.code !== 'ERR_ARENA_DOUBLE_FREE') throw error
+  }
+}
+
+function unpinAll(buffer) {
+  try {
+    for (;;) arena.unpin(buffer)
+  } catch (error) {
+    if (error.code !== 'ERR_ARENA_NOT_PINNED') throw error
+  }
+}
+
+function verify() {
+  arena.check()
+  for (const { buffer, tag, size } of live) {
+    assert.equal(buffer.length, size)
+    for (let at = 0; at < size; at += 253) assert.equal(buffer[at], tag, `byte ${at} of ${size}`)
+    if (size > 0) assert.equal(buffer[size - 1], tag, `the last of ${size} bytes`)
+  }
+}
+
+const ALLOCS = ['alloc', 'alloc', 'alloc', 'allocAligned']
+const KINDS = [...ALLOCS, 'free', 'free', 'free', 'realloc', 'trim', 'scope', 'pin', 'stats']
+/** What is to be done at each depth. Nothing but plain stores records it: a call might overflow. */
+function planned(count) {
+  const plan = []
+  for (let i = 0; i < count; i++) {
+    let kind = KINDS[below(KINDS.length)]
+    let block = null
+    if (['free', 'realloc', 'pin'].includes(kind)) {
+      if (live.length === 0) kind = 'alloc'
+      else block = live.splice(below(live.length), 1)[0]
+    }
+    if (block === null && below(200) === 0) kind = 'reset'
+    plan.push({ kind, block, size: SIZES[below(SIZES.length)], made: null, isBegun: false, isDone: false })
+  }
+  return plan
+}
+
+let plan = []
+let next = 0
+const align = { align: 64 }
+/** Runs into the end of the stack, then does one thing at each depth on the way back. */
+function dive() {
+  try {
+    dive()
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error
+  }
+  if (next >= plan.length) return
+  const step = plan[next++]
+  step.isBegun = true
+  const { kind, block, size } = step
+  if (kind === 'alloc') step.made = arena.alloc(size)
+  else if (kind === 'allocAligned') step.made = arena.allocUnsafe(size, align)
+  else if (kind === 'free') arena.free(block.buffer)
+  else if (kind === 'realloc') step.made = arena.realloc(block.buffer, size)
+  else if (kind === 'trim') arena.trim()
+  else if (kind === 'stats') arena.stats()
+  else if (kind === 'reset') arena.reset()
+  else if (kind === 'pin') {
+    arena.pin(block.buffer)
+    arena.unpin(block.buffer)
+  } else {
+    const scope = arena.scope()
+    scope.allocUnsafe(100)
+    scope.allocUnsafe(70_000)
+    scope.end()
+  }
+  step.isDone = true
+}
+
+function learn({ kind, block, made, isBegun, isDone }) {
+  if (isBegun && !isDone) interruptions++
+  if (block !== null && (!isBegun || kind === 'pin')) {
+    unpinAll(block.buffer)
+    live.push(block)
+  } else if (block !== null && !isDone) {
+    settle(block.buffer)
+  }
+  add(made)
+}
+
+async function overflow() {
+  for (let round = 0; round < rounds; round++) {
+    plan = planned(240)
+    next = 0
+    dive()
+    if (plan.some(step => step.kind === 'reset' && step.isBegun)) {
+      // Whatever became of it, all that was before it has ended, or ends now.
+      for (const { block } of plan) {
+        if (block === null) continue
+        try {
+          unpinAll(block.buffer)
+        } catch {}
+      }
+      live = []
+      arena.reset()
+    } else {
+      for (const step of plan) learn(step)
+    }
+    verify()
+    if (round % 4 === 3) await turn()
+    while (live.length > 300) arena.free(live.pop().buffer)
+  }
+}
+
+const SCRIPT = `
+  for (;;) {
+    const slot = slots[random(slots.length)]
+    const size = sizes[random(sizes.length)]
+    const choice = random(20)
+    if (choice === 0) arena.trim()
+    else if (choice === 1) {
+      const scope = arena.scope()
+      scope.allocUnsafe(size)
+      scope.end()
+    } else if (slot.buffer === null) {
+      slot.isFilled = false
+      slot.buffer = choice === 2 ? arena.allocUnsafe(size, align) : arena.alloc(size)
+      slot.buffer.fill(slot.tag)
+      slot.isFilled = true
+    } else if (choice < 18) {
+      const buffer = slot.buffer
+      slot.ending = buffer
+      slot.buffer = null
+      const moved = choice < 14 ? arena.free(buffer) : arena.realloc(buffer, size)
+      slot.ending = null
+      if (moved !== undefined) {
+        slot.isFilled = false
+        slot.buffer = moved
+        moved.fill(slot.tag)
+        slot.isFilled = true
+      }
+    } else {
+      arena.pin(slot.buffer)
+      arena.unpin(slot.buffer)
+    }
+  }
+`
+
+function orBusy(call) {
+  try {
+    call()
+  } catch (error) {
+    if (error.code !== 'ERR_ARENA_BUSY') throw error
+    return 1
+  }
+  return 0
+}
+
+async function terminate() {
+  const slots = Array.from({ length: 60 }, (_, i) => ({
+    buffer: null,
+    ending: null,
+    tag: i + 1,
+    isFilled: true,
+  }))
+  const random = n => Math.floor(Math.random() * n)
+  const context = vm.createContext({ arena, slots, sizes: SIZES, align, random })
+  const script = new vm.Script(SCRIPT)
+  let busy = 0
+  for (let round = 0; round < rounds; round++) {
+    try {
+      script.runInContext(context, { timeout: 1 + below(3) })
+    } catch (error) {
+      if (error.code === 'ERR_ARENA_BUSY') busy++
+      else if (error.code !== 'ERR_SCRIPT_EXECUTION_TIMEOUT') throw error
+    }
+    interruptions++
+    // In the same turn it may be busy, and nothing else. Asked once, it is open in the next.
+    busy += orBusy(() => arena.check())
+    orBusy(() => arena.free(arena.allocUnsafe(70_000)))
+    await turn()
+    live = []
+    for (const slot of slots) {
+      if (slot.ending !== null) settle(slot.ending)
+      slot.ending = null
+      if (slot.buffer === null) continue
+      unpinAll(slot.buffer)
+      if (!slot.isFilled) slot.buffer.fill(slot.tag)
+      slot.isFilled = true
+      live.push({ buffer: slot.buffer, tag: slot.tag, size: slot.buffer.length })
+    }
+    verify()
+  }
+  assert.ok(busy < rounds, `${busy} times busy`)
+}
+
+await (kind === 'overflow' ? overflow() : terminate())
+arena.reset()
+arena.check()
+assert.equal(arena.lostBlocks, 0)
+arena.free(arena.alloc(100))
+arena.close()
+arena.check()
+assert.equal(arena.stats().committedBytes, 0)
+await turn()
+console.log(`never twice, interrupted ${interruptions > 3 ? 'often' : interruptions}`)

@@ -1,0 +1,128 @@
+/** Script that runs in the middle of a call, because something of the runtime was replaced, and calls the arena. */
+import { fileURLToPath } from 'node:url'
+import { describe, expect, it } from 'vitest'
+import { fuzzSeed } from '../fuzz/random.js'
+import { DIST, NODES, runNode } from '../support/process.js'
+import { expectToSurvive } from './processes.js'
+
+const PATCHER = fileURLToPath(new URL('patcher.mjs', import.meta.url))
+const OPTIONS = ['{}', '{"debug":true}', '{"releaseAfterMs":0}', '{"detachFromBytes":0,"leaks":"all"}']
+
+describe.each(NODES)('on Node $version, each function and accessor of the runtime replaced', ({ path }) => {
+  it.each(OPTIONS)('harms no arena with %s', async options => {
+    const args = [PATCHER, new URL('index.js', DIST).href, String(fuzzSeed >>> 0), options]
+    const { code, signal, stdout, stderr } = await runNode(args, '', path)
+    expect({ code, signal, stderr }).toEqual({ code: 0, signal: null, stderr: '' })
+    expect(stdout).toMatch(/^replaced all, called /)
+  })
+})
+
+describe('an accessor in the place of a property of the Buffer', () => {
+  it.each([64, 20_000, 70_000])('is not read by free, realloc, pin or lend of %i bytes', async size => {
+    await expectToSurvive(`
+      for (const method of ['free', 'realloc', 'pin', 'lend']) {
+        for (const name of ['length', 'byteLength', 'buffer', 'byteOffset', 'constructor']) {
+          const block = arena.allocUnsafe(${size})
+          let reads = 0
+          Object.defineProperty(block, name, { get() { reads++; arena.free(block); arena.allocUnsafe(${size}).fill(9); return 1 } })
+          arena[method](block, method === 'lend' ? () => {} : ${size} * 3)
+          assert.equal(reads, 0, method + ' reads ' + name)
+          assertIntact()
+        }
+      }
+    `)
+  })
+
+  it('is not believed where the memory was taken away', async () => {
+    await expectToSurvive(`
+      const block = arena.allocUnsafe(64)
+      const taken = await takeByStream(block)
+      Object.defineProperty(block, 'length', { value: 64 })
+      Object.defineProperty(taken.buffer, 'byteLength', { value: 0 })
+      arena.free(block)
+      for (const other of live) arena.free(other)
+      arena.trim()
+      const memory = new Uint8Array(taken.buffer, 0, 2 ** 20).fill(0x44)
+      const blocks = []
+      for (let i = 0; i < 60; i++) blocks.push(arena.allocUnsafe(64 << (i % 12)).fill(0x77))
+      memory.fill(0x45)
+      assert.ok(blocks.every(other => other.every(byte => byte === 0x77)))
+      arena.check()
+    `)
+  })
+})
+
+describe('a formatter of stacks that ends the very block', () => {
+  it('is met before anything changes, with debug', async () => {
+    await expectToSurvive(
+      `
+      for (const method of ['free', 'realloc']) {
+        const block = arena.allocUnsafe(5_000)
+        let isOn = true
+        Error.prepareStackTrace = (error, sites) => {
+          if (isOn) { isOn = false; arena.free(block); arena.allocUnsafe(5_000).fill(7); arena.trim() }
+          return error.name + sites.map(site => '\\n    at ' + site).join('')
+        }
+        const code = codeOf(() => arena[method](block, 9_000))
+        Error.prepareStackTrace = undefined
+        assert.equal(code, 'ERR_ARENA_DOUBLE_FREE')
+        assertIntact()
+      }
+      let block
+      Error.prepareStackTrace = (error, sites) => {
+        Error.prepareStackTrace = undefined
+        arena.reset()
+        return error.name
+      }
+      block = arena.allocUnsafe(5_000).fill(1)
+      arena.check()
+      arena.free(block)
+      arena.check()
+    `,
+      '{ debug: true }',
+    )
+  })
+})
+
+describe('zero bytes', () => {
+  it.each(['{}', '{ debug: true }', "{ leaks: 'all' }"])(
+    'outlive whoever takes an empty ArrayBuffer away, with %s',
+    async options => {
+      await expectToSurvive(
+        `
+        const other = new Arena({ name: 'other' })
+        const take = [
+          empty => structuredClone(empty, { transfer: [empty.buffer] }),
+          empty => new MessageChannel().port1.postMessage(empty, [empty.buffer]),
+          empty => ArrayBuffer.prototype.transfer?.call(empty.buffer),
+        ]
+        for (const away of take) {
+          const kept = arena.alloc(0)
+          const empty = arena.alloc(0)
+          try { away(empty) } catch {}
+          const scope = arena.scope()
+          for (const fresh of [arena.alloc(0), arena.allocUnsafe(0), other.alloc(0), scope.alloc(0), arena.tryAlloc(0)]) {
+            assert.equal(fresh.length, 0)
+            new Uint8Array(fresh.buffer)
+          }
+          scope.end()
+          new Uint8Array(kept.buffer)
+          arena.pin(empty); arena.unpin(empty)
+          assert.equal(arena.lend(empty, buffer => buffer.length), 0)
+          const grown = arena.realloc(empty, 100).fill(1)
+          const shrunk = arena.realloc(grown, 0)
+          try { away(shrunk) } catch {}
+          arena.free(arena.realloc(shrunk, 0))
+          arena.free(kept)
+          assertIntact()
+        }
+        const { liveBlocks } = arena.stats()
+        arena.free(arena.alloc(0))
+        assert.equal(arena.stats().liveBlocks, liveBlocks)
+        arena.close(); other.close()
+      `,
+        options,
+      )
+    },
+  )
+})
