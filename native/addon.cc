@@ -287,10 +287,11 @@ void Advise(const Napi::CallbackInfo& info) {
   const Range range = PageRangeOf(info);
   const double advice = static_cast<double>(IntegerIn(info, 3, "advice", 0, INT32_MAX));
   if (advice != kAdviceDontNeed && advice != kAdviceNoHugePage && advice != kAdviceHugePage &&
-      advice != kAdvicePopulateWrite && advice != kAdviceGuardInstall && advice != kAdviceGuardRemove) {
+      advice != kAdvicePopulateWrite && advice != kAdviceGuardInstall && advice != kAdviceGuardRemove &&
+      advice != kAdviceDontDump) {
     throw OutOfRange(info.Env(), "advice",
-                     "MADV_DONTNEED, MADV_NOHUGEPAGE, MADV_HUGEPAGE, MADV_POPULATE_WRITE, MADV_GUARD_INSTALL or "
-                     "MADV_GUARD_REMOVE",
+                     "MADV_DONTNEED, MADV_NOHUGEPAGE, MADV_HUGEPAGE, MADV_POPULATE_WRITE, MADV_GUARD_INSTALL, "
+                     "MADV_GUARD_REMOVE or MADV_DONTDUMP",
                      advice);
   }
   const Errno error = advice == kAdviceDontNeed
@@ -459,6 +460,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("MADV_POPULATE_WRITE", Napi::Number::New(env, kAdvicePopulateWrite));
   exports.Set("MADV_GUARD_INSTALL", Napi::Number::New(env, kAdviceGuardInstall));
   exports.Set("MADV_GUARD_REMOVE", Napi::Number::New(env, kAdviceGuardRemove));
+  exports.Set("MADV_DONTDUMP", Napi::Number::New(env, kAdviceDontDump));
   exports.Set("map", Napi::Function::New<Map>(env, "map"));
   exports.Set("unmap", Napi::Function::New<Unmap>(env, "unmap"));
   exports.Set("advise", Napi::Function::New<Advise>(env, "advise"));

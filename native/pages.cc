@@ -32,6 +32,7 @@ const int kAdvicePopulateWrite = 23;  // headers older than Linux 5.14
 const int kAdviceGuardInstall = 102;
 const int kAdviceGuardRemove = 103;
 const int kAdviceDontFork = MADV_DONTFORK;
+const int kAdviceDontDump = MADV_DONTDUMP;
 
 size_t PageBytes() {
   static const size_t page_bytes = static_cast<size_t>(sysconf(_SC_PAGESIZE));

@@ -24,6 +24,7 @@ extern const int kAdvicePopulateWrite;
 extern const int kAdviceGuardInstall;
 extern const int kAdviceGuardRemove;
 extern const int kAdviceDontFork;
+extern const int kAdviceDontDump;
 
 // `sysconf(_SC_PAGESIZE)`: bytes of one page, a power of two. Does not fail on Linux.
 size_t PageBytes();
@@ -62,7 +63,7 @@ Errno UnmapPages(void* address, size_t length_bytes);
 // byte reads as zero. `kAdviceNoHugePage`: the kernel puts no transparent huge pages there from now on. `kAdviceHugePage`: it
 // does where it can. `kAdvicePopulateWrite`: every page is resident when the call returns, and writing faults no more.
 // `kAdviceGuardInstall`: the pages go back, and every access to them is a fault from now on; the kernel's mapping is not
-// split. `kAdviceGuardRemove`: they read as zero again; other pages of the range are left alone. `kAdviceDontFork`: a child
+// split. `kAdviceDontDump`: core files leave the pages out. `kAdviceGuardRemove`: they read as zero again; other pages of the range are left alone. `kAdviceDontFork`: a child
 // that is forked from now on has nothing mapped there, until it calls `exec`.
 //
 // Requires: whole pages inside one mapping; `advice` is one of these constants.

@@ -6,10 +6,12 @@
  */
 import { type Member, memberOf } from './arena-group.js'
 import { Gate } from './base/gate.js'
+import { GRANULE_BYTES } from './base/units.js'
 import { BlockBuffers } from './buffers/block-buffers.js'
 import { DebugBuffers } from './buffers/debug-buffers.js'
 import type { Environment } from './environment.js'
 import { BlockHeap } from './heap/block-heap.js'
+import { WipingHeap } from './heap/wiping-heap.js'
 import { Limits } from './limits.js'
 import { BookStorage } from './memory/book-storage.js'
 import { BreakSource } from './memory/break-source.js'
@@ -119,28 +121,32 @@ export function assemble(options: ResolvedOptions, environment: Environment, cal
 }
 
 function openSource(
-  { source, name, hugePages }: ResolvedOptions,
+  { source, name, hugePages, wipeOnFree }: ResolvedOptions,
   { kernel, deferral }: Environment,
 ): PageSource {
   return source === 'sbrk'
-    ? new BreakSource(kernel, deferral, name)
-    : new MmapSource(kernel, deferral, hugePages)
+    ? new BreakSource(kernel, deferral, name, wipeOnFree)
+    : new MmapSource(kernel, deferral, hugePages, wipeOnFree)
 }
 
 /** Where there is no memory for its books, the source is given up. */
 function makeHeap(
-  { releaseAfterMs }: ResolvedOptions,
+  { releaseAfterMs, wipeOnFree }: ResolvedOptions,
   kernel: Kernel,
   storage: BookStorage,
   source: PageSource,
 ): BlockHeap {
   try {
-    return new BlockHeap(kernel.pageBytes, {
+    const options = {
       wholePagesFromBytes: WHOLE_PAGES_FROM_BYTES,
       hasCache: releaseAfterMs > 0,
       purgesToZero: kernel.purgesToZero(),
       storage,
-    })
+    }
+    if (!wipeOnFree) return new BlockHeap(kernel.pageBytes, options)
+    return new WipingHeap(kernel.pageBytes, options, (block, sizeBytes) =>
+      source.fill(block * GRANULE_BYTES, sizeBytes, 0),
+    )
   } catch (error) {
     source.close()
     throw error

@@ -74,6 +74,12 @@ export interface ArenaOptions {
    * entry for each block, and no block is found forgotten, so `leaks` is `'off'` and may be nothing else. Default false.
    */
   trackOwners?: boolean
+  /**
+   * For keys and tokens: a block's bytes are zeros before its memory can be used again, and core files leave the arena's pages out
+   * (`MADV_DONTDUMP`). Copies elsewhere are not found: those that `toString`, `Buffer.concat` or the kernel made, nor swap.
+   * Default false.
+   */
+  wipeOnFree?: boolean
 }
 
 export type ResolvedOptions = Required<
@@ -89,6 +95,7 @@ export type ResolvedOptions = Required<
     | 'prefault'
     | 'leaks'
     | 'trackOwners'
+    | 'wipeOnFree'
   >
 > & { readonly debug: Required<DebugOptions> | null }
 
@@ -113,6 +120,7 @@ const KNOWN_OPTIONS = keysOf<ArenaOptions>({
   prefault: true,
   leaks: true,
   trackOwners: true,
+  wipeOnFree: true,
 })
 const KNOWN_DEBUG_OPTIONS = keysOf<DebugOptions>({ quarantineBlocks: true, quarantineBytes: true })
 
@@ -132,6 +140,7 @@ export function resolveOptions(options: ArenaOptions): ResolvedOptions {
     debug = false,
     hugePages = false,
     trackOwners = false,
+    wipeOnFree = false,
     leaks = trackOwners === true ? 'off' : 'sampled',
   } = options
   if (typeof name !== 'string') throw invalidArgType('options.name', 'of type string', name)
@@ -151,6 +160,7 @@ export function resolveOptions(options: ArenaOptions): ResolvedOptions {
   requireBoolean('options.hugePages', hugePages)
   requireBoolean('options.prefault', prefault)
   requireBoolean('options.trackOwners', trackOwners)
+  requireBoolean('options.wipeOnFree', wipeOnFree)
   if (source === 'sbrk' && hugePages) {
     throw notSupported(name, "hugePages: true with source: 'sbrk'", "leave it out, or use source: 'mmap'")
   }
@@ -177,6 +187,7 @@ export function resolveOptions(options: ArenaOptions): ResolvedOptions {
     prefault,
     leaks,
     trackOwners,
+    wipeOnFree,
   }
 }
 

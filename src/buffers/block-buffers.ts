@@ -244,6 +244,8 @@ export class BlockBuffers {
    * the same, and nobody who took one away can reach the bytes.
    */
   mayResizeTo(block: Block, oldBytes: number, sizeBytes: number): boolean {
+    // The tail of what shrinks where it is would stay as it was.
+    if (this.heap.isWiping && sizeBytes < oldBytes) return false
     const kind = this.#kindOf(sizeBytes)
     if (kind !== this.#kindOf(oldBytes)) return false
     // Not the buffer of this block, then, but one that the same window was given since.
@@ -362,6 +364,8 @@ export class BlockBuffers {
 
   /** The memory of blocks set aside will not be reused any more: the books forget them. */
   abandonSetAside(): void {
+    // Views of what waits may be left, and what is unmapped is gone.
+    this.heap.stopWiping()
     for (const block of this.#setAside.keys()) this.release(block)
     this.#setAside.clear()
   }

@@ -346,13 +346,21 @@ export class BlockHeap extends BlockCache {
     return true
   }
 
-  /** Whether a live block starts at this granule. O(1). */
   /** The live block in which a granule lies, or NONE. */
   blockAt(granule: number): Block {
     const block = this.startOf(granule)
     return this.isLive(block) ? block : NONE
   }
 
+  /** Whether blocks are overwritten before they are free. */
+  get isWiping(): boolean {
+    return false
+  }
+
+  /** The memory goes, and may still be seen: blocks are not overwritten any more. */
+  stopWiping(): void {}
+
+  /** Whether a live block starts at this granule. O(1). */
   override isLive(block: Block): boolean {
     return pairOf(block) < this.endPair && super.isLive(block)
   }

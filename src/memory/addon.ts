@@ -20,6 +20,7 @@ interface NativeAddon extends Omit<Kernel, 'advise'> {
   readonly MADV_POPULATE_WRITE: number
   readonly MADV_GUARD_INSTALL: number
   readonly MADV_GUARD_REMOVE: number
+  readonly MADV_DONTDUMP: number
   advise(mapping: MappingId, offsetBytes: number, lengthBytes: number, advice: number): void
   processLimit(): number
   setProcessLimit(limitBytes: number): void
@@ -81,6 +82,7 @@ class AddonKernel implements Kernel {
     if (advice === 'populate') return native.MADV_POPULATE_WRITE
     if (advice === 'hugepage') return native.MADV_HUGEPAGE
     if (advice === 'nohugepage') return native.MADV_NOHUGEPAGE
+    if (advice === 'dontdump') return native.MADV_DONTDUMP
     return advice === 'guard' ? native.MADV_GUARD_INSTALL : native.MADV_GUARD_REMOVE
   }
 

@@ -47,6 +47,7 @@ export class BreakSource implements PageSource, MovableEnd {
   readonly name = 'sbrk'
   readonly unitPages = 1
   readonly pageBytes: number
+  readonly #isSecret: boolean
   readonly #kernel: Kernel
   readonly #break: ProgramBreak
   readonly #unmapper: Unmapper
@@ -68,7 +69,9 @@ export class BreakSource implements PageSource, MovableEnd {
    * Takes the break of this process. Throws `ERR_ARENA_BREAK_IN_USE` and `ERR_ARENA_BREAK_UNAVAILABLE`; `cause` is the
    * system error.
    */
-  constructor(kernel: Kernel, deferral: Deferral, arenaName: string) {
+  /** `isSecret`: core files leave its pages out. */
+  constructor(kernel: Kernel, deferral: Deferral, arenaName: string, isSecret = false) {
+    this.#isSecret = isSecret
     this.pageBytes = kernel.pageBytes
     this.#kernel = kernel
     this.#break = kernel.programBreak
@@ -276,8 +279,9 @@ export class BreakSource implements PageSource, MovableEnd {
     if (!this.#break.isOurs(mapping)) this.#lose()
     if (!this.#isOwned) throw lostError()
     // Huge pages would refill purged holes (khugepaged, max_ptes_none).
-    if (targetBytes > fromBytes)
-      this.#kernel.advise(mapping, fromBytes, targetBytes - fromBytes, 'nohugepage')
+    if (targetBytes <= fromBytes) return
+    this.#kernel.advise(mapping, fromBytes, targetBytes - fromBytes, 'nohugepage')
+    if (this.#isSecret) this.#kernel.advise(mapping, fromBytes, targetBytes - fromBytes, 'dontdump')
   }
 
   #stepUp(lengthBytes: number): void {

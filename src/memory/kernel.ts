@@ -20,7 +20,7 @@ export type OwnerId = number
 export type WrapId = number
 
 /** What `advise` asks of the kernel for a range of whole pages. */
-export type Advice = 'dontneed' | 'nohugepage' | 'hugepage' | 'populate' | 'guard' | 'unguard'
+export type Advice = 'dontneed' | 'nohugepage' | 'hugepage' | 'populate' | 'guard' | 'unguard' | 'dontdump'
 
 /** A failed system call as the addon throws it; `errno` is negative, as everywhere in Node. */
 export interface SystemError extends Error {

@@ -38,6 +38,7 @@ export class MmapSource implements PageSource {
   readonly name = 'mmap'
   readonly end = null
   readonly pageBytes: number
+  readonly #isSecret: boolean
   readonly #kernel: Kernel
   readonly #unmapper: Unmapper
   readonly #owner: OwnerId
@@ -50,7 +51,9 @@ export class MmapSource implements PageSource {
   readonly #segmentAt: (Segment | undefined)[] = []
 
   /** `hugePages`: ask for transparent huge pages, and give whole ones back only. */
-  constructor(kernel: Kernel, deferral: Deferral, hugePages = false) {
+  /** `isSecret`: core files leave its pages out. */
+  constructor(kernel: Kernel, deferral: Deferral, hugePages = false, isSecret = false) {
+    this.#isSecret = isSecret
     this.pageBytes = kernel.pageBytes
     this.#kernel = kernel
     this.#owner = kernel.newOwner()
@@ -83,6 +86,7 @@ export class MmapSource implements PageSource {
       // Huge pages would refill purged holes (khugepaged, max_ptes_none), unless no hole is smaller than one.
       const advice = this.unitPages > 1 ? 'hugepage' : 'nohugepage'
       this.#kernel.advise(mapping, 0, length * this.pageBytes, advice)
+      if (this.#isSecret) this.#kernel.advise(mapping, 0, length * this.pageBytes, 'dontdump')
     } catch (error) {
       this.#unmapper.add(mapping)
       throw error

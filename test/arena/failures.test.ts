@@ -206,6 +206,7 @@ const CODES: Record<FailingKind, string | undefined> = {
   unmap: undefined,
   guard: undefined,
   unguard: undefined,
+  dontdump: undefined,
   protect: undefined,
   detach: undefined,
   // The constructor makes this call: test/memory/break-source.test.ts.

@@ -19,6 +19,7 @@ export type CallKind =
   | 'populate'
   | 'guard'
   | 'unguard'
+  | 'dontdump'
   | 'protect'
   | 'residency'
   | 'wrap'
@@ -82,6 +83,7 @@ const SYSTEM_FAILURES = {
   populate: ['madvise', 'ENOMEM', -12],
   guard: ['madvise', 'ENOMEM', -12],
   unguard: ['madvise', 'ENOMEM', -12],
+  dontdump: ['madvise', 'ENOMEM', -12],
   protect: ['mprotect', 'ENOMEM', -12],
   residency: ['mincore', 'EAGAIN', -11],
   take: ['sbrk', 'ENOMEM', -12],
@@ -109,6 +111,7 @@ export class FaultyKernel implements Kernel {
     populate: 0,
     guard: 0,
     unguard: 0,
+    dontdump: 0,
     protect: 0,
     residency: 0,
     wrap: 0,
