@@ -33,6 +33,8 @@ export class TimerQueue {
   #clear: (() => void) | null = null
   /** When the event loop's timer is due; valid while it is set. */
   #dueMs = 0
+  /** When it ought to run: then, or as soon as it can where that had passed when it was set. */
+  #expectedMs = 0
 
   /** `set`: sets a timer of the event loop that keeps nothing alive, and returns what clears it. */
   constructor(now: () => number, set: (delayMs: number, run: () => void) => () => void) {
@@ -83,18 +85,20 @@ export class TimerQueue {
   }
 
   get #isOverdue(): boolean {
-    return this.#now() - this.#dueMs > OVERDUE_MS
+    return this.#now() - this.#expectedMs > OVERDUE_MS
   }
 
   /** Where the event loop refuses, the next call tries again: who adds an entry is in the middle of something. */
   #arm(dueMs: number): void {
-    const delayMs = max(1, ceil(dueMs - this.#now()))
+    const nowMs = this.#now()
+    const delayMs = max(1, ceil(dueMs - nowMs))
     const set = { isCurrent: false }
     try {
       const clear = this.#set(delayMs, () => {
         if (set.isCurrent) this.#run()
       })
       this.#dueMs = dueMs
+      this.#expectedMs = nowMs + delayMs
       set.isCurrent = true
       this.#clear = () => {
         set.isCurrent = false

@@ -24,17 +24,9 @@ export function locatingKernel(kernel) {
       },
     },
   })
-  for (const name of [
-    'map',
-    'unmap',
-    'advise',
-    'residency',
-    'detach',
-    'isWrapped',
-    'newOwner',
-    'disown',
-    'kept',
-  ]) {
+  // They read private fields, which only the real one has.
+  for (const name of Object.getOwnPropertyNames(Object.getPrototypeOf(kernel))) {
+    if (name === 'constructor' || name === 'wrap' || typeof kernel[name] !== 'function') continue
     Object.defineProperty(locating, name, { value: kernel[name].bind(kernel) })
   }
   /** Bytes of the pages that these Buffers lie on. */
