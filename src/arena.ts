@@ -590,7 +590,7 @@ export class Arena extends Assembled {
       }
     } finally {
       this.#gate.changes++
-      if (!this.#releaser.isSettled) this.#releaser.afterFree()
+      if (!this.#releaser.isSettled) this.#releaser.afterAllocation()
     }
   }
 

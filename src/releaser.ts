@@ -64,6 +64,8 @@ export class Releaser {
   failure: unknown = null
   /** The tick that is due. */
   #timer: Timer | null = null
+  /** Something came free in the middle of a change, and goes back at once after it. */
+  #isOwed = false
   /** It is due at once: long runs may have come free. */
   #isUrgent = false
   /**
@@ -92,8 +94,9 @@ export class Releaser {
   afterFree(): void {
     this.#scavenger.stuckPages = 0
     if (this.#policy.isImmediate) {
-      // Whoever has the gate calls this once it is open.
-      if (this.#gate.isTaken) return
+      this.#isOwed = this.#gate.isTaken
+      // Whoever has the gate sees to it once it is open.
+      if (this.#isOwed) return
       this.giveBack('free')
     }
     // Most blocks that come free leave others on their page, and nothing to do: no clock is read for those.
@@ -101,6 +104,11 @@ export class Releaser {
     if (this.#timer !== null || !this.#hasWork) return
     this.#policy.start()
     this.#arm(true)
+  }
+
+  /** After an allocation, in which something may have come free, where `isSettled` is false. */
+  afterAllocation(): void {
+    if (this.#isOwed || !this.#policy.isImmediate) this.afterFree()
   }
 
   /**
