@@ -568,7 +568,10 @@ export class Arena extends Assembled {
 
   /** `isGrown`: the block takes the place of a shorter one. */
   #allocate(sizeBytes: number, alignBytes: number, isGrown: boolean): ArenaBuffer {
-    const buffer = sizeBytes === 0 ? this.#issueEmpty() : this.#obtain(sizeBytes, alignBytes, isGrown)
+    const buffer =
+      sizeBytes === 0
+        ? this.#within('alloc', () => this.#issueEmpty())
+        : this.#obtain(sizeBytes, alignBytes, isGrown)
     if (alignBytes > ANY_ALIGN) stampAlign(buffer as Buffer & owners.Owner, alignBytes)
     // With `debug` each end begins by taking a stack: off the warm path.
     if (!this.#isPlain) watch(buffer as ArenaBuffer & owners.Owner)
@@ -612,6 +615,7 @@ export class Arena extends Assembled {
   #mend(): void {
     if (this.#gate.wasInterrupted) {
       this.#buffers.recount()
+      this.#limits.settle()
       this.#gate.wasInterrupted = false
     }
     this.#heap.mend()
@@ -684,16 +688,15 @@ export class Arena extends Assembled {
     const oldBytes = sizeOf(owner)
     const usableBytes = this.#heap.sizeOf(block)
     if ((block * GRANULE_BYTES) % alignBytes !== 0) return null
-    if (!this.#buffers.mayResizeTo(block, oldBytes, sizeBytes)) return null
-    // Before the block shrinks: an owner never sees more than its block, whatever interrupts this.
+    // First: nobody ends the block meanwhile, and no owner ever sees more than its block, whatever interrupts this.
     const held = blockOf(owner)
     spend(owner)
     this.#frees++
     this.#liveBytes -= oldBytes
-    if (held !== block) this.#leaks.end(block)
     let resized: ArenaBuffer | null = null
     try {
-      if (this.#supply.resize(block, sizeBytes)) {
+      if (this.#buffers.mayResizeTo(block, oldBytes, sizeBytes) && this.#supply.resize(block, sizeBytes)) {
+        if (held !== block) this.#leaks.end(block)
         resized = this.#buffers.replaceOwner(block, sizeBytes, this.#epoch)
       }
     } catch (cause) {

@@ -15,7 +15,7 @@
  *  2. `live` of a window = blocks handed out that start in it; `idleCount` = wrapped windows where it is zero
  */
 import { invariant } from '../base/assert.js'
-import { byteLengthOf, SafeMap, SafeSet } from '../base/primordials.js'
+import { byteLengthOf, copyElements, lengthOf, SafeMap, SafeSet } from '../base/primordials.js'
 import { type Block, GRANULE_BYTES, GRANULE_SHIFT, MIB, NONE, type PageNumber } from '../base/units.js'
 import type { WrapId } from '../memory/kernel.js'
 import type { PageSource } from '../memory/page-source.js'
@@ -30,6 +30,8 @@ export const WINDOW_STRIDE_BYTES = MIB
 /** How far a window reaches into the next: the largest block that a window serves. */
 export const WINDOW_OVERLAP_BYTES = 64 * 1024
 
+// Taken once, so that whoever replaces it in the process does not run within a change.
+const Counts = Int32Array
 // V8 folds a module's own constants into optimised code, but loads imported ones each time.
 const BYTES_SHIFT = GRANULE_SHIFT
 /** `block >>> WINDOW_SHIFT` is the window that the block starts in. */
@@ -74,15 +76,15 @@ export class Windows {
   /** Room for the windows of a new segment. */
   addSegment(segment: Segment): void {
     const end = this.#endOf(segment)
-    while (this.#buffers.length < end) {
-      this.#buffers.push(null)
-      this.#wrapIds.push(NOT_WRAPPED)
-    }
-    if (this.#live.length < end) {
-      const live = new Int32Array(max(end, this.#live.length * 2))
-      live.set(this.#live)
+    // The buffers last: all that is read for each of them is there, whatever interrupts this.
+    const length = lengthOf(this.#live)
+    if (length < end) {
+      const live = new Counts(max(end, length * 2))
+      copyElements(live, this.#live, 0)
       this.#live = live
     }
+    while (this.#wrapIds.length < end) this.#wrapIds[this.#wrapIds.length] = NOT_WRAPPED
+    while (this.#buffers.length < end) this.#buffers[this.#buffers.length] = null
   }
 
   /**

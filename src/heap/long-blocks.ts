@@ -115,6 +115,14 @@ export class LongBlocks extends Gaps {
     return gap
   }
 
+  private startsRange(granule: number): boolean {
+    const { ranges } = this
+    for (let i = 0; i < ranges.length; i++) {
+      if (ranges[i].firstPage * this.pageGranules === granule) return true
+    }
+    return false
+  }
+
   /** For when there was no gap for `take` or `takeAligned`: looks at all that may still do before more pages are added. */
   takeLast(size: number, mask: number): Block {
     const gap = this.findLastLong(size, mask)
@@ -156,7 +164,7 @@ export class LongBlocks extends Gaps {
     }
     const gapEnd = this.next(gap)
     const first = gap + (-gap & mask)
-    const isAtStart = this.ranges.some(({ firstPage }) => firstPage * this.pageGranules === gap)
+    const isAtStart = this.startsRange(gap)
     const block = isAtStart ? first : first + (((gapEnd - first - size) >>> 1) & ~mask)
     return this.cut(gap, gapEnd, block, block + size)
   }
