@@ -613,13 +613,14 @@ export class Arena extends Assembled {
   }
 
   #mend(): void {
-    if (this.#gate.wasInterrupted) {
-      this.#buffers.recount()
-      this.#limits.settle()
-      this.#gate.wasInterrupted = false
-    }
+    const { wasInterrupted } = this.#gate
     this.#heap.mend()
-    if (this.#heap.wasRebuilt && !this.#isClosed) this.#releaser.settleRebuilt()
+    if (wasInterrupted) this.#buffers.recount()
+    this.#gate.wasInterrupted = false
+    if (this.#isClosed) return
+    if (this.#heap.wasRebuilt) this.#releaser.settleRebuilt()
+    // After the heap: what it says is held is right now.
+    else if (wasInterrupted) this.#limits.settle()
   }
 
   #within<T>(method: string, change: () => T): T {

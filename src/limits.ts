@@ -19,6 +19,7 @@ import type { Share } from './share.js'
 
 const { floor, max, min } = Math
 
+const NO_LIMIT: PageCount = Number.MAX_SAFE_INTEGER
 /** A share grows by an eighth of what the arena has, and by so much at least. */
 const LEAST_STEP_BYTES = 2 ** 20
 const STEP_SHARE = 1 / 8
@@ -114,8 +115,11 @@ export class Limits {
     if (excess > 0) this.#actions.purgeSome(excess + stepPages)
     // What the kernel did not take back stays, and refuses nobody anything.
     const isShort = heap.committedPages + pageCount > boundPages
-    this.#boundPages = isShort ? heap.committedPages + pageCount + stepPages : boundPages
-    this.#apply()
+    const newBound = isShort ? heap.committedPages + pageCount + stepPages : boundPages
+    const softPages = this.#isCrossed ? NO_LIMIT : this.#softPages
+    // As in `settle`.
+    this.#boundPages = newBound
+    heap.limitPages = min(this.#hardPages, softPages, this.#share.pages, newBound)
   }
 
   /**
@@ -123,18 +127,33 @@ export class Limits {
    * the bound follows what is in use.
    */
   settle(): void {
+    // What the heap counts means nothing where a change of it did not come to its end.
+    this.#heap.mend()
     const { committedPages } = this.#heap
+    // What an interrupted call left in use, beyond what it had been granted, counts as well.
+    if (committedPages > this.#share.pages) this.#share.take(committedPages - this.#share.pages)
+    const stepPages = this.#stepPages
+    const boundPages = max(committedPages, this.#actions.boundPages(this.#heap.usedPages))
+    const isLarge = this.#share.isCounted && this.#share.pages - committedPages > 2 * stepPages
+    const sharePages = isLarge ? committedPages + stepPages : this.#share.pages
+    // In one step, which nothing interrupts, and before the share shrinks: the heap never has a limit above the least.
     if (this.#isCrossed && committedPages <= this.#softPages) this.#isCrossed = false
-    this.#boundPages = max(committedPages, this.#actions.boundPages(this.#heap.usedPages))
-    if (this.#share.isCounted && this.#share.pages - committedPages > 2 * this.#stepPages) {
-      this.#share.shrinkTo(committedPages + this.#stepPages)
-    }
-    this.#apply()
+    this.#boundPages = boundPages
+    this.#heap.limitPages = min(
+      this.#hardPages,
+      this.#isCrossed ? NO_LIMIT : this.#softPages,
+      sharePages,
+      boundPages,
+    )
+    if (isLarge) this.#share.shrinkTo(sharePages)
   }
 
   /** Gives back all of the share that is not in use: others need it. */
   yieldShare(): void {
-    this.#share.shrinkTo(this.#heap.committedPages)
+    this.#heap.mend()
+    const { committedPages } = this.#heap
+    this.#heap.limitPages = min(this.#heap.limitPages, committedPages)
+    this.#share.shrinkTo(committedPages)
     this.#apply()
   }
 
@@ -163,7 +182,7 @@ export class Limits {
   }
 
   get #leastPages(): PageCount {
-    const softPages = this.#isCrossed ? Number.MAX_SAFE_INTEGER : this.#softPages
+    const softPages = this.#isCrossed ? NO_LIMIT : this.#softPages
     return min(this.#hardPages, softPages, this.#share.pages, this.#boundPages)
   }
 

@@ -286,10 +286,11 @@ export class Releaser {
 
   /** The heap made its books anew, and takes all that is free for dirty, beyond all limits: that goes back. */
   settleRebuilt(): void {
-    this.#heap.wasRebuilt = false
     this.purgeAll('limit')
     this.#limits.settle()
     this.#arm(true)
+    // Last: where this is interrupted, it is done again.
+    this.#heap.wasRebuilt = false
   }
 
   /** Sees to it that a tick is due where one must be: a call may have been interrupted before it said so. */

@@ -148,7 +148,7 @@ export class BlockHeap extends BlockCache {
       throw new RangeError(`${[first, others, second, more]}`)
     }
     const size = granulesIn(sizeBytes)
-    if (this.isChanging) this.rebuild()
+    if ((this.isChanging || this.wasRebuilt) && !this.mayTake()) return NONE
     this.isChanging = true
     let block = this.take(size)
     if (block === NONE) block = this.takeAgain(size, 0, size)
@@ -177,7 +177,7 @@ export class BlockHeap extends BlockCache {
       }
     }
     if (isWhole) return this.takeNew(size, this.pageMask, size)
-    if (this.isChanging) this.rebuild()
+    if ((this.isChanging || this.wasRebuilt) && !this.mayTake()) return NONE
     this.isChanging = true
     let block = this.takeLong(size)
     if (block === NONE) block = this.takeAgain(size, 0, granulesIn(sizeBytes))
@@ -202,7 +202,7 @@ export class BlockHeap extends BlockCache {
     const size = this.granulesFor(sizeBytes)
     this.refusal = REFUSED_SPACE
     if (sizeBytes < this.wholePagesFromBytes || 2 * size > MAX_WHOLE_FROM_BYTES) return NONE
-    if (this.isChanging) this.rebuild()
+    if ((this.isChanging || this.wasRebuilt) && !this.mayTake()) return NONE
     this.isChanging = true
     const block = this.takeWithRoom(size, this.pageMask)
     this.isChanging = false
@@ -211,7 +211,7 @@ export class BlockHeap extends BlockCache {
 
   /** A new block of `size` granules, or of `least` where there is no room for that, at a multiple of `mask + 1`. */
   private takeNew(size: number, mask: number, least: number): Block {
-    if (this.isChanging) this.rebuild()
+    if ((this.isChanging || this.wasRebuilt) && !this.mayTake()) return NONE
     this.isChanging = true
     let block = this.takeOnce(size, mask)
     if (block === NONE) block = this.takeAgain(size, mask, least)
@@ -376,7 +376,7 @@ export class BlockHeap extends BlockCache {
    * stood in the way.
    */
   resize(block: Block, sizeBytes: number): boolean {
-    if (this.isChanging) this.rebuild()
+    if ((this.isChanging || this.wasRebuilt) && !this.mayTake()) return false
     this.isChanging = true
     const isDone = this.resizeLive(block, sizeBytes)
     this.isChanging = false
@@ -516,6 +516,17 @@ export class BlockHeap extends BlockCache {
   /** Makes good what a change left behind that did not come to its end. Done by itself before the next one. */
   mend(): void {
     if (this.isChanging) this.rebuild()
+  }
+
+  /**
+   * Whether anything may be taken after the books were made anew: free pages that count as dirty, and are clean, would be used beyond
+   * the limit. `refusal` says so then.
+   */
+  private mayTake(): boolean {
+    this.mend()
+    if (this.limitPages === Number.MAX_SAFE_INTEGER) this.wasRebuilt = false
+    this.refusal = REFUSED_LIMIT
+    return this.committedPages <= this.limitPages
   }
 
   /**

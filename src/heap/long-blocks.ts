@@ -202,6 +202,8 @@ export class LongBlocks extends Gaps {
       }
       return block
     }
+    // First: where this is interrupted, the block is no longer than it was to be.
+    if (end < gapEnd) this.markGap(end)
     this.markHeld(block)
     this.markLive(block)
     this.span(block, end)
@@ -210,7 +212,6 @@ export class LongBlocks extends Gaps {
     const before = clean === 0 ? 0 : this.cleanWithin(gap, block)
     this.addGap(gap, block, before)
     if (end < gapEnd) {
-      this.markGap(end)
       this.span(end, gapEnd)
       this.addGap(end, gapEnd, clean - taken - before)
     }

@@ -48,6 +48,15 @@ function renew() {
   isClosed = false
 }
 
+/** Whether an error is one that the arena may give here; a scope tells of several at once. */
+function isAllowed(error) {
+  if (ALLOWED[error?.code] === 1) return true
+  const errors = error?.errors
+  if (errors === undefined) return false
+  for (let i = 0; i < errors.length; i++) if (ALLOWED[errors[i].code] !== 1) return false
+  return true
+}
+
 /** Does one thing with the arena. `below` decides which, and with which block. */
 function act() {
   const choice = below(40)
@@ -102,7 +111,7 @@ function act() {
       forgetAll()
     }
   } catch (error) {
-    if (ALLOWED[error?.code] !== 1) faults[faults.length] = `${where}: ${error?.stack}`
+    if (!isAllowed(error)) faults[faults.length] = `${where}: ${error?.stack}`
     // A reset that was refused has ended nothing.
     if (choice === 38) forgetAll()
   }
