@@ -6,6 +6,7 @@
         "native/addon.cc",
         "native/break_face.cc",
         "native/kept.cc",
+        "native/zone.cc",
         "native/ledger.cc",
         "native/pages.cc",
         "native/program_break.cc",

@@ -36,6 +36,7 @@
 #include "ledger.h"
 #include "pages.h"
 #include "purging.h"
+#include "zone.h"
 
 namespace offheap {
 namespace {
@@ -229,11 +230,16 @@ bool RelievePressure(Napi::Env env) {
 }
 
 // Addresses that the owner gave up, or new ones. Where there are none, those go that nobody can know.
-Errno FindPages(Napi::Env env, Keeper keeper, size_t length_bytes, size_t align_bytes, void** start) {
-  if (TakeKept(keeper, length_bytes, align_bytes, start)) return 0;
-  const Errno error = MapPages(length_bytes, align_bytes, start);
-  if (error != ENOMEM || !RelievePressure(env)) return error;
-  return MapPages(length_bytes, align_bytes, start);
+Errno FindPages(Napi::Env env, Keeper keeper, size_t length_bytes, size_t align_bytes, void** start, bool* is_cut) {
+  *is_cut = TakeKept(keeper, length_bytes, align_bytes, start);
+  if (*is_cut) return 0;
+  // What will be kept lies side by side. What has no owner will not be.
+  const bool is_kept = keeper.owner != 0 && align_bytes == PageBytes();
+  const auto map = [&] {
+    return is_kept ? TakeFromZone(length_bytes, start, is_cut) : MapPages(length_bytes, align_bytes, start);
+  };
+  const Errno error = map();
+  return error == ENOMEM && RelievePressure(env) ? map() : error;
 }
 
 // --- Mappings -----------------------------------------------------------------------------------------------------
@@ -252,7 +258,7 @@ Napi::Value Map(const Napi::CallbackInfo& info) {
   // The entry comes first, so that running out of memory for it cannot lose a mapping.
   const auto entry = books->mappings.emplace(books->next_mapping_id, mapping).first;
   void* start = nullptr;
-  const Errno error = FindPages(info.Env(), KeeperAt(info, 2), length_bytes, align_bytes, &start);
+  const Errno error = FindPages(info.Env(), KeeperAt(info, 2), length_bytes, align_bytes, &start, &mapping->is_cut);
   if (error != 0) books->mappings.erase(entry);
   CheckCall(info.Env(), "mmap", error);
   // Where the kernel refuses, for want of memory, forking takes longer: that is all.
@@ -271,8 +277,8 @@ Napi::Value Unmap(const Napi::CallbackInfo& info) {
     UnmapBreak(info.Env(), id);
     return Napi::Boolean::New(info.Env(), true);
   }
-  // What nobody ever had a view of goes, and what only we had one of (no owner).
-  if (mapping.was_wrapped && !info[1].IsUndefined()) {
+  // What nobody ever had a view of goes, unless it would leave a hole; and what only we had one of (no owner).
+  if ((mapping.was_wrapped || mapping.is_cut) && !info[1].IsUndefined()) {
     KeepRange(KeeperAt(info, 1), mapping.start, mapping.length_bytes);
     info.Env().GetInstanceData<Instance>()->last_turn->PurgeLater();
     if (IsPressed()) RelievePressure(info.Env());

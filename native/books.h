@@ -20,6 +20,7 @@ namespace offheap {
 struct Mapping {
   char* start = nullptr;
   size_t length_bytes = 0;
+  bool is_cut = false;          // from a zone
   bool was_wrapped = false;     // somebody may hold an address of it for ever
   size_t wrap_count = 0;        // ArrayBuffers over it whose finalizer has yet to run
   bool used_elsewhere = false;  // another thread may use the memory: never unmap
@@ -65,7 +66,7 @@ struct Instance {
         continue;
       }
       if (keeps) continue;
-      if (mapping.was_wrapped) {
+      if (mapping.was_wrapped || mapping.is_cut) {
         KeepRange({thread, 0}, mapping.start, mapping.length_bytes);
         continue;
       }

@@ -21,8 +21,6 @@ namespace {
 constexpr uintptr_t kTableBytes = 2 << 20;
 // An eighth of the addresses of a process on x86-64 and on most arm64.
 constexpr size_t kMostBytes = size_t{16} << 40;
-// Entries of one time are joined, so that old ones can go before new ones.
-constexpr time_t kSameTimeS = 10;
 constexpr time_t kYoungS = 120;
 constexpr size_t kDefaultMapCount = 65530;
 
@@ -117,9 +115,9 @@ void Widen(State& s, char** start, char** end) {
   }
 }
 
+// Whatever their age: who closes arenas for weeks has one entry, not one for each time.
 bool IsSame(const Entry& a, const Entry& b) {
-  return a.keeper.thread == b.keeper.thread && a.keeper.owner == b.keeper.owner && b.since_s - a.since_s <= kSameTimeS &&
-         a.since_s - b.since_s <= kSameTimeS;
+  return a.keeper.thread == b.keeper.thread && a.keeper.owner == b.keeper.owner;
 }
 
 void Insert(State& s, char* start, Entry entry) {

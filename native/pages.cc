@@ -71,6 +71,13 @@ Errno MapPages(size_t length_bytes, size_t align_bytes, void** address) {
   return 0;
 }
 
+Errno ReservePages(size_t length_bytes, void** address) {
+  void* start = mmap(nullptr, length_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (start == MAP_FAILED) return errno;
+  *address = start;
+  return 0;
+}
+
 Errno MapPagesAt(void* address, size_t length_bytes) {
   void* start = mmap(address, length_bytes, PROT_READ | PROT_WRITE,
                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);

@@ -39,6 +39,12 @@ size_t PageBytes();
 // (vm.max_map_count), or strict overcommit, which ignores MAP_NORESERVE.
 Errno MapPages(size_t length_bytes, size_t align_bytes, void** address);
 
+// `mmap`: reserves `length_bytes` of addresses, inaccessible, at a place of the kernel's choice. `ProtectPages` makes parts of them as
+// from `MapPages`.
+//
+// Requires: `length_bytes` > 0, whole pages. ENOMEM: as for `MapPages`.
+Errno ReservePages(size_t length_bytes, void** address);
+
 // `mmap` at a place: `length_bytes` of memory as from `MapPages` at exactly `address`.
 //
 // Requires: whole pages.

