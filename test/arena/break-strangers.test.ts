@@ -6,7 +6,7 @@ import { describe, expect, it } from 'vitest'
 import { loadKernel } from '../../src/memory/addon.js'
 import { runWithBreak } from '../support/break.js'
 import { DIST, type Outcome, runScript } from '../support/process.js'
-import { slowSbrkPath, strangerPath } from '../support/stranger.js'
+import { noSetMmPath, slowSbrkPath, strangerPath } from '../support/stranger.js'
 
 // Live blocks with contents, a helper that knows nothing of us, and ways to see what became of the break.
 const PRELUDE = `
@@ -516,4 +516,33 @@ describe('an ArrayBuffer that was moved away', () => {
       assertIntact(fill(other, 10, 100_000))
       other.close()
     `))
+})
+
+describe('where the break cannot be moved as a number', () => {
+  it('it stays up over pages that had views, whose memory goes back: no thread faults there', () => {
+    const body = `
+      const arena = new Arena({ source: 'sbrk', releaseAfterMs: 0 })
+      const blocks = fill(arena, 40, 100_000)
+      stranger.startUsing(stranger.addressOf(blocks[20]), 1_900_000)
+      const top = stranger.breakAt()
+      for (const block of blocks.splice(20)) arena.free(block)
+      assert.ok(stranger.breakAt() >= top - MIB, 'only what nobody ever saw goes')
+      for (let i = 0; i < 20; i++) {
+        for (const block of fill(arena, 20, 100_000)) arena.free(block)
+        arena.trim()
+        await turn()
+      }
+      assertIntact(blocks)
+      arena.check()
+      arena.close()
+      for (let i = 0; i < 20; i++) {
+        const next = new Arena({ source: 'mmap' })
+        assertIntact(fill(next, 20, 100_000))
+        next.close()
+        await turn()
+      }
+      assert.ok(stranger.stop() > 1_000)
+    `
+    return withEnvironment({ LD_PRELOAD: noSetMmPath() }, () => expectToSurvive(body))
+  })
 })

@@ -70,6 +70,11 @@ export function slowSbrkPath(): string {
   return built('slow_sbrk.cc', 'slow-sbrk.so')
 }
 
+/** The path of a library for `LD_PRELOAD`: the break cannot be moved as a number. */
+export function noSetMmPath(): string {
+  return built('no_set_mm.cc', 'no-set-mm.so')
+}
+
 /** The path of a library for `LD_PRELOAD`: it stands between the addon and the kernel, see `stranger/kernel.cc`. */
 export function strangeKernelPath(): string {
   return built('kernel.cc', 'kernel.so')
