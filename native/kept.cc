@@ -17,8 +17,9 @@
 namespace offheap {
 namespace {
 
-// The stretch of addresses that one page of page tables covers, with pages of 4 KiB.
+// The stretches of addresses that one page of page tables covers, with pages of 4 KiB: of the lowest level, and of the next.
 constexpr uintptr_t kTableBytes = 2 << 20;
+constexpr uintptr_t kUpperTableBytes = 1 << 30;
 // An eighth of the addresses of a process on x86-64 and on most arm64.
 constexpr size_t kMostBytes = size_t{16} << 40;
 constexpr time_t kYoungS = 120;
@@ -89,19 +90,19 @@ bool Renew(char* start, size_t length_bytes) {
   return true;
 }
 
-char* Down(char* address) {
-  return reinterpret_cast<char*>(reinterpret_cast<uintptr_t>(address) & ~(kTableBytes - 1));
+char* Down(char* address, uintptr_t unit) {
+  return reinterpret_cast<char*>(reinterpret_cast<uintptr_t>(address) & ~(unit - 1));
 }
 
-char* Up(char* address) {
-  return reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(address) + kTableBytes - 1) & ~(kTableBytes - 1));
+char* Up(char* address, uintptr_t unit) {
+  return reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(address) + unit - 1) & ~(unit - 1));
 }
 
 // How far what is kept reaches without a gap, below `start` and above `end`, up to the borders of what their page tables cover.
-// Where that is all of it, the page tables are nobody else's, and go with it.
-void Widen(State& s, char** start, char** end) {
-  char* const low = Down(*start);
-  char* const high = Up(*end);
+// Where that is all of it, the page tables are nobody else's, and go with it. Returns whether it is.
+bool Widen(State& s, uintptr_t unit, char** start, char** end) {
+  char* const low = Down(*start, unit);
+  char* const high = Up(*end, unit);
   Place at = s.entries.lower_bound(*start);
   while (*start > low && at != s.entries.begin()) {
     --at;
@@ -113,6 +114,7 @@ void Widen(State& s, char** start, char** end) {
     *end = std::min(high, at->second.end);
     ++at;
   }
+  return *start == low && *end == high;
 }
 
 // Whatever their age: who closes arenas for weeks has one entry, not one for each time.
@@ -152,7 +154,11 @@ void KeepRange(Keeper keeper, char* start, size_t length_bytes) {
   const Lock lock(s.lock);
   char* low = start;
   char* high = start + length_bytes;
-  Widen(s, &low, &high);
+  if (!Widen(s, kUpperTableBytes, &low, &high)) {
+    low = start;
+    high = start + length_bytes;
+    Widen(s, kTableBytes, &low, &high);
+  }
   if (!Renew(low, static_cast<size_t>(high - low)) && !Renew(start, length_bytes)) {
     AdvisePages(start, length_bytes, kAdviceDontNeed);
   }

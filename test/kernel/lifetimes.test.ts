@@ -2,7 +2,7 @@
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import type { Arena } from '../../src/arena.js'
 import { runScript } from '../support/process.js'
-import { realWorldWith, thrownBy, turns } from '../support/world.js'
+import { realWorldWith, thrownBy } from '../support/world.js'
 
 const MIB = 2 ** 20
 const WINDOW_BYTES = MIB + 64 * 1024
