@@ -425,7 +425,7 @@ export class Arena extends Assembled {
       liveBytes: this.#liveBytes,
       limitBytes: this.#limits.limitBytes,
       softLimitBytes: partsOf(this).options.softLimitBytes,
-      releaseAfterMs: this.#policy.statedMs,
+      releaseAfterMs: this.#policy.promiseMs,
       allocations: this.#allocations,
       frees: this.#frees,
       pinnedBlocks: this.#pins.blockCount,

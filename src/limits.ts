@@ -129,11 +129,13 @@ export class Limits {
   settle(): void {
     // What the heap counts means nothing where a change of it did not come to its end.
     this.#heap.mend()
-    const { committedPages } = this.#heap
+    const { committedPages, usedPages } = this.#heap
     // What an interrupted call left in use, beyond what it had been granted, counts as well.
     if (committedPages > this.#share.pages) this.#share.take(committedPages - this.#share.pages)
     const stepPages = this.#stepPages
-    const boundPages = max(committedPages, this.#actions.boundPages(this.#heap.usedPages))
+    const mostPages = this.#actions.boundPages(usedPages)
+    // While nothing is dirty nobody calls this: a bound from then would be too high some day.
+    const boundPages = committedPages === usedPages ? committedPages : max(committedPages, mostPages)
     const isLarge = this.#share.isCounted && this.#share.pages - committedPages > 2 * stepPages
     const sharePages = isLarge ? committedPages + stepPages : this.#share.pages
     // In one step, which nothing interrupts, and before the share shrinks: the heap never has a limit above the least.

@@ -4,7 +4,8 @@
  * Demand (pages in use) goes up and down. How far it comes back after it fell is what `returns` counts. What
  * was reached twice within ten seconds, or three times within a minute (or within D and six times D, where those are longer), will
  * probably be reached again: the floor is what is missing from the pages in use now to that. A single burst leaves no
- * floor, however high, and neither does what only came down. What `misfit` says comes on top, as far as the waves are high.
+ * floor, however high, and neither does what only came down. Some times what `misfit` says comes on top, and some times what the
+ * waves are high at most.
  *
  * The floor is there for traffic. It stands for a while after the last call, then falls to nothing: how
  * long that takes is the caller's to say, since the promise decides it.
@@ -17,7 +18,7 @@
 import { invariant } from '../base/assert.js'
 import type { PageCount } from '../base/units.js'
 import { Misfit } from './misfit.js'
-import { type Expectation, Returns } from './returns.js'
+import { Returns } from './returns.js'
 
 /** Reached twice, which is one return, within `SHORT_MS`; or three times within `LONG_MS`. */
 const SHORT_MS = 10_000
@@ -25,6 +26,8 @@ const LONG_MS = 60_000
 
 /** Committed memory stays within a quarter more than what traffic had in use, and a little. */
 const MISFIT_SHARE = 1 / 4
+/** Where blocks are uneven, what was missing once is little of what will be: the worst that happens is so many times as much. */
+const MISFIT_TIMES = 4
 
 /** What demand is known by. */
 export interface DemandCounts {
@@ -51,8 +54,8 @@ export class Demand {
   #usedPages: PageCount = 0
   #highestPages: PageCount = 0
   #trafficMs = Number.NEGATIVE_INFINITY
-  #expected: Expectation = { pages: 0, atMs: 0 }
-  /** What does not fit is worth as much at most. */
+  #expectedPages: PageCount = 0
+  /** What does not fit is worth so many times as much at most. */
   #highestReturn: PageCount = 0
   readonly #misfit = new Misfit()
 
@@ -70,7 +73,7 @@ export class Demand {
     this.#returns.observe(nowMs, usedPages, peakUsedPages)
     const short = this.#returns.expected(nowMs - scale * SHORT_MS, usedPages, 1)
     const long = this.#returns.expected(nowMs - scale * LONG_MS, usedPages, 2)
-    this.#expected = long.pages > short.pages ? long : short
+    this.#expectedPages = Math.max(short, long)
     this.#highestReturn = this.#returns.highest(nowMs - scale * SHORT_MS)
     this.#misfit.observe(nowMs, peakUsedPages, usedPages + dirtyPages)
   }
@@ -85,24 +88,14 @@ export class Demand {
     return nowMs - this.#trafficMs
   }
 
-  /** How many more pages than are in use are likely to be wanted. */
-  get expectedPages(): PageCount {
-    return this.#expected.pages
-  }
-
-  /** When demand last was as high as the floor expects it to be. */
-  get reachedMs(): number {
-    return this.#expected.pages > 0 ? this.#expected.atMs : Number.POSITIVE_INFINITY
-  }
-
   /**
    * Free pages to keep warm now, by what was last observed. `sparePages`: for what does not fit, besides a quarter of
    * what is expected to be in use.
    */
   floorPages(nowMs: number, hold: Hold, sparePages: PageCount): PageCount {
-    const { pages } = this.#expected
-    const misfit = Math.min(this.#misfit.pages, this.#highestReturn, this.#mostMisfit(sparePages))
-    return Math.floor((pages + misfit) * standingShare(this.quietMs(nowMs), hold))
+    const likelyPages = MISFIT_TIMES * Math.min(this.#misfit.pages, this.#highestReturn)
+    const misfit = Math.min(likelyPages, this.#mostMisfit(sparePages))
+    return Math.floor((this.#expectedPages + misfit) * standingShare(this.quietMs(nowMs), hold))
   }
 
   /**
@@ -111,18 +104,18 @@ export class Demand {
    */
   calmPages(floorPages: PageCount, sparePages: PageCount, leastPages: PageCount): PageCount {
     if (floorPages < leastPages) return floorPages
-    return Math.max(floorPages, Math.floor(this.#expected.pages + this.#mostMisfit(sparePages)))
+    return Math.max(floorPages, Math.floor(this.#expectedPages + this.#mostMisfit(sparePages)))
   }
 
   #mostMisfit(sparePages: PageCount): PageCount {
-    return (this.#usedPages + this.#expected.pages) * MISFIT_SHARE + sparePages
+    return (this.#usedPages + this.#expectedPages) * MISFIT_SHARE + sparePages
   }
 
   check(): void {
     this.#returns.check()
     this.#misfit.check()
     invariant(
-      this.#usedPages + this.#expected.pages <= this.#highestPages,
+      this.#usedPages + this.#expectedPages <= this.#highestPages,
       '1: a floor below the highest demand',
     )
   }

@@ -14,7 +14,8 @@
  * And wholly free runs of a MiB and more do not wait at all, unless the floor wants them.
  *
  * Time alone bounds nothing while a program allocates and frees in one turn of the event loop. So there is a bound on what may
- * be committed too, see `boundPages`: what is free goes before more is committed than that.
+ * be committed too, see `boundPages`: what is free goes before more is committed than that, and whatever else would keep it, the
+ * floor and the budget too, once the bound falls.
  *
  * Once traffic has stopped, floor and budget have ended by the time a page's last step comes: the promise comes first.
  *
@@ -58,6 +59,11 @@ const LEAST_FULL_SHARE = 0.4
 /** What may be committed: so many times the most that was in use lately, and that much more. */
 const BOUND_FACTOR = 1.25
 const BOUND_SPARE_BYTES = 8 * MIB
+/**
+ * Lately is less than the promise: what was in use is heard of a step late, and what goes then goes another step later. Two steps
+ * are 0.1125 of the promise; the rest is for timers that fire late.
+ */
+const LATELY_SHARE = 0.85
 /** Of it, what may be kept for blocks that do not fit what is free, besides a quarter of what traffic has in use. */
 const SPARE_BYTES = 7 * MIB
 /** Wholly free runs of this length go back at once. */
@@ -95,9 +101,8 @@ export class ReleasePolicy {
   #lastCallMs = 0
   /** Most pages in use since the last `observe`, as far as `recordPeak` was told. */
   #toldPeakPages: PageCount = 0
-  /** What was in use at the last `observe`, and the floor above it. */
-  #warmLevelPages: PageCount = 0
   #calls = 0
+  #usedPages: PageCount = 0
   #dirtyPages: PageCount = 0
   #agedPages: PageCount = 0
   #refaultedPages: PageCount = 0
@@ -134,15 +139,6 @@ export class ReleasePolicy {
     return this.#refaults.promiseMs
   }
 
-  /**
-   * The same as users are told: while the demand floor keeps memory of longer ago, how long ago demand was as high. Of what is
-   * free, no more is kept by rule than was in use within that time.
-   */
-  get statedMs(): number {
-    if (this.warmPages === 0) return this.promiseMs
-    return Math.max(this.promiseMs, Math.ceil(this.#now() - this.#demand.reachedMs))
-  }
-
   /** The first page came free after nothing was dirty: a new interval begins. */
   start(): void {
     this.#decay.mark(this.#now(), 0, this.promiseMs)
@@ -165,30 +161,40 @@ export class ReleasePolicy {
     this.#demand.observe(nowMs, seen, hasTraffic, this.promiseMs)
     this.#toldPeakPages = 0
     this.#calls = counts.calls
+    this.#usedPages = usedPages
     this.#refaults.refaulted(nowMs, counts.refaultedPages - this.#refaultedPages)
     this.#refaultedPages = counts.refaultedPages
     this.#remember(counts.dirtyPages, counts.agedPages)
     this.isMarked = false
     this.isFlushDue = false
-    this.warmPages = this.#demand.floorPages(nowMs, this.#floorHold, this.#sparePages)
-    this.calmPages = this.#demand.calmPages(this.warmPages, this.#sparePages, this.atOncePages)
-    this.#warmLevelPages = usedPages + Math.min(this.warmPages, this.#demand.expectedPages)
+    const mostPages = this.boundPages(usedPages) - usedPages
+    this.warmPages = Math.min(mostPages, this.#demand.floorPages(nowMs, this.#floorHold, this.#sparePages))
+    const calmPages = this.#demand.calmPages(this.warmPages, this.#sparePages, this.atOncePages)
+    this.calmPages = Math.min(mostPages, calmPages)
   }
 
   /** So many pages were in use at once at some moment since the last call of this, or of `observe`. */
   recordPeak(pageCount: PageCount): void {
-    this.#highWater.record(this.#now(), pageCount, this.promiseMs)
+    this.#highWater.record(this.#now(), pageCount, this.#latelyMs)
     this.#toldPeakPages = Math.max(this.#toldPeakPages, pageCount)
   }
 
   /**
-   * Most pages that may be committed while `usedPages` are in use: 1.25 times the most that was in use within the promise, or
-   * that traffic keeps coming back to, and 8 MiB. After `recordPeak`.
+   * Most pages that may be committed while `usedPages` are in use: 1.25 times the most that was in use within the promise, and
+   * 8 MiB. After `recordPeak`.
    */
   boundPages(usedPages: PageCount): PageCount {
-    const mostPages = this.#highWater.most(this.#now(), this.promiseMs)
-    const levelPages = Math.max(usedPages, mostPages, this.#warmLevelPages)
-    return Math.floor(levelPages * BOUND_FACTOR) + this.#spareOfBoundPages
+    const mostPages = Math.max(usedPages, this.#highWater.most(this.#now(), this.#latelyMs))
+    return Math.floor(mostPages * BOUND_FACTOR) + this.#spareOfBoundPages
+  }
+
+  /** How many dirty pages are to go back now, marked or not, whatever that costs: what was in use once was so too long ago. */
+  get excessPages(): PageCount {
+    return Math.max(0, this.#usedPages + this.#dirtyPages - this.boundPages(this.#usedPages))
+  }
+
+  get #latelyMs(): number {
+    return this.promiseMs * LATELY_SHARE
   }
 
   /** How many pages of wholly free, long runs are to go back as soon as the budget allows, whenever they came free. */

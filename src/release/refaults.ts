@@ -22,8 +22,11 @@ const SHRINK = 2 ** -0.25
 /** Refaults among the pages purged: above the first they are many, below the second they are few. */
 const MANY = 1 / 4
 const FEW = 1 / 16
-/** Fewer refaults than this are chance, and so is a single round of them. */
-const LEAST_PAGES = 16
+/**
+ * Fewer refaults than this are not worth a longer promise: they cost half a millisecond. A single round of them is chance, however
+ * many.
+ */
+const LEAST_PAGES = 256
 const LEAST_ROUNDS = 2
 
 interface Purge {

@@ -34,23 +34,12 @@ interface Return {
   readonly low: number
   /** When demand stood that high the time before. */
   readonly sinceMs: number
-  /** When it was that high again. */
-  readonly atMs: number
   readonly heightPages: PageCount
   readonly topPages: PageCount
   /** Lows from which later returns went as high and as far: after two it says nothing more. */
   coveredBy: number
   coveredLow: number
 }
-
-/** What demand is expected to want beyond what is in use. */
-export interface Expectation {
-  readonly pages: PageCount
-  /** When demand last stood as high. */
-  readonly atMs: number
-}
-
-const NOTHING: Expectation = { pages: 0, atMs: Number.NEGATIVE_INFINITY }
 
 export class Returns {
   /** Highest first. */
@@ -61,7 +50,7 @@ export class Returns {
 
   /** Demand rose to `peakUsedPages` since the last call, and is `usedPages` now. */
   observe(nowMs: number, usedPages: PageCount, peakUsedPages: PageCount): void {
-    this.#rise(nowMs, peakUsedPages)
+    this.#rise(peakUsedPages)
     this.#peaks.push({ pages: peakUsedPages, atMs: nowMs, lowPages: usedPages, low: ++this.#lastLow })
     if (this.#peaks.length > MOST_PEAKS) this.#peaks.shift()
   }
@@ -76,7 +65,7 @@ export class Returns {
     }
   }
 
-  #rise(nowMs: number, topPages: PageCount): void {
+  #rise(topPages: PageCount): void {
     let lowPages = Number.POSITIVE_INFINITY
     let low = 0
     let heightPages = 0
@@ -89,14 +78,14 @@ export class Returns {
       const reachedPages = Math.min(peak.pages, topPages)
       if (reachedPages - lowPages > heightPages) {
         heightPages = reachedPages - lowPages
-        this.#add(low, peak.atMs, nowMs, heightPages, reachedPages)
+        this.#add(low, peak.atMs, heightPages, reachedPages)
       }
       if (peak.pages > topPages) return
       this.#peaks.pop()
     }
   }
 
-  #add(low: number, sinceMs: number, atMs: number, heightPages: PageCount, topPages: PageCount): void {
+  #add(low: number, sinceMs: number, heightPages: PageCount, topPages: PageCount): void {
     this.#returns = this.#returns.filter(one => {
       if (one.heightPages > heightPages || one.topPages > topPages || one.sinceMs > sinceMs) return true
       if (one.low === low) return false
@@ -104,7 +93,7 @@ export class Returns {
       one.coveredLow = low
       return one.coveredBy < 2
     })
-    this.#returns.push({ low, sinceMs, atMs, heightPages, topPages, coveredBy: 0, coveredLow: 0 })
+    this.#returns.push({ low, sinceMs, heightPages, topPages, coveredBy: 0, coveredLow: 0 })
     if (this.#returns.length > MOST_RETURNS) this.#returns.shift()
   }
 
@@ -112,18 +101,18 @@ export class Returns {
    * How many more pages than `usedPages` one return wanted, or two: of those that began and ended since `sinceMs`, the
    * one that wanted the most, or the second.
    */
-  expected(sinceMs: number, usedPages: PageCount, returnCount: 1 | 2): Expectation {
-    let most: Expectation = NOTHING
-    let second: Expectation = NOTHING
+  expected(sinceMs: number, usedPages: PageCount, returnCount: 1 | 2): PageCount {
+    let most = 0
+    let second = 0
     let mostLow = 0
-    for (const { low, sinceMs: beganMs, atMs, heightPages, topPages } of this.#returns) {
+    for (const { low, sinceMs: beganMs, heightPages, topPages } of this.#returns) {
       if (beganMs < sinceMs) continue
       const pages = Math.min(heightPages, topPages - usedPages)
-      if (pages >= most.pages) {
+      if (pages >= most) {
         if (low !== mostLow) second = most
-        most = { pages, atMs }
+        most = pages
         mostLow = low
-      } else if (low !== mostLow && pages >= second.pages) second = { pages, atMs }
+      } else if (low !== mostLow && pages >= second) second = pages
     }
     return returnCount === 1 ? most : second
   }

@@ -31,6 +31,8 @@ export class Scavenger {
   /** Long runs may have come free: search for them, and where that goes on. */
   #seeksLong = false
   #longCursor: PageNumber = 0
+  /** The same of the search for what is beyond the bound. */
+  #excessCursor: PageNumber = 0
   /** The last call of a slice ended inside a stretch that was long enough: the rest of it is, too. */
   #isInside = false
   /** Dirty pages that cannot go back because a live block is in their unit, when that was last looked at. */
@@ -80,7 +82,8 @@ export class Scavenger {
     })
     this.#seeksLong ||= seeksLong
     if (this.#source.unitPages > 1) return this.#tickUnits(turnStartMs)
-    if (!this.#purgeLong(turnStartMs) || !this.#purgeAged(turnStartMs)) return false
+    if (!this.#purgeLong(turnStartMs) || !this.#purgeAged(turnStartMs) || !this.#purgeExcess(turnStartMs))
+      return false
     if (policy.isMarkDue) {
       heap.ageDirtyPages()
       policy.marked()
@@ -207,6 +210,21 @@ export class Scavenger {
     return true
   }
 
+  /** What is beyond the bound. Returns whether all of it is gone. */
+  #purgeExcess(turnStartMs: number): boolean {
+    const quota = this.#policy.excessPages
+    if (quota === 0) {
+      this.#excessCursor = 0
+      return true
+    }
+    const before = this.purgedPages
+    const agedBefore = this.#heap.agedPages
+    this.#policy.startMeasure()
+    this.#excessCursor = this.#sweepOver(this.#excessCursor, quota, 1, false, turnStartMs)
+    this.#policy.purgedAtOnce(this.purgedPages - before, agedBefore - this.#heap.agedPages)
+    return this.#excessCursor === 0
+  }
+
   #sweepThrough(quota: PageCount, turnStartMs: number): void {
     const goal = this.purgedPages + quota
     while (this.#sweep < SWEEPS.length && this.purgedPages < goal && !this.#batch.hasGivenUp) {
@@ -286,6 +304,7 @@ export class Scavenger {
     this.#sweep = 0
     this.#cursor = 0
     this.#longCursor = 0
+    this.#excessCursor = 0
     return this.purgedPages - before
   }
 
