@@ -21,6 +21,7 @@
 namespace offheap {
 
 const int kAdviceDontNeed = MADV_DONTNEED;
+const int kAdviceDontNeedLocked = 24;  // MADV_DONTNEED_LOCKED, not in headers older than Linux 5.18
 const int kAdviceNoHugePage = MADV_NOHUGEPAGE;
 const int kAdviceHugePage = MADV_HUGEPAGE;
 #ifdef MADV_POPULATE_WRITE
@@ -67,6 +68,7 @@ Errno MapPages(size_t length_bytes, size_t align_bytes, void** address) {
     munmap(start, mapped_bytes);
     return error;
   }
+  EmptyLocked(aligned, length_bytes);
   *address = aligned;
   return 0;
 }
@@ -82,7 +84,10 @@ Errno MapPagesAt(void* address, size_t length_bytes) {
   void* start = mmap(address, length_bytes, PROT_READ | PROT_WRITE,
                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
   if (start == MAP_FAILED) return errno;
-  if (start == address) return 0;
+  if (start == address) {
+    EmptyLocked(address, length_bytes);
+    return 0;
+  }
   munmap(start, length_bytes);
   return EEXIST;
 }
@@ -90,7 +95,15 @@ Errno MapPagesAt(void* address, size_t length_bytes) {
 Errno RemapPages(void* address, size_t length_bytes) {
   void* start = mmap(address, length_bytes, PROT_READ | PROT_WRITE,
                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
-  return start == MAP_FAILED ? errno : 0;
+  if (start == MAP_FAILED) return errno;
+  EmptyLocked(address, length_bytes);
+  return 0;
+}
+
+void EmptyLocked(void* address, size_t length_bytes) {
+  unsigned char residency = 0;
+  if (mincore(address, PageBytes(), &residency) != 0 || (residency & 1) == 0) return;
+  if (madvise(address, length_bytes, MADV_DONTNEED) != 0) madvise(address, length_bytes, kAdviceDontNeedLocked);
 }
 
 Errno UnmapPages(void* address, size_t length_bytes) {

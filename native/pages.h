@@ -18,6 +18,7 @@ using Errno = int;
 
 // The kinds of advice that `AdvisePages` accepts, with the numbers of this kernel's headers.
 extern const int kAdviceDontNeed;
+extern const int kAdviceDontNeedLocked;
 extern const int kAdviceNoHugePage;
 extern const int kAdviceHugePage;
 extern const int kAdvicePopulateWrite;
@@ -57,6 +58,13 @@ Errno MapPagesAt(void* address, size_t length_bytes);
 // Requires: whole pages, mapped by the caller.
 // ENOMEM: as for `MapPages`; the range is then as it was.
 Errno RemapPages(void* address, size_t length_bytes);
+
+// Where the process locks what it will map (`mlockall(MCL_FUTURE)`), the kernel makes every page of a new mapping resident.
+// They go back, so that it is clean before it is used; what is touched later is locked then. The functions above do this
+// themselves. Where the kernel refuses (before Linux 5.18), the pages stay.
+//
+// Requires: whole pages that were just mapped by the caller, and not used yet.
+void EmptyLocked(void* address, size_t length_bytes);
 
 // `munmap`: gives addresses and memory back; any later access to the range is a fault.
 //

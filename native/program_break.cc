@@ -404,6 +404,7 @@ CallResult MoveOwnBreak(const void* owner, intptr_t increment_bytes, bool* has_m
   if (error != 0) return {error, "sbrk"};
   // What is below `base` is malloc's, and a forked child needs that. Where the kernel refuses, forking takes longer.
   if (increment_bytes > 0) {
+    EmptyLocked(s.top - increment_bytes, static_cast<size_t>(increment_bytes));
     AdvisePages(s.top - increment_bytes, static_cast<size_t>(increment_bytes), kAdviceDontFork);
   }
   *has_moved = true;

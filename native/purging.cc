@@ -12,9 +12,6 @@
 #include <atomic>
 #include <mutex>
 
-#ifndef MADV_DONTNEED_LOCKED
-#define MADV_DONTNEED_LOCKED 24  // Linux 5.18
-#endif
 #ifndef SYS_pidfd_open
 #define SYS_pidfd_open 434  // the same number on all architectures
 #endif
@@ -167,9 +164,9 @@ Errno PurgePages(void* address, size_t length_bytes) {
   const int advice = purge_advice;
   const Errno error = AdvisePages(address, length_bytes, advice);
   if (error != EINVAL || advice != MADV_DONTNEED) return error;
-  if (AdvisePages(address, length_bytes, MADV_DONTNEED_LOCKED) != 0) return error;
+  if (AdvisePages(address, length_bytes, kAdviceDontNeedLocked) != 0) return error;
   // The process locks its memory: what is not locked goes back by this advice as well.
-  purge_advice = MADV_DONTNEED_LOCKED;
+  purge_advice = kAdviceDontNeedLocked;
   return 0;
 }
 

@@ -34,6 +34,9 @@ const transfer = (ArrayBuffer.prototype as { transfer?: (this: ArrayBuffer, leng
   .transfer
 const applyFunction = Reflect.apply
 
+/** What the kernel, or a filter, says where it does not take advice about huge pages. */
+const NO_ADVICE = ['EINVAL', 'EPERM', 'EACCES', 'ENOSYS']
+
 /** The addon behind the interface of kernel.ts. */
 class AddonKernel implements Kernel {
   readonly programBreak: ProgramBreak
@@ -70,9 +73,10 @@ class AddonKernel implements Kernel {
     try {
       this.#native.advise(mapping, offsetBytes, lengthBytes, this.#numberOf(advice))
     } catch (error) {
-      // EINVAL, the range being checked, says that this kernel was built without huge pages: nothing to prevent, or to have.
+      // EINVAL, the range being checked, says that this kernel was built without huge pages: nothing to prevent, or to have. The
+      // others are what filters (seccomp) answer: memory can be used all the same.
       const isForHugePages = advice === 'hugepage' || advice === 'nohugepage'
-      if (!isForHugePages || (error as SystemError).code !== 'EINVAL') throw error
+      if (!isForHugePages || !NO_ADVICE.includes((error as SystemError).code)) throw error
     }
   }
 

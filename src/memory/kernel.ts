@@ -65,7 +65,7 @@ export interface Kernel {
   /**
    * `madvise` over whole pages. `'dontneed'`: the pages go back now and read as zeros from now on. `'nohugepage'`: the
    * kernel does not put huge pages there; `'hugepage'`: it does where it can; both silently without effect on kernels that
-   * have none. `'populate'`: all pages are resident and writable from now on (`EINVAL` before Linux 5.14). `'guard'`: the
+   * have none, or where a filter (seccomp) refuses. `'populate'`: all pages are resident and writable from now on (`EINVAL` before Linux 5.14). `'guard'`: the
    * pages go back, and every access to them is a fault from now on, which splits no kernel mapping (`EINVAL` before Linux
    * 6.13, or where the memory is locked); `'unguard'`: they read as zeros again. Throws a `SystemError`.
    */

@@ -3,7 +3,7 @@
  * addon and the kernel (`stranger/kernel.cc`); what is locked is so for real.
  */
 import { describe, expect, it } from 'vitest'
-import { runScript } from '../support/process.js'
+import { NODES, runScript } from '../support/process.js'
 import { strangeKernelPath } from '../support/stranger.js'
 
 const HOLES = `
@@ -12,8 +12,8 @@ const HOLES = `
   blocks.forEach((block, index) => { if (index % 20 !== 0) arena.free(block) })
 `
 
-function run(mode: string, body: string) {
-  return runScript(body, [], undefined, { LD_PRELOAD: strangeKernelPath(), OFFHEAP_TEST_KERNEL: mode })
+function run(mode: string, body: string, node?: string) {
+  return runScript(body, [], node, { LD_PRELOAD: strangeKernelPath(), OFFHEAP_TEST_KERNEL: mode })
 }
 
 describe('scattered free pages', () => {
@@ -59,10 +59,75 @@ describe('a kernel that accepts the call and does nothing', () => {
   })
 })
 
-describe('a kernel that refuses for good', () => {
+describe('a process that locks all its memory', () => {
+  it.each(NODES)(
+    'gives back what is free, and holds no page that nobody touched ($version)',
+    async ({ path }) => {
+      const outcome = await run(
+        'all',
+        `
+      const warnings = []
+      process.on('warning', ({ code }) => warnings.push(code))
+      for (const source of ['mmap', 'sbrk']) {
+        const arena = new Arena({ source, releaseAfterMs: 100 })
+        for (let round = 0; round < 3; round++) {
+          const blocks = Array.from({ length: 4_000 }, () => arena.allocUnsafe(1024).fill(1))
+          const long = arena.allocUnsafe(8 * 2 ** 20)
+          assert.ok(arena.residentBytes() <= arena.stats().committedBytes, source)
+          arena.free(long)
+          blocks.forEach((block, index) => { if (index % 20 !== 0) arena.free(block) })
+          await sleep(250)
+          assert.equal(arena.stats().dirtyBytes, 0)
+          assert.equal(arena.residentBytes(), arena.stats().usedBytes, source)
+          assert.ok(arena.alloc(2 ** 20).every(byte => byte === 0))
+          arena.reset()
+          arena.check()
+        }
+        arena.close()
+      }
+      assert.deepEqual(warnings, [])`,
+        path,
+      )
+      expect(outcome).toEqual({ code: 0, signal: null, stdout: '', stderr: '' })
+    },
+  )
+})
+
+describe('a kernel that is short of memory now and then', () => {
+  it('has all back in time, and nobody is warned', async () => {
+    const outcome = await run(
+      'again',
+      `
+      const warnings = []
+      process.on('warning', ({ code }) => warnings.push(code))
+      ${HOLES}
+      await sleep(600)
+      assert.equal(arena.stats().dirtyBytes, 0)
+      assert.equal(arena.residentBytes(), arena.stats().usedBytes)
+      blocks.forEach((block, index) => { if (index % 20 === 0) assert.ok(block.every(byte => byte === 1)) })
+      for (let round = 0; round < 5; round++) {
+        arena.free(arena.allocUnsafe(2 ** 20).fill(1))
+        for (let i = 0; i < 3; i++) {
+          const failed = codeOf(() => arena.trim())
+          if (typeof failed === 'string') assert.equal(failed, 'ERR_ARENA_PURGE_FAILED')
+        }
+        assert.equal(arena.stats().dirtyBytes, 0)
+      }
+      arena.check()
+      assert.deepEqual(warnings, [])`,
+    )
+    expect(outcome).toEqual({ code: 0, signal: null, stdout: '', stderr: '' })
+  })
+})
+
+describe.each([
+  { mode: 'refuse', code: 'EPERM', advice: /seccomp/, path: process.execPath, version: process.version },
+  { mode: 'bound', code: 'EINVAL', advice: /locked/, path: process.execPath, version: process.version },
+  ...NODES.map(node => ({ mode: 'filter', code: 'EPERM', advice: /seccomp/, ...node })),
+])('a kernel that refuses for good ($mode, $version)', ({ mode, code, advice, path }) => {
   it('is asked ever more rarely, and what it costs, and why, is told once', async () => {
     const outcome = await run(
-      'refuse',
+      mode,
       `
       const { subscribe } = await import('node:diagnostics_channel')
       const heard = []
@@ -70,7 +135,7 @@ describe('a kernel that refuses for good', () => {
       const warnings = []
       process.on('warning', warning => warnings.push(warning))
       ${HOLES}
-      new Arena({ releaseAfterMs: 100 }).allocUnsafe(100)
+      new Arena({ releaseAfterMs: 100, leaks: 'off' }).allocUnsafe(100)
       await sleep(1_000)
       const before = process.cpuUsage()
       const { dirtyBytes } = arena.stats()
@@ -79,14 +144,20 @@ describe('a kernel that refuses for good', () => {
       assert.equal(arena.stats().dirtyBytes, dirtyBytes)
       assert.equal(heard.length, 1)
       assert.equal(heard[0].arena, arena.name)
-      assert.equal(heard[0].error.code, 'EPERM')
+      assert.equal(heard[0].error.code, '${code}')
       assert.equal(heard[0].bytes, dirtyBytes)
-      assert.match(heard[0].advice, /seccomp/)
+      assert.match(heard[0].advice, ${advice})
       assert.deepEqual(warnings.map(({ code }) => code), ['OFFHEAP_PURGE_REFUSED'])
       assert.equal(codeOf(() => arena.trim()), 'ERR_ARENA_PURGE_FAILED')
+      try { arena.trim() } catch (error) { assert.equal(error.cause.code, '${code}') }
       await assert.rejects(arena.trimAsync(), { code: 'ERR_ARENA_PURGE_FAILED' })
+      for (let i = 0; i < 20; i++) arena.free(arena.alloc(2 ** 20 * i))
+      for (let i = 0; i < 20; i++) assert.ok(arena.alloc(2 ** 20).every(byte => byte === 0))
+      blocks.forEach((block, index) => { if (index % 20 === 0) assert.ok(block.every(byte => byte === 1)) })
       arena.check()
-      console.log((user + system) / 1_500_000 < 0.03)`,
+      console.log((user + system) / 1_500_000 < 0.03)
+      arena.close()`,
+      path,
     )
     expect(outcome).toEqual({ code: 0, signal: null, stdout: 'true\n', stderr: '' })
   })
