@@ -14,6 +14,8 @@ export interface Stranger {
   addressOf(bytes: Uint8Array): number
   /** Writes one byte there, whatever is there now. */
   poke(address: number, byte: number): void
+  /** Forks, and the child reads a byte there and ends. Returns the signal that ended it, or 0. */
+  readInFork(address: number): number
   /** The program break, as libc has it. */
   breakAt(): number
   /** Moves the break up or down as malloc does. Returns 1, or 0 where it cannot. */

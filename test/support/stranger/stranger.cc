@@ -8,6 +8,7 @@
 #include <linux/seccomp.h>
 #include <malloc.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -16,6 +17,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -66,6 +68,23 @@ napi_value Poke(napi_env env, napi_callback_info info) {
   auto* const address = reinterpret_cast<volatile unsigned char*>(static_cast<uintptr_t>(ArgumentAt(env, info, 0)));
   *address = static_cast<unsigned char>(ArgumentAt(env, info, 1));
   return nullptr;
+}
+
+// readInFork(address): forks, and the child reads a byte there and ends. Returns the signal that ended it, or 0.
+napi_value ReadInFork(napi_env env, napi_callback_info info) {
+  const auto* const address =
+      reinterpret_cast<volatile unsigned char*>(static_cast<uintptr_t>(ArgumentAt(env, info, 0)));
+  const pid_t child = fork();
+  if (child < 0) return NumberOf(env, -1);
+  if (child == 0) {
+    signal(SIGSEGV, SIG_DFL);
+    static_cast<void>(*address);
+    _exit(0);
+  }
+  int status = 0;
+  while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
+  return NumberOf(env, WIFSIGNALED(status) ? WTERMSIG(status) : 0);
 }
 
 // breakAt(): the program break, as libc has it.
@@ -310,6 +329,7 @@ void Export(napi_env env, napi_value exports, const char* name, napi_callback fu
 extern "C" __attribute__((visibility("default"))) napi_value napi_register_module_v1(napi_env env, napi_value exports) {
   Export(env, exports, "addressOf", AddressOf);
   Export(env, exports, "poke", Poke);
+  Export(env, exports, "readInFork", ReadInFork);
   Export(env, exports, "breakAt", BreakAt);
   Export(env, exports, "move", Move);
   Export(env, exports, "seize", Seize);
