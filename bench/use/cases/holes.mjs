@@ -18,6 +18,11 @@ function withHoles(count, sizeBytes, keptOf) {
   return { arena, kept }
 }
 
+/** What is kept until here is not collected before, and with it not freed. */
+function requireLive(kept) {
+  if (kept.some(block => block[0] !== 1)) throw new Error('a block has lost its bytes')
+}
+
 /** Free bytes that the kernel still holds: resident ones beyond the pages in use. */
 function lateBytes(arena) {
   return arena.residentBytes() - arena.stats().usedBytes
@@ -25,11 +30,12 @@ function lateBytes(arena) {
 
 /** Milliseconds from the last call until nothing free is resident, to a tenth of a second; 30 s at most. */
 async function goneMs(count, sizeBytes, keptOf) {
-  const { arena } = withHoles(count, sizeBytes, keptOf)
+  const { arena, kept } = withHoles(count, sizeBytes, keptOf)
   const startMs = performance.now()
   for (let i = 0; i < 300 && arena.stats().dirtyBytes > 0; i++) await sleep(100)
   const tookMs = performance.now() - startMs
   if (lateBytes(arena) > 0) throw new Error('free pages are resident')
+  requireLive(kept)
   return tookMs
 }
 
@@ -38,7 +44,7 @@ async function lateMib(count, sizeBytes, keptOf = KEPT) {
   const { arena, kept } = withHoles(count, sizeBytes, keptOf)
   await sleep(PROMISE_MS)
   const late = lateBytes(arena) / MIB
-  if (kept.length === 0) throw new Error('nothing was kept')
+  requireLive(kept)
   return late
 }
 
@@ -54,15 +60,17 @@ async function underLoad(measure) {
 }
 
 async function trimMs(count, sizeBytes, keptOf = KEPT) {
-  const { arena } = withHoles(count, sizeBytes, keptOf)
+  const { arena, kept } = withHoles(count, sizeBytes, keptOf)
   const startMs = performance.now()
   arena.trim()
-  return performance.now() - startMs
+  const tookMs = performance.now() - startMs
+  requireLive(kept)
+  return tookMs
 }
 
 /** The longest that `trimAsync` keeps the event loop from anything else. */
 async function longestTurnMs(count, sizeBytes) {
-  const { arena } = withHoles(count, sizeBytes, KEPT)
+  const { arena, kept } = withHoles(count, sizeBytes, KEPT)
   let longest = 0
   let last = performance.now()
   let isDone = false
@@ -75,6 +83,7 @@ async function longestTurnMs(count, sizeBytes) {
   setImmediate(turn)
   await arena.trimAsync()
   isDone = true
+  requireLive(kept)
   return longest
 }
 
