@@ -44,6 +44,8 @@ bool Cut(size_t length_bytes, void** start) {
   }
   char* const piece = s.low + s.left_bytes - length_bytes;
   if (ProtectPages(piece, length_bytes, true) != 0) return false;
+  // Where all memory is locked, the kernel has just made it resident.
+  EmptyLocked(piece, length_bytes);
   s.left_bytes -= length_bytes;
   *start = piece;
   return true;
