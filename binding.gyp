@@ -10,7 +10,8 @@
         "native/ledger.cc",
         "native/pages.cc",
         "native/program_break.cc",
-        "native/purging.cc"
+        "native/purging.cc",
+        "native/slab.cc"
       ],
       "defines": [
         "NAPI_VERSION=8",

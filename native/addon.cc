@@ -244,6 +244,24 @@ Errno FindPages(Napi::Env env, Keeper keeper, size_t length_bytes, size_t align_
 
 // --- Mappings -----------------------------------------------------------------------------------------------------
 
+uint64_t ThreadOf(Napi::Env env) { return env.GetInstanceData<Instance>()->thread; }
+
+// The id of a new mapping, which `make` maps.
+template <class Make>
+Napi::Value Enter(Napi::Env env, size_t length_bytes, const Make& make) {
+  const auto& books = BooksOf(env);
+  auto mapping = std::make_shared<Mapping>();
+  // The entry comes first, so that running out of memory for it cannot lose a mapping.
+  const auto entry = books->mappings.emplace(books->next_mapping_id, mapping).first;
+  void* start = nullptr;
+  const Errno error = make(*mapping, &start);
+  if (error != 0) books->mappings.erase(entry);
+  CheckCall(env, "mmap", error);
+  mapping->start = static_cast<char*>(start);
+  mapping->length_bytes = length_bytes;
+  return Napi::Number::New(env, static_cast<double>(books->next_mapping_id++));
+}
+
 Napi::Value Map(const Napi::CallbackInfo& info) {
   const uint64_t length_bytes = IntegerIn(info, 0, "lengthBytes", 1, kMaxSafeInteger);
   CheckWholePages(info.Env(), "lengthBytes", length_bytes);
@@ -253,19 +271,21 @@ Napi::Value Map(const Napi::CallbackInfo& info) {
   if ((align_bytes & (align_bytes - 1)) != 0) {
     throw OutOfRange(info.Env(), "alignBytes", "a power of two", static_cast<double>(align_bytes));
   }
-  const auto& books = BooksOf(info.Env());
-  auto mapping = std::make_shared<Mapping>();
-  // The entry comes first, so that running out of memory for it cannot lose a mapping.
-  const auto entry = books->mappings.emplace(books->next_mapping_id, mapping).first;
-  void* start = nullptr;
-  const Errno error = FindPages(info.Env(), KeeperAt(info, 2), length_bytes, align_bytes, &start, &mapping->is_cut);
-  if (error != 0) books->mappings.erase(entry);
-  CheckCall(info.Env(), "mmap", error);
-  // Where the kernel refuses, for want of memory, forking takes longer: that is all.
-  AdvisePages(start, length_bytes, kAdviceDontFork);
-  mapping->start = static_cast<char*>(start);
-  mapping->length_bytes = length_bytes;
-  return Napi::Number::New(info.Env(), static_cast<double>(books->next_mapping_id++));
+  return Enter(info.Env(), length_bytes, [&](Mapping& mapping, void** start) {
+    const Errno error = FindPages(info.Env(), KeeperAt(info, 2), length_bytes, align_bytes, start, &mapping.is_cut);
+    // Where the kernel refuses, for want of memory, forking takes longer: that is all.
+    if (error == 0) AdvisePages(*start, length_bytes, kAdviceDontFork);
+    return error;
+  });
+}
+
+Napi::Value MapPiece(const Napi::CallbackInfo& info) {
+  const uint64_t length_bytes =
+      IntegerIn(info, 0, "lengthBytes", 1, static_cast<double>(Slab::kMaxPieceBytes));
+  CheckWholePages(info.Env(), "lengthBytes", length_bytes);
+  return Enter(info.Env(), length_bytes, [&](Mapping& mapping, void** start) {
+    return Slab::Take(&BooksOf(info.Env())->slab, ThreadOf(info.Env()), length_bytes, start, &mapping.slab);
+  });
 }
 
 Napi::Value Unmap(const Napi::CallbackInfo& info) {
@@ -275,6 +295,12 @@ Napi::Value Unmap(const Napi::CallbackInfo& info) {
   if (mapping.wrap_count > 0) return Napi::Boolean::New(info.Env(), false);
   if (mapping.is_break) {
     UnmapBreak(info.Env(), id);
+    return Napi::Boolean::New(info.Env(), true);
+  }
+  // A piece is purged; where the kernel refuses that, it goes with its slab all the same.
+  if (mapping.slab != nullptr) {
+    AdvisePages(mapping.start, mapping.length_bytes, kAdviceDontNeed);
+    mappings.erase(id);
     return Napi::Boolean::New(info.Env(), true);
   }
   // What nobody ever had a view of goes, unless it would leave a hole; and what only we had one of (no owner).
@@ -468,6 +494,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("MADV_GUARD_REMOVE", Napi::Number::New(env, kAdviceGuardRemove));
   exports.Set("MADV_DONTDUMP", Napi::Number::New(env, kAdviceDontDump));
   exports.Set("map", Napi::Function::New<Map>(env, "map"));
+  exports.Set("mapPiece", Napi::Function::New<MapPiece>(env, "mapPiece"));
   exports.Set("unmap", Napi::Function::New<Unmap>(env, "unmap"));
   exports.Set("advise", Napi::Function::New<Advise>(env, "advise"));
   exports.Set("purge", Napi::Function::New<Purge>(env, "purge"));

@@ -14,6 +14,7 @@
 #include "ledger.h"
 #include "pages.h"
 #include "program_break.h"
+#include "slab.h"
 
 namespace offheap {
 
@@ -24,6 +25,7 @@ struct Mapping {
   bool was_wrapped = false;     // somebody may hold an address of it for ever
   size_t wrap_count = 0;        // ArrayBuffers over it whose finalizer has yet to run
   bool used_elsewhere = false;  // another thread may use the memory: never unmap
+  std::shared_ptr<Slab> slab;   // what it is a piece of, or null
   bool is_break = false;        // the memory above the program break: program_break.h says how that ends
 };
 
@@ -43,6 +45,7 @@ struct Books {
   uint64_t next_mapping_id = 1;
   std::unordered_map<uint64_t, std::shared_ptr<Mapping>> mappings;
   std::unordered_map<uint64_t, Wrap*> wraps;
+  std::shared_ptr<Slab> slab;  // where the next piece comes from, or null
 };
 
 class LastTurn;
@@ -65,6 +68,12 @@ struct Instance {
         ForgetBreak(&mapping, keeps);
         continue;
       }
+      if (mapping.slab != nullptr) {
+        // Its slab goes with its last piece; the pages go now.
+        if (keeps) new std::shared_ptr<Slab>(mapping.slab);  // never deleted
+        else AdvisePages(mapping.start, mapping.length_bytes, kAdviceDontNeed);
+        continue;
+      }
       if (keeps) continue;
       if (mapping.was_wrapped || mapping.is_cut) {
         KeepRange({thread, 0}, mapping.start, mapping.length_bytes);
@@ -74,6 +83,7 @@ struct Instance {
       UnmapPages(mapping.start, mapping.length_bytes);
     }
     books->mappings.clear();
+    books->slab.reset();
     EndThread(thread);
   }
 };

@@ -14,21 +14,49 @@ export interface Member {
   giveBack(reason: 'limit' | 'pressure'): number
   /** Gives back what it took from the process's limit and does not need. */
   yieldShare(): void
+  /** The arena is closed: from now on there is nothing to give back. */
+  leave(): void
   /** Pages that the arena could give back. */
   readonly dirtyPages: PageCount
   /** The arena's statistics, once it is whole. */
   stats?: () => ArenaStats
 }
 
+interface MemberParts {
+  readonly heap: BlockHeap
+  readonly limits: Limits
+  readonly releaser: Releaser
+}
+
 /** An arena as its group sees it. It lives as long as the arena refers to it. */
-export function memberOf(heap: BlockHeap, limits: Limits, releaser: Releaser): Member {
-  return {
-    giveBack: reason => releaser.giveBack(reason) * heap.pageBytes,
-    yieldShare: () => limits.yieldShare(),
-    get dirtyPages() {
-      return heap.dirtyPages
-    },
+class ArenaMember implements Member {
+  /** Null when the arena is closed: V8 keeps a member until the end of the task, but not all the rest. */
+  #parts: MemberParts | null
+
+  constructor(heap: BlockHeap, limits: Limits, releaser: Releaser) {
+    this.#parts = { heap, limits, releaser }
   }
+
+  giveBack(reason: 'limit' | 'pressure'): number {
+    if (this.#parts === null) return 0
+    return this.#parts.releaser.giveBack(reason) * this.#parts.heap.pageBytes
+  }
+
+  yieldShare(): void {
+    this.#parts?.limits.yieldShare()
+  }
+
+  get dirtyPages(): PageCount {
+    return this.#parts?.heap.dirtyPages ?? 0
+  }
+
+  leave(): void {
+    this.#parts = null
+  }
+}
+
+export function memberOf(heap: BlockHeap, limits: Limits, releaser: Releaser): Member {
+  return new ArenaMember(heap, limits, releaser)
 }
 
 export class ArenaGroup {
@@ -38,7 +66,10 @@ export class ArenaGroup {
   add(member: Member): () => void {
     const reference = new WeakRef(member)
     this.#members.add(reference)
-    return () => this.#members.delete(reference)
+    return () => {
+      member.leave()
+      this.#members.delete(reference)
+    }
   }
 
   get size(): number {

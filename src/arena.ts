@@ -769,7 +769,7 @@ export class Arena extends Assembled {
     this.#frees++
     this.#liveBytes -= sizeBytes
     this.#buffers.forget(block, sizeBytes, wrapId)
-    if (!this.#releaser.isSettled) this.#releaser.afterFree()
+    this.#releaser.noteForgotten()
   }
 
   /**

@@ -2,14 +2,9 @@
  * What an arena is made of, assembled before the arena has fields of its own: so they can be set where they are declared.
  * Nothing of it is a property that others could reach.
  */
-import { assemble, type Parts } from './assembly.js'
+import { assemble, type Made } from './assembly.js'
 import { type Environment, realEnvironment } from './environment.js'
-import { type ArenaOptions, type ResolvedOptions, resolveOptions } from './options.js'
-
-interface Made extends Parts {
-  readonly options: ResolvedOptions
-  readonly environment: Environment
-}
+import { type ArenaOptions, resolveOptions } from './options.js'
 
 let read: (arena: Assembled) => Made
 
@@ -26,10 +21,7 @@ export class Assembled {
     environment: Environment | undefined,
     calls: (arena: Assembled) => number,
   ) {
-    const resolved = resolveOptions(options)
-    const surroundings = environment ?? realEnvironment()
-    const parts = assemble(resolved, surroundings, () => calls(this))
-    this.#made = { ...parts, options: resolved, environment: surroundings }
+    this.#made = assemble(resolveOptions(options), environment ?? realEnvironment(), () => calls(this))
   }
 
   static {

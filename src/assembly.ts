@@ -29,7 +29,9 @@ import { Supply } from './supply.js'
 /** Blocks of that size and up start on a page, and fresh ones read as zero. No window serves more: see `buffers/windows`. */
 const WHOLE_PAGES_FROM_BYTES = 64 * 1024
 
-export interface Parts {
+export interface Made {
+  readonly options: ResolvedOptions
+  readonly environment: Environment
   readonly gate: Gate
   readonly notices: Notices
   readonly storage: BookStorage
@@ -50,14 +52,14 @@ export interface Parts {
  * `calls`: blocks allocated and freed, ever. Throws what the source of pages throws where it cannot be opened, and a
  * `RangeError` where there is no memory for the books: nothing is left behind then.
  */
-export function assemble(options: ResolvedOptions, environment: Environment, calls: () => number): Parts {
+export function assemble(options: ResolvedOptions, environment: Environment, calls: () => number): Made {
   const { name } = options
   const { kernel, deferral, now, ledger, group, watch } = environment
   const { pageBytes } = kernel
   const gate = new Gate(deferral)
   const notices = new Notices(name)
   const policy = new ReleasePolicy(options.releaseAfterMs, now, pageBytes)
-  const storage = new BookStorage(kernel, deferral)
+  const storage = new BookStorage(kernel, deferral, environment.bookRegions)
   const source = openSource(options, environment)
   const heap = makeHeap(options, kernel, storage, source)
   const scavenger = new Scavenger(heap, source, policy)
@@ -101,9 +103,10 @@ export function assemble(options: ResolvedOptions, environment: Environment, cal
     options.prefault,
   )
   const member = memberOf(heap, limits, releaser)
-  late.releaser = new WeakRef(releaser)
-  buffers.onCollected = recoveryBy(late)
+  if (options.debug !== null) late.releaser = new WeakRef(releaser)
   return {
+    options,
+    environment,
     gate,
     notices,
     storage,
@@ -121,12 +124,15 @@ export function assemble(options: ResolvedOptions, environment: Environment, cal
 }
 
 function openSource(
-  { source, name, hugePages, wipeOnFree }: ResolvedOptions,
-  { kernel, deferral }: Environment,
+  { source, name, hugePages, prefault, debug, wipeOnFree }: ResolvedOptions,
+  { kernel, deferral, startsSmall = false }: Environment,
 ): PageSource {
-  return source === 'sbrk'
-    ? new BreakSource(kernel, deferral, name, wipeOnFree)
-    : new MmapSource(kernel, deferral, hugePages, wipeOnFree)
+  if (source === 'sbrk') return new BreakSource(kernel, deferral, name, wipeOnFree)
+  return new MmapSource(kernel, deferral, {
+    hugePages,
+    isSecret: wipeOnFree,
+    startsSmall: startsSmall && !prefault && debug === null,
+  })
 }
 
 /** Where there is no memory for its books, the source is given up. */
@@ -175,10 +181,6 @@ function makeBuffers(
 /** A releaser that is yet to be made. Weakly, for what outlives the arena. */
 interface LateReleaser {
   releaser: WeakRef<Releaser> | undefined
-}
-
-function recoveryBy(late: LateReleaser): () => void {
-  return () => late.releaser?.deref()?.recoverSoon()
 }
 
 function releasingBy(late: LateReleaser): { cameFree: () => void; giveBack: () => void } {

@@ -70,5 +70,6 @@ function settle({ name, leaks, heap, source, buffers, scavenger, storage, share 
       },
     }
   })
+  heap.dropBooks()
   storage.disposeAll()
 }

@@ -39,7 +39,8 @@ export interface ReleaserParts {
 }
 
 export class Releaser {
-  readonly #self = new WeakRef(this)
+  /** Made at first use: V8 keeps what a new one refers to until the end of the task, in a loop of new arenas all of them. */
+  #weakSelf: WeakRef<Releaser> | undefined
   readonly #policy: ReleasePolicy
   readonly #gate: Gate
   readonly #heap: BlockHeap
@@ -125,6 +126,17 @@ export class Releaser {
     this.#isUrgent = true
     this.isSettled = true
     earlier?.cancel()
+  }
+
+  /** A block was forgotten: when the memory under it is collected, it is to be looked after. */
+  noteForgotten(): void {
+    this.#buffers.onCollected ??= recoveryBy(this.#self)
+    if (!this.isSettled) this.afterFree()
+  }
+
+  get #self(): WeakRef<Releaser> {
+    this.#weakSelf ??= new WeakRef(this)
+    return this.#weakSelf
   }
 
   /** Memory that nobody sees any more was collected: what waits for its finalizer is free within two turns. */
@@ -281,7 +293,7 @@ export class Releaser {
       this.#remove(segment)
     }
     this.#source.close()
-    this.#heap.shrinkBooks()
+    this.#heap.dropBooks()
   }
 
   /** The heap made its books anew, and takes all that is free for dirty, beyond all limits: that goes back. */
@@ -383,4 +395,9 @@ export class Releaser {
     )
     this.#refusals.check()
   }
+}
+
+// Outside of the class: it outlives the arena, and what a method's closures share would hold that.
+function recoveryBy(releaser: WeakRef<Releaser>): () => void {
+  return () => releaser.deref()?.recoverSoon()
 }

@@ -148,6 +148,7 @@ export class Supply {
   }
 
   #allocate(heldBytes: number, alignBytes: number): Block {
+    invariant(!this.#heap.isOver, 'blocks come from arenas that are open')
     return alignBytes === ANY_ALIGN
       ? this.#heap.allocate(heldBytes)
       : this.#heap.allocateAligned(heldBytes, alignBytes)

@@ -64,8 +64,12 @@ export class BlockBuffers {
   }
 
   /** Called when blocks that wait may be free within two turns of the event loop. Must hold no arena. */
-  set onCollected(run: () => void) {
+  set onCollected(run: (() => void) | null) {
     this.forgotten.onCollected = run
+  }
+
+  get onCollected(): (() => void) | null {
+    return this.forgotten.onCollected
   }
 
   addSegment(segment: Segment): void {

@@ -54,7 +54,8 @@ const collections = new FinalizationRegistry<Collected>(({ forgotten, wrapId }) 
 )
 
 export class Forgotten {
-  readonly #self = new WeakRef(this)
+  /** Made at first use: V8 keeps what a new one refers to until the end of the task, in a loop of new arenas all of them. */
+  #weakSelf: WeakRef<Forgotten> | undefined
   readonly #source: PageSource
   readonly #memories = new SafeMap<WrapId, Memory>()
   readonly #blocks = new SafeMap<Block, Waiting>()
@@ -202,6 +203,11 @@ export class Forgotten {
     }
     this.#blocks.clear()
     this.sharedBlocks = 0
+  }
+
+  get #self(): WeakRef<Forgotten> {
+    this.#weakSelf ??= new WeakRef(this)
+    return this.#weakSelf
   }
 
   /** Returns whether nobody reaches the memory by this buffer any more. */

@@ -67,7 +67,8 @@ const owners = new FinalizationRegistry<{ sample: Sample; report: (leak: Leak) =
 )
 
 export class Leaks {
-  readonly #self = new WeakRef(this)
+  /** Made at first use: V8 keeps what a new one refers to until the end of the task, in a loop of new arenas all of them. */
+  #weakSelf: WeakRef<Leaks> | undefined
   readonly #mode: LeakMode
   readonly #arenaName: string
   readonly #now: () => number
@@ -136,6 +137,11 @@ export class Leaks {
     this.#actions.forget(sample.block, sample.sizeBytes, sample.wrapId)
     // Last: who hears of it may close the arena.
     this.#actions.report(leakOf(sample))
+  }
+
+  get #self(): WeakRef<Leaks> {
+    this.#weakSelf ??= new WeakRef(this)
+    return this.#weakSelf
   }
 
   #takeCredit(): boolean {

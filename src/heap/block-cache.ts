@@ -22,20 +22,17 @@ import { SavedSpace } from './saved-space.js'
 
 const { clz32 } = Math
 
-const { DIRECT, FIRST_SIZE, FULL, LONG_STEPS_SHIFT, SHARED_SHIFT } = layout
+const { DIRECT, FIRST_SIZE, FULL, LONG_STEPS_SHIFT, SHARED_SHIFT, STACKS_LENGTH } = layout
+const { BOTTOMS_AT, SPARE_ROOMS_AT, SPARE_ROOMS_LENGTH, STACKS, STACKS_AT } = layout
 
 const SHARED = 1 << SHARED_SHIFT
-const STACKS = DIRECT + SHARED
 /** Bottom and end in one of a stack that has no room: nothing to take, nowhere to put. Two words. */
 const NO_ROOM = FIRST_SIZE + SHARED
-/** Words of all stacks: with as many sizes as there are stacks some get less than they could have. */
-const STACKS_LENGTH = 2 ** 15
 /** What stands where a room ends, or, where it can get no longer, `FULL`; at its bottom less the number of its slots. */
 const NO_BLOCK = -1
 /** Most slots of a stack, and of a shared one. They are granted in steps, each twice the one before: 1, 3, 7 … */
 const FULL_ROOM = 31
 const FULL_SHARED_ROOM = 63
-const ROOM_STEPS = 6
 /** All stacks of a kind may hold one part in 2^n of what is in use, or `MIN_BUDGET` granules. */
 const DIRECT_BUDGET_SHIFT = 3
 const SHARED_BUDGET_SHIFT = 2
@@ -77,8 +74,8 @@ export class BlockCache extends SavedSpace {
    * Of full length from the start, as the kernel gives memory for what is touched: an array that is never replaced is a
    * constant to V8 wherever the heap is one, with its length and where it lies. 4 to 6 % of the time.
    */
-  readonly stacks = withoutRooms(new Int32Array(STACKS_LENGTH), NO_ROOM)
-  private readonly bottoms = new Uint16Array(STACKS).fill(NO_ROOM)
+  readonly stacks = withoutRooms(this.words(STACKS_AT, STACKS_LENGTH), NO_ROOM)
+  private readonly bottoms = this.halves(BOTTOMS_AT, STACKS).fill(NO_ROOM)
   /** The bottom of the next room. */
   private endSlot = NO_ROOM + 2
   /** The highest that was: words of `stacks` that were ever touched. */
@@ -87,12 +84,13 @@ export class BlockCache extends SavedSpace {
    * Rooms that stacks gave up, by step: the bottom of one, or 0; in its first slot, the next. Without them sizes that take
    * turns on a shared stack would leave slots behind for ever.
    */
-  private readonly spareRooms = new Int32Array(ROOM_STEPS)
+  private readonly spareRooms = this.words(SPARE_ROOMS_AT, SPARE_ROOMS_LENGTH)
   /** Granules that the stacks of short sizes can hold, each full, and the shared ones. */
   grantedDirect = 0
   grantedShared = 0
 
   override get metadataBytes(): number {
+    if (this.isDropped) return 0
     const stackBytes = this.touchedSlots * Int32Array.BYTES_PER_ELEMENT
     return super.metadataBytes + stackBytes + this.bottoms.byteLength + this.spareRooms.byteLength
   }
@@ -199,6 +197,7 @@ export class BlockCache extends SavedSpace {
 
   /** Granules of all blocks kept. */
   get keptGranules(): number {
+    if (this.isDropped) return 0
     let granules = 0
     for (let stack = 1; stack < STACKS; stack++) granules += this.countIn(stack) * this.sizeIn(stack)
     return granules
@@ -206,6 +205,7 @@ export class BlockCache extends SavedSpace {
 
   /** How many blocks are kept. */
   get keptBlocks(): number {
+    if (this.isDropped) return 0
     let blocks = 0
     for (let stack = 1; stack < STACKS; stack++) blocks += this.countIn(stack)
     return blocks
@@ -213,7 +213,7 @@ export class BlockCache extends SavedSpace {
 
   /** Whether any block is kept. */
   get isEmpty(): boolean {
-    if (this.grantedDirect + this.grantedShared === 0) return true
+    if (this.isDropped || this.grantedDirect + this.grantedShared === 0) return true
     const { stacks } = this
     for (let stack = 1; stack < STACKS; stack++) if (stacks[stacks[stack]] >= 0) return false
     return true
@@ -229,6 +229,7 @@ export class BlockCache extends SavedSpace {
 
   /** Gives every block back that is kept; the rooms stay. */
   flushStacks(): void {
+    if (this.grantedDirect + this.grantedShared === 0) return
     const { stacks } = this
     for (let stack = 1; stack < STACKS; stack++) {
       let top = stacks[stack]
@@ -243,11 +244,16 @@ export class BlockCache extends SavedSpace {
     }
   }
 
+  /** Gives up all books, whatever they hold. */
+  protected dropBooksOfStacks(): void {
+    this.dropColumns(STACKS_AT + this.touchedSlots * Int32Array.BYTES_PER_ELEMENT)
+  }
+
   /** Takes back the rooms of all stacks. What they keep is forgotten. */
   takeBackRooms(): void {
     withoutRooms(this.stacks, this.endSlot)
     for (let stack = 0; stack < STACKS; stack++) this.bottoms[stack] = NO_ROOM
-    for (let step = 0; step < ROOM_STEPS; step++) this.spareRooms[step] = 0
+    for (let step = 0; step < SPARE_ROOMS_LENGTH; step++) this.spareRooms[step] = 0
     this.endSlot = NO_ROOM + 2
     this.grantedDirect = 0
     this.grantedShared = 0

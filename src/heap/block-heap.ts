@@ -502,6 +502,7 @@ export class BlockHeap extends BlockCache {
    * At most 24,000 blocks, and a quarter and an eighth of what is in use.
    */
   flush(): void {
+    if (this.isDropped) return
     if (this.isChanging) this.rebuild()
     this.isChanging = true
     this.giveUpKept()
@@ -548,6 +549,18 @@ export class BlockHeap extends BlockCache {
     this.shrinkColumns()
     if (this.isEmpty) this.takeBackRooms()
     this.isChanging = false
+  }
+
+  /** Gives up all books, whatever they hold. From now on nothing but figures may be asked for. */
+  dropBooks(): void {
+    // What would be made good is not there any more.
+    this.isChanging = false
+    this.dropBooksOfStacks()
+  }
+
+  /** The books were given up: their memory may be another heap's. */
+  get isOver(): boolean {
+    return this.isDropped
   }
 
   private meetEnd(): void {
@@ -683,6 +696,7 @@ export class BlockHeap extends BlockCache {
   check(): void {
     this.mend()
     this.checkRanges()
+    if (this.isDropped) return
     const held = new Set<Block>()
     let live = 0
     this.checkSpace(block => {

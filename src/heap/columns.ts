@@ -18,8 +18,21 @@ export interface ColumnStorage {
    * were. Where it is absent they stay as they are.
    */
   purge?(storage: ArrayBuffer, offsetBytes: number, lengthBytes: number): void
+  /**
+   * Memory for what a heap has of fixed length, and for its first columns. Where it is absent, or has none, the heap allocates
+   * its own.
+   */
+  takeRegion?(): Region | null
+  /** Called with a region that `takeRegion` returned, zeroed: nothing refers to it any more. */
+  giveRegion?(region: Region): void
   /** The unit in which its memory comes and goes. 4 KiB where it is absent. */
   readonly pageBytes?: number
+}
+
+/** `REGION_BYTES` that are zero. */
+export interface Region {
+  readonly buffer: ArrayBuffer
+  readonly offsetBytes: number
 }
 
 export type Column = Int32Array | Uint16Array | Uint8Array

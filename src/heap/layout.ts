@@ -59,3 +59,27 @@ export const FIRST_SIZE = DIRECT + (1 << SHARED_SHIFT)
 export const FULL = -(2 ** 31)
 /** Blocks of a frame and more have one of 32 lengths a doubling; from 256 KiB on, of more. */
 export const LONG_STEPS_SHIFT = 5
+
+// What a heap has of fixed length, in one region. What every heap writes to lies together, on two pages of 4 KiB.
+/** Heads of the bins of `long-gaps`: eight bins for each of the 24 doublings from 2^8 to 2^31, twice. */
+export const BIN_SHIFT = 8
+export const HEADS_AT = 0
+export const HEADS_LENGTH = SETS << BIN_SHIFT
+export const BIN_BITS_AT = HEADS_AT + HEADS_LENGTH * 4
+export const BIN_BITS_LENGTH = SETS << (BIN_SHIFT - 5)
+export const SUMMARIES_AT = BIN_BITS_AT + BIN_BITS_LENGTH * 4
+/** The bottoms of the stacks of `block-cache`, and its spare rooms. */
+export const STACKS = DIRECT + (1 << SHARED_SHIFT)
+export const BOTTOMS_AT = SUMMARIES_AT + SETS * 4
+export const SPARE_ROOMS_AT = BOTTOMS_AT + STACKS * 2
+export const SPARE_ROOMS_LENGTH = 6
+/** The first columns of a small heap. */
+export const FIRST_COLUMNS_AT = SPARE_ROOMS_AT + SPARE_ROOMS_LENGTH * 4
+export const FIRST_COLUMNS_BYTES = 1536
+export const STACKS_AT = FIRST_COLUMNS_AT + FIRST_COLUMNS_BYTES
+/**
+ * Words of all stacks: five times what recordings need. With as many sizes as there are stacks some get less than they could
+ * have. Each arena has them, and they count as external memory.
+ */
+export const STACKS_LENGTH = 2 ** 13
+export const REGION_BYTES = Math.ceil((STACKS_AT + STACKS_LENGTH * 4) / 4096) * 4096

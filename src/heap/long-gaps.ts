@@ -18,24 +18,29 @@ import { ShortGaps } from './short-gaps.js'
 const { clz32, max } = Math
 
 const {
+  BIN_BITS_AT,
+  BIN_BITS_LENGTH,
+  BIN_SHIFT,
   COLD,
   EDGE,
   END,
   FIRST_BIT,
   FRAME_GRANULES,
   FRAME_SHIFT,
+  HEADS_AT,
+  HEADS_LENGTH,
   LATER_BITS,
   NEXT,
   PREV,
   ROW_WORDS,
   SETS,
+  SUMMARIES_AT,
   WARM,
 } = layout
 const NONE = units.NONE
 
 const STEPS_SHIFT = 3 // eight bins a doubling
 const STEPS_MASK = (1 << STEPS_SHIFT) - 1
-const BIN_SHIFT = 8 // a set's bins: eight for each of the 24 doublings from 2^8 to 2^31
 const WORDS_SHIFT = BIN_SHIFT - 5
 const WORDS_MASK = (1 << WORDS_SHIFT) - 1
 const FRAME_MASK = FRAME_GRANULES - 1
@@ -51,9 +56,9 @@ function binOf(length: number): number {
 
 export class LongGaps extends ShortGaps {
   /** First frame of each bin, or NONE; its row has the last as the one before. Bin `b` of set `s` is `(s << BIN_SHIFT) + b`. */
-  private readonly heads = new Int32Array(SETS << BIN_SHIFT).fill(NONE)
-  private readonly binBits = new Int32Array(SETS << WORDS_SHIFT)
-  private readonly summaries = new Int32Array(SETS)
+  private readonly heads = this.words(HEADS_AT, HEADS_LENGTH).fill(NONE)
+  private readonly binBits = this.words(BIN_BITS_AT, BIN_BITS_LENGTH)
+  private readonly summaries = this.words(SUMMARIES_AT, SETS)
 
   override get metadataBytes(): number {
     return super.metadataBytes + this.heads.byteLength + this.binBits.byteLength + this.summaries.byteLength

@@ -18,18 +18,20 @@
  */
 import { invariant } from '../base/assert.js'
 import { clearRange, wordsFor } from '../base/bits.js'
-import { bufferOf, byteOffsetOf, lengthOf } from '../base/primordials.js'
+import { bufferOf, byteOffsetOf, fillBytes, lengthOf, SafeMap } from '../base/primordials.js'
 import { MAX_SPACE_BYTES, type PageCount, type PageNumber } from '../base/units.js'
-import { type Column, type ColumnStorage, copyTouched, wholeWords } from './columns.js'
+import { type Column, type ColumnStorage, copyTouched, type Region, wholeWords } from './columns.js'
+import * as layout from './layout.js'
 import { BINS, BITS_PREFIX, FRAME_GRANULES, ROW_WORDS } from './layout.js'
 import * as groups from './touched-books.js'
 
 const { ceil, clz32, max, min } = Math
+const { FIRST_COLUMNS_AT, FIRST_COLUMNS_BYTES, REGION_BYTES } = layout
 const { copyGroups, FRAME_BITS_WORDS, GROUP_GRANULES_SHIFT, GROUP_SHIFT, groupsFor, LEVEL_SHIFT } = groups
 
 const MIN_PAGE_SHIFT = 12
 const MAX_PAGE_SHIFT = 16
-const MIN_COLUMN_PAGES = 64
+const MIN_COLUMN_PAGES = 4
 /** From here on the columns are long enough that the runtime maps memory for them, which costs nothing until it is touched. */
 const DOUBLING_FROM_PAGES = 2048
 /** The bits of fewer frames are less than a page. */
@@ -58,6 +60,14 @@ const ELEMENT_BYTES: Lengths = {
   occupied: 2,
   tops: 1,
 }
+interface Layout {
+  readonly lengths: Lengths
+  readonly offsets: Lengths
+  readonly endBytes: number
+}
+
+/** By the granules that they are for. */
+const smallLayouts = new SafeMap<number, Layout>()
 const NAMES = Object.keys(ELEMENT_BYTES) as (keyof Columns)[]
 const WORD_BYTES = 4
 /** Of most systems. */
@@ -67,6 +77,23 @@ const USUAL_PAGE_BYTES = 4096
  * are counted as a whole.
  */
 const PAGED_FROM_BYTES = 64 * 1024
+// What every table begins and ends with.
+const NO_WORDS = new Int32Array(0)
+const NO_HALVES = new Uint16Array(0)
+const NO_BYTES = new Uint8Array(0)
+const NO_COLUMNS: Columns = {
+  bits: NO_WORDS,
+  occupied: NO_HALVES,
+  rows: NO_WORDS,
+  tops: NO_BYTES,
+  leaves: NO_WORDS,
+  branches: NO_WORDS,
+  roots: NO_WORDS,
+  dirty: NO_WORDS,
+  aged: NO_WORDS,
+  purged: NO_WORDS,
+  touched: NO_WORDS,
+}
 
 export class PageTable implements Columns {
   readonly pageBytes: number
@@ -74,21 +101,21 @@ export class PageTable implements Columns {
   readonly granuleShift: number
   readonly pageGranules: number
 
-  bits = new Int32Array(0)
-  occupied = new Uint16Array(0)
-  rows = new Int32Array(0)
-  tops = new Uint8Array(0)
-  leaves = new Int32Array(0)
-  branches = new Int32Array(0)
-  roots = new Int32Array(0)
+  bits = NO_WORDS
+  occupied = NO_HALVES
+  rows = NO_WORDS
+  tops = NO_BYTES
+  leaves = NO_WORDS
+  branches = NO_WORDS
+  roots = NO_WORDS
   /** Bit set: the page holds no live byte and may still be resident. */
-  dirty = new Int32Array(0)
+  dirty = NO_WORDS
   /** Bit set: dirty since before the last call of `PageStates.age`. A subset of `dirty`. */
-  aged = new Int32Array(0)
+  aged = NO_WORDS
   /** Bit set: the page was purged and not used since, so that its next use is a refault. */
-  purged = new Int32Array(0)
+  purged = NO_WORDS
   /** Bit set: books of that group of frames were written to, see `touched-books`. */
-  touched = new Int32Array(0)
+  touched = NO_WORDS
 
   columnPages: PageCount = 0
   /** Words of `roots`. */
@@ -99,6 +126,10 @@ export class PageTable implements Columns {
   managedPages: PageCount = 0
   private knownRanges: PageRange[] = []
   protected readonly storage: ColumnStorage
+  /** What is of fixed length, and the first columns; another heap's as soon as `isDropped`. */
+  private readonly region: Region
+  /** The books were given up: whatever of them can still be reached is another heap's. */
+  protected isDropped = false
 
   /** `pageBytes`: a power of two from 4 KiB to 64 KiB. */
   constructor(pageBytes: number, storage: ColumnStorage) {
@@ -111,6 +142,18 @@ export class PageTable implements Columns {
     this.granuleShift = pageShift - 4
     this.pageGranules = 1 << this.granuleShift
     this.storage = storage
+    const taken = storage.takeRegion?.() ?? null
+    this.region = taken ?? { buffer: new ArrayBuffer(REGION_BYTES), offsetBytes: 0 }
+  }
+
+  protected words(offsetBytes: number, length: number): Int32Array<ArrayBuffer> {
+    const { buffer, offsetBytes: start } = this.region
+    return new Int32Array(buffer, start + offsetBytes, length)
+  }
+
+  protected halves(offsetBytes: number, length: number): Uint16Array<ArrayBuffer> {
+    const { buffer, offsetBytes: start } = this.region
+    return new Uint16Array(buffer, start + offsetBytes, length)
   }
 
   get ranges(): readonly PageRange[] {
@@ -255,11 +298,29 @@ export class PageTable implements Columns {
 
   private replaceColumns(pages: PageCount): void {
     // The empty ones that every column starts as were never allocated here.
-    const storage = this.columnPages === 0 ? null : bufferOf(this.bits)
+    const storage = bufferOf(this.bits)
+    const isFirst = this.columnPages === 0
     const made = this.makeColumns(pages)
-    if (storage !== null) this.copyColumns(made)
+    if (!isFirst) this.copyColumns(made)
     this.setColumns(made, lengthOf(made.roots), pages)
-    if (storage !== null) this.storage.dispose(storage)
+    if (!isFirst && storage !== this.region.buffer) this.storage.dispose(storage)
+  }
+
+  /** Gives up the columns, and the region, of which that many bytes were written to. */
+  protected dropColumns(regionBytes: number): void {
+    if (this.isDropped) return
+    const storage = bufferOf(this.bits)
+    const isOwn = this.columnPages > 0 && storage !== this.region.buffer
+    // First: what is interrupted after this leaves a region unused, never one with two users.
+    this.isDropped = true
+    this.knownRanges = []
+    this.managedPages = 0
+    this.reachedPages = 0
+    this.setColumns(NO_COLUMNS, 0, 0)
+    if (isOwn) this.storage.dispose(storage)
+    const { buffer, offsetBytes } = this.region
+    fillBytes(new Uint8Array(buffer, offsetBytes, regionBytes), 0)
+    this.storage.giveRegion?.(this.region)
   }
 
   private copyColumns(to: Columns): void {
@@ -292,23 +353,36 @@ export class PageTable implements Columns {
     this.columnPages = pages
   }
 
+  /** Lengths and places of columns for that many pages. Those of small tables, of which there are many, are known. */
+  private layoutFor(pages: PageCount): Layout {
+    const key = pages * this.pageGranules
+    const known = smallLayouts.get(key)
+    if (known !== undefined) return known
+    const lengths = this.lengthsFor(pages)
+    const layout = { lengths, ...this.offsetsOf(lengths) }
+    if (layout.endBytes <= FIRST_COLUMNS_BYTES) smallLayouts.set(key, layout)
+    return layout
+  }
+
   /** Zeroed columns for that many pages, one behind the other. Throws where there is no memory. */
   private makeColumns(pages: PageCount): Columns {
-    const lengths = this.lengthsFor(pages)
-    const { offsets, endBytes } = this.offsetsOf(lengths)
-    const storage = this.storage.allocate(endBytes)
+    const { lengths, offsets, endBytes } = this.layoutFor(pages)
+    // Later ones do not lie there: it is not zero any more.
+    const isInRegion = this.columnPages === 0 && endBytes <= FIRST_COLUMNS_BYTES
+    const storage = isInRegion ? this.region.buffer : this.storage.allocate(endBytes)
+    const at = isInRegion ? this.region.offsetBytes + FIRST_COLUMNS_AT : 0
     return {
-      bits: new Int32Array(storage, offsets.bits, lengths.bits),
-      occupied: new Uint16Array(storage, offsets.occupied, lengths.occupied),
-      rows: new Int32Array(storage, offsets.rows, lengths.rows),
-      tops: new Uint8Array(storage, offsets.tops, lengths.tops),
-      leaves: new Int32Array(storage, offsets.leaves, lengths.leaves),
-      branches: new Int32Array(storage, offsets.branches, lengths.branches),
-      roots: new Int32Array(storage, offsets.roots, lengths.roots),
-      dirty: new Int32Array(storage, offsets.dirty, lengths.dirty),
-      aged: new Int32Array(storage, offsets.aged, lengths.aged),
-      purged: new Int32Array(storage, offsets.purged, lengths.purged),
-      touched: new Int32Array(storage, offsets.touched, lengths.touched),
+      bits: new Int32Array(storage, at + offsets.bits, lengths.bits),
+      occupied: new Uint16Array(storage, at + offsets.occupied, lengths.occupied),
+      rows: new Int32Array(storage, at + offsets.rows, lengths.rows),
+      tops: new Uint8Array(storage, at + offsets.tops, lengths.tops),
+      leaves: new Int32Array(storage, at + offsets.leaves, lengths.leaves),
+      branches: new Int32Array(storage, at + offsets.branches, lengths.branches),
+      roots: new Int32Array(storage, at + offsets.roots, lengths.roots),
+      dirty: new Int32Array(storage, at + offsets.dirty, lengths.dirty),
+      aged: new Int32Array(storage, at + offsets.aged, lengths.aged),
+      purged: new Int32Array(storage, at + offsets.purged, lengths.purged),
+      touched: new Int32Array(storage, at + offsets.touched, lengths.touched),
     }
   }
 

@@ -53,6 +53,10 @@ class AddonKernel implements Kernel {
     return this.#native.map(lengthBytes, alignBytes, owner)
   }
 
+  mapPiece(lengthBytes: number): MappingId {
+    return this.#native.mapPiece(lengthBytes)
+  }
+
   unmap(mapping: MappingId, owner?: OwnerId): boolean {
     return this.#native.unmap(mapping, owner)
   }

@@ -7,6 +7,7 @@
 
 import type { Deferral } from '../base/deferral.js'
 import { byteLengthOf, SafeMap } from '../base/primordials.js'
+import type { BookRegion, BookRegions } from './book-regions.js'
 import type { Kernel, MappingId } from './kernel.js'
 import { Unmapper } from './unmapper.js'
 import { nextWrapId } from './wrap-ids.js'
@@ -23,8 +24,12 @@ export class BookStorage {
   readonly #unmapper: Unmapper
   readonly #mappings = new SafeMap<ArrayBuffer, MappingId>()
 
-  constructor(kernel: Kernel, deferral: Deferral) {
+  readonly #regions: BookRegions | undefined
+
+  /** `regions`: those of all arenas of the thread. */
+  constructor(kernel: Kernel, deferral: Deferral, regions?: BookRegions) {
     this.#kernel = kernel
+    this.#regions = regions
     this.#unmapper = new Unmapper(kernel, deferral)
   }
 
@@ -48,6 +53,15 @@ export class BookStorage {
       this.#unmapper.add(mapping)
       throw error
     }
+  }
+
+  /** Memory for what an arena's books have of fixed length, or null where there is none. */
+  takeRegion(): BookRegion | null {
+    return this.#regions?.take() ?? null
+  }
+
+  giveRegion(region: BookRegion): void {
+    this.#regions?.give(region)
   }
 
   /** Gives back the whole pages of these bytes, which are not needed for now. They read as zero then. */

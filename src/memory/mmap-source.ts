@@ -16,9 +16,9 @@
  */
 import { invariant } from '../base/assert.js'
 import type { Deferral } from '../base/deferral.js'
-import { MAX_SPACE_BYTES, MIB, type PageCount, type PageNumber } from '../base/units.js'
+import { KIB, MAX_SPACE_BYTES, MIB, type PageCount, type PageNumber } from '../base/units.js'
 import { Guards } from './guards.js'
-import type { Kernel, OwnerId, WrapId } from './kernel.js'
+import type { Kernel, MappingId, OwnerId, WrapId } from './kernel.js'
 import { type PageSource, SEGMENT_ALIGN_BYTES, type Wrap } from './page-source.js'
 import { residentPages } from './residency.js'
 import { endOf, type PageStretch, type Segment } from './segment.js'
@@ -28,11 +28,23 @@ import { nextWrapId } from './wrap-ids.js'
 const { ceil, floor, max, min } = Math
 
 const FIRST_SEGMENT_BYTES = 4 * MIB
+/** Of an arena that starts small, the first one, and how much longer the next is until the usual length. */
+const SMALL_SEGMENT_BYTES = 16 * KIB
+const SMALL_STEPS = 4
 const MAX_REGULAR_SEGMENT_BYTES = 64 * MIB
 /** A segment for one long block is so many times as long. */
 const ROOM_FACTOR = 2
 /** A huge page of x86-64 and of arm64 with 4 KiB pages. */
 const HUGE_PAGE_BYTES = 2 * MIB
+
+export interface MmapOptions {
+  /** Ask for transparent huge pages, and give whole ones back only. */
+  readonly hugePages?: boolean
+  /** Core files leave its pages out. */
+  readonly isSecret?: boolean
+  /** Begin with a piece of 16 KiB, for one of many arenas. Not with the others. */
+  readonly startsSmall?: boolean
+}
 
 export class MmapSource implements PageSource {
   readonly name = 'mmap'
@@ -50,9 +62,13 @@ export class MmapSource implements PageSource {
   /** The segment at each multiple of `#alignPages`. */
   readonly #segmentAt: (Segment | undefined)[] = []
 
-  /** `hugePages`: ask for transparent huge pages, and give whole ones back only. */
-  /** `isSecret`: core files leave its pages out. */
-  constructor(kernel: Kernel, deferral: Deferral, hugePages = false, isSecret = false) {
+  readonly #firstBytes: number
+
+  constructor(kernel: Kernel, deferral: Deferral, options: MmapOptions = {}) {
+    const { hugePages = false, isSecret = false, startsSmall = false } = options
+    const smallBytes = max(SMALL_SEGMENT_BYTES, kernel.pageBytes)
+    // Pieces of one mapping are alike to the kernel.
+    this.#firstBytes = startsSmall && !hugePages && !isSecret ? smallBytes : FIRST_SEGMENT_BYTES
     this.#isSecret = isSecret
     this.pageBytes = kernel.pageBytes
     this.#kernel = kernel
@@ -81,16 +97,7 @@ export class MmapSource implements PageSource {
 
   #reserveExactly(length: PageCount): Segment {
     const firstPage = this.#findPages(length)
-    const mapping = this.#kernel.map(length * this.pageBytes, this.unitPages * this.pageBytes, this.#owner)
-    try {
-      // Huge pages would refill purged holes (khugepaged, max_ptes_none), unless no hole is smaller than one.
-      const advice = this.unitPages > 1 ? 'hugepage' : 'nohugepage'
-      this.#kernel.advise(mapping, 0, length * this.pageBytes, advice)
-      if (this.#isSecret) this.#kernel.advise(mapping, 0, length * this.pageBytes, 'dontdump')
-    } catch (error) {
-      this.#unmapper.add(mapping)
-      throw error
-    }
+    const mapping = this.#map(length * this.pageBytes)
     const segment: Segment = { mapping, firstPage, pageCount: length, hasMovedBuffer: false }
     const at = this.#segments.findIndex(other => other.firstPage > firstPage)
     this.#segments.splice(at < 0 ? this.#segments.length : at, 0, segment)
@@ -198,11 +205,40 @@ export class MmapSource implements PageSource {
     return this.#kernel.isWrapped(wrapId)
   }
 
+  #map(lengthBytes: number): MappingId {
+    const isPiece = lengthBytes <= this.#firstBytes && this.#startsSmall
+    if (isPiece) return this.#kernel.mapPiece(lengthBytes)
+    const mapping = this.#kernel.map(lengthBytes, this.unitPages * this.pageBytes, this.#owner)
+    try {
+      // Huge pages would refill purged holes (khugepaged, max_ptes_none), unless no hole is smaller than one.
+      this.#kernel.advise(mapping, 0, lengthBytes, this.unitPages > 1 ? 'hugepage' : 'nohugepage')
+      if (this.#isSecret) this.#kernel.advise(mapping, 0, lengthBytes, 'dontdump')
+    } catch (error) {
+      this.#unmapper.add(mapping)
+      throw error
+    }
+    return mapping
+  }
+
+  get #startsSmall(): boolean {
+    return this.#firstBytes < FIRST_SEGMENT_BYTES
+  }
+
+  get #longestBytes(): number {
+    return this.#segments.reduce((longest, { pageCount }) => max(longest, pageCount), 0) * this.pageBytes
+  }
+
   /** How long to make a segment for a request of `pageCount` pages. */
   #segmentPages(pageCount: PageCount): PageCount {
     const held = this.#segments.reduce((pages, segment) => pages + segment.pageCount, 0)
-    const regularBytes = min(MAX_REGULAR_SEGMENT_BYTES, max(FIRST_SEGMENT_BYTES, held * this.pageBytes))
+    const heldBytes = held * this.pageBytes
+    const regularBytes =
+      heldBytes < FIRST_SEGMENT_BYTES
+        ? min(FIRST_SEGMENT_BYTES, max(this.#firstBytes, SMALL_STEPS * this.#longestBytes))
+        : min(MAX_REGULAR_SEGMENT_BYTES, heldBytes)
     const regular = regularBytes / this.pageBytes
+    // A piece costs nothing but its addresses.
+    if (this.#startsSmall && held === 0 && pageCount <= regular) return regular
     return pageCount > regular / 2 ? ceil(pageCount / this.unitPages) * this.unitPages : regular
   }
 

@@ -458,13 +458,13 @@ describe('while every call of a kind fails', () => {
 
 describe('no memory for the books', () => {
   it.skipIf(hasNoBreak)('of a new arena: the constructor throws, and gives up the program break', () => {
-    class ShortArray extends Int32Array {
+    class ShortBuffer extends ArrayBuffer {
       constructor(length: number) {
         if (length >= 2 ** 14) throw new RangeError('Array buffer allocation failed')
         super(length)
       }
     }
-    vi.stubGlobal('Int32Array', ShortArray)
+    vi.stubGlobal('ArrayBuffer', ShortBuffer)
     const error = thrownBy(() => worldWith({ source: 'sbrk' }))
     vi.unstubAllGlobals()
     expect(error).toMatchObject({ name: 'RangeError', message: 'Array buffer allocation failed' })

@@ -321,7 +321,7 @@ describe('the words of the stacks', () => {
         }
       }
     }
-    expect(asked.granted).toBeGreaterThan(4 * sizes.length)
+    expect(asked.granted).toBeGreaterThan(2 * sizes.length)
     expect(asked.refused).toBeGreaterThan(0)
     expect(cache.metadataBytes).toBeLessThan(160 * 2 ** 10)
     cache.checkStacks(() => {})

@@ -86,6 +86,40 @@ afterEach(async () => {
   for (const mapping of mapped.splice(0)) if (isMapped(mapping)) expect(kernel.unmap(mapping)).toBe(true)
 })
 
+describe('mapPiece', () => {
+  it('gives memory that is zero and nobody else has, and purges it when it is given up', () => {
+    const pieces = Array.from({ length: 2_000 }, () => kernel.mapPiece(PAGE))
+    mapped.push(...pieces)
+    const buffers = pieces.map(piece => wrap(piece, 0, PAGE))
+    buffers.forEach((buffer, i) => {
+      const words = new Uint32Array(buffer)
+      expect(words.every(word => word === 0)).toBe(true)
+      words.fill(i + 1)
+    })
+    buffers.forEach((buffer, i) => {
+      expect(new Uint32Array(buffer).every(word => word === i + 1)).toBe(true)
+    })
+  })
+
+  it('is given up as any mapping is: not while a buffer shows it', async () => {
+    const piece = kernel.mapPiece(PAGE)
+    const neighbour = kernel.mapPiece(PAGE)
+    const buffer = wrap(piece, 0, PAGE)
+    const other = new Uint8Array(wrap(neighbour, 0, PAGE)).fill(7)
+    expect(kernel.unmap(piece)).toBe(false)
+    kernel.detach(buffer)
+    await turn()
+    expect(kernel.unmap(piece)).toBe(true)
+    expect(() => kernel.unmap(piece)).toThrow(RangeError)
+    expect(other.every(byte => byte === 7)).toBe(true)
+    mapped.push(neighbour)
+  })
+
+  it.each([0, PAGE - 1, 128 * 1024])('refuses %d bytes', lengthBytes => {
+    expect(() => kernel.mapPiece(lengthBytes)).toThrow(RangeError)
+  })
+})
+
 describe('loadKernel', () => {
   it('returns the same object each time', () => {
     expect(loadKernel()).toBe(kernel)

@@ -177,6 +177,14 @@ export class FaultyKernel implements Kernel {
     return mapping
   }
 
+  mapPiece(lengthBytes: number): MappingId {
+    this.#enter('map', [lengthBytes])
+    const mapping = this.#real.mapPiece(lengthBytes)
+    this.mappings.set(mapping, lengthBytes)
+    this.#segments.add(mapping)
+    return mapping
+  }
+
   unmap(mapping: MappingId, owner?: OwnerId): boolean {
     this.#enter('unmap', [mapping])
     const isGone = this.#real.unmap(mapping, owner)

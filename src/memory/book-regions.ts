@@ -1,0 +1,145 @@
+/**
+ * Memory of fixed length for the books of many arenas, which come and go: one after the other has the same region. Regions
+ * lie in long mappings, so that an arena costs neither a mapping nor an `ArrayBuffer` for them.
+ *
+ * A region goes from arena to arena and holds no user's data. Free ones stay resident up to a bound, further ones are purged; a
+ * chunk of which none is in use goes if another has free ones.
+ *
+ * Arenas of a thread share this, so nothing that script can replace runs between the first and the last change here.
+ *
+ * Invariants, checked by `check()`:
+ *  1. a chunk is among the open ones exactly if it has a free region
+ *  2. `warmCount` counts the free regions that may be resident
+ */
+import { invariant } from '../base/assert.js'
+import type { Deferral } from '../base/deferral.js'
+import { SafeMap } from '../base/primordials.js'
+import type { Kernel, MappingId } from './kernel.js'
+import { Unmapper } from './unmapper.js'
+import { nextWrapId } from './wrap-ids.js'
+
+const { ceil } = Math
+
+const CHUNK_REGIONS = 64
+/** Free regions that are not purged. */
+const MOST_WARM = 64
+
+interface Chunk {
+  readonly mapping: MappingId
+  readonly buffer: ArrayBuffer
+  /** Indices of its free regions, the next one last. */
+  readonly free: number[]
+  /** Of each region, whether it may be resident. */
+  readonly isWarm: boolean[]
+}
+
+export interface BookRegion {
+  readonly buffer: ArrayBuffer
+  readonly offsetBytes: number
+}
+
+export class BookRegions {
+  readonly #kernel: Kernel
+  readonly #unmapper: Unmapper
+  readonly #regionBytes: number
+  readonly #chunks = new SafeMap<ArrayBuffer, Chunk>()
+  /** Chunks with free regions, the one to take from last. */
+  readonly #open: Chunk[] = []
+  #warmCount = 0
+
+  /** `regionBytes`: what users need, rounded up to whole pages here. */
+  constructor(kernel: Kernel, deferral: Deferral, regionBytes: number) {
+    this.#kernel = kernel
+    this.#unmapper = new Unmapper(kernel, deferral)
+    this.#regionBytes = ceil(regionBytes / kernel.pageBytes) * kernel.pageBytes
+  }
+
+  /** A region that is zero. Null where there is no memory for one. */
+  take(): BookRegion | null {
+    if (this.#open.length === 0 && !this.#addChunk()) return null
+    const open = this.#open
+    const chunk = open[open.length - 1]
+    const { buffer, free, isWarm } = chunk
+    const index = free[free.length - 1]
+    free.length--
+    if (free.length === 0) open.length--
+    if (isWarm[index]) this.#warmCount--
+    isWarm[index] = true
+    return { buffer, offsetBytes: index * this.#regionBytes }
+  }
+
+  /** Takes back what `take` returned, zeroed. */
+  give({ buffer, offsetBytes }: BookRegion): void {
+    const chunk = this.#chunks.get(buffer)
+    // A heap's own: there was no memory for one.
+    if (chunk === undefined) return
+    const { free } = chunk
+    const open = this.#open
+    const index = offsetBytes / this.#regionBytes
+    if (free.length === 0) open[open.length] = chunk
+    free[free.length] = index
+    this.#warmCount++
+    if (this.#warmCount > MOST_WARM) this.#purge(chunk, index)
+    if (free.length === CHUNK_REGIONS && open.length > 1) this.#drop(chunk)
+  }
+
+  /** Returns whether there was memory for one. Else its user has memory of its own, or none. */
+  #addChunk(): boolean {
+    const lengthBytes = CHUNK_REGIONS * this.#regionBytes
+    let mapping: MappingId | undefined
+    try {
+      mapping = this.#kernel.map(lengthBytes)
+      this.#kernel.advise(mapping, 0, lengthBytes, 'nohugepage')
+      const buffer = this.#kernel.wrap(mapping, 0, lengthBytes, nextWrapId())
+      const free: number[] = []
+      const isWarm: boolean[] = []
+      for (let i = 0; i < CHUNK_REGIONS; i++) {
+        free[i] = CHUNK_REGIONS - 1 - i
+        isWarm[i] = false
+      }
+      const chunk = { mapping, buffer, free, isWarm }
+      this.#chunks.set(buffer, chunk)
+      this.#open[this.#open.length] = chunk
+      return true
+    } catch {
+      if (mapping !== undefined) this.#unmapper.add(mapping)
+      return false
+    }
+  }
+
+  #purge(chunk: Chunk, index: number): void {
+    try {
+      this.#kernel.advise(chunk.mapping, index * this.#regionBytes, this.#regionBytes, 'dontneed')
+      chunk.isWarm[index] = false
+      this.#warmCount--
+    } catch {
+      // Then it stays resident.
+    }
+  }
+
+  #drop(chunk: Chunk): void {
+    const open = this.#open
+    let at = 0
+    while (open[at] !== chunk) at++
+    for (; at + 1 < open.length; at++) open[at] = open[at + 1]
+    open.length--
+    this.#chunks.delete(chunk.buffer)
+    for (let i = 0; i < CHUNK_REGIONS; i++) if (chunk.isWarm[i]) this.#warmCount--
+    try {
+      this.#kernel.detach(chunk.buffer)
+    } catch {
+      // Then the garbage collector frees it, and the mapping after it.
+    }
+    this.#unmapper.add(chunk.mapping)
+  }
+
+  check(): void {
+    let warm = 0
+    this.#chunks.forEach(chunk => {
+      const isOpen = this.#open.includes(chunk)
+      invariant(isOpen === chunk.free.length > 0, '1: chunks with free regions are open')
+      for (const index of chunk.free) if (chunk.isWarm[index]) warm++
+    })
+    invariant(warm === this.#warmCount, `2: ${this.#warmCount} warm regions, found ${warm}`)
+  }
+}
