@@ -272,7 +272,9 @@ Napi::Value Map(const Napi::CallbackInfo& info) {
     throw OutOfRange(info.Env(), "alignBytes", "a power of two", static_cast<double>(align_bytes));
   }
   return Enter(info.Env(), length_bytes, [&](Mapping& mapping, void** start) {
-    const Errno error = FindPages(info.Env(), KeeperAt(info, 2), length_bytes, align_bytes, start, &mapping.is_cut);
+    const Keeper keeper = KeeperAt(info, 2);
+    mapping.is_private = keeper.owner == 0;
+    const Errno error = FindPages(info.Env(), keeper, length_bytes, align_bytes, start, &mapping.is_cut);
     // Where the kernel refuses, for want of memory, forking takes longer: that is all.
     if (error == 0) AdvisePages(*start, length_bytes, kAdviceDontFork);
     return error;

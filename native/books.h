@@ -23,6 +23,7 @@ struct Mapping {
   size_t length_bytes = 0;
   bool is_cut = false;          // from a zone
   bool was_wrapped = false;     // somebody may hold an address of it for ever
+  bool is_private = false;      // no user was ever handed an address of it
   size_t wrap_count = 0;        // ArrayBuffers over it whose finalizer has yet to run
   bool used_elsewhere = false;  // another thread may use the memory: never unmap
   std::shared_ptr<Slab> slab;   // what it is a piece of, or null
@@ -75,7 +76,7 @@ struct Instance {
         continue;
       }
       if (keeps) continue;
-      if (mapping.was_wrapped || mapping.is_cut) {
+      if ((mapping.was_wrapped || mapping.is_cut) && !mapping.is_private) {
         KeepRange({thread, 0}, mapping.start, mapping.length_bytes);
         continue;
       }

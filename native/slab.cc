@@ -13,6 +13,9 @@ namespace {
 
 constexpr size_t kSlabBytes = 4 << 20;
 
+// A kernel without huge pages, or a filter: nothing to prevent, or no way to.
+bool IsForGood(Errno error) { return error == EINVAL || error == EPERM || error == EACCES || error == ENOSYS; }
+
 }  // namespace
 
 const size_t Slab::kMaxPieceBytes = 64 << 10;
@@ -25,9 +28,8 @@ Errno Slab::Take(std::shared_ptr<Slab>* current, uint64_t thread, size_t length_
     bool is_cut = false;
     const Errno error = TakeFromZone(kSlabBytes, &start, &is_cut);
     if (error != 0) return error;
-    // EINVAL: a kernel without huge pages.
     const Errno refused = AdvisePages(start, kSlabBytes, kAdviceNoHugePage);
-    if (refused != 0 && refused != EINVAL) {
+    if (refused != 0 && !IsForGood(refused)) {
       if (is_cut) KeepRange({thread, 0}, static_cast<char*>(start), kSlabBytes);
       else UnmapPages(start, kSlabBytes);
       return refused;

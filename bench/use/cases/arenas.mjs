@@ -69,7 +69,7 @@ export const title = 'many arenas'
 export const rows = {
   'an arena for a request: made, alloc(1000), closed': {
     unit: 'µs',
-    most: 30,
+    most: 100,
     measures: {
       arena: () =>
         microsecondsEach(() => {
@@ -82,7 +82,7 @@ export const rows = {
   },
   'an arena for a connection, with a block of 100 bytes: resident': {
     unit: 'KiB',
-    most: 16,
+    most: 48,
     measures: {
       arena: () => growthEach(residentBytes, openArena),
       buffer: () => growthEach(residentBytes, openBuffer),
