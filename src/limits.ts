@@ -129,11 +129,12 @@ export class Limits {
   settle(): void {
     // What the heap counts means nothing where a change of it did not come to its end.
     this.#heap.mend()
+    // Before the counts are read, since it may run anything.
+    const mostPages = this.#actions.boundPages(this.#heap.usedPages)
     const { committedPages, usedPages } = this.#heap
     // What an interrupted call left in use, beyond what it had been granted, counts as well.
     if (committedPages > this.#share.pages) this.#share.take(committedPages - this.#share.pages)
     const stepPages = this.#stepPages
-    const mostPages = this.#actions.boundPages(usedPages)
     // While nothing is dirty nobody calls this: a bound from then would be too high some day.
     const boundPages = committedPages === usedPages ? committedPages : max(committedPages, mostPages)
     const isLarge = this.#share.isCounted && this.#share.pages - committedPages > 2 * stepPages

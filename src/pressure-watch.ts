@@ -15,6 +15,9 @@ import { publishPressure } from './notices.js'
 import { Pressure, type PressureSource, type Shortage } from './release/pressure.js'
 import type { FileReader } from './release/pressure-files.js'
 
+// Taken once, so that what somebody puts in their place does not run in the middle of a change.
+const { max } = Math
+
 /** What listeners are told. */
 export interface PressureEvent {
   /** Where the news comes from. */
@@ -119,7 +122,7 @@ export class PressureWatch {
     if (nowMs - this.#toldMs < TELL_AGAIN_MS) return
     this.#toldMs = nowMs
     const { reason, limitBytes, usedBytes } = shortage
-    const missingBytes = Math.max(0, shortage.missingBytes - releasedBytes)
+    const missingBytes = max(0, shortage.missingBytes - releasedBytes)
     const event = { source: this.source, reason, limitBytes, usedBytes, releasedBytes, missingBytes }
     publishPressure(event)
     // Each in a task of its own: what one throws is an uncaught exception, and keeps the others from nothing.

@@ -15,6 +15,9 @@ import type { ArenaBuffer } from './buffers/owner.js'
 import { describe } from './description.js'
 import { type AllocOptions, readOptions } from './misuse.js'
 
+// Taken once, so that what somebody puts in their place does not run in the middle of a change.
+const { max } = Math
+
 /** What a scope asks of its arena. */
 export interface ScopeArena {
   readonly name: string
@@ -239,7 +242,7 @@ export class Scope {
   #forgetSpent(): void {
     const live = [...this.#blocks].filter(block => this.#host.isLive(block))
     this.#blocks = Array.isArray(this.#blocks) ? live : new Set(live)
-    this.#forgetAtCount = Math.max(FORGET_FROM_COUNT, 2 * live.length)
+    this.#forgetAtCount = max(FORGET_FROM_COUNT, 2 * live.length)
   }
 
   #ended(method: string): ArenaError {

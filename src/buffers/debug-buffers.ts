@@ -170,6 +170,8 @@ export class DebugBuffers extends BlockBuffers {
       this.#letGo(record)
       return
     }
+    // First: where this is interrupted, nobody must look for what was around the block.
+    record.isFilled = false
     this.#fill(record, 0, record.readableBytes, FREED_BYTE)
     for (const oldest of this.#quarantine.add(record)) this.#leave(oldest)
     this.#arm()

@@ -214,7 +214,7 @@ export class BreakSource implements PageSource, MovableEnd {
    */
   surplus(freePages: PageCount): PageCount {
     if (!this.#canMove) return 0
-    const pages = Math.min(freePages, this.#movablePages)
+    const pages = min(freePages, this.#movablePages)
     if (!this.#isBouncing) return pages
     if (pages > 0) this.#isWaiting = true
     return 0
@@ -255,7 +255,7 @@ export class BreakSource implements PageSource, MovableEnd {
   /** At the end: all, or those over which there never was a buffer. */
   get #movablePages(): PageCount {
     if (this.#canMoveViewed) return this.#topBytes / this.pageBytes
-    return Math.max(0, Math.floor((this.#topBytes - this.#wrappedBytes) / this.pageBytes))
+    return max(0, floor((this.#topBytes - this.#wrappedBytes) / this.pageBytes))
   }
 
   get #regularPages(): PageCount {
@@ -314,9 +314,7 @@ export class BreakSource implements PageSource, MovableEnd {
     if (!this.#canMove) return
     const { pageCount } = this.#segment
     try {
-      this.#lowerTo(
-        Math.max(pageCount, this.#topBytes / this.pageBytes - this.#movablePages) * this.pageBytes,
-      )
+      this.#lowerTo(max(pageCount, this.#topBytes / this.pageBytes - this.#movablePages) * this.pageBytes)
     } catch {
       // `lower` tries again, whenever it is called. There is a better error to throw, or nobody to throw it to.
     }

@@ -32,6 +32,9 @@ import { Demand, type Hold } from './demand.js'
 import { HighWater } from './high-water.js'
 import { Refaults } from './refaults.js'
 
+// Taken once, so that what somebody puts in their place does not run in the middle of a change.
+const { floor, max, min } = Math
+
 /** Where pages go back on the freeing call: after the kernel refused to take some. */
 const RETRY_MS = 1_000
 /** A system call cannot be cut short, so none is for more pages than half a slice is expected to take, within limits. */
@@ -130,8 +133,8 @@ export class ReleasePolicy {
 
   /** Most pages for one call, by what a page was measured to cost. */
   get maxCallPages(): PageCount {
-    const pageCount = Math.floor((CALL_SHARE * SLICE_MS) / this.#budget.msPerPage)
-    return Math.min(MAX_CALL_PAGES, Math.max(MIN_CALL_PAGES, pageCount))
+    const pageCount = floor((CALL_SHARE * SLICE_MS) / this.#budget.msPerPage)
+    return min(MAX_CALL_PAGES, max(MIN_CALL_PAGES, pageCount))
   }
 
   /** The promise in force: `releaseAfterMs`, or more where purging proved to be in vain. */
@@ -168,15 +171,15 @@ export class ReleasePolicy {
     this.isMarked = false
     this.isFlushDue = false
     const mostPages = this.boundPages(usedPages) - usedPages
-    this.warmPages = Math.min(mostPages, this.#demand.floorPages(nowMs, this.#floorHold, this.#sparePages))
+    this.warmPages = min(mostPages, this.#demand.floorPages(nowMs, this.#floorHold, this.#sparePages))
     const calmPages = this.#demand.calmPages(this.warmPages, this.#sparePages, this.atOncePages)
-    this.calmPages = Math.min(mostPages, calmPages)
+    this.calmPages = min(mostPages, calmPages)
   }
 
   /** So many pages were in use at once at some moment since the last call of this, or of `observe`. */
   recordPeak(pageCount: PageCount): void {
     this.#highWater.record(this.#now(), pageCount, this.#latelyMs)
-    this.#toldPeakPages = Math.max(this.#toldPeakPages, pageCount)
+    this.#toldPeakPages = max(this.#toldPeakPages, pageCount)
   }
 
   /**
@@ -184,13 +187,13 @@ export class ReleasePolicy {
    * 8 MiB. After `recordPeak`.
    */
   boundPages(usedPages: PageCount): PageCount {
-    const mostPages = Math.max(usedPages, this.#highWater.most(this.#now(), this.#latelyMs))
-    return Math.floor(mostPages * BOUND_FACTOR) + this.#spareOfBoundPages
+    const mostPages = max(usedPages, this.#highWater.most(this.#now(), this.#latelyMs))
+    return floor(mostPages * BOUND_FACTOR) + this.#spareOfBoundPages
   }
 
   /** How many dirty pages are to go back now, marked or not, whatever that costs: what was in use once was so too long ago. */
   get excessPages(): PageCount {
-    return Math.max(0, this.#usedPages + this.#dirtyPages - this.boundPages(this.#usedPages))
+    return max(0, this.#usedPages + this.#dirtyPages - this.boundPages(this.#usedPages))
   }
 
   get #latelyMs(): number {
@@ -206,8 +209,8 @@ export class ReleasePolicy {
   /** How many of the marked pages are to go back now. */
   get agedQuota(): PageCount {
     const freshPages = this.#dirtyPages - this.#agedPages
-    const keptPages = Math.max(this.#decay.keptPages(this.#now()), this.warmPages - freshPages)
-    return this.affordable(Math.max(0, this.#agedPages - keptPages))
+    const keptPages = max(this.#decay.keptPages(this.#now()), this.warmPages - freshPages)
+    return this.affordable(max(0, this.#agedPages - keptPages))
   }
 
   /** Long runs were purged since `startMeasure`: `pageCount` pages, of which `agedPages` had a mark. */
@@ -259,9 +262,9 @@ export class ReleasePolicy {
     const nowMs = this.#now()
     const tookMs = nowMs - this.#lastCallMs
     this.#lastCallMs = nowMs
-    if (tookMs > CALL_SHARE * SLICE_MS) this.maxCallStretches = Math.max(1, this.maxCallStretches >>> 1)
+    if (tookMs > CALL_SHARE * SLICE_MS) this.maxCallStretches = max(1, this.maxCallStretches >>> 1)
     else if (tookMs < (CALL_SHARE * SLICE_MS) / 2 && stretchCount >= this.maxCallStretches)
-      this.maxCallStretches = Math.min(MAX_CALL_STRETCHES, 2 * this.maxCallStretches)
+      this.maxCallStretches = min(MAX_CALL_STRETCHES, 2 * this.maxCallStretches)
   }
 
   /** Whether one more call is likely to end within the slice of this turn of the event loop, which began at `turnStartMs`. */
@@ -283,7 +286,7 @@ export class ReleasePolicy {
   get #floorHold(): Hold {
     const { intervalMs } = this.#decay
     const costMs = COST_SHARE * this.#dirtyPages * this.#budget.msPerPage
-    const fullMs = Math.max(LEAST_FULL_SHARE * intervalMs, FLOOR_FULL_SHARE * intervalMs - costMs)
+    const fullMs = max(LEAST_FULL_SHARE * intervalMs, FLOOR_FULL_SHARE * intervalMs - costMs)
     return { fullMs, endMs: fullMs + (FLOOR_END_SHARE - FLOOR_FULL_SHARE) * intervalMs }
   }
 
@@ -291,7 +294,7 @@ export class ReleasePolicy {
   affordable(pageCount: PageCount): PageCount {
     const nowMs = this.#now()
     if (this.#demand.quietMs(nowMs) >= this.#budgetMs) return pageCount
-    return Math.min(pageCount, this.#budget.affordablePages(nowMs))
+    return min(pageCount, this.#budget.affordablePages(nowMs))
   }
 
   #remember(dirtyPages: PageCount, agedPages: PageCount): void {

@@ -5,6 +5,9 @@
  * Formats: Linux, Documentation/admin-guide/cgroup-v2.rst and Documentation/accounting/psi.rst.
  */
 
+// Taken once, so that what somebody puts in their place does not run in the middle of a change.
+const { max, min } = Math
+
 /** The text of a file, or undefined where it does not exist or may not be read. */
 export type FileReader = (path: string) => string | undefined
 
@@ -64,8 +67,8 @@ export function readCgroup(read: FileReader, folder: string): CgroupReading | un
   const limits = ['high', 'max'].map(name => numberOf(read(`${folder}/memory.${name}`)))
   const droppable = numberOf(/^inactive_file (\d+)$/m.exec(read(`${folder}/memory.stat`) ?? '')?.[1])
   return {
-    limitBytes: Math.min(...limits.map(limit => limit ?? Number.POSITIVE_INFINITY)),
-    usedBytes: Math.max(0, currentBytes - (droppable ?? 0)),
+    limitBytes: min(...limits.map(limit => limit ?? Number.POSITIVE_INFINITY)),
+    usedBytes: max(0, currentBytes - (droppable ?? 0)),
     events: eventsOf(read(`${folder}/memory.events`)),
   }
 }

@@ -20,6 +20,9 @@ import {
   readSystem,
 } from './pressure-files.js'
 
+// Taken once, so that what somebody puts in their place does not run in the middle of a change.
+const { ceil, max } = Math
+
 /**
  * What tells of pressure: `'cgroup'`, the container's limits and what the kernel says of reaching them (cgroup v2);
  * `'poll'`, only how much the container uses; `'psi'`, only how long tasks wait for memory; `'none'`, nothing can be read.
@@ -72,7 +75,7 @@ export class Pressure {
       const isFull = usedBytes >= NEAR * limitBytes
       if (isFull || (wasHeldUp && usedBytes >= HELD_UP_NEAR * limitBytes)) {
         const goalBytes = (isFull ? NEAR : HELD_UP_NEAR) * limitBytes
-        const missingBytes = Math.ceil(usedBytes - goalBytes)
+        const missingBytes = ceil(usedBytes - goalBytes)
         return { reason: isFull ? 'near-limit' : 'held-up', limitBytes, usedBytes, missingBytes }
       }
     }
@@ -113,7 +116,7 @@ export class Pressure {
       reason: 'stalled',
       limitBytes: nearest?.limitBytes ?? Number.POSITIVE_INFINITY,
       usedBytes,
-      missingBytes: system ? Math.max(0, Math.ceil(goalBytes - system.availableBytes)) : 0,
+      missingBytes: system ? max(0, ceil(goalBytes - system.availableBytes)) : 0,
     }
   }
 

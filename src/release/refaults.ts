@@ -15,6 +15,9 @@
 import { invariant } from '../base/assert.js'
 import type { PageCount } from '../base/units.js'
 
+// Taken once, so that what somebody puts in their place does not run in the middle of a change.
+const { max, min } = Math
+
 const LONGEST_MS = 30_000
 const STRETCH = 2
 /** Half of a stretch is gone after four quiet windows. */
@@ -96,7 +99,7 @@ export class Refaults {
     let counting = 0
     while (left > 0 && this.#purges.length > 0) {
       const purge = this.#purges[this.#purges.length - 1]
-      const counted = Math.min(left, purge.pageCount)
+      const counted = min(left, purge.pageCount)
       left -= counted
       if (purge.isByDecay) counting += counted
       purge.pageCount -= counted
@@ -106,7 +109,7 @@ export class Refaults {
   }
 
   #stretch(nowMs: number): void {
-    this.#promiseMs = Math.max(this.#askedMs, Math.min(LONGEST_MS, this.#promiseMs * STRETCH))
+    this.#promiseMs = max(this.#askedMs, min(LONGEST_MS, this.#promiseMs * STRETCH))
     this.#startAnew(nowMs)
   }
 
@@ -125,7 +128,7 @@ export class Refaults {
       // Counts that are halved again and again come below chance: no gap, however long, takes many rounds.
       if (this.#refaultedPages <= FEW * this.#purgedPages || this.#refaultedPages < LEAST_PAGES) {
         if (this.#promiseMs === this.#askedMs) this.#windowStartMs = nowMs
-        this.#promiseMs = Math.max(this.#askedMs, this.#promiseMs * SHRINK)
+        this.#promiseMs = max(this.#askedMs, this.#promiseMs * SHRINK)
         this.#rounds = 0
       }
       this.#purgedPages /= 2
@@ -134,7 +137,7 @@ export class Refaults {
   }
 
   check(): void {
-    const longestMs = Math.max(this.#askedMs, LONGEST_MS)
+    const longestMs = max(this.#askedMs, LONGEST_MS)
     invariant(this.#promiseMs >= this.#askedMs && this.#promiseMs <= longestMs, '1: a promise within bounds')
     for (let i = 0; i < this.#purges.length; i++) {
       invariant(this.#purges[i].pageCount > 0, '2: purges that may still count')

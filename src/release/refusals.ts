@@ -7,6 +7,9 @@
  */
 import { invariant } from '../base/assert.js'
 
+// Taken once, so that what somebody puts in their place does not run in the middle of a change.
+const { max, min } = Math
+
 const LONGEST_MS = 60_000
 /** A refusal or two may be a shortage that passes. */
 const LASTING = 3
@@ -31,9 +34,7 @@ export class Refusals {
 
   /** `usualMs`: how long to wait where nothing was refused. */
   delayMs(usualMs: number): number {
-    return this.#count === 0
-      ? usualMs
-      : Math.max(usualMs, Math.min(LONGEST_MS, usualMs * 2 ** (this.#count - 1)))
+    return this.#count === 0 ? usualMs : max(usualMs, min(LONGEST_MS, usualMs * 2 ** (this.#count - 1)))
   }
 
   check(): void {

@@ -16,6 +16,9 @@
 import { invariant } from '../base/assert.js'
 import type { PageCount } from '../base/units.js'
 
+// Taken once, so that what somebody puts in their place does not run in the middle of a change.
+const { max, min } = Math
+
 /** More would be noise: what falls out is the oldest. */
 const MOST_PEAKS = 64
 const MOST_RETURNS = 64
@@ -75,7 +78,7 @@ export class Returns {
         lowPages = peak.lowPages
         low = peak.low
       }
-      const reachedPages = Math.min(peak.pages, topPages)
+      const reachedPages = min(peak.pages, topPages)
       if (reachedPages - lowPages > heightPages) {
         heightPages = reachedPages - lowPages
         this.#add(low, peak.atMs, heightPages, reachedPages)
@@ -107,7 +110,7 @@ export class Returns {
     let mostLow = 0
     for (const { low, sinceMs: beganMs, heightPages, topPages } of this.#returns) {
       if (beganMs < sinceMs) continue
-      const pages = Math.min(heightPages, topPages - usedPages)
+      const pages = min(heightPages, topPages - usedPages)
       if (pages >= most) {
         if (low !== mostLow) second = most
         most = pages
@@ -120,7 +123,7 @@ export class Returns {
   /** How far the highest return went that began and ended since `sinceMs`. */
   highest(sinceMs: number): PageCount {
     let most = 0
-    for (const one of this.#returns) if (one.sinceMs >= sinceMs) most = Math.max(most, one.heightPages)
+    for (const one of this.#returns) if (one.sinceMs >= sinceMs) most = max(most, one.heightPages)
     return most
   }
 
