@@ -169,6 +169,9 @@ export class Arena extends Assembled {
   /**
    * A zero-filled `Buffer` of exactly `sizeBytes` bytes, at a multiple of 16 or of `align`.
    *
+   * Pages that were given back are taken for zero and not filled. Whoever stored into freed memory after that, through a view
+   * of a small block or from outside JavaScript, is seen there: see docs/lifetimes.md.
+   *
    * Throws `ERR_INVALID_ARG_TYPE` or `ERR_OUT_OF_RANGE` (bad arguments), `ERR_ARENA_LIMIT` (over `limitBytes` even after
    * giving back all that is free), `ERR_ARENA_OUT_OF_MEMORY` (the kernel refused; `cause` is the system error),
    * `ERR_ARENA_CLOSED`. After any throw the arena is as it was.
