@@ -113,7 +113,6 @@ function dive() {
 }
 
 function learn({ kind, block, made, isBegun, isDone }) {
-  if (isBegun && !isDone) interruptions++
   if (block !== null && (!isBegun || kind === 'pin')) {
     unpinAll(block.buffer)
     live.push(block)
@@ -128,6 +127,7 @@ async function overflow() {
     plan = planned(240)
     next = 0
     dive()
+    interruptions += plan.filter(step => step.isBegun && !step.isDone).length
     if (plan.some(step => step.kind === 'reset' && step.isBegun)) {
       // Whatever became of it, all that was before it has ended, or ends now.
       for (const { block } of plan) {
