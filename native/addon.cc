@@ -4,7 +4,8 @@
 // one Worker). It refuses to know what the memory is for, and when it ought to be given back.
 //
 // Who frees what, and when:
-//   - Only `unmap` and the end of the environment give up mappings. What users had Buffers over keeps its addresses: see kept.h. A finalizer never does: it also runs when the environment of
+//   - Only `unmap` and the end of the environment give up mappings. What users had Buffers over keeps its addresses: see
+//   kept.h. A finalizer never does: it also runs when the environment of
 //     the *first* owner ends, while an ArrayBuffer that was moved to another thread still uses the memory.
 //   - An environment that ends runs its event loop once more, then finalizes every ArrayBuffer, runs cleanup hooks and
 //     deletes the instance data. In that last turn, after the finalizers of whatever was detached or collected before,
@@ -118,7 +119,8 @@ void KeepWhatWasMoved(const Books& books) {
 
 }  // namespace
 
-// Watches the turns of one environment's event loop for the last one, and purges now and then what late writers made resident. Does not keep the loop alive; deletes itself.
+// Watches the turns of one environment's event loop for the last one, and purges now and then what late writers made
+// resident. Does not keep the loop alive; deletes itself.
 class LastTurn {
   static constexpr uint64_t kFirstPurgeMs = 1000;
   static constexpr uint64_t kLastPurgeMs = 64 * kFirstPurgeMs;

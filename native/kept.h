@@ -9,7 +9,8 @@
 // and one entry here. Page tables go with the pages, also those that two ranges share. What a late writer makes resident is purged
 // a second, ten seconds and a minute later; after that it is as much as whoever still writes was handed.
 //
-// Addresses are unmapped where they are short: where `mmap` fails, where there are too many entries or bytes (`IsPressed`). Then only those of threads
+// Addresses are unmapped where they are short: where `mmap` fails, where there are too many entries or bytes (`IsPressed`).
+// Then only those of threads
 // that have ended, and of the calling thread where its event loop has no request, stream or socket that can know an address.
 //
 // Invariants:

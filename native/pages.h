@@ -40,7 +40,8 @@ size_t PageBytes();
 // (vm.max_map_count), or strict overcommit, which ignores MAP_NORESERVE.
 Errno MapPages(size_t length_bytes, size_t align_bytes, void** address);
 
-// `mmap`: reserves `length_bytes` of addresses, inaccessible, at a place of the kernel's choice. `ProtectPages` makes parts of them as
+// `mmap`: reserves `length_bytes` of addresses, inaccessible, at a place of the kernel's choice. `ProtectPages` makes parts
+// of them as
 // from `MapPages`.
 //
 // Requires: `length_bytes` > 0, whole pages. ENOMEM: as for `MapPages`.
@@ -77,7 +78,8 @@ Errno UnmapPages(void* address, size_t length_bytes);
 // byte reads as zero. `kAdviceNoHugePage`: the kernel puts no transparent huge pages there from now on. `kAdviceHugePage`: it
 // does where it can. `kAdvicePopulateWrite`: every page is resident when the call returns, and writing faults no more.
 // `kAdviceGuardInstall`: the pages go back, and every access to them is a fault from now on; the kernel's mapping is not
-// split. `kAdviceDontDump`: core files leave the pages out. `kAdviceGuardRemove`: they read as zero again; other pages of the range are left alone. `kAdviceDontFork`: a child
+// split. `kAdviceDontDump`: core files leave the pages out. `kAdviceGuardRemove`: they read as zero again; other pages of the
+// range are left alone. `kAdviceDontFork`: a child
 // that is forked from now on has nothing mapped there, until it calls `exec`.
 //
 // Requires: whole pages inside one mapping; `advice` is one of these constants.

@@ -109,7 +109,8 @@ void RemoveFence(State& s) {
 }
 
 // Moves the break with the pages of the owner. Over pages that nobody ever had a view of by `sbrk`. Over others as a number,
-// under which their mapping stays: the pages that it moves over are mapped anew, in one call each step, so that they are empty, and there
+// under which their mapping stays: the pages that it moves over are mapped anew, in one call each step, so that they are
+// empty, and there
 // is no instant at which an access to them faults.
 Errno MoveTop(State& s, intptr_t increment_bytes) {
   char* const to = s.top + increment_bytes;

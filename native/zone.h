@@ -13,7 +13,8 @@
 
 namespace offheap {
 
-// `length_bytes` of memory as from `MapPages`, whole pages, cut from the zone of the process. `*is_cut` is false where it is a mapping
+// `length_bytes` of memory as from `MapPages`, whole pages, cut from the zone of the process. `*is_cut` is false where it is
+// a mapping
 // of its own: where addresses are rationed (RLIMIT_AS), and for a long stretch. Fails as `MapPages` does.
 Errno TakeFromZone(size_t length_bytes, void** start, bool* is_cut);
 

@@ -168,7 +168,10 @@ export class Supply {
     }
   }
 
-  /** Adds a segment, once those are gone that are free and too short, unless the limit would not let the block use it, or room was made without one. */
+  /**
+   * Adds a segment, once those are gone that are free and too short, unless the limit would not let the block use it, or room
+   * was made without one.
+   */
   #addPages(sizeBytes: number, pageCount: PageCount, needed: PageCount): void {
     const heap = this.#heap
     this.dropUnmanaged()

@@ -10,7 +10,10 @@ import type { Deferral } from './deferral.js'
 
 export class Gate {
   readonly #deferral: Deferral
-  /** Changes begun and ended: odd while one is under way. Whoever ends one adds 1, and calls nothing for it: the stack may be full. */
+  /**
+   * Changes begun and ended: odd while one is under way. Whoever ends one adds 1, and calls nothing for it: the stack may be
+   * full.
+   */
   changes = 0
 
   constructor(deferral: Deferral) {

@@ -660,7 +660,10 @@ export class BlockHeap extends BlockCache {
     return wholeBytes >= this.wholePagesFromBytes ? wholeBytes : this.wholePagesFromBytes - 1
   }
 
-  /** Calls back for each live block, and for each stretch of dirty pages, with how far behind the last one it is, and how long. Flushes. */
+  /**
+   * Calls back for each live block, and for each stretch of dirty pages, with how far behind the last one it is, and how
+   * long. Flushes.
+   */
   save(
     writeBlock: (gapGranules: number, granules: number) => void,
     writeDirty: (otherPages: PageCount, dirtyPages: PageCount) => void,

@@ -71,7 +71,8 @@ export class Heap extends Space {
   }
 
   /**
-   * The books as plain data, for `Heap.from`: some 3 bytes for each live block, up to 14 for long ones. They say nothing of what the blocks hold.
+   * The books as plain data, for `Heap.from`: some 3 bytes for each live block, up to 14 for long ones. They say nothing of
+   * what the blocks hold.
    * Blocks that are kept for the next of their size come free. O(n) in blocks and gaps. Throws `ERR_ARENA_BUSY` inside the
    * callback of `purge`.
    */

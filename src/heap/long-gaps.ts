@@ -339,7 +339,10 @@ export class LongGaps extends ShortGaps {
     rows[(next !== NONE ? next : heads[slot]) * ROW_WORDS + PREV] = frame
   }
 
-  /** Checks the bins. `lengthOf`: granules of the gap that starts there, or 0. `cleanIn`: its clean pages. Returns how many gaps there are. */
+  /**
+   * Checks the bins. `lengthOf`: granules of the gap that starts there, or 0. `cleanIn`: its clean pages. Returns how many
+   * gaps there are.
+   */
   checkLongGaps(lengthOf: (granule: number) => number, cleanIn: (granule: number) => PageCount): number {
     const { rows } = this
     let gaps = 0

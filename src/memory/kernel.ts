@@ -39,7 +39,8 @@ export interface Kernel {
   /**
    * `mmap`: `lengthBytes` (whole pages) of zeroed, private, anonymous memory that is not charged before it is touched, and that a
    * forked child does not have (`MADV_DONTFORK`), so that forking does not copy its page tables.
-   * It starts at a multiple of `alignBytes`, a power of two, a page where left out. `owner` may get addresses that it gave up. Throws a `SystemError` (`ENOMEM`: no
+   * It starts at a multiple of `alignBytes`, a power of two, a page where left out. `owner` may get addresses that it gave
+   * up. Throws a `SystemError` (`ENOMEM`: no
    * address space, or the limits on memory or on the number of mappings).
    */
   map(lengthBytes: number, alignBytes?: number, owner?: OwnerId): MappingId
@@ -71,7 +72,8 @@ export interface Kernel {
   /**
    * `madvise` over whole pages. `'dontneed'`: the pages go back now and read as zeros from now on. `'nohugepage'`: the
    * kernel does not put huge pages there; `'hugepage'`: it does where it can; both silently without effect on kernels that
-   * have none, or where a filter (seccomp) refuses. `'populate'`: all pages are resident and writable from now on (`EINVAL` before Linux 5.14). `'guard'`: the
+   * have none, or where a filter (seccomp) refuses. `'populate'`: all pages are resident and writable from now on (`EINVAL`
+   * before Linux 5.14). `'guard'`: the
    * pages go back, and every access to them is a fault from now on, which splits no kernel mapping (`EINVAL` before Linux
    * 6.13, or where the memory is locked); `'unguard'`: they read as zeros again. Throws a `SystemError`.
    */

@@ -1,7 +1,8 @@
 /**
  * Pages from private anonymous mappings: the default source.
  *
- * Each segment is one mapping, obtained in one `mmap` and given up whole, its addresses kept empty; pieces are never unmapped, since that
+ * Each segment is one mapping, obtained in one `mmap` and given up whole, its addresses kept empty; pieces are never
+ * unmapped, since that
  * splits kernel mappings, of which a process has 65,530. The first segment is small and further ones double what the
  * arena has, so a small arena stays small and a large one has few segments. A request that would take most of a
  * regular segment gets one of its own, twice as long if asked for, so that its block can grow where it is. Address space costs

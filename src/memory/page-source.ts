@@ -49,7 +49,8 @@ export interface PageSource {
 
   /**
    * At least `pageCount` more pages, all clean: a new segment, or more of the one there is. `hasRoom`: a long segment gets room
-   * behind those, where there are addresses for it, so that a block can grow. Throws a `SystemError` where the kernel refuses, an `ArenaError` where the source has come to its end, a `RangeError` where the page-number space
+   * behind those, where there are addresses for it, so that a block can grow. Throws a `SystemError` where the kernel
+   * refuses, an `ArenaError` where the source has come to its end, a `RangeError` where the page-number space
    * has no room; nothing has changed then.
    */
   reserve(pageCount: PageCount, hasRoom?: boolean): PageStretch
