@@ -84,6 +84,11 @@ void Close(const Napi::CallbackInfo& info) {
   Check(info.Env(), CloseFence(&mapping, reach_bytes, &mapping.length_bytes));
 }
 
+Napi::Value Held(const Napi::CallbackInfo& info) {
+  const Mapping& mapping = BreakAt(info);
+  return Napi::Number::New(info.Env(), static_cast<double>(HeldBytes(&mapping)));
+}
+
 Napi::Value CanMoveViewed(const Napi::CallbackInfo& info) {
   const Mapping& mapping = BreakAt(info);
   return Napi::Boolean::New(info.Env(), CanMoveSeen(&mapping));
@@ -112,6 +117,7 @@ Napi::Object BreakFace(Napi::Env env) {
   face.Set("openFence", Napi::Function::New<Open>(env, "openFence"));
   face.Set("sbrk", Napi::Function::New<Sbrk>(env, "sbrk"));
   face.Set("closeFence", Napi::Function::New<Close>(env, "closeFence"));
+  face.Set("heldBytes", Napi::Function::New<Held>(env, "heldBytes"));
   face.Set("canMoveViewed", Napi::Function::New<CanMoveViewed>(env, "canMoveViewed"));
   face.Set("leave", Napi::Function::New<Leave>(env, "leave"));
   return face;

@@ -2,6 +2,7 @@
  * The open arenas of one thread: what has to be done to all of them, when the process nears a limit. Holds none of them
  * alive.
  */
+import type { Gate } from './base/gate.js'
 import type { PageCount } from './base/units.js'
 import type { BlockHeap } from './heap/block-heap.js'
 import type { Limits } from './limits.js'
@@ -12,7 +13,7 @@ import type { ArenaStats } from './stats.js'
 export interface Member {
   /** Gives every free page back, whatever the kernel says; none in the middle of a change. Returns the bytes. */
   giveBack(reason: 'limit' | 'pressure'): number
-  /** Gives back what it took from the process's limit and does not need. */
+  /** Gives back what it took from the process's limit and does not need; nothing in the middle of a change. */
   yieldShare(): void
   /** The arena is closed: from now on there is nothing to give back. */
   leave(): void
@@ -23,6 +24,7 @@ export interface Member {
 }
 
 interface MemberParts {
+  readonly gate: Gate
   readonly heap: BlockHeap
   readonly limits: Limits
   readonly releaser: Releaser
@@ -33,8 +35,8 @@ class ArenaMember implements Member {
   /** Null when the arena is closed: V8 keeps a member until the end of the task, but not all the rest. */
   #parts: MemberParts | null
 
-  constructor(heap: BlockHeap, limits: Limits, releaser: Releaser) {
-    this.#parts = { heap, limits, releaser }
+  constructor(parts: MemberParts) {
+    this.#parts = parts
   }
 
   giveBack(reason: 'limit' | 'pressure'): number {
@@ -43,7 +45,9 @@ class ArenaMember implements Member {
   }
 
   yieldShare(): void {
-    this.#parts?.limits.yieldShare()
+    if (this.#parts === null) return
+    const { gate, limits } = this.#parts
+    gate.attempt(() => limits.yieldShare())
   }
 
   get dirtyPages(): PageCount {
@@ -55,8 +59,8 @@ class ArenaMember implements Member {
   }
 }
 
-export function memberOf(heap: BlockHeap, limits: Limits, releaser: Releaser): Member {
-  return new ArenaMember(heap, limits, releaser)
+export function memberOf(parts: MemberParts): Member {
+  return new ArenaMember(parts)
 }
 
 export class ArenaGroup {

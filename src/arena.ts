@@ -191,7 +191,8 @@ export class Arena extends Assembled {
       (sizeBytes | 0) === sizeBytes &&
       sizeBytes > 0 &&
       options === undefined &&
-      this.#isPlain
+      this.#isPlain &&
+      !this.#gate.isTaken
     ) {
       const block = this.#heap.allocate(sizeBytes)
       if (block >= 0) {
@@ -275,7 +276,8 @@ export class Arena extends Assembled {
    * `subarray` or other view), `ERR_INVALID_ARG_TYPE` (no Buffer at all), `ERR_ARENA_CLOSED`.
    */
   free(buffer: Uint8Array): void {
-    if (!isOwner(buffer) || epochOf(buffer) !== this.#epoch) throw this.#misuse('free', buffer)
+    if (!isOwner(buffer) || epochOf(buffer) !== this.#epoch || this.#gate.isTaken)
+      throw this.#freeRefused(buffer)
     const block = blockOf(buffer)
     if (block >= 0) this.#endBlock(buffer, block)
     else this.#freeUncommon(buffer, block)
@@ -539,8 +541,8 @@ export class Arena extends Assembled {
   }
 
   #check(): void {
-    this.#mend()
-    this.#supply.dropUnmanaged()
+    this.#releaser.mend()
+    this.#releaser.dropUnmanaged()
     this.#releaser.rearm()
     this.#heap.check()
     const owned = this.#allocations - this.#frees - this.#emptyBlocks
@@ -592,8 +594,13 @@ export class Arena extends Assembled {
         const buffer = this.#issue(block, sizeBytes, alignBytes)
         if (buffer === null) continue
         this.#owners?.add(block, buffer)
+        this.#gate.isDone = true
         return buffer
       }
+    } catch (error) {
+      // Refused in the end, with nothing half done.
+      this.#gate.isDone = isLimit(error)
+      throw error
     } finally {
       this.#gate.changes++
       if (!this.#releaser.isSettled) this.#releaser.afterAllocation()
@@ -608,34 +615,21 @@ export class Arena extends Assembled {
   /** Makes good what calls left behind that did not come to their end: before anything else in a change. */
   #finish(): void {
     if (this.#isEnding) this.#endAll()
-    this.#mend()
+    this.#releaser.mend()
   }
 
   get #isUnfinished(): boolean {
-    return this.#isEnding || this.#heap.wasRebuilt || this.#gate.wasInterrupted
-  }
-
-  #mend(): void {
-    const { wasInterrupted } = this.#gate
-    this.#heap.mend()
-    if (wasInterrupted) this.#buffers.recount()
-    this.#gate.wasInterrupted = false
-    if (this.#isClosed) return
-    if (this.#heap.wasRebuilt) this.#releaser.settleRebuilt()
-    // After the heap: what it says is held is right now.
-    else if (wasInterrupted) this.#limits.settle()
+    return this.#isEnding || this.#releaser.isUnfinished
   }
 
   #within<T>(method: string, change: () => T): T {
     this.#enter(method)
-    let isDone = false
     try {
       if (this.#isUnfinished) this.#finish()
       const result = change()
-      isDone = true
+      this.#gate.isDone = true
       return result
     } finally {
-      if (!isDone) this.#gate.wasInterrupted = true
       this.#gate.changes++
     }
   }
@@ -671,7 +665,7 @@ export class Arena extends Assembled {
   }
 
   #takeBack(block: Block, sizeBytes: number, cause: unknown): ArenaError {
-    this.#heap.free(block)
+    this.#buffers.takeBack(block)
     if (!this.#releaser.isSettled) this.#releaser.afterFree()
     return outOfMemory(this.name, sizeBytes, 'the runtime could not make its ArrayBuffer', cause)
   }
@@ -750,12 +744,7 @@ export class Arena extends Assembled {
 
   /** The same at the last unpin, wherever that is. What is called meanwhile is refused. */
   #endUnpinned(owner: Uint8Array & owners.Owner, block: Block): void {
-    const isChange = this.#gate.enter()
-    try {
-      this.#end(owner, block)
-    } finally {
-      if (isChange) this.#gate.changes++
-    }
+    if (!this.#gate.attempt(() => this.#end(owner, block))) this.#end(owner, block)
     if (!this.#releaser.isSettled) this.#releaser.afterFree()
   }
 
@@ -769,9 +758,13 @@ export class Arena extends Assembled {
 
   /** The owner of a live block was collected: the block ends, its bytes wait until nobody sees them. */
   #forget(block: Block, sizeBytes: number, wrapId: WrapId): void {
-    this.#frees++
-    this.#liveBytes -= sizeBytes
-    this.#buffers.forget(block, sizeBytes, wrapId)
+    // A collector runs finalizers between two calls. Should the gate still be taken, by a call that was interrupted, it stays so.
+    const forget = () => {
+      this.#frees++
+      this.#liveBytes -= sizeBytes
+      this.#buffers.forget(block, sizeBytes, wrapId)
+    }
+    if (!this.#gate.attempt(forget)) forget()
     this.#releaser.noteForgotten()
   }
 
@@ -842,6 +835,13 @@ export class Arena extends Assembled {
     throw this.#misuse(method, buffer)
   }
 
+  /** The error of a `free` that was refused: `buffer` is no live owner, or a change is under way. */
+  #freeRefused(buffer: unknown): Error {
+    if (!this.#isLive(buffer)) return this.#misuse('free', buffer)
+    this.#enter('free')
+    invariant(false, 'what the gate refused, it lets in')
+  }
+
   #misuse(method: string, buffer: unknown): Error {
     if (this.#isClosed) return closedError(this.#identity, method)
     return bufferMisuse(
@@ -884,9 +884,11 @@ function publishBlockLeak({ arenaName, sizeBytes, stack }: Leak): void {
 }
 
 function undefinedIfRefused(error: unknown): undefined {
-  const isRefusal =
-    error instanceof ArenaError &&
-    (error.code === 'ERR_ARENA_LIMIT' || error.code === 'ERR_ARENA_OUT_OF_MEMORY')
-  if (!isRefusal) throw error
+  const isOutOfMemory = error instanceof ArenaError && error.code === 'ERR_ARENA_OUT_OF_MEMORY'
+  if (!isOutOfMemory && !isLimit(error)) throw error
   return undefined
+}
+
+function isLimit(error: unknown): boolean {
+  return error instanceof ArenaError && error.code === 'ERR_ARENA_LIMIT'
 }

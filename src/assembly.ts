@@ -102,7 +102,7 @@ export function assemble(options: ResolvedOptions, environment: Environment, cal
     buffers,
     options.prefault,
   )
-  const member = memberOf(heap, limits, releaser)
+  const member = memberOf({ gate, heap, limits, releaser })
   if (options.debug !== null) late.releaser = new WeakRef(releaser)
   return {
     options,

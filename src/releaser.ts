@@ -38,6 +38,14 @@ export interface ReleaserParts {
   readonly calls: () => number
 }
 
+/** What one part of a trim did, and where the next one begins; at 0 where there is none. */
+export interface TrimSlice {
+  readonly nextPage: PageNumber
+  readonly pageCount: PageCount
+  /** What the kernel said where it refused something, or null. */
+  readonly failure: unknown
+}
+
 export class Releaser {
   /** Made at first use: V8 keeps what a new one refers to until the end of the task, in a loop of new arenas all of them. */
   #weakSelf: WeakRef<Releaser> | undefined
@@ -148,23 +156,18 @@ export class Releaser {
 
   /** Frees what waited and need not wait any more. */
   recover(): void {
-    if (this.#isStopped || !this.#gate.enter()) return
-    try {
-      this.#buffers.recoverSetAside()
-    } finally {
-      this.#gate.changes++
-    }
-    if (!this.isSettled) this.afterFree()
+    if (this.#isStopped) return
+    const isDone = this.#attempt(() => this.#buffers.recoverSetAside())
+    if (isDone && !this.isSettled) this.afterFree()
   }
 
   /** `releaseAll` as a change of its own. Nothing is given back in the middle of another. */
   giveBack(reason: PurgeReason): PageCount {
-    if (!this.#gate.enter()) return 0
-    try {
-      return this.releaseAll(reason)
-    } finally {
-      this.#gate.changes++
-    }
+    let pageCount: PageCount = 0
+    this.#attempt(() => {
+      pageCount = this.releaseAll(reason)
+    })
+    return pageCount
   }
 
   /** Gives everything back that is free. Returns the pages; `failure` says whether some were refused. */
@@ -204,13 +207,18 @@ export class Releaser {
     this.#tell(this.#scavenger.purgedPages - purgedPages, purges, 'growth')
   }
 
-  /** What a part of `trim` is to `trimAsync`: see `Scavenger.purgeSlice`. */
-  trimSlice(
-    from: PageNumber,
-    turnStartMs: number,
-  ): { nextPage: PageNumber; pageCount: PageCount; failure: unknown } {
+  /** What a part of `trim` is to `trimAsync`: see `Scavenger.purgeSlice`. Null in the middle of a change: try again. */
+  trimSlice(from: PageNumber, turnStartMs: number): TrimSlice | null {
     // Closed meanwhile: that gave everything back.
     if (this.#isStopped) return { nextPage: 0, pageCount: 0, failure: null }
+    let slice: TrimSlice | null = null
+    this.#attempt(() => {
+      slice = this.#trimSlice(from, turnStartMs)
+    })
+    return slice
+  }
+
+  #trimSlice(from: PageNumber, turnStartMs: number): TrimSlice {
     if (from === 0) {
       this.#buffers.emptyQuarantine()
       this.#buffers.recoverSetAside()
@@ -225,6 +233,14 @@ export class Releaser {
   /** Then, in parts too: the end goes down, and what is unused is dropped. */
   endTrimSlice(): { isDone: boolean; failure: unknown } {
     if (this.#isStopped) return { isDone: true, failure: null }
+    let slice = { isDone: false, failure: null as unknown }
+    this.#attempt(() => {
+      slice = this.#endTrimSlice()
+    })
+    return slice
+  }
+
+  #endTrimSlice(): { isDone: boolean; failure: unknown } {
     const failure = this.#lowerEndSlice()
     if (this.#endLowering.hasMore) return { isDone: false, failure }
     this.#dropUnused()
@@ -296,8 +312,50 @@ export class Releaser {
     this.#heap.dropBooks()
   }
 
+  /** Makes good what a change left behind that did not come to its end: before anything else in the next one. */
+  mend(): void {
+    const { wasInterrupted } = this.#gate
+    this.#heap.mend()
+    if (wasInterrupted) {
+      this.#buffers.recount()
+      this.dropUnmanaged()
+    }
+    this.#gate.wasInterrupted = false
+    if (this.#isStopped) return
+    if (this.#heap.wasRebuilt) this.#settleRebuilt()
+    // After the heap: what it says is held is right now.
+    else if (wasInterrupted) this.#limits.settle()
+  }
+
+  /** Whether there is something to make good. */
+  get isUnfinished(): boolean {
+    return this.#heap.wasRebuilt || this.#gate.wasInterrupted
+  }
+
+  /** A change of its own. Returns false, and does nothing, in the middle of another. */
+  #attempt(change: () => void): boolean {
+    return this.#gate.attempt(() => {
+      if (this.isUnfinished) this.mend()
+      change()
+    })
+  }
+
+  /** Gives up what was reserved for the heap, or removed from it, by a call that was interrupted in between. */
+  dropUnmanaged(): void {
+    const { ranges } = this.#heap
+    for (const segment of [...this.#source.segments]) {
+      const { firstPage, pageCount } = segment
+      const range = ranges.find(known => known.firstPage === firstPage)
+      if (range === undefined) this.#source.retire(segment)
+      else if (range.pageCount < pageCount) {
+        const extra = pageCount - range.pageCount
+        this.#source.unreserve({ firstPage: firstPage + range.pageCount, pageCount: extra })
+      }
+    }
+  }
+
   /** The heap made its books anew, and takes all that is free for dirty, beyond all limits: that goes back. */
-  settleRebuilt(): void {
+  #settleRebuilt(): void {
     this.purgeAll('limit')
     this.#limits.settle()
     this.#arm(true)
@@ -312,16 +370,8 @@ export class Releaser {
 
   /** What is due by timer. */
   tick(turnStartMs: number): void {
-    if (this.#gate.enter()) {
-      try {
-        this.#tick(turnStartMs)
-      } finally {
-        this.#gate.changes++
-      }
-    } else {
-      // Somebody else's timers run it in the middle of a change.
-      this.#armIn(PAUSE_MS)
-    }
+    // Else somebody else's timers run it in the middle of a change.
+    if (!this.#attempt(() => this.#tick(turnStartMs))) this.#armIn(PAUSE_MS)
   }
 
   #tick(turnStartMs: number): void {

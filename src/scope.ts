@@ -11,12 +11,14 @@
  */
 import { type InspectOptionsStylized, inspect } from 'node:util'
 import { ArenaError, invalidArgValue } from './base/errors.js'
+import { lastIndexIn, reversed, SafeSet } from './base/primordials.js'
 import type { ArenaBuffer } from './buffers/owner.js'
 import { describe } from './description.js'
 import { type AllocOptions, readOptions } from './misuse.js'
 
 // Taken once, so that what somebody puts in their place does not run in the middle of a change.
 const { max } = Math
+const { isArray } = Array
 
 /** What a scope asks of its arena. */
 export interface ScopeArena {
@@ -67,11 +69,11 @@ export class Scope {
   readonly #host: ScopeHost
   readonly #parent: Scope | null
   /** In the order of asking. */
-  #blocks: Uint8Array[] | Set<Uint8Array> = []
+  #blocks: Uint8Array[] | SafeSet<Uint8Array> = []
   #forgetAtCount = FORGET_FROM_COUNT
   /** Blocks that `keep` has passed in the array. */
   #passedCount = 0
-  #children: Set<Scope> | null = null
+  #children: SafeSet<Scope> | null = null
   #isEnded = false
 
   /** @internal */
@@ -141,7 +143,7 @@ export class Scope {
     if (this.#isEnded) throw this.#ended('scope')
     this.#host.requireGiving('scope')
     const child = new Scope(this.#host, this)
-    this.#children ??= new Set()
+    this.#children ??= new SafeSet()
     this.#children.add(child)
     return child
   }
@@ -158,9 +160,9 @@ export class Scope {
   end(): void {
     // No recursion: scopes may be nested deeper than calls can be.
     const scopes = this.#withinAndSelf()
-    for (const scope of scopes) scope.#isEnded = true
+    for (let i = 0; i < scopes.length; i++) scopes[i].#isEnded = true
     const failures: unknown[] = []
-    for (const scope of scopes) scope.#freeAll(failures)
+    for (let i = 0; i < scopes.length; i++) scopes[i].#freeAll(failures)
     if (failures.length === 1) throw failures[0]
     if (failures.length > 1) throw new AggregateError(failures, 'blocks of a scope could not be freed')
   }
@@ -172,7 +174,9 @@ export class Scope {
   /** For `JSON.stringify`: the arena's name, live blocks that the scope holds itself, the scopes within it. */
   toJSON(): { arena: string; liveBlocks: number; scopes: number; isEnded: boolean } {
     let liveBlocks = 0
-    for (const block of this.#blocks) if (this.#host.isLive(block)) liveBlocks++
+    this.#each(block => {
+      if (this.#host.isLive(block)) liveBlocks++
+    })
     const scopes = this.#children?.size ?? 0
     return { arena: this.#host.arena.name, liveBlocks, scopes, isEnded: this.#isEnded }
   }
@@ -191,26 +195,37 @@ export class Scope {
   #withinAndSelf(): Scope[] {
     const found: Scope[] = []
     const waiting: Scope[] = [this]
-    for (let scope = waiting.pop(); scope !== undefined; scope = waiting.pop()) {
-      found.push(scope)
-      for (const child of scope.#children ?? []) waiting.push(child)
+    while (waiting.length > 0) {
+      const scope = waiting[waiting.length - 1]
+      waiting.length--
+      found[found.length] = scope
+      scope.#children?.forEach(child => {
+        waiting[waiting.length] = child
+      })
     }
-    return found.reverse()
+    return reversed(found)
+  }
+
+  /** Whatever script replaced, it does not run between two blocks. */
+  #each(visit: (block: Uint8Array) => void): void {
+    const blocks = this.#blocks
+    if (isArray(blocks)) for (let i = 0; i < blocks.length; i++) visit(blocks[i])
+    else blocks.forEach(visit)
   }
 
   /** Frees its own blocks. What throws stays, and so does all if this does not come to its end. */
   #freeAll(failures: unknown[]): void {
     const { arena } = this.#host
     const refused: Uint8Array[] = []
-    for (const block of this.#blocks) {
-      if (!this.#host.isLive(block)) continue
+    this.#each(block => {
+      if (!this.#host.isLive(block)) return
       try {
         arena.free(block)
       } catch (error) {
-        failures.push(error)
-        refused.push(block)
+        failures[failures.length] = error
+        refused[refused.length] = block
       }
-    }
+    })
     this.#blocks = refused
     const isOver = refused.length === 0 && (this.#children === null || this.#children.size === 0)
     if (isOver && this.#parent !== null) this.#parent.#children?.delete(this)
@@ -223,7 +238,9 @@ export class Scope {
       throw this.#ended(method)
     }
     const blocks = this.#blocks
-    const count = Array.isArray(blocks) ? blocks.push(buffer) : blocks.add(buffer).size
+    if (!isArray(blocks)) blocks.add(buffer)
+    else blocks[blocks.length] = buffer
+    const count = isArray(blocks) ? blocks.length : blocks.size
     if (count >= this.#forgetAtCount) this.#forgetSpent()
     return buffer
   }
@@ -231,17 +248,20 @@ export class Scope {
   /** Returns whether it was there. */
   #remove(buffer: Uint8Array): boolean {
     const blocks = this.#blocks
-    if (!Array.isArray(blocks)) return blocks.delete(buffer)
-    const index = blocks.lastIndexOf(buffer)
+    if (!isArray(blocks)) return blocks.delete(buffer)
+    const index = lastIndexIn(blocks, buffer)
     this.#passedCount += blocks.length - index
-    if (index >= 0) blocks.splice(index, 1)
-    if (this.#passedCount > PASSED_FOR_EACH * blocks.length + PASSED_AT_LEAST) this.#blocks = new Set(blocks)
+    if (index >= 0) removeAt(blocks, index)
+    if (this.#passedCount > PASSED_FOR_EACH * blocks.length + PASSED_AT_LEAST) this.#blocks = setOf(blocks)
     return index >= 0
   }
 
   #forgetSpent(): void {
-    const live = [...this.#blocks].filter(block => this.#host.isLive(block))
-    this.#blocks = Array.isArray(this.#blocks) ? live : new Set(live)
+    const live: Uint8Array[] = []
+    this.#each(block => {
+      if (this.#host.isLive(block)) live[live.length] = block
+    })
+    this.#blocks = isArray(this.#blocks) ? live : setOf(live)
     this.#forgetAtCount = max(FORGET_FROM_COUNT, 2 * live.length)
   }
 
@@ -252,4 +272,16 @@ export class Scope {
         'after the last work in it, or allocate from the arena itself',
     )
   }
+}
+
+/** Most that are kept are among the newest, at the end. */
+function removeAt(blocks: Uint8Array[], index: number): void {
+  for (let i = index; i + 1 < blocks.length; i++) blocks[i] = blocks[i + 1]
+  blocks.length--
+}
+
+function setOf(blocks: readonly Uint8Array[]): SafeSet<Uint8Array> {
+  const set = new SafeSet<Uint8Array>()
+  for (let i = 0; i < blocks.length; i++) set.add(blocks[i])
+  return set
 }

@@ -6,7 +6,7 @@
  */
 import type { Deferral } from './base/deferral.js'
 import type { PageCount, PageNumber } from './base/units.js'
-import type { Releaser } from './releaser.js'
+import type { Releaser, TrimSlice } from './releaser.js'
 
 export interface TrimResult {
   readonly pageCount: PageCount
@@ -38,13 +38,15 @@ export class SlicedTrim {
     let pageCount = 0
     let failure: unknown = null
     let page: PageNumber = 0
+    let slice: TrimSlice | null
     do {
       await this.#turn()
-      const slice = releaser.trimSlice(page, this.#now())
+      slice = releaser.trimSlice(page, this.#now())
+      if (slice === null) continue
       pageCount += slice.pageCount
       failure ??= slice.failure
       page = slice.nextPage
-    } while (page !== 0)
+    } while (slice === null || page !== 0)
     for (let isDone = false; !isDone; ) {
       await this.#turn()
       const slice = releaser.endTrimSlice()

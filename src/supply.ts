@@ -154,27 +154,13 @@ export class Supply {
       : this.#heap.allocateAligned(heldBytes, alignBytes)
   }
 
-  /** Gives up what was reserved for the heap, or removed from it, by a call that was interrupted in between. */
-  dropUnmanaged(): void {
-    const { ranges } = this.#heap
-    for (const segment of [...this.#source.segments]) {
-      const { firstPage, pageCount } = segment
-      const range = ranges.find(known => known.firstPage === firstPage)
-      if (range === undefined) this.#source.retire(segment)
-      else if (range.pageCount < pageCount) {
-        const extra = pageCount - range.pageCount
-        this.#source.unreserve({ firstPage: firstPage + range.pageCount, pageCount: extra })
-      }
-    }
-  }
-
   /**
    * Adds a segment, once those are gone that are free and too short, unless the limit would not let the block use it, or room
    * was made without one.
    */
   #addPages(sizeBytes: number, pageCount: PageCount, needed: PageCount): void {
     const heap = this.#heap
-    this.dropUnmanaged()
+    this.#releaser.dropUnmanaged()
     this.#releaser.giveUpFreeSegments()
     while (heap.committedPages + needed > heap.limitPages) {
       const { quarantinedBlocks } = this.#buffers
@@ -187,8 +173,8 @@ export class Supply {
       this.#buffers.addSegment(this.#source.segmentOf(added.firstPage))
       heap.addRange(added.firstPage, added.pageCount)
     } catch (cause) {
-      // The books could not grow: V8 has no memory for them. Nothing was added.
-      this.#source.unreserve(added)
+      // The books could not grow: V8 has no memory for them. Nothing was added, unless this was interrupted.
+      this.#releaser.dropUnmanaged()
       throw this.#outOfMemory(sizeBytes, BOOKS, cause)
     }
     if (this.#isPrefaulted) this.#prefault(sizeBytes, this.#source.segmentOf(added.firstPage))

@@ -80,7 +80,7 @@ export class Simulation {
     this.policy = new ReleasePolicy(releaseAfterMs, this.time.now, PAGE_BYTES)
     this.scavenger = new Scavenger(this.heap, source, this.policy)
     this.releaser = new Releaser(this.policy, {
-      gate: { isTaken: false, enter: () => true, leave() {} },
+      gate: { isTaken: false, wasInterrupted: false, attempt: change => (change(), true) },
       heap: this.heap,
       source,
       scavenger: this.scavenger,

@@ -46,6 +46,22 @@ export const byteOffsetOf = getterOf<ArrayBufferView, number>(views, 'byteOffset
 /** Of an `ArrayBuffer`; 0 where it was detached. */
 export const byteLengthOf = getterOf<ArrayBuffer, number>(ArrayBuffer.prototype, 'byteLength')
 
+/** A copy of an array, with `deleteCount` elements at `start` replaced by `items`. It asks nobody of what class it is. */
+export const spliced = uncurryThis(Array.prototype.toSpliced) as <T>(
+  self: readonly T[],
+  start: number,
+  deleteCount: number,
+  ...items: T[]
+) => T[]
+/** A copy of an array, its last element first. */
+export const reversed = uncurryThis(Array.prototype.toReversed) as <T>(self: readonly T[]) => T[]
+export const indexIn = uncurryThis(Array.prototype.indexOf) as <T>(self: readonly T[], item: T) => number
+
+export const lastIndexIn = uncurryThis(Array.prototype.lastIndexOf) as <T>(
+  self: readonly T[],
+  item: T,
+) => number
+
 /** What a `WeakRef` refers to, if that is left. */
 export const targetOf = uncurryThis(WeakRef.prototype.deref) as <T extends object>(
   self: WeakRef<T>,

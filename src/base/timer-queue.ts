@@ -10,6 +10,7 @@
  *  2. while there are entries, the event loop's timer is set, for the first of them or earlier, unless it was refused; else it is not
  */
 import { invariant } from './assert.js'
+import { indexIn, spliced } from './primordials.js'
 
 const { ceil, max } = Math
 
@@ -28,8 +29,11 @@ interface Entry {
 export class TimerQueue {
   readonly #now: () => number
   readonly #set: (delayMs: number, run: () => void) => () => void
-  /** The next one last, where it is taken off in O(1). */
-  readonly #entries: Entry[] = []
+  /**
+   * The next one last, where it is taken off in O(1). Replaced in one step, by nothing that script can replace: many arenas
+   * share it.
+   */
+  #entries: Entry[] = []
   #clear: (() => void) | null = null
   /** When the event loop's timer is due; valid while it is set. */
   #dueMs = 0
@@ -49,15 +53,15 @@ export class TimerQueue {
 
   add(delayMs: number, run: (sliceStartMs: number) => void): { cancel(): void } {
     const entry: Entry = { dueMs: this.#now() + delayMs, run }
-    this.#entries.splice(this.#placeOf(entry.dueMs), 0, entry)
+    this.#entries = spliced(this.#entries, this.#placeOf(entry.dueMs), 0, entry)
     this.#rearm()
     return { cancel: () => this.#remove(entry) }
   }
 
   #remove(entry: Entry): void {
-    const at = this.#entries.indexOf(entry)
+    const at = indexIn(this.#entries, entry)
     if (at < 0) return
-    this.#entries.splice(at, 1)
+    this.#entries = spliced(this.#entries, at, 1)
     this.#rearm()
   }
 
@@ -75,7 +79,7 @@ export class TimerQueue {
 
   /** A timer that is set too early stays: it finds nothing due, and is set anew. */
   #rearm(): void {
-    const next = this.#entries.at(-1)
+    const next = this.#next
     if (this.#clear !== null && (next === undefined || next.dueMs < this.#dueMs || this.#isOverdue)) {
       const clear = this.#clear
       this.#clear = null
@@ -118,7 +122,7 @@ export class TimerQueue {
       }
     } finally {
       // After one that threw too: the error is the process's, the others still run.
-      const next = this.#entries.at(-1)
+      const next = this.#next
       if (next !== undefined && this.#clear === null) {
         this.#arm(max(next.dueMs, startMs + PAUSE_MS))
       }
@@ -127,9 +131,14 @@ export class TimerQueue {
 
   /** The next one that was due when the slice began, unless its time is up. */
   #takeDue(startMs: number): Entry | undefined {
-    const next = this.#entries.at(-1)
+    const next = this.#next
     if (next === undefined || next.dueMs > startMs || this.#now() - startMs >= SLICE_MS) return undefined
-    return this.#entries.pop()
+    this.#entries.length--
+    return next
+  }
+
+  get #next(): Entry | undefined {
+    return this.#entries[this.#entries.length - 1]
   }
 
   check(): void {

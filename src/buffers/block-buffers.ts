@@ -39,7 +39,7 @@ export class BlockBuffers {
   declare private readonly heap: BlockHeap
   declare private readonly source: PageSource
   declare private readonly windows: Windows
-  declare private readonly own: OwnBuffers
+  declare protected readonly own: OwnBuffers
   declare private readonly forgotten: Forgotten
   declare private readonly detachFromBytes: number
   /** Blocks of fewer bytes than this share windows. */
@@ -126,7 +126,7 @@ export class BlockBuffers {
         const buffer = this.windows.makeOwner(block, sizeBytes, epoch)
         if (buffer !== null) return buffer
       } catch (error) {
-        return this.#setAsideIfTaken(block, sizeBytes, error)
+        return this.#makeDespite(error, block, sizeBytes, epoch)
       }
     }
     return this.#makeOwnerSlow(block, sizeBytes, epoch)
@@ -139,24 +139,32 @@ export class BlockBuffers {
         const buffer = this.windows.makeOwner(block, sizeBytes, epoch)
         return buffer !== null ? buffer : this.#makeInNewWindow(block, sizeBytes, epoch)
       } catch (error) {
-        return this.#setAsideIfTaken(block, sizeBytes, error)
+        return this.#makeDespite(error, block, sizeBytes, epoch)
       }
     }
     if (sizeBytes >= this.detachFromBytes) return this.makeDetachable(block, 0, sizeBytes, epoch)
     return this.own.makeKept(block, sizeBytes, this.heap.sizeOf(block), epoch)
   }
 
-  /** A window's buffer that turns out to be detached was taken by somebody else. Throws any other error on. */
-  #setAsideIfTaken(block: Block, sizeBytes: number, error: unknown): null {
+  /**
+   * A window's buffer that turns out to be detached was taken by somebody else, or here, by a call that was interrupted. Throws
+   * any other error on.
+   */
+  #makeDespite(error: unknown, block: Block, sizeBytes: number, epoch: Epoch): ArenaBuffer | null {
     if (!this.windows.isTaken(block)) throw error
     this.windows.lose(block)
-    this.#setAsideIfLost(block, sizeBytes)
-    return null
+    return this.#setAsideIfLost(block, sizeBytes) ? null : this.#makeInNewWindow(block, sizeBytes, epoch)
   }
 
   /** The owner of a block, over a buffer of exactly its bytes, which begin `startBytes` behind the block's start. */
   protected makeDetachable(block: Block, startBytes: number, sizeBytes: number, epoch: Epoch): ArenaBuffer {
     return this.own.makeDetachable(block, startBytes, sizeBytes, epoch)
+  }
+
+  /** A block of which `makeOwner` threw: it is free again. */
+  takeBack(block: Block): void {
+    this.own.discard(block)
+    this.heap.free(block)
   }
 
   /** Nobody can reach a block with a buffer of its own any more. */

@@ -152,6 +152,13 @@ export class DebugBuffers extends BlockBuffers {
     return buffer
   }
 
+  override takeBack(block: Block): void {
+    const record = this.#records.get(block)
+    this.own.discard(block)
+    if (record === undefined) this.#heap.free(block)
+    else this.#letGo(record)
+  }
+
   override end(block: Block, sizeBytes: number): void {
     this.#checkSlack(this.#record(block))
     super.end(block, sizeBytes)

@@ -18,6 +18,7 @@ import { byteLengthOf, register, SafeMap, targetOf } from '../base/primordials.j
 import { type Block, NONE } from '../base/units.js'
 import type { WrapId } from '../memory/kernel.js'
 import type { PageSource } from '../memory/page-source.js'
+import { tryDetach } from './detach.js'
 import type { Reach } from './windows.js'
 
 const { floor } = Math
@@ -34,6 +35,8 @@ interface Memory {
   readonly isShared: boolean
   /** Collected; where its finalizer does not follow, somebody has moved the memory. */
   isCollected: boolean
+  /** It is being detached here: nobody took it away, should that be interrupted. */
+  isEnding: boolean
 }
 
 interface Waiting {
@@ -98,6 +101,7 @@ export class Forgotten {
       startBytes,
       isShared,
       isCollected: false,
+      isEnding: false,
     })
     if (isShared) this.#counts.set(startBytes, (this.#counts.get(startBytes) ?? 0) + 1)
     register(collections, buffer, { forgotten: this.#self, wrapId })
@@ -162,7 +166,7 @@ export class Forgotten {
   noticeTaken(taken: (startBytes: number, wrapId: WrapId) => void): void {
     for (const [wrapId, memory] of this.#memories) {
       const buffer = targetOf(memory.buffer)
-      if (buffer === undefined || byteLengthOf(buffer) !== 0) continue
+      if (buffer === undefined || byteLengthOf(buffer) !== 0 || memory.isEnding) continue
       this.#markMoved(memory)
       if (memory.isShared) taken(memory.startBytes, wrapId)
     }
@@ -219,14 +223,11 @@ export class Forgotten {
       if (this.#source.end !== null) this.#markMoved(memory)
       return false
     }
-    try {
-      if (byteLengthOf(buffer) > 0) {
-        this.#source.detach(buffer)
-        return true
-      }
-    } catch {
-      // Marked by the runtime as not detachable: its views stay, as those of a moved one do.
+    if (byteLengthOf(buffer) > 0) {
+      memory.isEnding = true
+      tryDetach(this.#source, buffer)
     }
+    if (memory.isEnding && byteLengthOf(buffer) === 0) return true
     this.#markMoved(memory)
     return false
   }

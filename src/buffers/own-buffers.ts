@@ -16,6 +16,7 @@ import { type Block, GRANULE_BYTES, NONE } from '../base/units.js'
 import type { WrapId } from '../memory/kernel.js'
 import type { PageSource } from '../memory/page-source.js'
 import { endOf, type Segment } from '../memory/segment.js'
+import { tryDetach } from './detach.js'
 import { type ArenaBuffer, type Epoch, makeOwner } from './owner.js'
 import type { Refusal } from './transfer-refusal.js'
 import type { Reach } from './windows.js'
@@ -29,6 +30,8 @@ export interface OwnBuffer {
   /** The wrap of an earlier buffer of the same block that could not be detached, or null. */
   readonly reachedBy: WrapId | null
   isIdle: boolean
+  /** It is being detached here: nobody took it away, should that be interrupted. */
+  isEnding: boolean
 }
 
 export class OwnBuffers {
@@ -48,9 +51,14 @@ export class OwnBuffers {
    * what the source throws.
    */
   makeDetachable(block: Block, startBytes: number, sizeBytes: number, epoch: Epoch): ArenaBuffer {
-    const kept = this.#byBlock.get(block)
-    if (kept !== undefined) this.#drop(block, kept)
+    this.discard(block)
     return this.#make(block, sizeBytes, sizeBytes, epoch, false, startBytes)
+  }
+
+  /** The buffer of a block goes, if it has one: kept for it, or left there by a call that was interrupted. */
+  discard(block: Block): void {
+    const own = this.#byBlock.get(block)
+    if (own !== undefined) this.#drop(block, own.isIdle ? own : this.#end(block))
   }
 
   /**
@@ -61,8 +69,8 @@ export class OwnBuffers {
     const kept = this.#byBlock.get(block)
     if (kept === undefined) return this.#make(block, sizeBytes, usableBytes, epoch, true)
     // A buffer of length zero was taken by somebody else while it waited here.
-    if (byteLengthOf(kept.buffer) < sizeBytes) {
-      this.#drop(block, kept)
+    if (byteLengthOf(kept.buffer) < sizeBytes || !kept.isIdle) {
+      this.discard(block)
       return this.#make(block, sizeBytes, usableBytes, epoch, true)
     }
     const buffer = makeOwner(kept.buffer, 0, sizeBytes, epoch, block)
@@ -200,7 +208,7 @@ export class OwnBuffers {
     const { buffer, wrapId } = this.#source.wrap(block * GRANULE_BYTES + startBytes, lengthBytes)
     if (isKept) this.#refuseTransfer(buffer)
     const owner = makeOwner(buffer, 0, sizeBytes, epoch, block)
-    this.#byBlock.set(block, { buffer, wrapId, lengthBytes, reachedBy: null, isIdle: false })
+    this.#byBlock.set(block, { buffer, wrapId, lengthBytes, reachedBy: null, isIdle: false, isEnding: false })
     this.liveBlocks++
     return owner
   }
@@ -216,20 +224,18 @@ export class OwnBuffers {
 
   /** Gives up a buffer that waits. Returns its wrap where somebody can still reach the memory, else null. */
   #drop(block: Block, own: OwnBuffer): WrapId | null {
+    const reachedBy = this.#detach(block, own)
     this.#byBlock.delete(block)
     this.idleBytes -= own.lengthBytes
-    return this.#detach(block, own)
+    return reachedBy
   }
 
   #detach(block: Block, own: OwnBuffer): WrapId | null {
     if (byteLengthOf(own.buffer) > 0) {
-      try {
-        this.#source.detach(own.buffer)
-        return own.reachedBy
-      } catch {
-        // Marked by the runtime as not detachable: its views stay, as those of a moved one do.
-      }
+      own.isEnding = true
+      tryDetach(this.#source, own.buffer)
     }
+    if (own.isEnding && byteLengthOf(own.buffer) === 0) return own.reachedBy
     this.#source.segmentOf(floor((block * GRANULE_BYTES) / this.#source.pageBytes)).hasMovedBuffer = true
     return own.wrapId
   }

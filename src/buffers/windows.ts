@@ -20,6 +20,7 @@ import { type Block, GRANULE_BYTES, GRANULE_SHIFT, MIB, NONE, type PageNumber } 
 import type { WrapId } from '../memory/kernel.js'
 import type { PageSource } from '../memory/page-source.js'
 import { endOf, type Segment } from '../memory/segment.js'
+import { tryDetach } from './detach.js'
 import { type ArenaBuffer, type Epoch, makeOwner } from './owner.js'
 import type { Refusal } from './transfer-refusal.js'
 
@@ -67,6 +68,9 @@ export class Windows {
   lostCount = 0
   /** Wrapped windows in which no block lives. */
   idleCount = 0
+
+  /** The one that was detached last here: nobody took it away, should that have been interrupted. */
+  #detached: ArrayBuffer | null = null
 
   constructor(source: PageSource, refuseTransfer: Refusal) {
     this.#source = source
@@ -245,23 +249,19 @@ export class Windows {
 
   #drop(window: number): void {
     const buffer = this.#buffers[window] as ArrayBuffer
-    if (!isTaken(buffer) && this.#detach(buffer)) {
-      this.#forget(window)
-    } else {
-      this.#lose(window)
+    if (!isTaken(buffer)) {
+      this.#detached = buffer
+      tryDetach(this.#source, buffer)
     }
+    this.#lose(window)
   }
 
-  #detach(buffer: ArrayBuffer): boolean {
-    try {
-      this.#source.detach(buffer)
-    } catch {
-      // Marked by the runtime as not detachable: views of it stay, so the memory is set aside like that of a moved one.
-    }
-    return isTaken(buffer)
-  }
-
+  /** Gives up a window that somebody can still reach, because they took its buffer, or the runtime did not detach it. */
   #lose(window: number): void {
+    if (this.#buffers[window] === this.#detached && isTaken(this.#detached)) {
+      this.#forget(window)
+      return
+    }
     this.#lost.set(this.#wrapIds[window], window)
     this.lostCount = this.#lost.size
     this.#source.segmentOf((window * WINDOW_STRIDE_BYTES) / this.#source.pageBytes).hasMovedBuffer = true

@@ -85,6 +85,8 @@ export class LongBlocks extends Gaps {
       }
     }
     this.heldBlocks++
+    const slot = this.slotOf(gapEnd - gap, clean)
+    // From here on nothing is called until the bit at its end is set: an interrupted block would be as long as the gap.
     const pair = BITS_PREFIX + ((gap >>> 5) << 1)
     const starts = bits[pair] | (FIRST_BIT >>> gap)
     bits[pair] = starts
@@ -93,7 +95,6 @@ export class LongBlocks extends Gaps {
     const lastFrame = (end - 1) >>> FRAME_SHIFT
     if (lastFrame !== frame) rows[lastFrame * ROW_WORDS + START] = gap
     const left = gapEnd - end
-    const slot = this.slotOf(gapEnd - gap, clean)
     if (left === 0) {
       this.removeFrom(slot, frame)
       return gap

@@ -271,7 +271,6 @@ export class PageTable implements Columns {
     if (pages > this.reachedPages >>> 1) return
     try {
       this.replaceColumns(pages)
-      this.reachedPages = pages
     } catch {
       // No memory for the shorter ones: the longer ones go on.
     }
@@ -351,6 +350,7 @@ export class PageTable implements Columns {
     this.touched = made.touched
     this.rootWords = rootWords
     this.columnPages = pages
+    this.reachedPages = min(this.reachedPages, pages)
   }
 
   /** Lengths and places of columns for that many pages. Those of small tables, of which there are many, are known. */

@@ -270,6 +270,7 @@ export class BreakSource implements PageSource, MovableEnd {
 
   #raise(targetBytes: number): void {
     const { mapping } = this.#segment
+    this.#meetTop()
     const fromBytes = this.#topBytes
     if (!this.#break.isOurs(mapping)) this.#lose()
     if (!this.#isOwned) throw lostError()
@@ -296,8 +297,14 @@ export class BreakSource implements PageSource, MovableEnd {
     if (!this.#isOwned) throw lostError()
   }
 
+  /** A move may have been interrupted after the break was moved, and before that was written down. */
+  #meetTop(): void {
+    if (this.#isOwned) this.#topBytes = this.#break.heldBytes(this.#segment.mapping)
+  }
+
   #lowerTo(targetBytes: number): void {
     const { mapping } = this.#segment
+    this.#meetTop()
     while (this.#isOwned && this.#topBytes > targetBytes) {
       const lengthBytes = min(STEP_BYTES, this.#topBytes - targetBytes)
       if (!this.#break.sbrk(mapping, -lengthBytes)) {

@@ -17,6 +17,7 @@
  */
 import { invariant } from '../base/assert.js'
 import type { Deferral } from '../base/deferral.js'
+import { indexIn, spliced } from '../base/primordials.js'
 import { KIB, MAX_SPACE_BYTES, MIB, type PageCount, type PageNumber } from '../base/units.js'
 import { Guards } from './guards.js'
 import type { Kernel, MappingId, OwnerId, WrapId } from './kernel.js'
@@ -100,9 +101,10 @@ export class MmapSource implements PageSource {
     const firstPage = this.#findPages(length)
     const mapping = this.#map(length * this.pageBytes)
     const segment: Segment = { mapping, firstPage, pageCount: length, hasMovedBuffer: false }
-    const at = this.#segments.findIndex(other => other.firstPage > firstPage)
-    this.#segments.splice(at < 0 ? this.#segments.length : at, 0, segment)
     this.#setSegmentAt(segment, segment)
+    let at = 0
+    while (at < this.#segments.length && this.#segments[at].firstPage < firstPage) at++
+    this.#segments = spliced(this.#segments, at, 0, segment)
     return segment
   }
 
@@ -160,9 +162,9 @@ export class MmapSource implements PageSource {
   }
 
   retire(segment: Segment): void {
-    const at = this.#segments.indexOf(segment)
+    const at = indexIn(this.#segments, segment)
     invariant(at >= 0, 'a segment is retired once')
-    this.#segments.splice(at, 1)
+    this.#segments = spliced(this.#segments, at, 1)
     this.#guards.forgetRange(segment.firstPage, segment.pageCount)
     this.#setSegmentAt(segment, undefined)
     if (!segment.hasMovedBuffer) this.#unmapper.add(segment.mapping)

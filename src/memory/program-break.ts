@@ -34,6 +34,9 @@ export interface ProgramBreak {
    */
   sbrk(mapping: MappingId, incrementBytes: number): boolean
 
+  /** How far the break is above where the owner's pages begin, by all moves that succeeded. */
+  heldBytes(mapping: MappingId): number
+
   /**
    * Whether the break can move over memory over which there were buffers: where the kernel lets us move it as a number.
    * Elsewhere `sbrk` throws a `SystemError` (`EPERM`) for that.

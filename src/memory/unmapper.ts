@@ -68,7 +68,7 @@ export class Unmapper {
 
   /** `residentBytes`: how much at the start of the mapping was not purged before; whole pages. */
   add(mapping: MappingId, residentBytes = 0, end?: End): void {
-    this.#waiting.push({ mapping, residentBytes, end })
+    this.#waiting[this.#waiting.length] = { mapping, residentBytes, end }
     this.#tries = 0
     this.#schedule()
   }
@@ -98,7 +98,12 @@ export class Unmapper {
   #run(): void {
     this.#tries++
     this.#budgetBytes = SLICE_BYTES
-    this.#waiting = this.#waiting.filter(waiting => !this.#remove(waiting))
+    const waiting = this.#waiting
+    // What is added meanwhile comes behind those that stay.
+    this.#waiting = []
+    for (let i = 0; i < waiting.length; i++) {
+      if (!this.#remove(waiting[i])) this.#waiting[this.#waiting.length] = waiting[i]
+    }
     if (this.#waiting.length === 0) return
     if (this.#budgetBytes > 0) {
       this.#schedule()

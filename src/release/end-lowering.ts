@@ -53,7 +53,9 @@ export class EndLowering {
     const wanted = end.surplus(this.#heap.cleanTailPages(segment))
     const surplus = min(wanted, mostPages)
     this.hasMore = surplus < wanted
-    const before = { firstPage: segment.firstPage, pageCount: segment.pageCount }
+    // First: the heap never has pages that the segment has not, whatever interrupts this.
+    this.#heap.removeTail(segment, surplus)
+    const least = segment.pageCount - surplus
     let failure: unknown = null
     try {
       end.lower(surplus)
@@ -61,8 +63,8 @@ export class EndLowering {
       failure = error
       this.hasMore = false
     }
-    const given = before.pageCount - segment.pageCount
-    if (given > 0) this.#heap.removeTail(before, given)
+    const kept = segment.pageCount - least
+    if (kept > 0) this.#heap.addRange(segment.firstPage + least, kept)
     return failure
   }
 }

@@ -1,10 +1,10 @@
 /**
  * Seeded randomness for the fuzz tests: a failure names the seed it ran with and the command that runs it again.
  *
- * `OFFHEAP_FUZZ_SEED` (an integer) fixes the seed; without it every run has a new one. `OFFHEAP_FUZZ_STEPS` sets how many
- * steps each scenario takes.
+ * `OFFHEAP_FUZZ_SEED` (an integer) fixes the seed; without it every run has a new one, but for those of continuous
+ * integration. `OFFHEAP_FUZZ_STEPS` sets how many steps each scenario takes.
  */
-import { mulberry32 } from '../support/random.js'
+import { mulberry32, fuzzSeed as seedOfThisRun } from '../support/random.js'
 
 /** What a test does next, decided by a seed. */
 export class Random {
@@ -70,8 +70,7 @@ function integerFromEnvironment(name: string): number | undefined {
 }
 
 /** The seed that everything in this process derives from. */
-export const fuzzSeed: number =
-  integerFromEnvironment('OFFHEAP_FUZZ_SEED') ?? Math.floor(Math.random() * 2 ** 32)
+export const fuzzSeed: number = integerFromEnvironment('OFFHEAP_FUZZ_SEED') ?? seedOfThisRun()
 
 /** Steps a scenario takes. */
 export function fuzzSteps(defaultSteps: number): number {

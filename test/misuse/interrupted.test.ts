@@ -1,20 +1,38 @@
-/** Calls that do not come to their end: the stack overflows in their middle, or the script that makes them is terminated. */
+/** Calls that do not come to their end, for a full stack or because the script that makes them is terminated. */
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
 import { fuzzSeed } from '../fuzz/random.js'
+import { runWithBreak } from '../support/break.js'
 import { DIST, NODES, runNode } from '../support/process.js'
 
 const INTERRUPTER = fileURLToPath(new URL('interrupter.mjs', import.meta.url))
-const OPTIONS = ['{}', '{"debug":true}', '{"releaseAfterMs":0}', '{"detachFromBytes":0,"leaks":"all"}']
+const OPTIONS = [
+  '{}',
+  '{"debug":true}',
+  '{"releaseAfterMs":0}',
+  '{"detachFromBytes":0,"leaks":"all"}',
+  '{"source":"sbrk"}',
+]
+const MORE_OPTIONS = [
+  '{"source":"sbrk","releaseAfterMs":0}',
+  '{"trackOwners":true,"wipeOnFree":true,"limitBytes":3000000,"softLimitBytes":1000000}',
+  '{"prefault":true}',
+  '{"hugePages":true}',
+]
+const CASES = [
+  ...['overflow', 'terminate'].flatMap(kind => OPTIONS.map(options => ({ kind, options }))),
+  ...['thrown', 'cut'].flatMap(kind => [...OPTIONS, ...MORE_OPTIONS].map(options => ({ kind, options }))),
+]
 
 describe.each(NODES)('on Node $version', ({ path }) => {
-  describe.each(['overflow', 'terminate'])('calls that end by %s', kind => {
-    it.each(OPTIONS)('leave no arena with wrong books, with %s', async options => {
+  it.concurrent.each(CASES)(
+    'calls interrupted by $kind leave no arena with wrong books, with $options',
+    async ({ kind, options }) => {
       const seed = String(fuzzSeed >>> 0)
       const args = ['--no-warnings', INTERRUPTER, new URL('index.js', DIST).href, kind, seed, options]
-      const { code, signal, stdout, stderr } = await runNode(args, '', path)
+      const { code, signal, stdout, stderr } = await runWithBreak(() => runNode(args, '', path))
       expect({ seed, code, signal, stderr }).toEqual({ seed, code: 0, signal: null, stderr: '' })
       expect(stdout).toBe('never twice, interrupted often\n')
-    })
-  })
+    },
+  )
 })

@@ -1,16 +1,23 @@
 /**
- * Calls of an arena that do not come to their end: the stack overflows at every depth near its end, or a script is terminated
- * at any moment. Afterwards the books are right, or the arena says that it is busy until the next turn; no two live blocks share
- * bytes, and nothing faults.
+ * Calls of an arena that do not come to their end. Afterwards the books are right, or the arena says that it is busy until the
+ * next turn; no two live blocks share bytes, and nothing faults.
  *
- *   node interrupter.mjs DIST overflow|terminate SEED OPTIONS
+ * - `overflow`: the stack overflows, at every depth near its end
+ * - `terminate`: a script is terminated at any moment
+ * - `thrown`, `cut`: the same as the two, at each place of the library where V8 could do it, by calls put in there: a seed
+ *   says which, and the same one each time
+ *
+ *   node interrupter.mjs DIST overflow|terminate|thrown|cut SEED OPTIONS
  */
 import assert from 'node:assert/strict'
+import { register } from 'node:module'
 import vm from 'node:vm'
 
 const [dist, kind, seedText, optionsText] = process.argv.slice(2)
+const isPlaced = kind === 'thrown' || kind === 'cut'
+if (isPlaced) register('./instrument.mjs', import.meta.url, { data: { url: new URL('.', dist).href } })
 const { Arena } = await import(dist)
-const rounds = Number(process.env.ROUNDS ?? (kind === 'overflow' ? 12 : 150))
+const rounds = Number(process.env.ROUNDS ?? { overflow: 12, terminate: 150, thrown: 500, cut: 500 }[kind])
 
 let state = Number(seedText) | 0
 function below(end) {
@@ -82,15 +89,20 @@ function planned(count) {
 let plan = []
 let next = 0
 const align = { align: 64 }
+/** Of a scope whose blocks could not be freed. */
+let lastOfMany = new AggregateError([])
 /** Runs into the end of the stack, then does one thing at each depth on the way back. */
 function dive() {
   try {
     dive()
   } catch (error) {
-    if (!(error instanceof RangeError)) throw error
+    if (error instanceof AggregateError) lastOfMany = error
+    else if (!(error instanceof RangeError)) throw error
   }
-  if (next >= plan.length) return
-  const step = plan[next++]
+  if (next < plan.length) perform(plan[next++])
+}
+
+function perform(step) {
   step.isBegun = true
   const { kind, block, size } = step
   if (kind === 'alloc') step.made = arena.alloc(size)
@@ -122,28 +134,103 @@ function learn({ kind, block, made, isBegun, isDone }) {
   add(made)
 }
 
+/** What the steps of the plan left behind is known again, and right. */
+function conclude() {
+  if (plan.some(step => step.kind === 'reset' && step.isBegun)) {
+    // Whatever became of it, all that was before it has ended, or ends now.
+    for (const { block } of plan) {
+      if (block === null) continue
+      try {
+        unpinAll(block.buffer)
+      } catch {}
+    }
+    live = []
+    arena.reset()
+  } else {
+    for (const step of plan) learn(step)
+  }
+  verify()
+}
+
 async function overflow() {
+  // All is compiled before: the compiler needs more of the stack than what it compiles.
+  plan = planned(1_000).filter(step => step.kind !== 'reset')
+  for (const step of plan) perform(step)
+  conclude()
   for (let round = 0; round < rounds; round++) {
     plan = planned(240)
     next = 0
     dive()
+    for (const error of lastOfMany.errors) assert.ok(error instanceof RangeError, error)
     interruptions += plan.filter(step => step.isBegun && !step.isDone).length
-    if (plan.some(step => step.kind === 'reset' && step.isBegun)) {
-      // Whatever became of it, all that was before it has ended, or ends now.
-      for (const { block } of plan) {
-        if (block === null) continue
-        try {
-          unpinAll(block.buffer)
-        } catch {}
-      }
-      live = []
-      arena.reset()
-    } else {
-      for (const step of plan) learn(step)
-    }
-    verify()
+    conclude()
     if (round % 4 === 3) await turn()
     while (live.length > 300) arena.free(live.pop().buffer)
+  }
+}
+
+/** What the inserted calls throw. */
+class Interruption extends RangeError {}
+let left = Number.POSITIVE_INFINITY
+let isUnwinding = false
+let lastPlace = ''
+function interrupt() {
+  const interruption = new Interruption()
+  lastPlace = interruption.stack
+  throw interruption
+}
+globalThis.tick = () => {
+  if (left-- > 0) return
+  // A stack that overflows once does so again soon.
+  left = kind === 'thrown' && below(3) === 0 ? below(20) : Number.POSITIVE_INFINITY
+  isUnwinding = kind === 'cut'
+  interrupt()
+}
+globalThis.unwind = () => {
+  if (isUnwinding) interrupt()
+}
+
+function isInterruption(error) {
+  if (error instanceof AggregateError) return error.errors.every(isInterruption)
+  return error instanceof Interruption || error?.cause instanceof Interruption
+}
+
+/** `perform`, which is interrupted at the N-th place that it comes to. Whether it came to its end. */
+function performInterrupted(step) {
+  left = below(4) === 0 ? Number.POSITIVE_INFINITY : below([10, 40, 200, 1000][below(4)])
+  try {
+    perform(step)
+  } catch (error) {
+    if (error.code === 'ERR_ARENA_LIMIT' || error.code === 'ERR_ARENA_BUSY') return
+    if (!isInterruption(error)) throw error
+    interruptions++
+  } finally {
+    left = Number.POSITIVE_INFINITY
+    isUnwinding = false
+  }
+}
+
+async function placed() {
+  for (let round = 0; round < rounds; round++) {
+    plan = planned(1 + below(6))
+    try {
+      for (const step of plan) {
+        performInterrupted(step)
+        // What ends all blocks may have done so, or not.
+        if (step.kind === 'reset') break
+      }
+      if (kind === 'cut') {
+        orBusy(() => arena.check())
+        orBusy(() => arena.free(arena.allocUnsafe(70_000)))
+        await turn()
+      }
+      conclude()
+    } catch (error) {
+      console.error(`round ${round}, after ${plan.map(step => `${step.kind} ${step.size}`)}, at ${lastPlace}`)
+      throw error
+    }
+    if (round % 16 === 0) await turn()
+    while (live.length > 100) arena.free(live.pop().buffer)
   }
 }
 
@@ -229,7 +316,7 @@ async function terminate() {
   assert.ok(busy < rounds, `${busy} times busy`)
 }
 
-await (kind === 'overflow' ? overflow() : terminate())
+await (isPlaced ? placed() : kind === 'overflow' ? overflow() : terminate())
 arena.reset()
 arena.check()
 assert.equal(arena.lostBlocks, 0)

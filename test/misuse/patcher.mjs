@@ -1,7 +1,7 @@
 /**
  * Replaces every function and accessor of the runtime, one after the other, by one that first calls an arena and then does as
- * before, while calls of that arena are under way. Whatever it asked for, the arena is unharmed afterwards: its books are right,
- * and no two live blocks share bytes.
+ * before, while calls of that arena, or of another, are under way. Whatever it asked for, both are unharmed afterwards: their
+ * books are right, and no two live blocks share bytes.
  *
  *   node patcher.mjs DIST SEED OPTIONS
  */
@@ -33,19 +33,20 @@ const ALLOWED = freeze({
   ERR_ARENA_SCOPE_ENDED: 1,
 })
 
-let arena
-let live
-let resets = 0
+/** Two arenas, as those of a thread share timers and memory for their books; and what is known of the blocks of each. */
+const worlds = freeze([
+  { arena: null, live: null, resets: 0, isClosed: true },
+  { arena: null, live: null, resets: 0, isClosed: true },
+])
 let lastTag = 0
-let isClosed = true
 const faults = []
 let where = ''
 let calls = 0
 
-function renew() {
-  arena = new Arena({ name: 'patched', ...options })
-  live = { count: 0 }
-  isClosed = false
+function renew(world) {
+  world.arena = new Arena({ name: 'patched', ...options })
+  world.live = { count: 0 }
+  world.isClosed = false
 }
 
 /** Whether an error is one that the arena may give here; a scope tells of several at once. */
@@ -57,11 +58,14 @@ function isAllowed(error) {
   return true
 }
 
-/** Does one thing with the arena. `below` decides which, and with which block. */
+/** Does one thing with an arena. `below` decides which, and with which block. */
 function act() {
+  const world = worlds[below(4) === 0 ? 1 : 0]
+  const { arena } = world
+  const { live } = world
   const choice = below(40)
   const block = live.count > 0 ? live[below(live.count)] : undefined
-  const resetsBefore = resets
+  const resetsBefore = world.resets
   try {
     if (choice < 14 || block === undefined) {
       const size = SIZES[below(9)]
@@ -71,17 +75,17 @@ function act() {
           : choice === 1
             ? arena.allocUnsafe(size, { align: 64 })
             : arena.allocUnsafe(size)
-      if (resets === resetsBefore) add(buffer, size)
+      if (world.resets === resetsBefore) add(world, buffer, size)
     } else if (choice < 26) {
       const isEnded = block.isEnded
       arena.free(block.buffer)
-      end(block, isEnded)
+      end(world, block, isEnded)
     } else if (choice < 31) {
       const isEnded = block.isEnded
       const size = SIZES[below(9)]
       const buffer = arena.realloc(block.buffer, size)
-      end(block, isEnded)
-      if (resets === resetsBefore) add(buffer, size)
+      end(world, block, isEnded)
+      if (world.resets === resetsBefore) add(world, buffer, size)
     } else if (choice < 34) {
       arena.pin(block.buffer)
       arena.unpin(block.buffer)
@@ -97,32 +101,33 @@ function act() {
     } else if (choice === 38) {
       if (below(4) === 0) {
         // All end, whatever becomes of the call.
-        resets++
-        forgetAll()
+        world.resets++
+        forgetAll(world)
         arena.reset()
         // What was allocated before it began, by a formatter of stacks, has ended too.
-        resets++
-        forgetAll()
+        world.resets++
+        forgetAll(world)
       } else arena.stats()
     } else if (below(12) === 0) {
       arena.close()
-      resets++
-      isClosed = true
-      forgetAll()
+      world.resets++
+      world.isClosed = true
+      forgetAll(world)
     }
   } catch (error) {
     if (!isAllowed(error)) faults[faults.length] = `${where}: ${error?.stack}`
     // A reset that was refused has ended nothing.
-    if (choice === 38) forgetAll()
+    if (choice === 38) forgetAll(world)
   }
 }
 
 /** Blocks that the model has forgotten may be live: the arena ends them. */
-function forgetAll() {
-  live = { count: 0 }
+function forgetAll(world) {
+  world.live = { count: 0 }
 }
 
-function add(buffer, size) {
+function add(world, buffer, size) {
+  const { live } = world
   lastTag = (lastTag % 250) + 1
   const tag = lastTag
   apply(fill, buffer, [tag])
@@ -130,7 +135,8 @@ function add(buffer, size) {
   live.count++
 }
 
-function end(block, wasEnded) {
+function end(world, block, wasEnded) {
+  const { live } = world
   if (wasEnded || block.isEnded) faults[faults.length] = `${where}: a block was freed twice`
   block.isEnded = true
   const last = live[--live.count]
@@ -140,7 +146,7 @@ function end(block, wasEnded) {
   } else live.count++
 }
 
-function verify() {
+function verify({ arena, live }) {
   arena.check()
   for (let i = 0; i < live.count; i++) {
     const { buffer, tag, size } = live[i]
@@ -288,7 +294,7 @@ function* patches() {
 
 const rounds = Number(process.env.ROUNDS ?? 25)
 let patched = 0
-renew()
+for (const world of worlds) renew(world)
 for (const [object, key, descriptor, patch, name] of [...patches()]) {
   where = name
   try {
@@ -305,22 +311,27 @@ for (const [object, key, descriptor, patch, name] of [...patches()]) {
     else defineProperty(object, key, descriptor)
   }
   patched++
-  if (isClosed) renew()
   try {
-    verify()
+    for (const world of worlds) {
+      if (world.isClosed) renew(world)
+      verify(world)
+      const { arena, live } = world
+      if (live.count > 40)
+        while (live.count > 10) {
+          const block = live[0]
+          arena.free(block.buffer)
+          end(world, block, false)
+        }
+    }
     if (patched % 50 === 0) await new Promise(resolve => setImmediate(resolve))
-    if (live.count > 40)
-      while (live.count > 10) {
-        const block = live[0]
-        arena.free(block.buffer)
-        end(block, false)
-      }
     if (faults.length > 0) throw new Error(faults[0])
   } catch (error) {
     console.error(`seed ${seedText}, ${optionsText}, ${name}: ${error.stack}`)
     process.exit(1)
   }
 }
-arena.close()
-arena.check()
+for (const { arena } of worlds) {
+  arena.close()
+  arena.check()
+}
 console.log(`replaced ${patched > 400 ? 'all' : patched}, called ${calls > 100 ? 'often' : calls}`)

@@ -303,6 +303,7 @@ export class FaultyKernel implements Kernel {
         real.closeFence(mapping, reachBytes)
         this.mappings.set(mapping, Math.max(reachBytes, this.mappings.get(mapping) as number))
       },
+      heldBytes: mapping => real.heldBytes(mapping),
       canMoveViewed: mapping => real.canMoveViewed(mapping),
       leave: (mapping, keeps) => real.leave(mapping, keeps),
     }

@@ -39,8 +39,12 @@ export function randomFrom(seed: number): Random {
   }
 }
 
-/** The seed to use: `OFFHEAP_FUZZ_SEED`, or another one each time. */
+/**
+ * The seed to use: `OFFHEAP_FUZZ_SEED`, or another one each time; in a run of continuous integration (`CI`) the same, so that
+ * what fails there is what was changed.
+ */
 export function fuzzSeed(): number {
   const given = process.env.OFFHEAP_FUZZ_SEED
-  return given === undefined ? (Date.now() ^ (process.pid << 16)) >>> 0 : Number(given)
+  if (given !== undefined && given !== '') return Number(given)
+  return process.env.CI ? 1 : (Date.now() ^ (process.pid << 16)) >>> 0
 }
