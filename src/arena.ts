@@ -169,8 +169,8 @@ export class Arena extends Assembled {
   /**
    * A zero-filled `Buffer` of exactly `sizeBytes` bytes, at a multiple of 16 or of `align`.
    *
-   * Pages that were given back are taken for zero and not filled. Whoever stored into freed memory after that, through a view
-   * of a small block or from outside JavaScript, is seen there: see docs/lifetimes.md.
+   * Pages that were given back are zero, and stay untouched. What somebody stored there since, through a view of a small block
+   * that was freed or from outside JavaScript, goes first.
    *
    * Throws `ERR_INVALID_ARG_TYPE` or `ERR_OUT_OF_RANGE` (bad arguments), `ERR_ARENA_LIMIT` (over `limitBytes` even after
    * giving back all that is free), `ERR_ARENA_OUT_OF_MEMORY` (the kernel refused; `cause` is the system error),
@@ -178,9 +178,9 @@ export class Arena extends Assembled {
    */
   alloc(sizeBytes: number, options?: AllocOptions): ArenaBuffer {
     const buffer = this.allocUnsafe(sizeBytes, options)
-    // Clean pages are zero already, and touching them would only make them resident.
     const block = watchedBlock(blockOf(buffer as Buffer & owners.Owner))
-    if (block !== this.#heap.zeroedBlock) fillBytes(buffer, 0)
+    // Clean pages are zero, and touching them would only make them resident.
+    if (block !== this.#heap.zeroedBlock || !this.#buffers.renew(block, sizeBytes)) fillBytes(buffer, 0)
     return buffer
   }
 

@@ -68,7 +68,7 @@ export function busyError(arena: ArenaIdentity, method: string): ArenaError {
     'ERR_ARENA_BUSY',
     `arena '${arena.name}': ${method}() in the middle of another call, which something replaced in this process made (a method of a ` +
       'prototype, a timer, a formatter of stacks): call it afterwards. Or that call was terminated (by the timeout of node:vm, or ' +
-      'an inspector): the arena works again in the next turn of the event loop',
+      'an inspector): the arena works again after the next turn of the event loop',
   )
 }
 

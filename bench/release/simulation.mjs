@@ -80,7 +80,7 @@ export class Simulation {
     this.policy = new ReleasePolicy(releaseAfterMs, this.time.now, PAGE_BYTES)
     this.scavenger = new Scavenger(this.heap, source, this.policy)
     this.releaser = new Releaser(this.policy, {
-      gate: { isTaken: false, wasInterrupted: false, attempt: change => (change(), true) },
+      gate: { isTaken: false, wasInterrupted: false, attempt: runAtOnce },
       heap: this.heap,
       source,
       scavenger: this.scavenger,
@@ -141,4 +141,10 @@ export class Simulation {
     this.policy.check()
     this.releaser.check()
   }
+}
+
+/** The gate of an arena in which one thing happens at a time. */
+function runAtOnce(change) {
+  change()
+  return true
 }

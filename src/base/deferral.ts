@@ -16,7 +16,7 @@ export interface Timer {
 }
 
 export interface Deferral {
-  /** On the next turn of the event loop. */
+  /** On the next turn of the event loop, after what the present call of script has set for it. */
   nextTurn(run: () => void): void
   /** The same, and the process does not end before: somebody waits for it. */
   awaitedTurn(run: () => void): void
@@ -48,22 +48,53 @@ function unref(handle: unknown): void {
   if (typeof unref === 'function') applyFunction(unref, handle, [])
 }
 
+/**
+ * When the present call of script has come to its end, like `soon`, but by nothing that script can replace, and nothing that is
+ * left half done where the call is terminated. Node keeps timers and immediates in linked lists: terminated in the middle of
+ * `setImmediate`, it runs through a circle for ever.
+ */
+async function afterScript(run: () => void): Promise<void> {
+  await undefined
+  run()
+}
+
 /** One for all arenas of this thread: a thousand of them make one timer of the event loop. */
-const timers = new TimerQueue(now, (delayMs, run) => {
-  const timeout = startTimeout(run, delayMs)
-  unref(timeout)
-  return () => endTimeout(timeout)
+const timers = new TimerQueue(now, (delayMs, run, refused) => {
+  let timeout: unknown
+  let isCleared = false
+  afterScript(() => {
+    if (isCleared) return
+    try {
+      timeout = startTimeout(run, delayMs)
+      unref(timeout)
+    } catch {
+      refused()
+    }
+  })
+  return () => {
+    isCleared = true
+    if (timeout === undefined) return
+    afterScript(() => {
+      try {
+        endTimeout(timeout as NodeJS.Timeout)
+      } catch {
+        // Then it runs, and finds nothing to do.
+      }
+    })
+  }
 })
 
 /** The event loop's own, unref'd but for `awaitedTurn`. */
 export const eventLoop: Deferral = {
   nextTurn(run) {
-    try {
-      unref(startImmediate(run))
-    } catch {
-      // There was none when this module was loaded.
-      timers.add(0, run)
-    }
+    afterScript(() => {
+      try {
+        unref(startImmediate(run))
+      } catch {
+        // There was none when this module was loaded.
+        timers.add(0, run)
+      }
+    })
   },
   awaitedTurn(run) {
     try {

@@ -21,6 +21,12 @@ export const PAUSE_MS = 1
 /** A timer so late was taken away, or the thread has been busy: then another does no harm. */
 const OVERDUE_MS = 1_000
 
+/**
+ * Sets a timer of the event loop that keeps nothing alive, and returns what clears it. Where the event loop refuses, it throws, or
+ * calls `refused` later.
+ */
+export type SetTimer = (delayMs: number, run: () => void, refused: () => void) => () => void
+
 interface Entry {
   readonly dueMs: number
   readonly run: (sliceStartMs: number) => void
@@ -28,7 +34,7 @@ interface Entry {
 
 export class TimerQueue {
   readonly #now: () => number
-  readonly #set: (delayMs: number, run: () => void) => () => void
+  readonly #set: SetTimer
   /**
    * The next one last, where it is taken off in O(1). Replaced in one step, by nothing that script can replace: many arenas
    * share it.
@@ -40,8 +46,7 @@ export class TimerQueue {
   /** When it ought to run: then, or as soon as it can where that had passed when it was set. */
   #expectedMs = 0
 
-  /** `set`: sets a timer of the event loop that keeps nothing alive, and returns what clears it. */
-  constructor(now: () => number, set: (delayMs: number, run: () => void) => () => void) {
+  constructor(now: () => number, set: SetTimer) {
     this.#now = now
     this.#set = set
   }
@@ -98,9 +103,10 @@ export class TimerQueue {
     const delayMs = max(1, ceil(dueMs - nowMs))
     const set = { isCurrent: false }
     try {
-      const clear = this.#set(delayMs, () => {
-        if (set.isCurrent) this.#run()
-      })
+      const refused = () => {
+        if (set.isCurrent) this.#clear = null
+      }
+      const clear = this.#set(delayMs, () => set.isCurrent && this.#run(), refused)
       this.#dueMs = dueMs
       this.#expectedMs = nowMs + delayMs
       set.isCurrent = true

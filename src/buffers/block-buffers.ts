@@ -46,6 +46,8 @@ export class BlockBuffers {
   declare private readonly windowBelowBytes: number
   /** Blocks set aside, and the wrap that each waits for. */
   readonly #setAside = new SafeMap<Block, WrapId>()
+  /** The stretch that `renew` purges: first page, and how many. */
+  readonly #renewed = new Uint32Array(2)
 
   constructor(heap: BlockHeap, source: PageSource, detachFromBytes: number, arenaName: string) {
     const refuseTransfer = transferRefusal(arenaName)
@@ -165,6 +167,23 @@ export class BlockBuffers {
   takeBack(block: Block): void {
     this.own.discard(block)
     this.heap.free(block)
+  }
+
+  /**
+   * Makes sure that the pages of a block, which were clean, read as zero: what was stored there since they went back goes. Takes
+   * 0.4 µs, however many there are, where a page costs as much when it is touched. Returns false where the kernel refuses.
+   */
+  renew(block: Block, sizeBytes: number): boolean {
+    const { granuleShift } = this.heap
+    const firstPage = block >>> granuleShift
+    const endGranule = block + ceil(sizeBytes / GRANULE_BYTES)
+    this.#renewed[0] = firstPage
+    this.#renewed[1] = ((endGranule - 1) >>> granuleShift) + 1 - firstPage
+    try {
+      return this.source.purge(this.#renewed, 0, 1) === this.#renewed[1]
+    } catch {
+      return false
+    }
   }
 
   /** Nobody can reach a block with a buffer of its own any more. */

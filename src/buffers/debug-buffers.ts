@@ -152,6 +152,11 @@ export class DebugBuffers extends BlockBuffers {
     return buffer
   }
 
+  /** What surrounds the block has its pattern already. */
+  override renew(): boolean {
+    return false
+  }
+
   override takeBack(block: Block): void {
     const record = this.#records.get(block)
     this.own.discard(block)

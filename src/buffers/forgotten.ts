@@ -10,7 +10,7 @@
  * finalizer's: a block waits until its wrap is gone.
  *
  * Invariants, checked by `check()`:
- *  1. a given-up buffer that has not been collected is wrapped
+ *  1. the memory of a given-up buffer that was neither collected nor taken away is wrapped
  *  2. `countOf` a window = its given-up buffers, `MAX_GIVEN_UP` at most
  */
 import { invariant } from '../base/assert.js'
@@ -249,8 +249,10 @@ export class Forgotten {
   check(): void {
     const counts = new Map<number, number>()
     for (const [wrapId, memory] of this.#memories) {
-      const isThere = targetOf(memory.buffer) !== undefined
-      invariant(!isThere || this.#source.isWrapped(wrapId), '1: a buffer that lives is wrapped')
+      const buffer = targetOf(memory.buffer)
+      // One that was taken away outlives its memory.
+      const hasMemory = buffer !== undefined && byteLengthOf(buffer) > 0
+      invariant(!hasMemory || this.#source.isWrapped(wrapId), '1: the memory of a buffer is wrapped')
       if (memory.isShared) counts.set(memory.startBytes, (counts.get(memory.startBytes) ?? 0) + 1)
     }
     invariant(counts.size === this.#counts.size, '2: windows with given-up buffers are counted')

@@ -335,8 +335,9 @@ export class PageTable implements Columns {
     copyTouched(this.purged, to.purged)
   }
 
-  /** In one step, which nothing interrupts. */
+  /** In one step: nothing is called in it, so nothing interrupts it. */
   private setColumns(made: Columns, rootWords: number, pages: PageCount): void {
+    if (this.reachedPages > pages) this.reachedPages = pages
     this.bits = made.bits
     this.occupied = made.occupied
     this.rows = made.rows
@@ -350,7 +351,6 @@ export class PageTable implements Columns {
     this.touched = made.touched
     this.rootWords = rootWords
     this.columnPages = pages
-    this.reachedPages = min(this.reachedPages, pages)
   }
 
   /** Lengths and places of columns for that many pages. Those of small tables, of which there are many, are known. */

@@ -16,22 +16,29 @@ export function initialize({ url }) {
 const KEYWORDS =
   /^\s*(\} )?(if|else|for|while|do|switch|catch|try|finally|return|class|export class|static \{|const|let)\b/
 
+/** Calls of the runtime's own functions. */
+const BUILTIN = /(?<![\w.])(min|max|ceil|floor|clz32)\(/g
+
 export function instrumented(source) {
   return source
     .split('\n')
     .map(line => {
       if (/^\s*(\/?\*|\/\/)/.test(line)) return line
-      if (/^\s*(finally|catch( \(\w+\))?) \{$/.test(line)) return `${line} globalThis.unwind?.();`
-      const isFunction =
-        /^\s*(export )?(static |get |set |async |function )*[\w#]+\(.*\) \{$/.test(line) &&
-        !KEYWORDS.test(line)
-      const isCallback = /=> \{$/.test(line)
-      if (isFunction || isCallback || /^\s*(for|while) \(.*\) \{$/.test(line) || /^\s*do \{$/.test(line))
-        return `${line} globalThis.tick?.();`
-      const loop = /^(\s*)((?:for|while) \(.*\))$/.exec(line)
-      return loop === null ? line : `${line} if (globalThis.tick?.(), true)`
+      return atStart(line.replace(BUILTIN, '(globalThis.tick?.(), $1)('))
     })
     .join('\n')
+}
+
+/** A line of the source, with a call where it begins a function, a loop, a `catch` or a `finally`. */
+function atStart(line) {
+  if (/^\s*(finally|catch( \(\w+\))?) \{$/.test(line)) return `${line} globalThis.unwind?.();`
+  const isFunction =
+    /^\s*(export )?(static |get |set |async |function )*[\w#]+\(.*\) \{$/.test(line) && !KEYWORDS.test(line)
+  const isCallback = /=> \{$/.test(line)
+  if (isFunction || isCallback || /^\s*(for|while) \(.*\) \{$/.test(line) || /^\s*do \{$/.test(line))
+    return `${line} globalThis.tick?.();`
+  const loop = /^(\s*)((?:for|while) \(.*\))$/.exec(line)
+  return loop === null ? line : `${line} if (globalThis.tick?.(), true)`
 }
 
 export async function load(url, context, next) {

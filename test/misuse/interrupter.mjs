@@ -28,7 +28,7 @@ function below(end) {
 }
 
 const SIZES = [0, 24, 24, 100, 1_000, 1_000, 5_000, 40_000, 70_000, 300_000]
-const turn = () => new Promise(resolve => setImmediate(resolve))
+const turn = () => new Promise(resolve => setImmediate(() => setImmediate(resolve)))
 const arena = new Arena({ name: 'interrupted', ...JSON.parse(optionsText) })
 /** Live blocks: each has its tag in all of its bytes. */
 let live = []
@@ -297,7 +297,7 @@ async function terminate() {
       else if (error.code !== 'ERR_SCRIPT_EXECUTION_TIMEOUT') throw error
     }
     interruptions++
-    // In the same turn it may be busy, and nothing else. Asked once, it is open in the next.
+    // In the same turn it may be busy, and nothing else. Asked once, it is open after the next.
     busy += orBusy(() => arena.check())
     orBusy(() => arena.free(arena.allocUnsafe(70_000)))
     await turn()

@@ -1,0 +1,27 @@
+/** Buffers that are taken away, blocks that are forgotten, and what becomes of their bytes, in random order. */
+import { fileURLToPath } from 'node:url'
+import { describe, expect, it } from 'vitest'
+import { fuzzSeed } from '../fuzz/random.js'
+import { runWithBreak } from '../support/break.js'
+import { DIST, NODES, runNode } from '../support/process.js'
+
+const TAKER = fileURLToPath(new URL('taker.mjs', import.meta.url))
+const OPTIONS = [
+  '{"leaks":"all"}',
+  '{"leaks":"all","detachFromBytes":0}',
+  '{"leaks":"all","detachFromBytes":4294967296}',
+  '{"leaks":"all","debug":true}',
+  '{"leaks":"all","releaseAfterMs":0}',
+  '{"leaks":"all","source":"sbrk"}',
+  '{"trackOwners":true}',
+]
+
+describe.each(NODES)('on Node $version', ({ path }) => {
+  it.concurrent.each(OPTIONS)('harm no arena, and no check finds fault, with %s', async options => {
+    const seed = String(fuzzSeed >>> 0)
+    const args = ['--expose-gc', '--no-warnings', TAKER, new URL('index.js', DIST).href, seed, options]
+    const { code, signal, stdout, stderr } = await runWithBreak(() => runNode(args, '', path))
+    expect({ seed, code, signal, stderr }).toEqual({ seed, code: 0, signal: null, stderr: '' })
+    expect(stdout).toMatch(/^unharmed, each more than once: true, /)
+  })
+})
