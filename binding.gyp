@@ -11,7 +11,8 @@
         "native/pages.cc",
         "native/program_break.cc",
         "native/purging.cc",
-        "native/slab.cc"
+        "native/slab.cc",
+        "native/turns.cc"
       ],
       "defines": [
         "NAPI_VERSION=8",

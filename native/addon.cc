@@ -22,6 +22,7 @@
 //   4. No system call is made with a range that does not lie inside one mapping of these books.
 
 #include <napi.h>
+#include <unistd.h>
 #include <uv.h>
 
 #include <cstdint>
@@ -37,6 +38,7 @@
 #include "ledger.h"
 #include "pages.h"
 #include "purging.h"
+#include "turns.h"
 #include "zone.h"
 
 namespace offheap {
@@ -199,6 +201,12 @@ Keeper KeeperAt(const Napi::CallbackInfo& info, size_t index) {
   return {info.Env().GetInstanceData<Instance>()->thread, owner};
 }
 
+// Standard output and error, which Node writes at once. It makes a stream of the latter as soon as any socket is closed.
+bool IsOutput(const uv_handle_t* handle) {
+  uv_os_fd_t file = -1;
+  return uv_fileno(handle, &file) == 0 && (file == STDOUT_FILENO || file == STDERR_FILENO);
+}
+
 // A handle that can know no address of ours: it never reads or writes, or what it reads goes elsewhere.
 bool KnowsNoAddress(const uv_handle_t* handle) {
   switch (handle->type) {
@@ -207,7 +215,7 @@ bool KnowsNoAddress(const uv_handle_t* handle) {
     case UV_TTY: {
       // One that listens is neither.
       const auto* stream = reinterpret_cast<const uv_stream_t*>(handle);
-      return !uv_is_readable(stream) && !uv_is_writable(stream);
+      return IsOutput(handle) || (!uv_is_readable(stream) && !uv_is_writable(stream));
     }
     case UV_UDP: return false;
     case UV_UNKNOWN_HANDLE: return false;
@@ -519,6 +527,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("give", Napi::Function::New<Give>(env, "give"));
   exports.Set("detach", Napi::Function::New<Detach>(env, "detach"));
   exports.Set("programBreak", BreakFace(env));
+  exports.Set("makeClock", Napi::Function::New<MakeClock>(env, "makeClock"));
   return exports;
 }
 

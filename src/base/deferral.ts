@@ -1,9 +1,9 @@
 /**
  * Running things later, mostly without keeping the process alive. Injected, so that tests can hold the clock still.
  *
- * The event loop's own functions are taken when this module is loaded, from Node's modules and not from `globalThis`: what a test
- * runner or an imitation of a browser puts there later (timers that return numbers, a clock that stands still, nothing at all)
- * reaches nothing here. Where they were replaced in Node's modules before that, what they return may be anything.
+ * As soon as the addon is loaded, by the first arena, all is due by its clock: whatever a test runner or an imitation of a browser
+ * puts in the place of timers, immediates and clocks reaches nothing here. Until then Node's own functions serve, as they were in
+ * Node's modules when this one was loaded; what they return may be anything.
  */
 import { performance } from 'node:perf_hooks'
 import { clearTimeout, setImmediate, setTimeout } from 'node:timers'
@@ -36,8 +36,36 @@ const readClock: () => number = Object.getPrototypeOf(performance).now ?? perfor
 const applyFunction = Reflect.apply
 const startMicrotask: (run: () => void) => void = globalThis.queueMicrotask ?? process.nextTick
 
+/**
+ * Clock, timer and turns of the event loop that script cannot reach, and that a call which is terminated leaves whole: the
+ * addon's (`native/turns.h`). Node keeps timers and immediates in lists: terminated in the middle of `setImmediate`, it may
+ * run through a circle for ever.
+ */
+export interface Clock {
+  /** Milliseconds of a clock that never goes back. */
+  now(): number
+  /** Sets the one timer, whether it is set or not. */
+  setTimer(delayMs: number): void
+  clearTimer(): void
+  /** Asks for one turn. `isAwaited`: the process does not end before. */
+  requestTurn(isAwaited: boolean): void
+}
+
+let clock: Clock | undefined
+/** What is added to the clock's milliseconds to make them those of `performance.now()`. */
+let offsetMs = 0
+
+/** From now on all that is due later is due by the clock that `make` returns, which calls those two functions. */
+export function useClock(make: (onTimer: () => void, onTurn: () => void) => Clock): void {
+  if (clock !== undefined) return
+  const made = make(() => onTimer?.(), runTurns)
+  offsetMs = now() - made.now()
+  clock = made
+}
+
 /** Milliseconds of a clock that never goes back; as `performance.now()`, whoever replaced that. */
-export const now = (): number => applyFunction(readClock, performance, [])
+export const now = (): number =>
+  clock === undefined ? applyFunction(readClock, performance, []) : clock.now() + offsetMs
 
 /** When the present call of script has come to its end; what it throws is an uncaught exception. */
 export const soon = (run: () => void): void => startMicrotask(run)
@@ -50,16 +78,27 @@ function unref(handle: unknown): void {
 
 /**
  * When the present call of script has come to its end, like `soon`, but by nothing that script can replace, and nothing that is
- * left half done where the call is terminated. Node keeps timers and immediates in linked lists: terminated in the middle of
- * `setImmediate`, it runs through a circle for ever.
+ * left half done where the call is terminated.
  */
 async function afterScript(run: () => void): Promise<void> {
   await undefined
   run()
 }
 
-/** One for all arenas of this thread: a thousand of them make one timer of the event loop. */
-const timers = new TimerQueue(now, (delayMs, run, refused) => {
+let onTimer: (() => void) | undefined
+
+function setClockTimer(given: Clock, delayMs: number, run: () => void): () => void {
+  onTimer = run
+  given.setTimer(delayMs)
+  return () => {
+    if (onTimer !== run) return
+    onTimer = undefined
+    given.clearTimer()
+  }
+}
+
+/** Before there is a clock. */
+function setNodeTimer(delayMs: number, run: () => void, refused: () => void): () => void {
   let timeout: unknown
   let isCleared = false
   afterScript(() => {
@@ -82,26 +121,54 @@ const timers = new TimerQueue(now, (delayMs, run, refused) => {
       }
     })
   }
-})
+}
 
-/** The event loop's own, unref'd but for `awaitedTurn`. */
+/** One for all arenas of this thread: a thousand of them make one timer of the event loop. */
+const timers = new TimerQueue(now, (delayMs, run, refused) =>
+  clock === undefined ? setNodeTimer(delayMs, run, refused) : setClockTimer(clock, delayMs, run),
+)
+
+/** What runs in the next turn of the clock. */
+let due: (() => void)[] = []
+
+function runTurns(): void {
+  const running = due
+  due = []
+  let next = 0
+  try {
+    while (next < running.length) running[next++]()
+  } finally {
+    // After one that threw: the error is the process's, the others still run.
+    for (; next < running.length; next++) inTurn(running[next], false)
+  }
+}
+
+function inTurn(run: () => void, isAwaited: boolean): void {
+  due[due.length] = run
+  clock?.requestTurn(isAwaited)
+}
+
+/** Before there is a clock. */
+function inTurnOfNode(run: () => void): void {
+  afterScript(() => {
+    try {
+      unref(startImmediate(run))
+    } catch {
+      // There was none when this module was loaded.
+      timers.add(0, run)
+    }
+  })
+}
+
+/** The event loop's own. Nothing keeps the process alive but `awaitedTurn`. */
 export const eventLoop: Deferral = {
   nextTurn(run) {
-    afterScript(() => {
-      try {
-        unref(startImmediate(run))
-      } catch {
-        // There was none when this module was loaded.
-        timers.add(0, run)
-      }
-    })
+    if (clock === undefined) inTurnOfNode(run)
+    else inTurn(run, false)
   },
   awaitedTurn(run) {
-    try {
-      startImmediate(run)
-    } catch {
-      startTimeout(run, 0)
-    }
+    if (clock === undefined) startImmediate(run)
+    else inTurn(run, true)
   },
   after(delayMs, run) {
     return timers.add(delayMs, run)

@@ -5,6 +5,7 @@
  * The binary is loaded at the first `loadKernel()`, never at import.
  */
 import { constants } from 'node:buffer'
+import { type Clock, useClock } from '../base/deferral.js'
 import { outOfRange } from '../base/errors.js'
 import type { PageCount, PageNumber } from '../base/units.js'
 import { loadBinary } from './binary.js'
@@ -22,6 +23,7 @@ interface NativeAddon extends Omit<Kernel, 'advise'> {
   readonly MADV_GUARD_REMOVE: number
   readonly MADV_DONTDUMP: number
   advise(mapping: MappingId, offsetBytes: number, lengthBytes: number, advice: number): void
+  makeClock(onTimer: () => void, onTurn: () => void): Clock
   processLimit(): number
   setProcessLimit(limitBytes: number): void
   processTaken(): number
@@ -178,6 +180,7 @@ let loaded: { readonly kernel: Kernel; readonly ledger: Ledger } | undefined
 function load(): { readonly kernel: Kernel; readonly ledger: Ledger } {
   if (loaded) return loaded
   const native = loadBinary() as NativeAddon
+  useClock((onTimer, onTurn) => native.makeClock(onTimer, onTurn))
   loaded = { kernel: new AddonKernel(native), ledger: new AddonLedger(native) }
   return loaded
 }

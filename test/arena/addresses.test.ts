@@ -6,7 +6,7 @@ import { describe, expect, it } from 'vitest'
 import { Arena } from '../../src/arena.js'
 import { eventLoop } from '../../src/base/deferral.js'
 import { FaultyKernel } from '../support/faulty-kernel.js'
-import { NODES, runScript } from '../support/process.js'
+import { DIST, NODES, type Outcome, runNode, runScript } from '../support/process.js'
 import { turns } from '../support/world.js'
 
 /** Frees `block`, closes its arena, and has others allocate where it might have been. `untouched` says whether their bytes are as they were. */
@@ -193,5 +193,56 @@ describe('what is kept of closed arenas', () => {
     expect(kernel.kept().bytes - before).toBeLessThan(500e6)
     arena.check()
     arena.close()
+  })
+})
+
+describe('where addresses are short', () => {
+  /** Under a limit of 6 GB of addresses (RLIMIT_AS), what arenas of 64 MiB each come and go. */
+  const runShort = (body: string): Promise<Outcome> => {
+    const script = `
+      const { Arena } = await import(${JSON.stringify(new URL('index.js', DIST).href)})
+      const turn = () => new Promise(done => setImmediate(done))
+      const comeAndGo = async count => {
+        for (let i = 0; i < count; i++) {
+          const arena = new Arena()
+          const block = arena.alloc(2 ** 26)
+          if (block[0] !== 0 || block[block.length - 1] !== 0) throw new Error('not zero')
+          block[0] = block[block.length - 1] = 1
+          arena.close()
+          await turn()
+          await turn()
+        }
+      }
+      ${body}`
+    const args = [
+      '-c',
+      'ulimit -v 6000000; exec "$0" "$@"',
+      process.execPath,
+      '--input-type=module',
+      '-e',
+      script,
+    ]
+    return runNode(args, '', 'bash')
+  }
+
+  it('those are unmapped that nothing can hold', async () => {
+    const outcome = await runShort(`await comeAndGo(300); console.log('all')`)
+    expect(outcome).toMatchObject({ code: 0, stdout: 'all\n', stderr: '' })
+  })
+
+  it('none is while a stream may hold one, and an allocation says that there is no memory', async () => {
+    const outcome = await runShort(`
+      const { createServer, connect } = await import('node:net')
+      const server = createServer(socket => socket.resume()).listen(0, '127.0.0.1')
+      await new Promise(done => server.on('listening', done))
+      const client = connect(server.address().port, '127.0.0.1')
+      await new Promise(done => client.on('connect', done))
+      const error = await comeAndGo(300).catch(error => error)
+      client.destroy()
+      server.close()
+      await new Promise(done => setTimeout(done, 200))
+      await comeAndGo(100)
+      console.log(error?.code, error?.cause?.code)`)
+    expect(outcome).toMatchObject({ code: 0, stdout: 'ERR_ARENA_OUT_OF_MEMORY ENOMEM\n', stderr: '' })
   })
 })
