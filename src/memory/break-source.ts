@@ -240,8 +240,12 @@ export class BreakSource implements PageSource, MovableEnd {
       this.#isWaiting = true
       throw error
     } finally {
-      if (this.#topBytes < before * pageBytes) this.#wasLowered = true
-      this.#segment.pageCount = min(before, this.#topBytes / this.pageBytes)
+      // Nothing is called here, which might overflow: whoever reads the length must not find more than there is.
+      const topPages = this.#topBytes / pageBytes
+      if (topPages < before) {
+        this.#wasLowered = true
+        this.#segment.pageCount = topPages
+      }
     }
   }
 
