@@ -16,7 +16,7 @@ export interface Timer {
 }
 
 export interface Deferral {
-  /** On the next turn of the event loop, after what the present call of script has set for it. */
+  /** On the next turn of the event loop. */
   nextTurn(run: () => void): void
   /** The same, and the process does not end before: somebody waits for it. */
   awaitedTurn(run: () => void): void

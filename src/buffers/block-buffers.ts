@@ -170,8 +170,8 @@ export class BlockBuffers {
   }
 
   /**
-   * Makes sure that the pages of a block, which were clean, read as zero: what was stored there since they went back goes. Takes
-   * 0.4 µs, however many there are, where a page costs as much when it is touched. Returns false where the kernel refuses.
+   * Makes sure that the pages of a block, which were clean, read as zero: what was stored there since they went back goes. One call
+   * to the kernel, however many there are. Returns false where it refuses.
    */
   renew(block: Block, sizeBytes: number): boolean {
     const { granuleShift } = this.heap

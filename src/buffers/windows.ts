@@ -256,7 +256,10 @@ export class Windows {
     this.#lose(window)
   }
 
-  /** Gives up a window that somebody can still reach, because they took its buffer, or the runtime did not detach it. */
+  /**
+   * Gives up a window. Unless its buffer was detached here, somebody can still reach it: they took the buffer, or the runtime
+   * refused to detach it.
+   */
   #lose(window: number): void {
     if (this.#buffers[window] === this.#detached && isTaken(this.#detached)) {
       this.#forget(window)
