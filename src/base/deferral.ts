@@ -76,15 +76,6 @@ function unref(handle: unknown): void {
   if (typeof unref === 'function') applyFunction(unref, handle, [])
 }
 
-/**
- * When the present call of script has come to its end, like `soon`, but by nothing that script can replace, and nothing that is
- * left half done where the call is terminated.
- */
-async function afterScript(run: () => void): Promise<void> {
-  await undefined
-  run()
-}
-
 let onTimer: (() => void) | undefined
 
 function setClockTimer(given: Clock, delayMs: number, run: () => void): () => void {
@@ -98,34 +89,15 @@ function setClockTimer(given: Clock, delayMs: number, run: () => void): () => vo
 }
 
 /** Before there is a clock. */
-function setNodeTimer(delayMs: number, run: () => void, refused: () => void): () => void {
-  let timeout: unknown
-  let isCleared = false
-  afterScript(() => {
-    if (isCleared) return
-    try {
-      timeout = startTimeout(run, delayMs)
-      unref(timeout)
-    } catch {
-      refused()
-    }
-  })
-  return () => {
-    isCleared = true
-    if (timeout === undefined) return
-    afterScript(() => {
-      try {
-        endTimeout(timeout as NodeJS.Timeout)
-      } catch {
-        // Then it runs, and finds nothing to do.
-      }
-    })
-  }
+function setNodeTimer(delayMs: number, run: () => void): () => void {
+  const timeout = startTimeout(run, delayMs)
+  unref(timeout)
+  return () => endTimeout(timeout)
 }
 
 /** One for all arenas of this thread: a thousand of them make one timer of the event loop. */
-const timers = new TimerQueue(now, (delayMs, run, refused) =>
-  clock === undefined ? setNodeTimer(delayMs, run, refused) : setClockTimer(clock, delayMs, run),
+const timers = new TimerQueue(now, (delayMs, run) =>
+  clock === undefined ? setNodeTimer(delayMs, run) : setClockTimer(clock, delayMs, run),
 )
 
 /** What runs in the next turn of the clock. */
@@ -150,14 +122,12 @@ function inTurn(run: () => void, isAwaited: boolean): void {
 
 /** Before there is a clock. */
 function inTurnOfNode(run: () => void): void {
-  afterScript(() => {
-    try {
-      unref(startImmediate(run))
-    } catch {
-      // There was none when this module was loaded.
-      timers.add(0, run)
-    }
-  })
+  try {
+    unref(startImmediate(run))
+  } catch {
+    // There was none when this module was loaded.
+    timers.add(0, run)
+  }
 }
 
 /** The event loop's own. Nothing keeps the process alive but `awaitedTurn`. */

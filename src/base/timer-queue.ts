@@ -21,11 +21,8 @@ export const PAUSE_MS = 1
 /** A timer so late was taken away, or the thread has been busy: then another does no harm. */
 const OVERDUE_MS = 1_000
 
-/**
- * Sets a timer of the event loop that keeps nothing alive, and returns what clears it. Where the event loop refuses, it throws, or
- * calls `refused` later.
- */
-export type SetTimer = (delayMs: number, run: () => void, refused: () => void) => () => void
+/** Sets a timer of the event loop that keeps nothing alive, and returns what clears it. Throws where the event loop refuses. */
+export type SetTimer = (delayMs: number, run: () => void) => () => void
 
 interface Entry {
   readonly dueMs: number
@@ -103,10 +100,9 @@ export class TimerQueue {
     const delayMs = max(1, ceil(dueMs - nowMs))
     const set = { isCurrent: false }
     try {
-      const refused = () => {
-        if (set.isCurrent) this.#clear = null
-      }
-      const clear = this.#set(delayMs, () => set.isCurrent && this.#run(), refused)
+      const clear = this.#set(delayMs, () => {
+        if (set.isCurrent) this.#run()
+      })
       this.#dueMs = dueMs
       this.#expectedMs = nowMs + delayMs
       set.isCurrent = true

@@ -1,44 +1,15 @@
 /**
- * Interrupts the heap wherever V8 could: at the start of each function and in each loop. A copy of the built heap is made that
- * counts these places and throws at the N-th.
+ * Interrupts the heap wherever V8 could: at the start of each function, in each loop, and where it calls the runtime. It is loaded
+ * with a call at each of these places, and the N-th throws.
  *
- *   node interrupter.mjs DIST FOLDER SEED STEPS
+ *   node interrupter.mjs DIST SEED STEPS
  */
 import assert from 'node:assert/strict'
-import { cpSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
-import { pathToFileURL } from 'node:url'
+import { register } from 'node:module'
+import { belowFrom } from '../support/below.mjs'
 
-const [dist, folder, seedText, stepsText] = process.argv.slice(2)
-
-const KEYWORDS =
-  /^\s*(\} )?(if|else|for|while|do|switch|catch|try|finally|return|class|export class|static|const|let)\b/
-/** The source with a call at the start of each function and in each loop. */
-function instrumented(source) {
-  return source
-    .split('\n')
-    .map(line => {
-      if (/^\s*(\/?\*|\/\/)/.test(line)) return line
-      const isFunction =
-        /^\s*(export )?(static |get |set |function )*[\w#]+\(.*\) \{$/.test(line) && !KEYWORDS.test(line)
-      if (isFunction || /^\s*(for|while) \(.*\) \{$/.test(line) || /^\s*do \{$/.test(line))
-        return `${line} globalThis.tick();`
-      const loop = /^(\s*)((?:for|while) \(.*\))$/.exec(line)
-      return loop === null ? line : `${line} if (globalThis.tick(), true)`
-    })
-    .join('\n')
-}
-
-cpSync(dist, folder, { recursive: true })
-writeFileSync(join(folder, 'package.json'), '{"type":"module"}')
-let places = 0
-for (const path of [...readdirSync(join(folder, 'heap')).map(name => join('heap', name)), 'base/bits.js']) {
-  if (!path.endsWith('.js')) continue
-  const source = instrumented(readFileSync(join(folder, path), 'utf8'))
-  places += source.split('globalThis.tick()').length - 1
-  writeFileSync(join(folder, path), source)
-}
-assert.ok(places > 200, `${places} places`)
+const [dist, seedText, stepsText] = process.argv.slice(2)
+register('../support/instrument.mjs', import.meta.url, { data: { url: new URL('.', dist).href } })
 
 class Interruption extends Error {}
 let left = Number.POSITIVE_INFINITY
@@ -46,15 +17,9 @@ globalThis.tick = () => {
   if (left-- === 0) throw new Interruption()
 }
 
-const { BlockHeap } = await import(pathToFileURL(join(folder, 'heap/block-heap.js')).href)
+const { BlockHeap } = await import(new URL('heap/block-heap.js', dist).href)
 
-let state = Number(seedText) | 0
-function below(end) {
-  state = (state + 0x6d2b79f5) | 0
-  let bits = Math.imul(state ^ (state >>> 15), state | 1)
-  bits ^= bits + Math.imul(bits ^ (bits >>> 7), bits | 61)
-  return Math.floor((((bits ^ (bits >>> 14)) >>> 0) / 2 ** 32) * end)
-}
+const below = belowFrom(Number(seedText))
 
 /** Does `change`, and interrupts it perhaps. Returns whether it came to its end. */
 let interruptions = 0

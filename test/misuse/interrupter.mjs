@@ -12,20 +12,16 @@
 import assert from 'node:assert/strict'
 import { register } from 'node:module'
 import vm from 'node:vm'
+import { belowFrom } from '../support/below.mjs'
 
 const [dist, kind, seedText, optionsText] = process.argv.slice(2)
 const isPlaced = kind === 'thrown' || kind === 'cut'
-if (isPlaced) register('./instrument.mjs', import.meta.url, { data: { url: new URL('.', dist).href } })
+if (isPlaced)
+  register('../support/instrument.mjs', import.meta.url, { data: { url: new URL('.', dist).href } })
 const { Arena } = await import(dist)
 const rounds = Number(process.env.ROUNDS ?? { overflow: 12, terminate: 150, thrown: 500, cut: 500 }[kind])
 
-let state = Number(seedText) | 0
-function below(end) {
-  state = (state + 0x6d2b79f5) | 0
-  let bits = Math.imul(state ^ (state >>> 15), state | 1)
-  bits ^= bits + Math.imul(bits ^ (bits >>> 7), bits | 61)
-  return Math.floor((((bits ^ (bits >>> 14)) >>> 0) / 2 ** 32) * end)
-}
+const below = belowFrom(Number(seedText))
 
 const SIZES = [0, 24, 24, 100, 1_000, 1_000, 5_000, 40_000, 70_000, 300_000]
 const turn = () => new Promise(resolve => setImmediate(() => setImmediate(resolve)))

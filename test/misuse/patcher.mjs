@@ -6,22 +6,16 @@
  *   node patcher.mjs DIST SEED OPTIONS
  */
 import assert from 'node:assert/strict'
+import { belowFrom } from '../support/below.mjs'
 
 const [dist, seedText, optionsText] = process.argv.slice(2)
 const { Arena } = await import(dist)
 const options = JSON.parse(optionsText)
 const { apply, defineProperty, getOwnPropertyDescriptor, getPrototypeOf, ownKeys } = Reflect
 const { fill } = Uint8Array.prototype
-const { imul, floor } = Math
 const { freeze } = Object
 
-let state = Number(seedText) | 0
-function below(end) {
-  state = (state + 0x6d2b79f5) | 0
-  let bits = imul(state ^ (state >>> 15), state | 1)
-  bits ^= bits + imul(bits ^ (bits >>> 7), bits | 61)
-  return floor((((bits ^ (bits >>> 14)) >>> 0) / 2 ** 32) * end)
-}
+const below = belowFrom(Number(seedText))
 
 const SIZES = freeze([0, 24, 24, 100, 1_000, 5_000, 40_000, 70_000, 300_000])
 const ALLOWED = freeze({

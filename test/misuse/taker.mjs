@@ -6,18 +6,13 @@
  *   node --expose-gc taker.mjs DIST SEED OPTIONS
  */
 import assert from 'node:assert/strict'
+import { belowFrom } from '../support/below.mjs'
 
 const [dist, seedText, optionsText] = process.argv.slice(2)
 const { Arena } = await import(dist)
 const steps = Number(process.env.STEPS ?? 800)
 
-let state = Number(seedText) | 0
-function below(end) {
-  state = (state + 0x6d2b79f5) | 0
-  let bits = Math.imul(state ^ (state >>> 15), state | 1)
-  bits ^= bits + Math.imul(bits ^ (bits >>> 7), bits | 61)
-  return Math.floor((((bits ^ (bits >>> 14)) >>> 0) / 2 ** 32) * end)
-}
+const below = belowFrom(Number(seedText))
 
 const SIZES = [0, 24, 100, 1_000, 5_000, 5_000, 20_000, 40_000, 70_000, 300_000]
 const turn = () => new Promise(resolve => setImmediate(resolve))
