@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import type { ArenaOptions } from '../../src/options.js'
+import { hasNoBreak } from '../support/break.js'
 import { runScript } from '../support/process.js'
 import { isZero, open, thrownBy } from '../support/world.js'
 
@@ -9,12 +10,14 @@ const SIZES = [1, 16, 100, 1_000, 4_096, 40_000, 65_536, 300_000]
 // Buffers that stay attached, so that what is left behind can be looked at.
 const WATCHED = { wipeOnFree: true, detachFromBytes: Number.POSITIVE_INFINITY } as const
 
-describe.each<ArenaOptions>([
+const OPTIONS: ArenaOptions[] = [
   WATCHED,
   { ...WATCHED, releaseAfterMs: 0 },
   { ...WATCHED, releaseAfterMs: Number.POSITIVE_INFINITY },
   { ...WATCHED, source: 'sbrk' },
-])('an arena that wipes (%o)', options => {
+]
+
+describe.each(OPTIONS.filter(options => options.source !== 'sbrk' || !hasNoBreak))('an arena that wipes (%o)', options => {
   const ends: Record<string, (arena: ReturnType<typeof open>['arena'], buffer: Buffer) => void> = {
     free: (arena, buffer) => arena.free(buffer),
     'a realloc that moves': (arena, buffer) => arena.realloc(buffer, buffer.length * 4 + 70_000),
