@@ -8,22 +8,31 @@ const SRC = join(ROOT, 'src')
 const DIST = join(ROOT, 'dist')
 
 /**
- * Each layer and what it may import besides itself. `top` is the files that lie directly in src. What is not named here
- * is forbidden, so heap and memory never meet, nor do buffers and release, and nothing imports a layer above its own.
+ * Each room and what it may import besides itself, from the ground up. A room is a folder of src; `index` is the one file
+ * that lies directly in src. What is not named here is forbidden: heap and memory never meet, nor do buffers and release,
+ * and nothing imports a room above its own.
  */
+const GROUND = ['base']
+const WITH_PAGES = ['heap', 'memory', 'notices', ...GROUND]
 const MAY_IMPORT: Record<string, string[]> = {
   base: [],
-  heap: ['base'],
-  memory: ['base'],
-  buffers: ['heap', 'memory', 'base'],
-  release: ['heap', 'memory', 'base'],
-  top: ['buffers', 'release', 'heap', 'memory', 'base'],
-  cli: ['base'],
+  heap: GROUND,
+  memory: GROUND,
+  notices: GROUND,
+  buffers: WITH_PAGES,
+  'buffers/debug': ['buffers', ...WITH_PAGES],
+  release: WITH_PAGES,
+  supply: ['buffers', 'release', ...WITH_PAGES],
+  process: ['release', ...WITH_PAGES],
+  arena: ['process', 'supply', 'buffers/debug', 'buffers', 'release', ...WITH_PAGES],
+  index: ['arena', 'process', 'buffers', 'release', 'notices', ...GROUND],
+  replay: ['index', ...GROUND],
+  cli: ['replay', ...GROUND],
 }
 
-/** Single files that a layer may import although it may not import the rest of their layer. */
+/** Single files that a room may import although it may not import the rest of theirs. */
 const MAY_IMPORT_FILES: Record<string, string[]> = {
-  cli: ['index.ts', 'heap/index.ts'],
+  replay: ['heap/index.ts'],
 }
 
 interface Import {
@@ -49,8 +58,9 @@ function importsOf(file: string): Import[] {
   return importsIn(readFileSync(join(SRC, file), 'utf8')).map(specifier => ({ file, specifier }))
 }
 
-function layerOf(file: string): string {
-  return file.includes('/') ? file.slice(0, file.indexOf('/')) : 'top'
+function roomOf(file: string): string {
+  const folder = dirname(file)
+  return folder === '.' ? 'index' : folder
 }
 
 /** The file below src that a relative import names. */
@@ -61,12 +71,12 @@ function targetOf({ file, specifier }: Import): string {
 /** Why an import is not allowed, or undefined where it is. */
 function faultOf(imported: Import): string | undefined {
   if (!imported.specifier.startsWith('.')) return undefined
-  const layer = layerOf(imported.file)
+  const room = roomOf(imported.file)
   const target = targetOf(imported)
-  const targetLayer = layerOf(target)
-  if (targetLayer === layer || MAY_IMPORT[layer]?.includes(targetLayer)) return undefined
-  if (MAY_IMPORT_FILES[layer]?.includes(target)) return undefined
-  return `src/${imported.file} imports '${imported.specifier}': ${layer} may not import ${targetLayer}`
+  const targetRoom = roomOf(target)
+  if (targetRoom === room || MAY_IMPORT[room]?.includes(targetRoom)) return undefined
+  if (MAY_IMPORT_FILES[room]?.includes(target)) return undefined
+  return `src/${imported.file} imports '${imported.specifier}': ${room} may not import ${targetRoom}`
 }
 
 function faultsOf(imports: Import[]): string[] {
@@ -94,9 +104,9 @@ describe('importsIn', () => {
   })
 })
 
-describe('the layers', () => {
+describe('the rooms', () => {
   it('are all known', () => {
-    expect(new Set(sourceFiles().map(layerOf))).toEqual(new Set(Object.keys(MAY_IMPORT)))
+    expect(new Set(sourceFiles().map(roomOf))).toEqual(new Set(Object.keys(MAY_IMPORT)))
   })
 
   it('import only what stands below them', () => {
@@ -107,12 +117,17 @@ describe('the layers', () => {
     ['heap/heap.ts', '../memory/segment.js', 'heap may not import memory'],
     ['memory/segment.ts', '../heap/heap.js', 'memory may not import heap'],
     ['buffers/windows.ts', '../release/policy.js', 'buffers may not import release'],
+    ['buffers/windows.ts', './debug/debug-layout.js', 'buffers may not import buffers/debug'],
     ['release/policy.ts', '../buffers/owner.js', 'release may not import buffers'],
+    ['release/releaser.ts', '../supply/limits.js', 'release may not import supply'],
+    ['process/environment.ts', '../supply/limits.js', 'process may not import supply'],
+    ['supply/supply.ts', '../process/environment.js', 'supply may not import process'],
     ['base/units.ts', '../heap/heap.js', 'base may not import heap'],
-    ['buffers/owner.ts', '../arena.js', 'buffers may not import top'],
-    ['arena.ts', './cli/main.js', 'top may not import cli'],
-    ['cli/main.ts', '../arena.js', 'cli may not import top'],
-    ['cli/main.ts', '../heap/block-heap.js', 'cli may not import heap'],
+    ['buffers/owner.ts', '../arena/arena.js', 'buffers may not import arena'],
+    ['arena/arena.ts', '../cli/main.js', 'arena may not import cli'],
+    ['replay/passes.ts', '../cli/main.js', 'replay may not import cli'],
+    ['cli/main.ts', '../arena/arena.js', 'cli may not import arena'],
+    ['cli/main.ts', '../heap/heap.js', 'cli may not import heap'],
   ])('are told apart: %s may not import %s', (file, specifier, fault) => {
     expect(faultsOf([{ file, specifier }])).toEqual([`src/${file} imports '${specifier}': ${fault}`])
   })
@@ -124,6 +139,50 @@ describe('the layers', () => {
       .filter(imported => imported.specifier.startsWith('.') && !files.has(targetOf(imported)))
       .map(({ file, specifier }) => `src/${file} imports '${specifier}', which is no file`)
     expect(missing).toEqual([])
+  })
+})
+
+describe('files', () => {
+  const graphOf = (imports: Import[]): Map<string, string[]> => {
+    const graph = new Map<string, string[]>()
+    for (const imported of imports) {
+      if (!imported.specifier.startsWith('.')) continue
+      graph.set(imported.file, [...(graph.get(imported.file) ?? []), targetOf(imported)])
+    }
+    return graph
+  }
+
+  /** The first circle that is met, as the files along it, or undefined. */
+  function circleIn(graph: Map<string, string[]>): string[] | undefined {
+    const done = new Set<string>()
+    const visit = (file: string, path: string[]): string[] | undefined => {
+      if (path.includes(file)) return [...path.slice(path.indexOf(file)), file]
+      if (done.has(file)) return undefined
+      for (const target of graph.get(file) ?? []) {
+        const circle = visit(target, [...path, file])
+        if (circle !== undefined) return circle
+      }
+      done.add(file)
+      return undefined
+    }
+    for (const file of graph.keys()) {
+      const circle = visit(file, [])
+      if (circle !== undefined) return circle
+    }
+    return undefined
+  }
+
+  it('import each other in no circle, not even for types', () => {
+    expect(circleIn(graphOf(sourceFiles().flatMap(importsOf)))).toBeUndefined()
+  })
+
+  it('in a circle are found', () => {
+    const imports = [
+      { file: 'base/a.ts', specifier: './b.js' },
+      { file: 'base/b.ts', specifier: './c.js' },
+      { file: 'base/c.ts', specifier: './b.js' },
+    ]
+    expect(circleIn(graphOf(imports))).toEqual(['base/b.ts', 'base/c.ts', 'base/b.ts'])
   })
 })
 
@@ -141,7 +200,7 @@ describe('the heap entry', () => {
 
   it('reaches heap and base only', () => {
     const files = reachableFrom('heap/index.ts')
-    expect(new Set(files.map(layerOf))).toEqual(new Set(['heap', 'base']))
+    expect(new Set(files.map(roomOf))).toEqual(new Set(['heap', 'base']))
   })
 
   it('needs no addon and no part of Node but util.inspect, for messages', () => {
@@ -166,7 +225,7 @@ describe('what others use of a BlockHeap', () => {
     const face = readFileSync(join(SRC, 'heap/block-heap.ts'), 'utf8')
     const own = [...face.matchAll(/^ {2}(?:override |get )*(\w+)\(/gm)].map(([, name]) => name)
     expect(own).toContain('allocate')
-    const users = sourceFiles().filter(file => layerOf(file) !== 'heap' && layerOf(file) !== 'cli')
+    const users = sourceFiles().filter(file => !['heap', 'replay', 'cli'].includes(roomOf(file)))
     const used = new Set(users.flatMap(file => usesIn(readFileSync(join(SRC, file), 'utf8'))))
     expect(used).toContain('flush')
     expect([...used].filter(name => !own.includes(name) && !INHERITED.includes(name))).toEqual([])

@@ -1,7 +1,7 @@
 import type { BlockHeap } from '../../src/heap/block-heap.js'
 import type { ReleasePolicy } from '../../src/release/policy.js'
+import type { Releaser } from '../../src/release/releaser.js'
 import type { Scavenger } from '../../src/release/scavenger.js'
-import type { Releaser } from '../../src/releaser.js'
 
 export interface Sample {
   readonly ms: number

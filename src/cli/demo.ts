@@ -5,12 +5,12 @@
  */
 import { relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { type ArenaSettings, blocksMaker, SOURCE_NAMES } from './allocators.js'
-import { UsageError } from './errors.js'
+import { type ArenaSettings, blocksMaker, SOURCE_NAMES } from '../replay/allocators.js'
+import { UsageError } from '../replay/errors.js'
+import { readTrace, type Trace, TraceReader } from '../replay/trace.js'
 import { type MemoryResult, type MemorySample, type MemorySpec, runMemory } from './memory-run.js'
 import { oneOf, parseOptions } from './options.js'
 import { formatBytes, formatTable, resample, sparkline } from './report.js'
-import { readTrace, type Trace, TraceReader } from './trace.js'
 
 const COMMAND = 'demo'
 

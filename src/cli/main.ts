@@ -6,7 +6,7 @@
  */
 import { readFileSync } from 'node:fs'
 import { nearest } from '../base/known-keys.js'
-import { describeFailure, InputError, UsageError } from './errors.js'
+import { describeFailure, InputError, UsageError } from '../replay/errors.js'
 
 const HELP = `Usage: offheap COMMAND [options]
 

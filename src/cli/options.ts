@@ -4,7 +4,7 @@
  */
 import { type ParseArgsConfig, parseArgs } from 'node:util'
 import { nearest } from '../base/known-keys.js'
-import { UsageError } from './errors.js'
+import { UsageError } from '../replay/errors.js'
 
 type Options = NonNullable<ParseArgsConfig['options']>
 type Parsed<O extends Options> = ReturnType<

@@ -2,10 +2,10 @@
  * What a replay found, as the object that `--json` prints and as the table for people. Only puts figures into words; the
  * figures come from `passes.ts`, `verify.ts` and the allocators.
  */
-import type { AllocatorName } from './allocators.js'
+import type { AllocatorName } from '../replay/allocators.js'
+import type { Trace } from '../replay/trace.js'
 import type { MemoryResult, MemorySpec } from './memory-run.js'
 import { formatBytes, formatCount, formatTable } from './report.js'
-import type { Trace } from './trace.js'
 
 /** The JSON object of `--json`; its fields are explained in the help of `replay.ts`. */
 export interface ReplayResult {

@@ -11,11 +11,13 @@ import {
   bufferTable,
   HeapBlocks,
   SOURCE_NAMES,
-} from './allocators.js'
-import { UsageError } from './errors.js'
+} from '../replay/allocators.js'
+import { UsageError } from '../replay/errors.js'
+import { replayRange, timePasses } from '../replay/passes.js'
+import { readTrace, type Trace } from '../replay/trace.js'
+import { verifyContents, verifyOverlap } from '../replay/verify.js'
 import { type MemorySpec, runMemory } from './memory-run.js'
 import { oneOf, parseOptions, wholeNumber } from './options.js'
-import { replayRange, timePasses } from './passes.js'
 import {
   describeReplay,
   memoryFields,
@@ -25,8 +27,6 @@ import {
   timeFields,
   traceFields,
 } from './replay-result.js'
-import { readTrace, type Trace } from './trace.js'
-import { verifyContents, verifyOverlap } from './verify.js'
 
 const COMMAND = 'replay'
 const DEFAULT_PASSES = 9

@@ -9,9 +9,8 @@ import { type Clock, useClock } from '../base/deferral.js'
 import { outOfRange } from '../base/errors.js'
 import type { PageCount, PageNumber } from '../base/units.js'
 import { loadBinary } from './binary.js'
-import type { Advice, Kernel, MappingId, OwnerId, SystemError, WrapId } from './kernel.js'
+import type { Advice, Kernel, MappingId, OwnerId, ProgramBreak, SystemError, WrapId } from './kernel.js'
 import type { Ledger } from './ledger.js'
-import type { ProgramBreak } from './program-break.js'
 
 /** What native/addon.cc exports: see there. */
 interface NativeAddon extends Omit<Kernel, 'advise'> {

@@ -1,7 +1,6 @@
 /** The words for what can be wrong with the program break: what happened, why that may be, what to do. */
 import { ArenaError } from '../base/errors.js'
-import type { MappingId } from './kernel.js'
-import type { BreakInUse, ProgramBreak } from './program-break.js'
+import type { BreakInUse, MappingId, ProgramBreak } from './kernel.js'
 
 /** Makes an arena the owner of the break. Throws `ERR_ARENA_BREAK_IN_USE` or `ERR_ARENA_BREAK_UNAVAILABLE`. */
 export function takeBreak(programBreak: ProgramBreak, arenaName: string): MappingId {

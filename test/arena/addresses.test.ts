@@ -3,7 +3,7 @@
  * writes go nowhere, and no other arena has the address. Each case in a process of its own, on each Node line.
  */
 import { describe, expect, it } from 'vitest'
-import { Arena } from '../../src/arena.js'
+import { Arena } from '../../src/arena/arena.js'
 import { eventLoop } from '../../src/base/deferral.js'
 import { FaultyKernel } from '../support/faulty-kernel.js'
 import { DIST, NODES, type Outcome, runNode, runScript } from '../support/process.js'

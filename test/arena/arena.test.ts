@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
+import type { ArenaOptions } from '../../src/arena/options.js'
 import { Arena, ArenaError } from '../../src/index.js'
 import { loadKernel } from '../../src/memory/addon.js'
-import type { ArenaOptions } from '../../src/options.js'
 import { isMarked, isZero, mark, open, thrownBy } from '../support/world.js'
 
 const KIB = 1024

@@ -1,7 +1,7 @@
 /** An arena over the program break of this process, looked at from outside: the break, mincore and contents. */
 import { afterEach, describe, expect, it } from 'vitest'
-import type { Arena } from '../../src/arena.js'
-import type { ArenaOptions } from '../../src/options.js'
+import type { Arena } from '../../src/arena/arena.js'
+import type { ArenaOptions } from '../../src/arena/options.js'
 import { baseOf, hasNoBreak } from '../support/break.js'
 import type { FaultyKernel } from '../support/faulty-kernel.js'
 import { loadStranger } from '../support/stranger.js'

@@ -3,10 +3,10 @@
  * made: the operation that needed it has no effect or says what did not happen, no block is harmed, and all goes on.
  */
 import { describe, expect, it, vi } from 'vitest'
-import type { Arena } from '../../src/arena.js'
-import type { ArenaOptions } from '../../src/options.js'
-import type { Scope } from '../../src/scope.js'
-import type { ArenaStats } from '../../src/stats.js'
+import type { Arena } from '../../src/arena/arena.js'
+import type { ArenaOptions } from '../../src/arena/options.js'
+import type { Scope } from '../../src/arena/scope.js'
+import type { ArenaStats } from '../../src/arena/stats.js'
 import { hasNoBreak } from '../support/break.js'
 import {
   FAILING_BREAK_KINDS,

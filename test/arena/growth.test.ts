@@ -3,9 +3,9 @@
  * arena holds what is in use, a quarter more, and 8 MiB.
  */
 import { describe, expect, it } from 'vitest'
-import type { Arena } from '../../src/arena.js'
+import type { Arena } from '../../src/arena/arena.js'
+import type { ArenaOptions } from '../../src/arena/options.js'
 import type { ArenaBuffer } from '../../src/buffers/owner.js'
-import type { ArenaOptions } from '../../src/options.js'
 import { hasNoBreak } from '../support/break.js'
 import { fuzzSeed, randomFrom } from '../support/random.js'
 import { isMarked, mark, open } from '../support/world.js'

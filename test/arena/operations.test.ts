@@ -1,7 +1,7 @@
 /** Node's own operations on the Buffers of an arena, under `lend`: as on any other Buffer, whatever is freed meanwhile. */
 import { afterEach, describe, expect, it } from 'vitest'
-import { Arena } from '../../src/arena.js'
-import type { ArenaOptions } from '../../src/options.js'
+import { Arena } from '../../src/arena/arena.js'
+import type { ArenaOptions } from '../../src/arena/options.js'
 import { OPERATIONS, sampleOf } from '../support/operations.js'
 import { thrownBy } from '../support/world.js'
 

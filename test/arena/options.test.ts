@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
+import type { AllocOptions } from '../../src/arena/arguments.js'
+import type { ArenaOptions } from '../../src/arena/options.js'
 import { Heap } from '../../src/heap/index.js'
-import type { AllocOptions } from '../../src/misuse.js'
-import type { ArenaOptions } from '../../src/options.js'
 import { open, thrownBy, worldWith } from '../support/world.js'
 
 describe('options that do not exist', () => {

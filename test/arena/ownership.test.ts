@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
+import type { ArenaOptions } from '../../src/arena/options.js'
 import { reachOf } from '../../src/buffers/view-reach.js'
-import type { ArenaOptions } from '../../src/options.js'
 import { open, thrownBy } from '../support/world.js'
 
 const SIZES = [1, 16, 64, 1_000, 4_096, 40_000, 65_535, 65_536, 100_000, 300_000]

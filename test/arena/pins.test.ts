@@ -1,7 +1,7 @@
 /** Pins on a real arena: what ends a block waits for the last unpin, and until then nothing happens to its memory. */
 import { afterEach, describe, expect, it } from 'vitest'
-import type { Arena } from '../../src/arena.js'
-import type { ArenaOptions } from '../../src/options.js'
+import type { Arena } from '../../src/arena/arena.js'
+import type { ArenaOptions } from '../../src/arena/options.js'
 import { hasNoBreak } from '../support/break.js'
 import { runScript } from '../support/process.js'
 import { isMarked, mark, thrownBy, turns, type World, worldWith } from '../support/world.js'

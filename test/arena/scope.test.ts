@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import type { AllocOptions } from '../../src/misuse.js'
-import { Scope, type ScopeArena } from '../../src/scope.js'
+import type { AllocOptions } from '../../src/arena/arguments.js'
+import { Scope, type ScopeArena } from '../../src/arena/scope.js'
 import { isMarked, isZero, mark, open, thrownBy } from '../support/world.js'
 
 const SIZES = [0, 1, 64, 1_000, 20_000, 64 * 1024, 300_000]

@@ -1,6 +1,6 @@
 /** Timers that are not Node's: nothing throws, and what is free goes back all the same. Each case in a process of its own. */
 import { afterEach, describe, expect, it, vi } from 'vitest'
-import { Arena } from '../../src/arena.js'
+import { Arena } from '../../src/arena/arena.js'
 import { DIST, NODES, runNode } from '../support/process.js'
 
 // What somebody has done to the globals.

@@ -1,7 +1,7 @@
 /** Buffers that are collected unfreed: what is told of them, and what becomes of their blocks. Children with `--expose-gc`. */
 import { describe, expect, it } from 'vitest'
+import { resolveOptions } from '../../src/arena/options.js'
 import { Leaks } from '../../src/buffers/leaks.js'
-import { resolveOptions } from '../../src/options.js'
 import { runScript } from '../support/process.js'
 import { open, thrownBy } from '../support/world.js'
 

@@ -5,10 +5,10 @@
  */
 import { subscribe } from 'node:diagnostics_channel'
 import { describe, expect, it } from 'vitest'
-import { Arena } from '../../src/arena.js'
-import { ArenaGroup } from '../../src/arena-group.js'
+import { Arena } from '../../src/arena/arena.js'
+import type { ArenaOptions } from '../../src/arena/options.js'
 import { loadLedger } from '../../src/memory/addon.js'
-import type { ArenaOptions } from '../../src/options.js'
+import { ArenaGroup } from '../../src/process/arena-group.js'
 import { hasNoBreak } from '../support/break.js'
 import { FaultyKernel } from '../support/faulty-kernel.js'
 import { ManualDeferral } from '../support/manual-deferral.js'

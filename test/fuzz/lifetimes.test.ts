@@ -5,9 +5,9 @@
  * and then, as is that the pages of pinned blocks are resident. `OFFHEAP_FUZZ_SEED` runs one seed again.
  */
 import { describe, expect, it } from 'vitest'
-import type { Arena } from '../../src/arena.js'
-import type { ArenaOptions } from '../../src/options.js'
-import type { Scope } from '../../src/scope.js'
+import type { Arena } from '../../src/arena/arena.js'
+import type { ArenaOptions } from '../../src/arena/options.js'
+import type { Scope } from '../../src/arena/scope.js'
 import { hasNoBreak } from '../support/break.js'
 import type { FaultyKernel } from '../support/faulty-kernel.js'
 import type { ManualDeferral } from '../support/manual-deferral.js'

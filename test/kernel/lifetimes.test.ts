@@ -1,6 +1,6 @@
 /** What becomes of views, clones and mappings when blocks and arenas end. */
 import { afterEach, describe, expect, it, vi } from 'vitest'
-import type { Arena } from '../../src/arena.js'
+import type { Arena } from '../../src/arena/arena.js'
 import { runScript } from '../support/process.js'
 import { realWorldWith, thrownBy } from '../support/world.js'
 

@@ -1,6 +1,6 @@
 /** What the arena says of its pages is what the kernel says of them. */
 import { afterEach, describe, expect, it } from 'vitest'
-import type { Arena } from '../../src/arena.js'
+import type { Arena } from '../../src/arena/arena.js'
 import type { FaultyKernel } from '../support/faulty-kernel.js'
 import { fuzzSeed, randomFrom } from '../support/random.js'
 import { isMarked, isZero, mark, realWorldWith, worldWith } from '../support/world.js'

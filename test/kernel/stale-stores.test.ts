@@ -1,7 +1,7 @@
 /** Stores into memory that was freed, and given back, through views of small blocks: what they make resident, and who sees them. */
 import { describe, expect, it } from 'vitest'
-import { Arena } from '../../src/arena.js'
-import type { ArenaOptions } from '../../src/options.js'
+import { Arena } from '../../src/arena/arena.js'
+import type { ArenaOptions } from '../../src/arena/options.js'
 import { hasNoBreak } from '../support/break.js'
 
 const SIZES = [5_000, 40_000, 70_000, 300_000, 2 ** 21]

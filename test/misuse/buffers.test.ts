@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest'
-import { Arena } from '../../src/arena.js'
+import { Arena } from '../../src/arena/arena.js'
 import { isMarked, mark, thrownBy } from '../support/world.js'
 
 const SIZES = [0, 1, 64, 1_000, 5_000, 64 * 1024 - 1, 64 * 1024, 300_000]

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest'
-import { Arena } from '../../src/arena.js'
-import type { ArenaOptions } from '../../src/options.js'
+import { Arena } from '../../src/arena/arena.js'
+import type { ArenaOptions } from '../../src/arena/options.js'
 import { thrownBy } from '../support/world.js'
 
 const opened: Arena[] = []

@@ -1,6 +1,6 @@
 import { constants } from 'node:buffer'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import type { Arena } from '../../src/arena.js'
+import type { Arena } from '../../src/arena/arena.js'
 import { loadKernel } from '../../src/memory/addon.js'
 import type { FaultyKernel } from '../support/faulty-kernel.js'
 import { isMarked, mark, realWorldWith, thrownBy } from '../support/world.js'

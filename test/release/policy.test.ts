@@ -7,8 +7,8 @@ import { describe, expect, it } from 'vitest'
 import { type Sample, Simulation } from '../../bench/release/simulation.mjs'
 import { BlockHeap } from '../../src/heap/block-heap.js'
 import { ReleasePolicy } from '../../src/release/policy.js'
+import { Releaser } from '../../src/release/releaser.js'
 import { Scavenger } from '../../src/release/scavenger.js'
-import { Releaser } from '../../src/releaser.js'
 import { fuzzSeed, mulberry32 } from '../support/random.js'
 
 const MIB_PAGES = 256

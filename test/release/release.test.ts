@@ -1,7 +1,7 @@
 /** When pages go back, by a clock that the test moves. */
 import { createHook } from 'node:async_hooks'
 import { describe, expect, it } from 'vitest'
-import { Arena } from '../../src/arena.js'
+import { Arena } from '../../src/arena/arena.js'
 import { loadKernel } from '../../src/memory/addon.js'
 import { ReleasePolicy } from '../../src/release/policy.js'
 import { open } from '../support/world.js'

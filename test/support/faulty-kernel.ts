@@ -4,8 +4,15 @@
  * never imitated.
  */
 import { loadKernel } from '../../src/memory/addon.js'
-import type { Advice, Kernel, MappingId, OwnerId, SystemError, WrapId } from '../../src/memory/kernel.js'
-import type { ProgramBreak } from '../../src/memory/program-break.js'
+import type {
+  Advice,
+  Kernel,
+  MappingId,
+  OwnerId,
+  ProgramBreak,
+  SystemError,
+  WrapId,
+} from '../../src/memory/kernel.js'
 
 /** `advise` counts under its advice, and each stretch of `purge` as a `'dontneed'` too; `'booksDontneed'`: `'dontneed'` of memory that holds an arena's books, not blocks. */
 export type CallKind =

@@ -1,9 +1,9 @@
 /** Arenas in a world that a test controls, and what makes their contents checkable. */
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { afterEach } from 'vitest'
-import { Arena } from '../../src/arena.js'
+import { Arena } from '../../src/arena/arena.js'
+import type { ArenaOptions } from '../../src/arena/options.js'
 import { eventLoop } from '../../src/base/deferral.js'
-import type { ArenaOptions } from '../../src/options.js'
 import { FaultyKernel } from './faulty-kernel.js'
 import { ManualDeferral } from './manual-deferral.js'
 

@@ -3,7 +3,7 @@
  * Arguments: block size, `detachFromBytes`. Prints one line of JSON.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
-import { Arena } from '../../../dist/arena.js'
+import { Arena } from '../../../dist/arena/arena.js'
 import { eventLoop } from '../../../dist/base/deferral.js'
 import { loadKernel } from '../../../dist/memory/addon.js'
 import { locatingKernel, restBytes, rssBytes } from './measure.mjs'

@@ -1,0 +1,52 @@
+/** The checks of what users pass to an arena or a scope. Each throws before anything has changed. */
+import { constants } from 'node:buffer'
+import { requireFunction } from '../base/arguments.js'
+import { invalidArgType, invalidArgValue, outOfRange } from '../base/errors.js'
+import { keysOf, requireKnownKeys } from '../base/known-keys.js'
+import { GRANULE_BYTES, isPowerOfTwo, MAX_SPACE_BYTES } from '../base/units.js'
+
+/** The longest Buffer this Node can make (4 GiB on Node 20), or what an arena addresses. */
+export const MAX_SIZE_BYTES = Math.min(constants.MAX_LENGTH, MAX_SPACE_BYTES)
+
+export interface AllocOptions {
+  /** The block's address is a multiple of this: a power of two up to the page size. Default 16. */
+  align?: number
+}
+
+const KNOWN_OPTIONS = keysOf<AllocOptions>({ align: true })
+
+export function requireSize(sizeBytes: unknown): asserts sizeBytes is number {
+  if (typeof sizeBytes !== 'number') throw invalidArgType('sizeBytes', 'of type number', sizeBytes)
+  if (!Number.isInteger(sizeBytes) || sizeBytes < 0 || sizeBytes > MAX_SIZE_BYTES) {
+    throw outOfRange('sizeBytes', `an integer >= 0 and <= ${MAX_SIZE_BYTES}`, sizeBytes)
+  }
+}
+
+/** Options that are read once, and are no script any more. Their values are yet to be checked. */
+export function readOptions(options: AllocOptions): AllocOptions {
+  requireKnownKeys('options', options, KNOWN_OPTIONS)
+  const { align } = options
+  return align === undefined ? {} : { align }
+}
+
+/** The alignment asked for, `GRANULE_BYTES` where every block has it; `otherwise` where none was. */
+export function requireAlign(
+  options: AllocOptions | undefined,
+  pageBytes: number,
+  otherwise = GRANULE_BYTES,
+): number {
+  if (options === undefined) return otherwise
+  requireKnownKeys('options', options, KNOWN_OPTIONS)
+  const { align } = options
+  if (align === undefined) return otherwise
+  if (typeof align !== 'number') throw invalidArgType('options.align', 'of type number', align)
+  if (!isPowerOfTwo(align) || align > pageBytes) {
+    throw outOfRange('options.align', `a power of two from 1 to the page size, ${pageBytes}`, align)
+  }
+  return Math.max(GRANULE_BYTES, align)
+}
+
+export function requireListener(event: unknown, listener: unknown): void {
+  if (event !== 'limit') throw invalidArgValue('event', "must be 'limit'", event)
+  requireFunction('listener', listener)
+}

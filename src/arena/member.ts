@@ -1,0 +1,47 @@
+/** An arena as the group of its thread sees it. */
+import type { Gate } from '../base/gate.js'
+import type { PageCount } from '../base/units.js'
+import type { BlockHeap } from '../heap/block-heap.js'
+import type { Member } from '../process/arena-group.js'
+import type { Releaser } from '../release/releaser.js'
+import type { Limits } from '../supply/limits.js'
+import type { ArenaStats } from './stats.js'
+
+interface MemberParts {
+  readonly gate: Gate
+  readonly heap: BlockHeap
+  readonly limits: Limits
+  readonly releaser: Releaser
+}
+
+/** An arena as its group sees it. It lives as long as the arena refers to it. */
+export class ArenaMember implements Member {
+  /** Null when the arena is closed: V8 keeps a member until the end of the task, but not all the rest. */
+  #parts: MemberParts | null
+
+  /** The arena's statistics, once it is whole. */
+  stats: (() => ArenaStats) | undefined
+
+  constructor(parts: MemberParts) {
+    this.#parts = parts
+  }
+
+  giveBack(reason: 'limit' | 'pressure'): number {
+    if (this.#parts === null) return 0
+    return this.#parts.releaser.giveBack(reason) * this.#parts.heap.pageBytes
+  }
+
+  yieldShare(): void {
+    if (this.#parts === null) return
+    const { gate, limits } = this.#parts
+    gate.attempt(() => limits.yieldShare())
+  }
+
+  get dirtyPages(): PageCount {
+    return this.#parts?.heap.dirtyPages ?? 0
+  }
+
+  leave(): void {
+    this.#parts = null
+  }
+}

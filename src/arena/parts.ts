@@ -1,0 +1,196 @@
+/**
+ * The parts of an arena, and how they are joined: what each calls when it needs another.
+ *
+ * Some parts outlive an arena that is collected without `close()`, see `dropped`. So nothing here refers to the arena itself
+ * but `calls`, which only the releaser has.
+ */
+import { Gate } from '../base/gate.js'
+import { GRANULE_BYTES } from '../base/units.js'
+import { BlockBuffers } from '../buffers/block-buffers.js'
+import { DebugBuffers } from '../buffers/debug/debug-buffers.js'
+import { BlockHeap } from '../heap/block-heap.js'
+import { WipingHeap } from '../heap/wiping-heap.js'
+import { BookStorage } from '../memory/book-storage.js'
+import { BreakSource } from '../memory/break-source.js'
+import type { Kernel } from '../memory/kernel.js'
+import { MmapSource } from '../memory/mmap-source.js'
+import type { PageSource } from '../memory/page-source.js'
+import { Notices } from '../notices/notices.js'
+import type { Environment } from '../process/environment.js'
+import { ReleasePolicy } from '../release/policy.js'
+import { Releaser } from '../release/releaser.js'
+import { Scavenger } from '../release/scavenger.js'
+import { Limits } from '../supply/limits.js'
+import { Share } from '../supply/share.js'
+import { Supply } from '../supply/supply.js'
+import { ArenaMember } from './member.js'
+import type { ResolvedOptions } from './options.js'
+
+/** Blocks of that size and up start on a page, and fresh ones read as zero. No window serves more: see `buffers/windows`. */
+const WHOLE_PAGES_FROM_BYTES = 64 * 1024
+
+export interface Made {
+  readonly options: ResolvedOptions
+  readonly environment: Environment
+  readonly gate: Gate
+  readonly notices: Notices
+  readonly storage: BookStorage
+  readonly heap: BlockHeap
+  readonly source: PageSource
+  readonly policy: ReleasePolicy
+  readonly scavenger: Scavenger
+  readonly buffers: BlockBuffers
+  readonly share: Share
+  readonly limits: Limits
+  readonly supply: Supply
+  readonly releaser: Releaser
+  /** What the group of arenas sees. It holds it weakly: whoever has the parts must hold it. */
+  readonly member: ArenaMember
+}
+
+/**
+ * `calls`: blocks allocated and freed, ever. Throws what the source of pages throws where it cannot be opened, and a
+ * `RangeError` where there is no memory for the books: nothing is left behind then.
+ */
+export function assemble(options: ResolvedOptions, environment: Environment, calls: () => number): Made {
+  const { name } = options
+  const { kernel, deferral, now, ledger, group, watch } = environment
+  const { pageBytes } = kernel
+  const gate = new Gate(deferral)
+  const notices = new Notices(name)
+  const policy = new ReleasePolicy(options.releaseAfterMs, now, pageBytes)
+  const storage = new BookStorage(kernel, deferral, environment.bookRegions)
+  const source = openSource(options, environment)
+  const heap = makeHeap(options, kernel, storage, source)
+  const scavenger = new Scavenger(heap, source, policy)
+  const late: LateReleaser = { releaser: undefined }
+  const buffers = makeBuffers(options, environment, heap, source, late)
+  const share = new Share(ledger, pageBytes)
+  const limits = new Limits(heap, options, share, {
+    purge: () => buffers.emptyQuarantine() + releaser.purgeAll('limit'),
+    // What is prefaulted is there to stay.
+    boundPages: usedPages => {
+      if (options.prefault) return Number.MAX_SAFE_INTEGER
+      policy.recordPeak(heap.takePeakUsed())
+      return policy.boundPages(usedPages)
+    },
+    purgeSome: pageCount => releaser.purgeSome(pageCount),
+    purgeOthers: () => group?.giveBack('limit', member),
+    crossedSoftLimit: pages => notices.crossed(options.softLimitBytes, pages * pageBytes),
+  })
+  const releaser = new Releaser(policy, {
+    gate,
+    heap,
+    source,
+    scavenger,
+    buffers,
+    limits,
+    notices,
+    deferral,
+    onArmed: watch?.onArmed,
+    calls,
+  })
+  const supply = new Supply(
+    name,
+    limits,
+    ledger,
+    notices,
+    heap,
+    source,
+    scavenger,
+    releaser,
+    buffers,
+    options.prefault,
+  )
+  const member = new ArenaMember({ gate, heap, limits, releaser })
+  if (options.debug !== null) late.releaser = new WeakRef(releaser)
+  return {
+    options,
+    environment,
+    gate,
+    notices,
+    storage,
+    heap,
+    source,
+    policy,
+    scavenger,
+    buffers,
+    share,
+    limits,
+    supply,
+    releaser,
+    member,
+  }
+}
+
+function openSource(
+  { source, name, hugePages, prefault, debug, wipeOnFree }: ResolvedOptions,
+  { kernel, deferral, startsSmall = false }: Environment,
+): PageSource {
+  if (source === 'sbrk') return new BreakSource(kernel, deferral, name, wipeOnFree)
+  return new MmapSource(kernel, deferral, {
+    hugePages,
+    isSecret: wipeOnFree,
+    startsSmall: startsSmall && !prefault && debug === null,
+  })
+}
+
+/** Where there is no memory for its books, the source is given up. */
+function makeHeap(
+  { releaseAfterMs, wipeOnFree }: ResolvedOptions,
+  kernel: Kernel,
+  storage: BookStorage,
+  source: PageSource,
+): BlockHeap {
+  try {
+    const options = {
+      wholePagesFromBytes: WHOLE_PAGES_FROM_BYTES,
+      hasCache: releaseAfterMs > 0,
+      purgesToZero: kernel.purgesToZero(),
+      storage,
+    }
+    if (!wipeOnFree) return new BlockHeap(kernel.pageBytes, options)
+    return new WipingHeap(kernel.pageBytes, options, (block, sizeBytes) =>
+      source.fill(block * GRANULE_BYTES, sizeBytes, 0),
+    )
+  } catch (error) {
+    source.close()
+    throw error
+  }
+}
+
+function makeBuffers(
+  { name, debug, detachFromBytes, releaseAfterMs }: ResolvedOptions,
+  { deferral }: Environment,
+  heap: BlockHeap,
+  source: PageSource,
+  late: LateReleaser,
+): BlockBuffers {
+  if (debug === null) return new BlockBuffers(heap, source, detachFromBytes, name)
+  return new DebugBuffers(heap, source, {
+    ...debug,
+    arenaName: name,
+    deferral,
+    releaseAfterMs,
+    ...releasingBy(late),
+  })
+}
+
+// What outlives the arena is given closures of these functions: those of `assemble` share what they hold, the releaser too.
+
+/** A releaser that is yet to be made. Weakly, for what outlives the arena. */
+interface LateReleaser {
+  releaser: WeakRef<Releaser> | undefined
+}
+
+function releasingBy(late: LateReleaser): { cameFree: () => void; giveBack: () => void } {
+  return {
+    cameFree: () => {
+      const releaser = late.releaser?.deref()
+      if (releaser?.isSettled === false) releaser.afterFree()
+    },
+    giveBack: () => {
+      late.releaser?.deref()?.giveBack('timer')
+    },
+  }
+}

@@ -1,0 +1,75 @@
+/**
+ * What becomes of an arena that is collected without `close()`.
+ *
+ * Its free pages go back at once. Its Buffers stay valid for as long as somebody holds them. Each segment is unmapped when the
+ * last buffer over it is gone, the books at once, the share of the process's limit with the last segment.
+ *
+ * Timers hold an arena weakly, groups and the pressure watch too, so that it is collected as soon as the program does not
+ * refer to it. What is held here for that moment must not refer to it either.
+ */
+import { register, unregister } from '../base/primordials.js'
+import type { BlockBuffers } from '../buffers/block-buffers.js'
+import type { LeakMode } from '../buffers/leaks.js'
+import type { BlockHeap } from '../heap/block-heap.js'
+import type { BookStorage } from '../memory/book-storage.js'
+import type { PageSource } from '../memory/page-source.js'
+import { endOf, type Segment } from '../memory/segment.js'
+import { publishLeak } from '../notices/notices.js'
+import type { Scavenger } from '../release/scavenger.js'
+import type { Share } from '../supply/share.js'
+
+/** The parts of an arena that outlive it. */
+export interface Remains {
+  readonly name: string
+  readonly leaks: LeakMode
+  readonly heap: BlockHeap
+  readonly source: PageSource
+  readonly buffers: BlockBuffers
+  readonly scavenger: Scavenger
+  readonly storage: BookStorage
+  readonly share: Share
+}
+
+const arenas = new FinalizationRegistry<Remains>(settle)
+
+/** Settles what `arena` leaves behind, should it be collected. */
+export function settleIfDropped(arena: object, remains: Remains): void {
+  register(arenas, arena, remains, arena)
+}
+
+/** The arena was closed: nothing is left to settle. */
+export function settled(arena: object): void {
+  unregister(arenas, arena)
+}
+
+function settle({ name, leaks, heap, source, buffers, scavenger, storage, share }: Remains): void {
+  buffers.recoverSetAside()
+  buffers.noticeTaken()
+  const blocks = heap.liveBlocks - buffers.setAsideBlocks
+  if (blocks > 0 && leaks !== 'off') {
+    const bytes = heap.usedPages * heap.pageBytes
+    publishLeak({ arena: name, kind: 'arena', blocks, bytes, stack: '' })
+  }
+  buffers.emptyQuarantine()
+  // Where the kernel refuses, unmapping gives these pages back.
+  scavenger.purgeAll()
+  share.shrinkTo(heap.committedPages)
+  const { reaches } = buffers
+  buffers.abandonSetAside()
+  const { pageBytes } = source
+  const isIn = (segment: Segment, startBytes: number): boolean =>
+    startBytes >= segment.firstPage * pageBytes && startBytes < endOf(segment) * pageBytes
+  let left = source.segments.length
+  source.abandon(segment => {
+    const wrapIds = reaches.filter(({ startBytes }) => isIn(segment, startBytes)).map(({ wrapId }) => wrapId)
+    return {
+      isReached: () => wrapIds.some(wrapId => source.isWrapped(wrapId)),
+      whenGone: () => {
+        left--
+        if (left <= 0) share.shrinkTo(0)
+      },
+    }
+  })
+  heap.dropBooks()
+  storage.disposeAll()
+}

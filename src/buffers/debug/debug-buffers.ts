@@ -1,0 +1,375 @@
+/**
+ * Blocks and Buffers while `debug` is on. Every block has an `ArrayBuffer` of exactly its bytes, detached at the end, so
+ * that script finds length 0 ever after. What code outside JavaScript does is found by patterns: around every block while it
+ * lives, and all over it while it waits in quarantine, before its memory is used again. Behind a block of a page and more lies
+ * a guard, a page on which any access is a fault; where there can be none, that page has the pattern.
+ *
+ * Invariants, checked by `check()`:
+ *  1. every live block of the heap has its record: those with an owner, those that wait, those set aside
+ *  2. while blocks are in quarantine the timer is due, where they leave it by timer
+ */
+import { invariant } from '../../base/assert.js'
+import type { Deferral, Timer } from '../../base/deferral.js'
+import { SafeMap } from '../../base/primordials.js'
+import { type Block, GRANULE_BYTES } from '../../base/units.js'
+import type { BlockHeap } from '../../heap/block-heap.js'
+import type { WrapId } from '../../memory/kernel.js'
+import type { PageSource } from '../../memory/page-source.js'
+import { type DamageKind, DamageReports } from '../../notices/damage.js'
+import { BlockBuffers } from '../block-buffers.js'
+import type { ArenaBuffer, Epoch } from '../owner.js'
+import { debugLayoutOf } from './debug-layout.js'
+import { Quarantine, type QuarantineBounds } from './debug-quarantine.js'
+import { Trace } from './trace.js'
+
+/** No small number, no text, no plausible address. */
+const SLACK_BYTE = 0xfd
+const FREED_BYTE = 0xdb
+const NOWHERE = new Trace()
+
+/** What is known of a block, from its allocation until its memory is free. */
+interface DebugBlock {
+  readonly block: Block
+  readonly sizeBytes: number
+  /** Where in the block its owner's bytes begin. */
+  readonly startBytes: number
+  /** Bytes of the block that can be read: not those of a guard. */
+  readableBytes: number
+  /** The last page is guarded, or about to be. */
+  isGuarded: boolean
+  /** What surrounds it is filled. */
+  isFilled: boolean
+  readonly allocatedAt: Trace
+  freedAt: Trace | null
+  /** Nobody freed it: what surrounds it is yet to be looked at. */
+  isForgotten: boolean
+}
+
+export interface DebugSurroundings extends QuarantineBounds {
+  readonly arenaName: string
+  readonly deferral: Deferral
+  /** As asked for: within this time a block has left the quarantine, and its pages are back. */
+  readonly releaseAfterMs: number
+  /** Blocks came free outside of a call that frees. */
+  readonly cameFree: () => void
+  /** The same by timer: their time is up, so that pages are to go back now. */
+  readonly giveBack: () => void
+}
+
+export class DebugBuffers extends BlockBuffers {
+  readonly #heap: BlockHeap
+  readonly #source: PageSource
+  readonly #surroundings: DebugSurroundings
+  readonly #reports: DamageReports
+  readonly #quarantine: Quarantine<DebugBlock>
+  readonly #records = new SafeMap<Block, DebugBlock>()
+  /** For errors about a Buffer, for as long as there is one. */
+  readonly #recordOf = new WeakMap<object, DebugBlock>()
+  /** Blocks that ended and whose guard the kernel would not lift yet. */
+  readonly #stuck = new SafeMap<Block, DebugBlock>()
+  /** Stacks of the call under way: taken before it changes anything, because script may run then. */
+  #allocatedAt = NOWHERE
+  #allFreedAt = NOWHERE
+  #timer: Timer | null = null
+  #isClosing = false
+
+  constructor(heap: BlockHeap, source: PageSource, surroundings: DebugSurroundings) {
+    super(heap, source, 0, surroundings.arenaName)
+    this.#heap = heap
+    this.#source = source
+    this.#surroundings = surroundings
+    this.#reports = new DamageReports(surroundings.arenaName)
+    const { quarantineBlocks, quarantineBytes, releaseAfterMs } = surroundings
+    // Nothing may wait where pages go back on the freeing call.
+    this.#quarantine = new Quarantine({
+      quarantineBlocks: releaseAfterMs === 0 ? 0 : quarantineBlocks,
+      quarantineBytes,
+    })
+  }
+
+  override get quarantinedBlocks(): number {
+    return this.#quarantine.blocks
+  }
+
+  override get quarantinedBytes(): number {
+    return this.#quarantine.bytes
+  }
+
+  override get setAsideBlocks(): number {
+    return super.setAsideBlocks + this.#quarantine.blocks + this.#stuck.size
+  }
+
+  override isSetAside(block: Block): boolean {
+    return super.isSetAside(block) || this.#quarantine.has(block) || this.#stuck.has(block)
+  }
+
+  override get hasIdle(): boolean {
+    return super.hasIdle || this.#stuck.size > 0
+  }
+
+  override heldBytes(sizeBytes: number, alignBytes: number): number {
+    return debugLayoutOf(sizeBytes, alignBytes, this.#heap.pageBytes).heldBytes
+  }
+
+  override heldAlign(sizeBytes: number, alignBytes: number): number {
+    return debugLayoutOf(sizeBytes, alignBytes, this.#heap.pageBytes).alignBytes
+  }
+
+  /** Resizing moves, so that whoever still uses the old bytes is found out. */
+  override get mayResize(): boolean {
+    return false
+  }
+
+  override mayResizeTo(): boolean {
+    return false
+  }
+
+  override makeOwner(block: Block, sizeBytes: number, epoch: Epoch, alignBytes: number): ArenaBuffer {
+    const { startBytes, hasGuard } = debugLayoutOf(sizeBytes, alignBytes, this.#heap.pageBytes)
+    // First, because it may throw.
+    const buffer = this.makeDetachable(block, startBytes, sizeBytes, epoch)
+    const heldBytes = this.#heap.sizeOf(block)
+    const record: DebugBlock = {
+      block,
+      sizeBytes,
+      startBytes,
+      readableBytes: hasGuard ? heldBytes - this.#heap.pageBytes : heldBytes,
+      isGuarded: hasGuard,
+      isFilled: false,
+      allocatedAt: this.#allocatedAt,
+      freedAt: null,
+      isForgotten: false,
+    }
+    // Before there is a guard: where this is interrupted, somebody must know of it.
+    this.#records.set(block, record)
+    if (hasGuard && !this.#source.guard(this.#guardPageOf(block, heldBytes))) {
+      record.isGuarded = false
+      record.readableBytes = heldBytes
+    }
+    for (const [from, length] of slackOf(record)) this.#fill(record, from, length, SLACK_BYTE)
+    record.isFilled = true
+    this.#recordOf.set(buffer, record)
+    return buffer
+  }
+
+  /** What surrounds the block has its pattern already. */
+  override renew(): boolean {
+    return false
+  }
+
+  override takeBack(block: Block): void {
+    const record = this.#records.get(block)
+    this.own.discard(block)
+    if (record === undefined) this.#heap.free(block)
+    else this.#letGo(record)
+  }
+
+  override end(block: Block, sizeBytes: number): void {
+    this.#checkSlack(this.#record(block))
+    super.end(block, sizeBytes)
+  }
+
+  override forget(block: Block, sizeBytes: number, wrapId: WrapId): void {
+    this.#record(block).isForgotten = true
+    super.forget(block, sizeBytes, wrapId)
+  }
+
+  protected override release(block: Block): void {
+    const record = this.#record(block)
+    // Not before: until now native code may have been at work on a view.
+    if (record.isForgotten) this.#checkSlack(record)
+    if (this.#isClosing || !this.#quarantine.accepts(record.sizeBytes)) {
+      this.#letGo(record)
+      return
+    }
+    // First: where this is interrupted, nobody must look for what was around the block.
+    record.isFilled = false
+    this.#fill(record, 0, record.readableBytes, FREED_BYTE)
+    for (const oldest of this.#quarantine.add(record)) this.#leave(oldest)
+    this.#arm()
+  }
+
+  /** Ends the quarantine of all that is in it. Returns how many blocks came free. */
+  override emptyQuarantine(): number {
+    const leaving = this.#quarantine.takeAll()
+    for (const record of leaving) this.#leave(record)
+    if (leaving.length > 0 && !this.#isClosing) this.#surroundings.cameFree()
+    return leaving.length
+  }
+
+  override recoverSetAside(): void {
+    super.recoverSetAside()
+    // A copy: what is refused again is stuck again.
+    for (const [block, record] of [...this.#stuck]) {
+      this.#stuck.delete(block)
+      this.#letGo(record)
+    }
+  }
+
+  override recount(): void {
+    super.recount()
+    this.#arm()
+  }
+
+  override noteAllocation(): void {
+    this.#allocatedAt = new Trace()
+  }
+
+  override noteEnd(block: Block): void {
+    const record = this.#records.get(block)
+    if (record !== undefined) record.freedAt ??= new Trace()
+  }
+
+  override noteEndOfAll(): void {
+    this.#allFreedAt = new Trace()
+  }
+
+  override clear(staying: ReadonlyMap<Block, number>): void {
+    this.emptyQuarantine()
+    const ending: DebugBlock[] = []
+    for (const record of this.#records.values()) {
+      if (this.isSetAside(record.block)) continue
+      record.freedAt ??= this.#allFreedAt
+      if (staying.has(record.block)) continue
+      this.#checkSlack(record)
+      ending.push(record)
+    }
+    super.clear(staying)
+    const ended = ending.filter(({ block }) => !this.isSetAside(block))
+    // Only those are patterned that stay: the pattern makes pages resident.
+    const first = this.#quarantine.firstFitting(ended)
+    for (const record of ended.slice(0, first)) this.#letGo(record)
+    for (const record of ended.slice(first)) this.release(record.block)
+  }
+
+  override abandonSetAside(): void {
+    this.#isClosing = true
+    this.#timer?.cancel()
+    this.#timer = null
+    this.emptyQuarantine()
+    super.abandonSetAside()
+    // What is unmapped may well be guarded.
+    for (const { block } of this.#stuck.values()) this.#heap.free(block)
+    this.#stuck.clear()
+    this.#records.clear()
+  }
+
+  /** Where a Buffer's block was first freed, and, as its `cause`, where it was allocated. */
+  override historyOf(buffer: unknown): Error | undefined {
+    const record = typeof buffer === 'object' && buffer !== null ? this.#recordOf.get(buffer) : undefined
+    if (record === undefined) return undefined
+    const allocated = record.allocatedAt.toError(`${record.sizeBytes} bytes were allocated here`)
+    return record.freedAt === null ? allocated : record.freedAt.toError('It was first freed here', allocated)
+  }
+
+  // ---- quarantine ------------------------------------------------------------------------------------------------
+
+  /** A block's time is over: nobody may have written to it. */
+  #leave(record: DebugBlock): void {
+    this.#checkFreed(record)
+    this.#letGo(record)
+  }
+
+  /** The memory of a block that ended is free, unless the kernel will not lift its guard: that is tried again. */
+  #letGo(record: DebugBlock): void {
+    const { block, isGuarded } = record
+    if (isGuarded) {
+      try {
+        this.#source.unguard(this.#guardPageOf(block, this.#heap.sizeOf(block)))
+      } catch {
+        this.#stuck.set(block, record)
+        return
+      }
+    }
+    this.#records.delete(block)
+    this.#heap.free(block)
+  }
+
+  get #isTimed(): boolean {
+    return this.#surroundings.releaseAfterMs < Number.POSITIVE_INFINITY
+  }
+
+  /** Two of its runs see a block in quarantine before it leaves: it stays for half of `releaseAfterMs` to all of it. */
+  #arm(): void {
+    if (this.#timer !== null || this.#quarantine.blocks === 0 || !this.#isTimed) return
+    this.#timer = this.#surroundings.deferral.after(this.#surroundings.releaseAfterMs / 2, () => {
+      this.#timer = null
+      const leaving = this.#quarantine.takeAged()
+      for (const record of leaving) this.#leave(record)
+      this.#arm()
+      if (leaving.length > 0) this.#surroundings.giveBack()
+    })
+  }
+
+  // ---- patterns --------------------------------------------------------------------------------------------------
+
+  #checkSlack(record: DebugBlock): void {
+    if (!record.isFilled) return
+    for (const [from, length] of slackOf(record)) {
+      if (this.#checkBytes(record, 'overrun', from, length, SLACK_BYTE)) return
+    }
+  }
+
+  #checkFreed(record: DebugBlock): void {
+    this.#checkBytes(record, 'write-after-free', 0, record.readableBytes, FREED_BYTE)
+  }
+
+  /** Reports the first byte of a stretch of the block that is not `byte`, once. Returns whether there is one. */
+  #checkBytes(
+    record: DebugBlock,
+    kind: DamageKind,
+    fromBytes: number,
+    lengthBytes: number,
+    byte: number,
+  ): boolean {
+    const index = this.#source.firstOther(record.block * GRANULE_BYTES + fromBytes, lengthBytes, byte)
+    if (index < 0) return false
+    this.#fill(record, fromBytes, lengthBytes, byte)
+    this.#reports.report(kind, {
+      sizeBytes: record.sizeBytes,
+      offsetBytes: fromBytes + index - record.startBytes,
+      allocatedAt: record.allocatedAt,
+      freedAt: record.freedAt,
+    })
+    return true
+  }
+
+  #fill(record: DebugBlock, fromBytes: number, lengthBytes: number, byte: number): void {
+    this.#source.fill(record.block * GRANULE_BYTES + fromBytes, lengthBytes, byte)
+  }
+
+  #guardPageOf(block: Block, heldBytes: number): number {
+    return (block * GRANULE_BYTES + heldBytes) / this.#heap.pageBytes - 1
+  }
+
+  #record(block: Block): DebugBlock {
+    const record = this.#records.get(block)
+    invariant(record !== undefined, `1: block ${block} has its record`)
+    return record
+  }
+
+  /** Reports damage that it finds, and does not take it for a broken invariant. */
+  override check(liveBlocks: number): void {
+    super.check(liveBlocks)
+    this.#quarantine.check()
+    invariant(this.#records.size >= liveBlocks + this.setAsideBlocks, '1: every block has its record')
+    invariant(
+      !this.#isTimed || this.#quarantine.blocks === 0 || this.#timer !== null,
+      '2: what is in quarantine leaves it',
+    )
+    for (const record of this.#quarantine) this.#checkFreed(record)
+    for (const record of this.#records.values()) {
+      if (!this.isSetAside(record.block)) this.#checkSlack(record)
+    }
+  }
+}
+
+/** What surrounds a block's bytes: the stretches before and behind them, first byte in the block and length, if any. */
+function slackOf(record: DebugBlock): [fromBytes: number, lengthBytes: number][] {
+  const { startBytes, sizeBytes, readableBytes } = record
+  const endBytes = startBytes + sizeBytes
+  const slack: [number, number][] = []
+  if (startBytes > 0) slack.push([0, startBytes])
+  if (readableBytes > endBytes) slack.push([endBytes, readableBytes - endBytes])
+  return slack
+}

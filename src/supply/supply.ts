@@ -1,0 +1,239 @@
+/**
+ * Where an arena's blocks come from when the heap has none at hand: give back what is free to get below the limit, map a
+ * segment to get more pages, or say in one error why neither helps.
+ *
+ * The order keeps promises cheap to state: an allocation that fits after purging never fails, nothing is mapped that the
+ * limit would not let us use, nor beside free segments, and after any throw the arena holds what it held before.
+ *
+ * Long blocks that grow do so where they are, over the gap behind. One that has to move is put where it finds room again, as
+ * much as it is long or half of that, so that a block that grows step by step is copied a few times, not at each step.
+ */
+import { invariant } from '../base/assert.js'
+import { ArenaError } from '../base/errors.js'
+import { type Block, GRANULE_BYTES, MIB, NONE, type PageCount } from '../base/units.js'
+import type { BlockBuffers } from '../buffers/block-buffers.js'
+import { type BlockHeap, REFUSED_LIMIT } from '../heap/block-heap.js'
+import type { Ledger } from '../memory/ledger.js'
+import type { PageSource } from '../memory/page-source.js'
+import type { PageStretch, Segment } from '../memory/segment.js'
+import type { Notices } from '../notices/notices.js'
+import type { Releaser } from '../release/releaser.js'
+import type { Scavenger } from '../release/scavenger.js'
+import type { Limits } from './limits.js'
+
+const { max, min } = Math
+
+/** Copying blocks of this length costs more than giving up what is kept, or mapping another segment. */
+const LONG_BYTES = MIB
+
+const BOOKS = 'the heap could not grow its books'
+
+export class Supply {
+  readonly #arenaName: string
+  readonly #heap: BlockHeap
+  readonly #source: PageSource
+  readonly #scavenger: Scavenger
+  readonly #releaser: Releaser
+  readonly #buffers: BlockBuffers
+  readonly #limits: Limits
+  readonly #isPrefaulted: boolean
+  readonly #ledger: Ledger | undefined
+  readonly #notices: Notices
+
+  constructor(
+    arenaName: string,
+    limits: Limits,
+    ledger: Ledger | undefined,
+    notices: Notices,
+    heap: BlockHeap,
+    source: PageSource,
+    scavenger: Scavenger,
+    releaser: Releaser,
+    buffers: BlockBuffers,
+    isPrefaulted: boolean,
+  ) {
+    this.#arenaName = arenaName
+    this.#limits = limits
+    this.#isPrefaulted = isPrefaulted
+    this.#ledger = ledger
+    this.#notices = notices
+    this.#heap = heap
+    this.#source = source
+    this.#scavenger = scavenger
+    this.#releaser = releaser
+    this.#buffers = buffers
+  }
+
+  /** A block of at least `sizeBytes`. Throws `ERR_ARENA_LIMIT` or `ERR_ARENA_OUT_OF_MEMORY`. */
+  obtain(sizeBytes: number, alignBytes: number): Block {
+    const heap = this.#heap
+    const heldBytes = this.#buffers.heldBytes(sizeBytes, alignBytes)
+    const heldAlign = this.#buffers.heldAlign(sizeBytes, alignBytes)
+    // In the worst case every page of the block is clean and would have to be committed.
+    const needed = max(1, heap.pagesFor(heldBytes))
+    if (needed > this.#limits.hardPages) throw this.#limitError(sizeBytes, needed, null)
+    for (;;) {
+      const block = this.#allocate(heldBytes, heldAlign)
+      if (block !== NONE) return block
+      if (heap.refusal === REFUSED_LIMIT) this.#makeRoom(sizeBytes, needed)
+      else this.#addPages(sizeBytes, heap.runPagesFor(heldBytes, heldAlign), needed)
+    }
+  }
+
+  /** The same for a block that grew out of its place: with room behind it, where that can be had. */
+  obtainGrown(sizeBytes: number, alignBytes: number): Block {
+    const block = this.#buffers.mayResize ? this.#obtainWithRoom(sizeBytes) : NONE
+    return block !== NONE ? block : this.obtain(sizeBytes, alignBytes)
+  }
+
+  /** A block of whole pages with room behind it, or NONE. */
+  #obtainWithRoom(sizeBytes: number): Block {
+    const heap = this.#heap
+    const pageCount = heap.pagesFor(sizeBytes)
+    const takes = () => {
+      const block = heap.allocateWithRoom(sizeBytes)
+      const isRefused = block === NONE && heap.refusal === REFUSED_LIMIT
+      return isRefused && this.#limits.makeRoom(pageCount) ? heap.allocateWithRoom(sizeBytes) : block
+    }
+    const block = takes()
+    if (block !== NONE || heap.refusal === REFUSED_LIMIT) return block
+    // The segment of a source whose end moves grows by what is needed, not by more.
+    if (sizeBytes < LONG_BYTES || this.#source.end !== null) return NONE
+    try {
+      this.#addPages(sizeBytes, pageCount, pageCount)
+    } catch {
+      // Then there may be a place without room.
+      return NONE
+    }
+    return takes()
+  }
+
+  /** Makes a live block fit `sizeBytes` where it is. Returns false, and changes nothing, where it has to move. */
+  resize(block: Block, sizeBytes: number): boolean {
+    const heap = this.#heap
+    for (;;) {
+      if (heap.resize(block, sizeBytes)) return true
+      if (heap.refusal !== REFUSED_LIMIT) {
+        if (sizeBytes < LONG_BYTES || !this.#makeRoomBehind(block, sizeBytes)) return false
+        continue
+      }
+      if (!this.#limits.makeRoom(heap.pagesFor(sizeBytes) - heap.pagesFor(heap.sizeOf(block)))) return false
+    }
+  }
+
+  /** There is no room behind a long block. Returns whether there may be now. */
+  #makeRoomBehind(block: Block, sizeBytes: number): boolean {
+    const heap = this.#heap
+    // What is behind it may be a block that is kept.
+    if (heap.hasKept) {
+      heap.flush()
+      return true
+    }
+    const missing = this.#source.end === null ? 0 : heap.missingBehind(block, sizeBytes)
+    if (missing === 0) return false
+    try {
+      this.#addPages(sizeBytes, missing, missing)
+    } catch {
+      // Then it moves, or cannot grow.
+      return false
+    }
+    return true
+  }
+
+  #makeRoom(sizeBytes: number, needed: PageCount): void {
+    if (!this.#limits.makeRoom(needed)) throw this.#limitError(sizeBytes, needed, this.#scavenger.failure)
+  }
+
+  #allocate(heldBytes: number, alignBytes: number): Block {
+    invariant(!this.#heap.isOver, 'blocks come from arenas that are open')
+    return alignBytes === GRANULE_BYTES
+      ? this.#heap.allocate(heldBytes)
+      : this.#heap.allocateAligned(heldBytes, alignBytes)
+  }
+
+  /**
+   * Adds a segment, once those are gone that are free and too short, unless the limit would not let the block use it, or room
+   * was made without one.
+   */
+  #addPages(sizeBytes: number, pageCount: PageCount, needed: PageCount): void {
+    const heap = this.#heap
+    this.#releaser.dropUnmanaged()
+    this.#releaser.giveUpFreeSegments()
+    while (heap.committedPages + needed > heap.limitPages) {
+      const { quarantinedBlocks } = this.#buffers
+      this.#makeRoom(sizeBytes, needed)
+      // What leaves the quarantine may leave a gap that fits.
+      if (this.#buffers.quarantinedBlocks < quarantinedBlocks) return
+    }
+    const added = this.#reserve(sizeBytes, pageCount)
+    try {
+      this.#buffers.addSegment(this.#source.segmentOf(added.firstPage))
+      heap.addRange(added.firstPage, added.pageCount)
+    } catch (cause) {
+      // The books could not grow: V8 has no memory for them. Nothing was added, unless this was interrupted.
+      this.#releaser.dropUnmanaged()
+      throw this.#outOfMemory(sizeBytes, BOOKS, cause)
+    }
+    if (this.#isPrefaulted) this.#prefault(sizeBytes, this.#source.segmentOf(added.firstPage))
+    this.#notices.grew(added.pageCount * heap.pageBytes, heap.managedPages * heap.pageBytes)
+  }
+
+  /** Makes a new segment resident, as far as the limits allow. On failure the segment goes again. */
+  #prefault(sizeBytes: number, segment: Segment): void {
+    const heap = this.#heap
+    const { firstPage } = segment
+    this.#limits.growShare(segment.pageCount)
+    const pageCount = min(segment.pageCount, heap.limitPages - heap.committedPages)
+    if (pageCount <= 0) return
+    try {
+      this.#source.populate(firstPage, pageCount)
+    } catch (cause) {
+      this.#buffers.removeSegment(segment)
+      heap.removeRange(firstPage, segment.pageCount)
+      this.#source.retire(segment)
+      throw this.#outOfMemory(sizeBytes, 'the kernel could not make its pages resident', cause)
+    }
+    invariant(heap.markResident(firstPage, pageCount), 'no more is prefaulted than the limit allows')
+  }
+
+  #reserve(sizeBytes: number, pageCount: PageCount): PageStretch {
+    // An end must not move under a buffer that is in use where we cannot see it.
+    if (this.#source.end !== null) this.#buffers.noticeTaken()
+    try {
+      // What is prefaulted is not for room.
+      return this.#source.reserve(pageCount, !this.#isPrefaulted)
+    } catch (cause) {
+      throw this.#outOfMemory(sizeBytes, 'there are no more pages to be had', cause)
+    }
+  }
+
+  #outOfMemory(sizeBytes: number, what: string, cause: unknown): ArenaError {
+    const held = this.#heap.committedPages * this.#heap.pageBytes
+    return outOfMemory(this.#arenaName, sizeBytes, `${what}; the arena holds ${held} bytes`, cause)
+  }
+
+  #limitError(sizeBytes: number, needed: PageCount, failure: unknown): ArenaError {
+    const { pageBytes, usedPages, committedPages } = this.#heap
+    const isHard = this.#limits.isHard(needed) || this.#ledger === undefined
+    const limitBytes = isHard ? this.#limits.limitBytes : (this.#ledger?.limitBytes ?? 0)
+    this.#notices.refused(isHard ? 'arena' : 'process', limitBytes, committedPages * pageBytes)
+    const where = isHard
+      ? `limitBytes is ${limitBytes}, and pages with live blocks take ${usedPages * pageBytes} of it`
+      : `setProcessLimit() allows ${limitBytes} bytes over all arenas, and they hold ${this.#ledger?.takenBytes}, ` +
+        `this one ${committedPages * pageBytes}`
+    return new ArenaError(
+      'ERR_ARENA_LIMIT',
+      `arena '${this.#arenaName}': ${sizeBytes} bytes do not fit: ${where}. Free blocks, or raise the limit`,
+      failure === null ? undefined : { cause: failure },
+    )
+  }
+}
+
+/** The kernel, or the runtime, had no memory for a block. */
+export function outOfMemory(arenaName: string, sizeBytes: number, what: string, cause: unknown): ArenaError {
+  return new ArenaError(
+    'ERR_ARENA_OUT_OF_MEMORY',
+    `arena '${arenaName}': no memory for ${sizeBytes} bytes: ${what}`,
+    { cause },
+  )
+}
