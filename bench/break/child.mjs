@@ -3,10 +3,15 @@
  * is left. Argument: JSON of { path, source, points }. Prints JSON of one object a point.
  */
 import { setImmediate as turn } from 'node:timers/promises'
+import { ArenaBlocks, bufferTable } from '../../.compiled/replay/allocators.js'
+import {
+  liveBytesAt,
+  replayRangeTouching,
+  samplePoints,
+  slotsLiveAtEnd,
+} from '../../.compiled/replay/passes.js'
+import { readTrace } from '../../.compiled/replay/trace.js'
 import { Arena } from '../../dist/index.js'
-import { ArenaBlocks, bufferTable } from '../../dist/replay/allocators.js'
-import { liveBytesAt, replayRangeTouching, samplePoints, slotsLiveAtEnd } from '../../dist/replay/passes.js'
-import { readTrace } from '../../dist/replay/trace.js'
 
 const { path, source, points } = JSON.parse(process.argv[2])
 const trace = await readTrace(path)

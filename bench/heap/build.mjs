@@ -2,16 +2,13 @@
 import { createHash } from 'node:crypto'
 import { readdirSync, readFileSync } from 'node:fs'
 
-const DIST = new URL('../../dist/', import.meta.url)
 // All that `offheap/heap` is made of.
-const FOLDERS = ['heap/', 'base/']
+const FOLDER = new URL('../../dist/heap/', import.meta.url)
 
 /** A short hash of the compiled heap. */
 export function fingerprintBuild() {
   const hash = createHash('sha256')
-  for (const folder of FOLDERS) {
-    const files = readdirSync(new URL(folder, DIST)).filter(file => file.endsWith('.js'))
-    for (const file of files.sort()) hash.update(file).update(readFileSync(new URL(folder + file, DIST)))
-  }
+  const files = readdirSync(FOLDER).filter(file => file.endsWith('.js'))
+  for (const file of files.sort()) hash.update(file).update(readFileSync(new URL(file, FOLDER)))
   return hash.digest('hex').slice(0, 16)
 }

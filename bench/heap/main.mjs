@@ -5,7 +5,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { loadavg, tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { InputError } from '../../dist/replay/errors.js'
+import { InputError } from '../../.compiled/replay/errors.js'
 import { fingerprintBuild } from './build.mjs'
 import { describeMachine } from './machine.mjs'
 import { readOptions, USAGE, UsageError } from './options.mjs'

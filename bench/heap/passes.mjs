@@ -1,5 +1,5 @@
 /** Walks of one process over a recording: the timed loop, and the walk that looks at the allocator as it goes. */
-import { ALLOCATE, FREE } from '../../dist/replay/trace.js'
+import { ALLOCATE, FREE } from '../../.compiled/replay/trace.js'
 import { quantile } from './statistics.mjs'
 
 // How often a walk that is not timed looks at the clock.

@@ -8,7 +8,7 @@ import { basename, join } from 'node:path'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { deserialize, serialize } from 'node:v8'
-import { readTrace } from '../../dist/replay/trace.js'
+import { readTrace } from '../../.compiled/replay/trace.js'
 import { UsageError } from './options.mjs'
 
 const SUFFIX = /\.(trace|txt)(\.gz)?$/
@@ -76,7 +76,7 @@ function* linesOf({ operations, slots, sizes, operationCount }) {
   }
 }
 
-/** What `prepareTrace` wrote: a `Trace` as `dist/cli/trace.js` has it. */
+/** What `prepareTrace` wrote: a `Trace` as `src/replay/trace.ts` has it. */
 export function loadTrace(columnsPath) {
   return deserialize(readFileSync(columnsPath))
 }

@@ -5,8 +5,8 @@
 import { readFileSync } from 'node:fs'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises'
+import { FREE, readTrace } from '../../.compiled/replay/trace.js'
 import { Arena } from '../../dist/index.js'
-import { FREE, readTrace } from '../../dist/replay/trace.js'
 
 const MIB = 2 ** 20
 /** Bytes of the blocks of the curve, in turn. */

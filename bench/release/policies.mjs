@@ -5,10 +5,10 @@
  */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { BlockHeap } from '../../dist/heap/block-heap.js'
-import { ReleasePolicy } from '../../dist/release/policy.js'
-import { Releaser } from '../../dist/release/releaser.js'
-import { Scavenger } from '../../dist/release/scavenger.js'
+import { BlockHeap } from '../../.compiled/heap/block-heap.js'
+import { ReleasePolicy } from '../../.compiled/release/policy.js'
+import { Releaser } from '../../.compiled/release/releaser.js'
+import { Scavenger } from '../../.compiled/release/scavenger.js'
 import { lineChart } from './chart.mjs'
 import { Simulation } from './simulation.mjs'
 

@@ -15,15 +15,32 @@ import { ArenaError } from '../base/errors.js'
 import { bufferOf, byteOffsetOf, copyBytes, fillBytes, lengthOf } from '../base/primordials.js'
 import { type Block, GRANULE_BYTES, NONE } from '../base/units.js'
 import { type Leak, Leaks } from '../buffers/leaks.js'
-import type { ArenaBuffer } from '../buffers/owner.js'
-import * as owners from '../buffers/owner.js'
+import {
+  type ArenaBuffer,
+  type ArenaIdentity,
+  alignOf,
+  blockOf,
+  EMPTY,
+  type Epoch,
+  epochOf,
+  isOwner,
+  makeOwner,
+  type Owner,
+  restore,
+  SPENT,
+  sizeOf,
+  spend,
+  stampAlign,
+  watch,
+  watchedBlock,
+} from '../buffers/owner.js'
 import { Pins } from '../buffers/pins.js'
 import { TrackedOwners } from '../buffers/tracked-owners.js'
 import { reachOf } from '../buffers/view-reach.js'
 import type { WrapId } from '../memory/kernel.js'
 import { type LimitListener, publishLeak } from '../notices/notices.js'
 import type { Environment } from '../process/environment.js'
-import { AT_ONCE_BYTES as AT_ONCE } from '../release/policy.js'
+import { AT_ONCE_BYTES } from '../release/policy.js'
 import { SlicedTrim } from '../release/sliced-trim.js'
 import { outOfMemory } from '../supply/supply.js'
 import { type AllocOptions, requireAlign, requireListener, requireSize } from './arguments.js'
@@ -48,24 +65,6 @@ import { settled, settleIfDropped } from './unclosed.js'
 
 const { max } = Math
 
-const {
-  alignOf,
-  blockOf,
-  EMPTY,
-  epochOf,
-  isOwner,
-  makeOwner,
-  restore,
-  sizeOf,
-  SPENT,
-  spend,
-  stampAlign,
-  watch,
-  watchedBlock,
-} = owners
-// V8 folds a module's own constants into optimised code, but loads imported ones each time.
-const AT_ONCE_BYTES = AT_ONCE
-const ANY_ALIGN = GRANULE_BYTES
 /** A block of this length that grew out of its place finds room for more where it goes: what is whole pages. */
 const ROOM_FROM_BYTES = 64 * 1024
 // Taken once, so that whoever replaces them in the process does not run within a change.
@@ -88,7 +87,7 @@ let callsOf: (arena: Assembled) => number
 export class Arena extends Assembled {
   // Set here and not in the constructor, where they would be `undefined` first: a field that is set once, V8 takes for a
   // constant wherever the arena is one. 6 % of the time of `allocUnsafe` and `free`.
-  readonly #identity: owners.ArenaIdentity = { name: partsOf(this).options.name }
+  readonly #identity: ArenaIdentity = { name: partsOf(this).options.name }
   readonly #gate = partsOf(this).gate
   readonly #notices = partsOf(this).notices
   readonly #limits = partsOf(this).limits
@@ -116,7 +115,7 @@ export class Arena extends Assembled {
     forget: (block, sizeBytes, wrapId) => this.#forget(block, sizeBytes, wrapId),
     report: publishBlockLeak,
   })
-  #epoch: owners.Epoch = { arena: this.#identity }
+  #epoch: Epoch = { arena: this.#identity }
   /** From `closeWhenIdle` or `close` on it is false. */
   #givesBlocks = true
   #isClosed = false
@@ -175,7 +174,7 @@ export class Arena extends Assembled {
    */
   alloc(sizeBytes: number, options?: AllocOptions): ArenaBuffer {
     const buffer = this.allocUnsafe(sizeBytes, options)
-    const block = watchedBlock(blockOf(buffer as Buffer & owners.Owner))
+    const block = watchedBlock(blockOf(buffer as Buffer & Owner))
     // Clean pages are zero, and touching them would only make them resident.
     if (block !== this.#heap.zeroedBlock || !this.#buffers.renew(block, sizeBytes)) fillBytes(buffer, 0)
     return buffer
@@ -193,7 +192,7 @@ export class Arena extends Assembled {
     ) {
       const block = this.#heap.allocate(sizeBytes)
       if (block >= 0) {
-        const buffer = this.#issue(block, sizeBytes, ANY_ALIGN)
+        const buffer = this.#issue(block, sizeBytes, GRANULE_BYTES)
         if (buffer !== null) return buffer
       }
     }
@@ -245,7 +244,7 @@ export class Arena extends Assembled {
         return resized
       }
     }
-    const isPlain = alignBytes === ANY_ALIGN && sizeBytes < ROOM_FROM_BYTES
+    const isPlain = alignBytes === GRANULE_BYTES && sizeBytes < ROOM_FROM_BYTES
     if (!isPlain) this.#buffers.noteAllocation()
     const moved = isPlain
       ? this.allocUnsafe(sizeBytes)
@@ -280,7 +279,7 @@ export class Arena extends Assembled {
     else this.#freeUncommon(buffer, block)
   }
 
-  #endBlock(buffer: Uint8Array & owners.Owner, block: Block): void {
+  #endBlock(buffer: Uint8Array & Owner, block: Block): void {
     const sizeBytes = sizeOf(buffer)
     spend(buffer)
     this.#frees++
@@ -574,9 +573,9 @@ export class Arena extends Assembled {
       sizeBytes === 0
         ? this.#within('alloc', () => this.#issueEmpty())
         : this.#obtain(sizeBytes, alignBytes, isGrown)
-    if (alignBytes > ANY_ALIGN) stampAlign(buffer as Buffer & owners.Owner, alignBytes)
+    if (alignBytes > GRANULE_BYTES) stampAlign(buffer as Buffer & Owner, alignBytes)
     // With `debug` each end begins by taking a stack: off the warm path.
-    if (!this.#isPlain) watch(buffer as ArenaBuffer & owners.Owner)
+    if (!this.#isPlain) watch(buffer as ArenaBuffer & Owner)
     return buffer
   }
 
@@ -640,8 +639,8 @@ export class Arena extends Assembled {
   }
 
   /** What the block that takes the place of `owner`'s has to be a multiple of. */
-  #alignFor(owner: owners.Owner, options: AllocOptions | undefined): number {
-    return requireAlign(options, this.#heap.pageBytes, max(ANY_ALIGN, alignOf(owner)))
+  #alignFor(owner: Owner, options: AllocOptions | undefined): number {
+    return requireAlign(options, this.#heap.pageBytes, max(GRANULE_BYTES, alignOf(owner)))
   }
 
   /**
@@ -675,7 +674,7 @@ export class Arena extends Assembled {
 
   /** A new owner for a block that fits `sizeBytes` where it is, or null where it has to move. `owner` is spent then. */
   #resizeInPlace(
-    owner: Uint8Array & owners.Owner,
+    owner: Uint8Array & Owner,
     block: Block,
     sizeBytes: number,
     alignBytes: number,
@@ -707,17 +706,17 @@ export class Arena extends Assembled {
     this.#allocations++
     this.#liveBytes += sizeBytes
     this.#owners?.add(block, resized)
-    if (alignBytes > ANY_ALIGN) stampAlign(resized as Buffer & owners.Owner, alignBytes)
+    if (alignBytes > GRANULE_BYTES) stampAlign(resized as Buffer & Owner, alignBytes)
     return resized
   }
 
-  #restore(owner: owners.Owner, held: Block): void {
+  #restore(owner: Owner, held: Block): void {
     this.#frees--
     this.#liveBytes += sizeOf(owner)
     restore(owner, held)
   }
 
-  #freeUncommon(buffer: Uint8Array & owners.Owner, block: Block): void {
+  #freeUncommon(buffer: Uint8Array & Owner, block: Block): void {
     if (block !== SPENT) this.#buffers.noteEnd(watchedBlock(block))
     // It may have run script that ended the block.
     if (!this.#isLive(buffer)) throw this.#misuse('free', buffer)
@@ -729,7 +728,7 @@ export class Arena extends Assembled {
   }
 
   /** Ends a block, or the owner of zero bytes where `block` is EMPTY. */
-  #end(buffer: Uint8Array & owners.Owner, block: Block): void {
+  #end(buffer: Uint8Array & Owner, block: Block): void {
     if (block !== EMPTY) {
       this.#endBlock(buffer, block)
       return
@@ -740,7 +739,7 @@ export class Arena extends Assembled {
   }
 
   /** The same at the last unpin, wherever that is. What is called meanwhile is refused. */
-  #endUnpinned(owner: Uint8Array & owners.Owner, block: Block): void {
+  #endUnpinned(owner: Uint8Array & Owner, block: Block): void {
     if (!this.#gate.attempt(() => this.#end(owner, block))) this.#end(owner, block)
     if (!this.#releaser.isSettled) this.#releaser.afterFree()
   }
@@ -749,7 +748,7 @@ export class Arena extends Assembled {
   #sample(buffer: Buffer, through: (...args: never[]) => unknown): void {
     // First: where this is interrupted, the next one is sampled all the same.
     this.#sampleAt = this.#leaks.nextAfter(this.#allocations)
-    this.#leaks.sample(buffer as Buffer & owners.Owner, through)
+    this.#leaks.sample(buffer as Buffer & Owner, through)
     if (this.#sampleAt <= this.#allocations) this.#sampleAt = this.#leaks.nextAfter(this.#allocations)
   }
 
@@ -810,11 +809,11 @@ export class Arena extends Assembled {
     return block !== NONE && this.#pins.isEnding(block) ? NONE : block
   }
 
-  #isLive(buffer: unknown): buffer is Uint8Array & owners.Owner {
+  #isLive(buffer: unknown): buffer is Uint8Array & Owner {
     return isOwner(buffer) && epochOf(buffer) === this.#epoch && blockOf(buffer) !== SPENT
   }
 
-  #pinnable(method: string, buffer: Uint8Array): Uint8Array & owners.Owner {
+  #pinnable(method: string, buffer: Uint8Array): Uint8Array & Owner {
     const owner = this.#liveOwner(method, buffer)
     if (sizeOf(owner) > 0 && lengthOf(buffer) === 0) throw detachedError(this.#identity, method)
     return owner
@@ -824,10 +823,10 @@ export class Arena extends Assembled {
     if (this.#isClosed || !isOwner(buffer) || epochOf(buffer).arena !== this.#identity) {
       return this.#misuse('unpin', buffer)
     }
-    return notPinnedError(this.#identity, this.#pins.isLent(buffer as Uint8Array & owners.Owner))
+    return notPinnedError(this.#identity, this.#pins.isLent(buffer as Uint8Array & Owner))
   }
 
-  #liveOwner(method: string, buffer: Uint8Array): Uint8Array & owners.Owner {
+  #liveOwner(method: string, buffer: Uint8Array): Uint8Array & Owner {
     if (this.#isLive(buffer)) return buffer
     throw this.#misuse(method, buffer)
   }

@@ -3,8 +3,7 @@
  *
  * Programs replace methods of built-in prototypes, and own properties hide them: what looks like a plain read may run script,
  * and that may call the arena. Between the first and the last change of the books nothing may be used that script can replace,
- * so what is needed there is taken from here. Functions of `Math` each module takes for itself, as V8 folds only constants of the
- * module's own into optimised code.
+ * so what is needed there is taken from here. Functions of `Math` each module takes for itself when it is loaded.
  */
 
 const { apply, getOwnPropertyDescriptor, getPrototypeOf, ownKeys } = Reflect

@@ -11,6 +11,8 @@
  * Nothing here holds an arena or an owner alive. A stack is kept as text: V8's own form of it refers to the receivers of the
  * calls, and one of them may hold the owner.
  */
+
+import { OWN_FOLDER_URL } from '../base/own-folder.js'
 import { register, SafeMap, targetOf, unregister } from '../base/primordials.js'
 import type { Block } from '../base/units.js'
 import type { WrapId } from '../memory/kernel.js'
@@ -33,7 +35,6 @@ const MAX_CREDIT = 256
 const MAX_SAMPLES_PER_MS = 0.1
 
 /** Lines of a stack that begin in this package say nothing of who forgot the block. */
-const PACKAGE_URL = new URL('../', import.meta.url).href
 // Taken once: somebody's fake of it must not stop the sampling.
 const { floor, min, random } = Math
 const { captureStackTrace } = Error
@@ -169,5 +170,5 @@ function stackAbove(through: (...args: never[]) => unknown): string {
 
 function leakOf({ arenaName, sizeBytes, stack }: Sample): Leak {
   const lines = stack.split('\n').slice(1)
-  return { arenaName, sizeBytes, stack: lines.filter(line => !line.includes(PACKAGE_URL)).join('\n') }
+  return { arenaName, sizeBytes, stack: lines.filter(line => !line.includes(OWN_FOLDER_URL)).join('\n') }
 }

@@ -23,10 +23,8 @@ export interface ArenaIdentity {
   readonly name: string
 }
 
-// V8 folds a constant that a module does not export, and loads one that it does.
-const FREED: Block = NONE
 /** What an owner holds instead of a block after `free`. */
-export const SPENT = FREED
+export const SPENT: Block = NONE
 /** What the owner of zero bytes holds: there is no block. */
 export const EMPTY: Block = NONE - 1
 /**
@@ -82,7 +80,7 @@ class Owner extends Stamped {
   }
 
   static spend(owner: Owner): void {
-    owner.#block = FREED
+    owner.#block = SPENT
   }
 
   static restore(owner: Owner, block: Block): void {
@@ -125,10 +123,7 @@ export const alignOf = Aligned.alignOf
 /**
  * A Buffer over `sizeBytes` of `memory`, stamped as the owner of `block`. Throws a `TypeError` where `memory` is detached.
  *
- * V8 must not inline this function. Its callers are long enough that inlining, which ends after 920 bytecodes, would end
- * between this function and the two constructors that it calls, in most programs but by chance not in all: a pair of
- * `allocUnsafe` and `free` then takes 90 ns instead of 57. Functions of more than 460 bytecodes are never inlined, and the
- * branch that is never taken makes this one as long: patterns compile to a great many.
+ * @noinline
  */
 export function makeOwner(
   memory: ArrayBuffer,
@@ -137,13 +132,6 @@ export function makeOwner(
   epoch: Epoch,
   block: Block,
 ): ArenaBuffer {
-  if (sizeBytes < 0) {
-    const [[first, ...others], [second, ...more]] = [
-      [memory, offsetBytes],
-      [epoch, block],
-    ]
-    throw new RangeError(`no size of a block: ${[sizeBytes, first, others, second, more]}`)
-  }
   const buffer = new NodeBuffer(memory, offsetBytes, sizeBytes)
   new Owner(buffer, epoch, block, sizeBytes)
   return buffer

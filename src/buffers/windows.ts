@@ -33,8 +33,6 @@ export const WINDOW_OVERLAP_BYTES = 64 * 1024
 
 // Taken once, so that whoever replaces it in the process does not run within a change.
 const Counts = Int32Array
-// V8 folds a module's own constants into optimised code, but loads imported ones each time.
-const BYTES_SHIFT = GRANULE_SHIFT
 /** `block >>> WINDOW_SHIFT` is the window that the block starts in. */
 const WINDOW_SHIFT = 31 - clz32(WINDOW_STRIDE_BYTES) - GRANULE_SHIFT
 const WINDOW_GRANULES_MASK = (1 << WINDOW_SHIFT) - 1
@@ -99,7 +97,7 @@ export class Windows {
     const window = block >>> WINDOW_SHIFT
     const memory = this.#buffers[window]
     if (memory === null) return null
-    const buffer = makeOwner(memory, (block & WINDOW_GRANULES_MASK) << BYTES_SHIFT, sizeBytes, epoch, block)
+    const buffer = makeOwner(memory, (block & WINDOW_GRANULES_MASK) << GRANULE_SHIFT, sizeBytes, epoch, block)
     if (this.#live[window]++ === 0) this.idleCount--
     return buffer
   }

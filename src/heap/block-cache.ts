@@ -17,13 +17,22 @@
  */
 import { invariant } from '../base/assert.js'
 import type { Block } from '../base/units.js'
-import * as layout from './layout.js'
+import {
+  BOTTOMS_AT,
+  DIRECT,
+  FIRST_SIZE,
+  FULL,
+  LONG_STEPS_SHIFT,
+  SHARED_SHIFT,
+  SPARE_ROOMS_AT,
+  SPARE_ROOMS_LENGTH,
+  STACKS,
+  STACKS_AT,
+  STACKS_LENGTH,
+} from './layout.js'
 import { SavedSpace } from './saved-space.js'
 
 const { clz32 } = Math
-
-const { DIRECT, FIRST_SIZE, FULL, LONG_STEPS_SHIFT, SHARED_SHIFT, STACKS_LENGTH } = layout
-const { BOTTOMS_AT, SPARE_ROOMS_AT, SPARE_ROOMS_LENGTH, STACKS, STACKS_AT } = layout
 
 const SHARED = 1 << SHARED_SHIFT
 /** Bottom and end in one of a stack that has no room: nothing to take, nowhere to put. Two words. */

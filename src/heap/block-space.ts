@@ -16,14 +16,8 @@
  *  4. `heldBlocks` counts the blocks that are live or held back
  *  5. a page is used exactly where a block touches it, or an end of the front that is not a whole page
  */
-import type { Block, PageNumber } from '../base/units.js'
-import * as units from '../base/units.js'
-import * as layout from './layout.js'
-import { LongBlocks } from './long-blocks.js'
-
-const { min } = Math
-
-const {
+import { type Block, NONE, type PageNumber } from '../base/units.js'
+import {
   ANY,
   BITS_PREFIX,
   END,
@@ -34,8 +28,10 @@ const {
   REFUSED_SPACE,
   ROW_WORDS,
   START,
-} = layout
-const NONE = units.NONE
+} from './layout.js'
+import { LongBlocks } from './long-blocks.js'
+
+const { min } = Math
 
 /** The front is cut from a longer gap in pieces of about this many granules: 16 KiB. */
 const FRONT_GRANULES = 1024

@@ -5,12 +5,7 @@
  * A block that is given back frees exactly the pages that lie wholly in the gap it coalesces to and did not lie in one before.
  */
 import type { Block, PageCount } from '../base/units.js'
-import * as layout from './layout.js'
-import { LongGaps } from './long-gaps.js'
-
-const { clz32, max, min } = Math
-
-const {
+import {
   ANY,
   BITS_PREFIX,
   END,
@@ -22,7 +17,10 @@ const {
   LATER_BITS,
   ROW_WORDS,
   START,
-} = layout
+} from './layout.js'
+import { LongGaps } from './long-gaps.js'
+
+const { clz32, max, min } = Math
 
 export class Gaps extends LongGaps {
   /** Blocks that were taken and not given back. */

@@ -20,12 +20,21 @@
  */
 import { invariant } from '../base/assert.js'
 import type { Block } from '../base/units.js'
-import * as layout from './layout.js'
+import {
+  ANY,
+  BITS_PREFIX,
+  END,
+  FIRST_ANY,
+  FIRST_BIT,
+  FRAME_SHIFT,
+  GAP,
+  LATER_BITS,
+  ROW_WORDS,
+  START,
+} from './layout.js'
 import { PageStates } from './page-states.js'
 
 const { clz32, min } = Math
-
-const { ANY, BITS_PREFIX, END, FIRST_ANY, FIRST_BIT, FRAME_SHIFT, GAP, LATER_BITS, ROW_WORDS, START } = layout
 
 /** Index of the pair of words that holds a granule's bits. */
 export function pairOf(granule: number): number {

@@ -1,10 +1,4 @@
-/**
- * Constants that the layers of the heap share: where what stands in the books.
- *
- * V8 folds a constant of the module that uses it into optimised code, unless the module exports it; imported and exported
- * ones are loaded and checked each time, functions too. So files with warm paths take what they need from here into
- * constants of their own, and what they share of code is methods.
- */
+/** Constants that the files of the heap share: which column of the books has what, and where. */
 
 const { clz32 } = Math
 

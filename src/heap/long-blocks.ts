@@ -2,14 +2,9 @@
  * Blocks that are cut from gaps of a frame and longer. Gaps that hold no clean page are used before others, so that memory which
  * is resident anyway is used before a page is committed.
  */
-import type { Block, PageCount } from '../base/units.js'
-import * as units from '../base/units.js'
+import { type Block, NONE, type PageCount } from '../base/units.js'
 import { Gaps } from './gaps.js'
-import * as layout from './layout.js'
-
-const { max, min } = Math
-
-const {
+import {
   ANY,
   BITS_PREFIX,
   COLD,
@@ -19,12 +14,15 @@ const {
   FRAME_GRANULES,
   FRAME_SHIFT,
   GAP,
+  REFUSED_GROWTH,
+  REFUSED_LIMIT,
+  REFUSED_SPACE,
   ROW_WORDS,
   START,
   WARM,
-} = layout
-const { REFUSED_GROWTH, REFUSED_LIMIT, REFUSED_SPACE } = layout
-const NONE = units.NONE
+} from './layout.js'
+
+const { max, min } = Math
 
 export class LongBlocks extends Gaps {
   /** Clean pages that may be taken before `REFUSED_GROWTH`. */

@@ -10,14 +10,8 @@
  *  2. a bin's bit is set exactly where the bin is not empty, a summary bit where its word is not zero
  */
 import { invariant } from '../base/assert.js'
-import type { PageCount } from '../base/units.js'
-import * as units from '../base/units.js'
-import * as layout from './layout.js'
-import { ShortGaps } from './short-gaps.js'
-
-const { clz32, max } = Math
-
-const {
+import { GRANULE_BYTES, NONE, type PageCount } from '../base/units.js'
+import {
   BIN_BITS_AT,
   BIN_BITS_LENGTH,
   BIN_SHIFT,
@@ -36,8 +30,10 @@ const {
   SETS,
   SUMMARIES_AT,
   WARM,
-} = layout
-const NONE = units.NONE
+} from './layout.js'
+import { ShortGaps } from './short-gaps.js'
+
+const { clz32, max } = Math
 
 const STEPS_SHIFT = 3 // eight bins a doubling
 const STEPS_MASK = (1 << STEPS_SHIFT) - 1
@@ -225,7 +221,7 @@ export class LongGaps extends ShortGaps {
         for (; frame !== NONE; frame = rows[frame * ROW_WORDS + NEXT]) {
           const first = this.startIn(frame)
           const end = rows[frame * ROW_WORDS + END] >>> 0
-          longest = max(longest, (end - first) * units.GRANULE_BYTES)
+          longest = max(longest, (end - first) * GRANULE_BYTES)
           most = max(most, roomIn(first, end))
         }
       }

@@ -12,14 +12,11 @@
  *  3. committed pages = used + dirty, never above `limitPages`
  */
 import { invariant } from '../base/assert.js'
-import * as bitmaps from '../base/bits.js'
+import { clearRange, countRange, nextClear, nextSet, setRange, testBit, wordsFor } from '../base/bits.js'
 import type { PageCount, PageNumber } from '../base/units.js'
 import { PageTable } from './page-table.js'
 
 const { min } = Math
-
-// V8 folds a module's own constants into optimised code, but loads what is imported each time.
-const { clearRange, countRange, nextClear, nextSet, setRange, testBit, wordsFor } = bitmaps
 
 export class PageStates extends PageTable {
   usedPages: PageCount = 0

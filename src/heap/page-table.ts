@@ -21,13 +21,28 @@ import { clearRange, wordsFor } from '../base/bits.js'
 import { bufferOf, byteOffsetOf, fillBytes, lengthOf, SafeMap } from '../base/primordials.js'
 import { MAX_SPACE_BYTES, type PageCount, type PageNumber } from '../base/units.js'
 import { type Column, type ColumnStorage, copyTouched, type Region, wholeWords } from './columns.js'
-import * as layout from './layout.js'
-import { BINS, BITS_PREFIX, FRAME_GRANULES, ROW_WORDS } from './layout.js'
-import * as groups from './touched-books.js'
+import {
+  BINS,
+  BITS_PREFIX,
+  FIRST_COLUMNS_AT,
+  FIRST_COLUMNS_BYTES,
+  FRAME_GRANULES,
+  REGION_BYTES,
+  ROW_WORDS,
+} from './layout.js'
+import {
+  type Columns,
+  copyGroups,
+  FRAME_BITS_WORDS,
+  GROUP_GRANULES_SHIFT,
+  GROUP_SHIFT,
+  groupsFor,
+  LEVEL_SHIFT,
+  noteTouched,
+  touchedBytes,
+} from './touched-books.js'
 
 const { ceil, clz32, max, min } = Math
-const { FIRST_COLUMNS_AT, FIRST_COLUMNS_BYTES, REGION_BYTES } = layout
-const { copyGroups, FRAME_BITS_WORDS, GROUP_GRANULES_SHIFT, GROUP_SHIFT, groupsFor, LEVEL_SHIFT } = groups
 
 const MIN_PAGE_SHIFT = 12
 const MAX_PAGE_SHIFT = 16
@@ -42,7 +57,6 @@ export interface PageRange {
   readonly pageCount: PageCount
 }
 
-type Columns = groups.Columns
 /** A number for each column. */
 type Lengths = Record<keyof Columns, number>
 
@@ -170,8 +184,8 @@ export class PageTable implements Columns {
     const bytes = this.offsetsOf(lengths).endBytes
     if (bytes < PAGED_FROM_BYTES) return bytes
     const groupCount = groupsFor(lengths.occupied)
-    groups.noteTouched(this, groupCount)
-    return groups.touchedBytes(this, groupCount, lengths.dirty, this.bookPageBytes)
+    noteTouched(this, groupCount)
+    return touchedBytes(this, groupCount, lengths.dirty, this.bookPageBytes)
   }
 
   /** Something is about to start at this granule that no other column may tell of later. */
@@ -323,7 +337,7 @@ export class PageTable implements Columns {
   }
 
   private copyColumns(to: Columns): void {
-    groups.noteTouched(this, groupsFor(lengthOf(this.occupied)))
+    noteTouched(this, groupsFor(lengthOf(this.occupied)))
     copyGroups(this, to)
     copyTouched(this.occupied, to.occupied)
     copyTouched(this.tops, to.tops)

@@ -19,14 +19,9 @@
  */
 import { invariant } from '../base/assert.js'
 import { lengthOf } from '../base/primordials.js'
-import type { Block } from '../base/units.js'
-import * as units from '../base/units.js'
+import { type Block, NONE } from '../base/units.js'
 import { GranuleMap } from './granule-map.js'
-import * as layout from './layout.js'
-
-const { clz32, max } = Math
-
-const {
+import {
   ANY,
   BINS,
   BITS_PREFIX,
@@ -38,8 +33,9 @@ const {
   LATER_BITS,
   ROW_WORDS,
   START,
-} = layout
-const NONE = units.NONE
+} from './layout.js'
+
+const { clz32, max } = Math
 
 const BINS_SHIFT = 5
 /** What `takeFrom` returns where all gaps of a bin may be too short. */

@@ -5,7 +5,7 @@
 import { describe, expect, it } from 'vitest'
 import { loadKernel } from '../../src/memory/addon.js'
 import { runWithBreak } from '../support/break.js'
-import { DIST, type Outcome, runScript } from '../support/process.js'
+import { COMPILED, DIST, type Outcome, runScript } from '../support/process.js'
 import { noSetMmPath, slowSbrkPath, strangerPath } from '../support/stranger.js'
 
 // Live blocks with contents, a helper that knows nothing of us, and ways to see what became of the break.
@@ -185,7 +185,7 @@ describe('when libc remembers the break wrongly', () => {
 describe('when the break is somewhere else at the moment of opening the fence', () => {
   it('nothing is opened, and the next move says so', () =>
     expectToSurvive(`
-      const { loadKernel } = await import(${JSON.stringify(new URL('memory/addon.js', DIST).href)})
+      const { loadKernel } = await import(${JSON.stringify(new URL('memory/addon.js', COMPILED).href)})
       const { programBreak, pageBytes } = loadKernel()
       const mapping = programBreak.take('subject')
       programBreak.closeFence(mapping, 64 * pageBytes)

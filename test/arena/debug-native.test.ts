@@ -1,6 +1,6 @@
 /** `debug: true` against real native code that writes where it must not, in processes of their own. */
 import { describe, expect, it } from 'vitest'
-import { DIST, type Outcome, runScript } from '../support/process.js'
+import { COMPILED, type Outcome, runScript } from '../support/process.js'
 import { strangerPath } from '../support/stranger.js'
 
 /** Runs a body with the native helper, an arena, and what is told on both channels at hand. */
@@ -159,7 +159,7 @@ describe('native code that overruns a block', () => {
 
   it('ends at a guard also where the kernel knows none but by mprotect', async () => {
     const { code, signal, stdout } = await run(`
-      const { realEnvironment } = await import(${JSON.stringify(new URL('environment.js', DIST).href)})
+      const { realEnvironment } = await import(${JSON.stringify(new URL('process/environment.js', COMPILED).href)})
       const environment = realEnvironment()
       const calls = Object.getOwnPropertyNames(Object.getPrototypeOf(environment.kernel))
       const kernel = { pageBytes: environment.kernel.pageBytes }

@@ -45,7 +45,7 @@ function residentPages(mapping: MappingId, pageCount: number): number[] {
 /** What the built package in `root` says when it loads its addon in a process with these flags. */
 function loadInChild(root: string, flags: string[]): string {
   const script = `
-    import(${JSON.stringify(join(root, 'dist/memory/addon.js'))})
+    import(${JSON.stringify(join(root, '.compiled/memory/addon.js'))})
       .then(({ loadKernel }) => loadKernel())
       .then(() => console.log('loaded'), ({ code, message }) => console.log(code, message))`
   const args = [...flags, '--no-warnings', '-e', script]
@@ -128,7 +128,7 @@ describe('loadKernel', () => {
   it('says what to run where there is no binary', () => {
     const root = mkdtempSync(join(tmpdir(), 'offheap-'))
     try {
-      cpSync(join(packageRoot, 'dist'), join(root, 'dist'), { recursive: true })
+      cpSync(join(packageRoot, '.compiled'), join(root, '.compiled'), { recursive: true })
       writeFileSync(join(root, 'package.json'), '{ "name": "offheap", "type": "module" }')
       const message = loadInChild(root, [])
       expect(message).toMatch(/^ERR_ARENA_NOT_SUPPORTED Cannot load the native addon: no binary for linux-/)

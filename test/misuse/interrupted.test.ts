@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
 import { fuzzSeed } from '../fuzz/random.js'
 import { runWithBreak } from '../support/break.js'
-import { DIST, NODES, runNode } from '../support/process.js'
+import { COMPILED, NODES, runNode } from '../support/process.js'
 
 const INTERRUPTER = fileURLToPath(new URL('interrupter.mjs', import.meta.url))
 const OPTIONS = [
@@ -29,7 +29,7 @@ describe.each(NODES)('on Node $version', ({ path }) => {
     'calls interrupted by $kind leave no arena with wrong books, with $options',
     async ({ kind, options }) => {
       const seed = String(fuzzSeed >>> 0)
-      const args = ['--no-warnings', INTERRUPTER, new URL('index.js', DIST).href, kind, seed, options]
+      const args = ['--no-warnings', INTERRUPTER, new URL('index.js', COMPILED).href, kind, seed, options]
       const { code, signal, stdout, stderr } = await runWithBreak(() => runNode(args, '', path))
       expect({ seed, code, signal, stderr }).toEqual({ seed, code: 0, signal: null, stderr: '' })
       expect(stdout).toBe('never twice, interrupted often\n')

@@ -5,7 +5,7 @@ import { TraceReader } from '../../src/replay/trace.js'
 import { headerOf, sendColumns } from '../../src/replay/trace-pipe.js'
 
 const RECEIVER = `
-  import { receiveTrace } from ${JSON.stringify(new URL('../../dist/replay/trace-pipe.js', import.meta.url).href)}
+  import { receiveTrace } from ${JSON.stringify(new URL('../../.compiled/replay/trace-pipe.js', import.meta.url).href)}
   const trace = receiveTrace(JSON.parse(process.argv[1]))
   console.log(JSON.stringify({ ...trace, kind: trace.sizes.constructor.name }))
 `

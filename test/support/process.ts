@@ -5,6 +5,8 @@ import { fileURLToPath } from 'node:url'
 
 /** The built package, for processes that have no TypeScript. */
 export const DIST = new URL('../../dist/', import.meta.url)
+/** Every module of src by itself, for what reaches below the package. */
+export const COMPILED = new URL('../../.compiled/', import.meta.url)
 
 /** Exact resident bytes of this process. */
 export function rssBytes(): number {

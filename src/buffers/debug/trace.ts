@@ -3,12 +3,12 @@
  * arena among them, and would hold them for as long as the trace.
  */
 import { fileURLToPath } from 'node:url'
+import { OWN_FOLDER_URL } from '../../base/own-folder.js'
 
 const { max } = Math
 
 /** Frames of our own between the user's and `Trace`, which are not shown: so many more are captured. */
 const OWN_FRAMES = 8
-const OWN_FOLDER_URL = new URL('../..', import.meta.url).href
 const OWN_FOLDER = OWN_FOLDER_URL.startsWith('file:') ? fileURLToPath(OWN_FOLDER_URL) : OWN_FOLDER_URL
 
 export class Trace {

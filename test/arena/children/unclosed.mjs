@@ -6,8 +6,8 @@ import { readFileSync } from 'node:fs'
 import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { isMainThread, Worker, workerData } from 'node:worker_threads'
+import { loadKernel } from '../../../.compiled/memory/addon.js'
 import { Arena, processLimit } from '../../../dist/index.js'
-import { loadKernel } from '../../../dist/memory/addon.js'
 
 const rssBytes = () =>
   Number(/^Rss:\s+(\d+) kB$/m.exec(readFileSync('/proc/self/smaps_rollup', 'latin1'))[1]) * 1024

@@ -4,11 +4,11 @@
  */
 import { readFileSync } from 'node:fs'
 import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises'
+import { ArenaBlocks, bufferTable } from '../../../.compiled/replay/allocators.js'
+import { replayRangeTouching, slotsLiveAtEnd } from '../../../.compiled/replay/passes.js'
+import { readTrace } from '../../../.compiled/replay/trace.js'
+import { verifyContents } from '../../../.compiled/replay/verify.js'
 import { Arena } from '../../../dist/index.js'
-import { ArenaBlocks, bufferTable } from '../../../dist/replay/allocators.js'
-import { replayRangeTouching, slotsLiveAtEnd } from '../../../dist/replay/passes.js'
-import { readTrace } from '../../../dist/replay/trace.js'
-import { verifyContents } from '../../../dist/replay/verify.js'
 
 const [tracePath, strangerPath] = process.argv.slice(2)
 const module = { exports: {} }

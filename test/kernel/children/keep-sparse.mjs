@@ -3,9 +3,9 @@
  * Arguments: block size, `detachFromBytes`. Prints one line of JSON.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
-import { Arena } from '../../../dist/arena/arena.js'
-import { eventLoop } from '../../../dist/base/deferral.js'
-import { loadKernel } from '../../../dist/memory/addon.js'
+import { Arena } from '../../../.compiled/arena/arena.js'
+import { eventLoop } from '../../../.compiled/base/deferral.js'
+import { loadKernel } from '../../../.compiled/memory/addon.js'
 import { locatingKernel, restBytes, rssBytes } from './measure.mjs'
 
 const TOTAL_BYTES = 128 * 2 ** 20

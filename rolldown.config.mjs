@@ -1,0 +1,59 @@
+/**
+ * How `src` becomes what is published: two modules that are loaded, one with the heap, one with the arena over it, and the
+ * command line beside them. Types are written by `tsc`. Why there are two, and what `@noinline` is for: docs/v8.md.
+ *
+ * A module that was `src/room/file.ts` is in `dist/room/`, so that its distance from the package's folder is the same.
+ */
+import { defineConfig } from 'rolldown'
+
+/** Compiles to more than 460 bytecodes, which V8 never inlines: patterns are the most for their length. */
+const LONG_CODE =
+  'const [[a, ...b], [c, ...d], [e, ...f]] = [[0], [0], [0]]; throw new RangeError([a, b, c, d, e, f].join());'
+
+const TAG = /^ *\* @noinline$/gm
+/** The rest of a doc comment that ends with the tag, and the head of the function or method behind it, up to its brace. */
+const TAGGED_HEAD =
+  / \* @noinline\n *\*\/\n *(?:export |private |protected )*(?:function )?\w+\(\s*(\w+)[^{]*\{$/gm
+
+/** Makes functions that are tagged `@noinline` too long for V8 to inline, by a branch that is never taken. */
+export function padNoinline(code) {
+  let count = 0
+  const padded = code.replace(TAGGED_HEAD, (head, parameter) => {
+    count++
+    return `${head} if (${parameter} === undefined) { ${LONG_CODE} }`
+  })
+  const tags = code.match(TAG)?.length ?? 0
+  if (count !== tags)
+    throw new Error(`@noinline is found ${tags} times, and ${count} functions with parameters`)
+  return padded
+}
+
+export default defineConfig({
+  input: { index: 'src/index.ts', 'heap/index': 'src/heap/index.ts', 'cli/main': 'src/cli/main.ts' },
+  platform: 'node',
+  tsconfig: 'tsconfig.build.json',
+  plugins: [
+    {
+      name: 'pad-noinline',
+      // Nothing moves to another line: source maps stay right.
+      transform: { filter: { code: TAG }, handler: code => ({ code: padNoinline(code) }) },
+    },
+  ],
+  // A constant that another module exports is loaded each time it is used, and a literal is not.
+  optimization: { inlineConst: { mode: 'all', pass: 3 } },
+  output: {
+    dir: 'dist',
+    cleanDir: true,
+    format: 'esm',
+    sourcemap: true,
+    comments: false,
+    chunkFileNames: ({ name }) =>
+      name === 'heap' || name === 'arena' ? `${name}/${name}.js` : 'cli/[name].js',
+    codeSplitting: {
+      groups: [
+        { name: 'heap', test: /\/src\/(heap|base)\// },
+        { name: 'arena', test: /\/src\/(arena|process|supply|buffers|release|memory|notices)\// },
+      ],
+    },
+  },
+})
