@@ -1,9 +1,11 @@
 /**
  * How `src` becomes what is published: two modules that are loaded, one with the heap, one with the arena over it, and the
- * command line beside them. Types are written by `tsc`. Why there are two, and what `@noinline` is for: docs/v8.md.
+ * command line beside them. Types are written by `tsc`, before. Why there are two, and what `@noinline` is for: docs/v8.md.
  *
  * A module that was `src/room/file.ts` is in `dist/room/`, so that its distance from the package's folder is the same.
  */
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { defineConfig } from 'rolldown'
 
 /** Compiles to more than 460 bytecodes, which V8 never inlines: patterns are the most for their length. */
@@ -28,6 +30,18 @@ export function padNoinline(code) {
   return padded
 }
 
+/** Takes the base class `MadeOf` out of the published types: it adds nothing that users could see. */
+function hideMadeOf(dist) {
+  for (const file of readdirSync(dist, { recursive: true })) {
+    if (!file.endsWith('.d.ts')) continue
+    const text = readFileSync(join(dist, file), 'utf8')
+    const hidden = text
+      .replace(/^import \{ MadeOf \} from .*\n/m, '')
+      .replace(/ extends MadeOf<.*> \{$/gm, ' {')
+    if (hidden !== text) writeFileSync(join(dist, file), hidden)
+  }
+}
+
 export default defineConfig({
   input: { index: 'src/index.ts', 'heap/index': 'src/heap/index.ts', 'cli/main': 'src/cli/main.ts' },
   platform: 'node',
@@ -38,12 +52,12 @@ export default defineConfig({
       // Nothing moves to another line: source maps stay right.
       transform: { filter: { code: TAG }, handler: code => ({ code: padNoinline(code) }) },
     },
+    { name: 'hide-made-of', writeBundle: ({ dir }) => hideMadeOf(dir) },
   ],
   // A constant that another module exports is loaded each time it is used, and a literal is not.
   optimization: { inlineConst: { mode: 'all', pass: 3 } },
   output: {
     dir: 'dist',
-    cleanDir: true,
     format: 'esm',
     sourcemap: true,
     comments: false,

@@ -38,15 +38,19 @@ async function collect() {
   }
 }
 
-/** Fills 512 MiB, frees all, then makes no further call until it reads what is resident. */
-async function idle() {
-  const releaseAfterMs = options.releaseAfterMs
-  // What a process needs once, compiled code and V8's own tables, is no growth of an arena's: one round before counting.
+/** What a process needs once, compiled code and V8's own tables, is no growth of an arena's: a round before counting. */
+async function settle(use) {
   const first = new Arena(arenaOptions)
-  fillAndFree(first)
+  use(first)
   await sleep(500)
   first.close()
   await collect()
+}
+
+/** Fills 512 MiB, frees all, then makes no further call until it reads what is resident. */
+async function idle() {
+  const releaseAfterMs = options.releaseAfterMs
+  await settle(fillAndFree)
   const arena = new Arena(arenaOptions)
   const rssBefore = rssBytes()
   const fullBytes = fillAndFree(arena) - rssBefore
@@ -83,8 +87,9 @@ async function nothing() {
 
 /** The same 64 MiB, again and again. */
 async function bounce() {
-  const arena = new Arena(arenaOptions)
   const roundBytes = 64 * MIB
+  await settle(arena => arena.free(arena.allocUnsafe(roundBytes).fill(1)))
+  const arena = new Arena(arenaOptions)
   const rounds = Math.ceil(options.forMs / options.everyMs)
   let afterTwo
   let betweenBytes = 0

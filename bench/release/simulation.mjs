@@ -88,8 +88,8 @@ export class Simulation {
       limits: { settle() {} },
       notices: { purged() {} },
       deferral: this.time,
-      calls: () => this.calls,
     })
+    this.releaser.calls = () => this.calls
     const tick = this.scavenger.tick.bind(this.scavenger)
     this.scavenger.tick = (...args) => {
       const before = this.purgingMs

@@ -1,8 +1,7 @@
 /**
  * The parts of an arena, and how they are joined: what each calls when it needs another.
  *
- * Some parts outlive an arena that is collected without `close()`, see `dropped`. So nothing here refers to the arena itself
- * but `calls`, which only the releaser has.
+ * Some parts outlive an arena that is collected without `close()`: see `unclosed`. So nothing here refers to the arena itself.
  */
 import { Gate } from '../base/gate.js'
 import { GRANULE_BYTES } from '../base/units.js'
@@ -29,7 +28,8 @@ import type { ResolvedOptions } from './options.js'
 /** Blocks of that size and up start on a page, and fresh ones read as zero. No window serves more: see `buffers/windows`. */
 const WHOLE_PAGES_FROM_BYTES = 64 * 1024
 
-export interface Made {
+/** What an arena is made of. */
+export interface Parts {
   readonly options: ResolvedOptions
   readonly environment: Environment
   readonly gate: Gate
@@ -49,10 +49,9 @@ export interface Made {
 }
 
 /**
- * `calls`: blocks allocated and freed, ever. Throws what the source of pages throws where it cannot be opened, and a
- * `RangeError` where there is no memory for the books: nothing is left behind then.
+ * Makes the parts of an arena. Throws what the source of pages throws where it cannot be opened, and a `RangeError` where there is no memory for the books: nothing is left behind then.
  */
-export function assemble(options: ResolvedOptions, environment: Environment, calls: () => number): Made {
+export function assemble(options: ResolvedOptions, environment: Environment): Parts {
   const { name } = options
   const { kernel, deferral, now, ledger, group, watch } = environment
   const { pageBytes } = kernel
@@ -88,7 +87,6 @@ export function assemble(options: ResolvedOptions, environment: Environment, cal
     notices,
     deferral,
     onArmed: watch?.onArmed,
-    calls,
   })
   const supply = new Supply(
     name,

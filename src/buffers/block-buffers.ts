@@ -11,6 +11,7 @@
  */
 
 import { invariant } from '../base/assert.js'
+import { MadeOf, partsOf } from '../base/made-of.js'
 import { SafeMap } from '../base/primordials.js'
 import { type Block, GRANULE_BYTES, NONE } from '../base/units.js'
 import type { BlockHeap } from '../heap/block-heap.js'
@@ -20,7 +21,7 @@ import { endOf, type Segment } from '../memory/segment.js'
 import { Forgotten } from './forgotten.js'
 import { OwnBuffers } from './own-buffers.js'
 import type { ArenaBuffer, Epoch } from './owner.js'
-import { transferRefusal } from './transfer-refusal.js'
+import { type Refusal, transferRefusal } from './transfer-refusal.js'
 import type { ViewReach } from './view-reach.js'
 import { type Reach, WINDOW_OVERLAP_BYTES, WINDOW_STRIDE_BYTES, Windows } from './windows.js'
 
@@ -31,51 +32,47 @@ const DETACHED = 0
 const SHARED = 1
 const KEPT = 2
 
-/**
- * Its fields are set once, by the constructor, and `declare` makes that the first time: one with a `#` would be `undefined`
- * before. V8 takes such a field for a constant wherever the arena is one: 3 % of the time of `allocUnsafe` and `free`.
- */
-export class BlockBuffers {
-  declare private readonly heap: BlockHeap
-  declare private readonly source: PageSource
-  declare private readonly windows: Windows
-  declare protected readonly own: OwnBuffers
-  declare private readonly forgotten: Forgotten
-  declare private readonly detachFromBytes: number
+interface Parts {
+  readonly heap: BlockHeap
+  readonly source: PageSource
+  readonly detachFromBytes: number
+  readonly refuseTransfer: Refusal
+}
+
+export class BlockBuffers extends MadeOf<Parts> {
+  readonly #heap = partsOf(this).heap
+  readonly #source = partsOf(this).source
+  readonly #windows = new Windows(this.#source, partsOf(this).refuseTransfer)
+  protected readonly own = new OwnBuffers(this.#source, partsOf(this).refuseTransfer)
+  readonly #forgotten = new Forgotten(this.#source)
+  readonly #detachFromBytes = partsOf(this).detachFromBytes
   /** Blocks of fewer bytes than this share windows. */
-  declare private readonly windowBelowBytes: number
+  readonly #windowBelowBytes = min(this.#detachFromBytes, WINDOW_OVERLAP_BYTES + 1)
   /** Blocks set aside, and the wrap that each waits for. */
   readonly #setAside = new SafeMap<Block, WrapId>()
   /** The stretch that `renew` purges: first page, and how many. */
   readonly #renewed = new Uint32Array(2)
 
   constructor(heap: BlockHeap, source: PageSource, detachFromBytes: number, arenaName: string) {
-    const refuseTransfer = transferRefusal(arenaName)
-    this.heap = heap
-    this.source = source
-    this.windows = new Windows(source, refuseTransfer)
-    this.own = new OwnBuffers(source, refuseTransfer)
-    this.forgotten = new Forgotten(source)
-    this.detachFromBytes = detachFromBytes
-    this.windowBelowBytes = min(detachFromBytes, WINDOW_OVERLAP_BYTES + 1)
+    super({ heap, source, detachFromBytes, refuseTransfer: transferRefusal(arenaName) })
   }
 
   /** Blocks that ended but are not free yet. */
   get setAsideBlocks(): number {
-    return this.#setAside.size + this.forgotten.size
+    return this.#setAside.size + this.#forgotten.size
   }
 
   /** Called when blocks that wait may be free within two turns of the event loop. Must hold no arena. */
   set onCollected(run: (() => void) | null) {
-    this.forgotten.onCollected = run
+    this.#forgotten.onCollected = run
   }
 
   get onCollected(): (() => void) | null {
-    return this.forgotten.onCollected
+    return this.#forgotten.onCollected
   }
 
   addSegment(segment: Segment): void {
-    this.windows.addSegment(segment)
+    this.#windows.addSegment(segment)
   }
 
   /** Blocks that ended and whose memory waits to be looked at before it is used again: none but with `debug`. */
@@ -123,9 +120,9 @@ export class BlockBuffers {
    * it was allocated with.
    */
   makeOwner(block: Block, sizeBytes: number, epoch: Epoch, _alignBytes: number): ArenaBuffer | null {
-    if (sizeBytes < this.windowBelowBytes && this.windows.lostCount === 0) {
+    if (sizeBytes < this.#windowBelowBytes && this.#windows.lostCount === 0) {
       try {
-        const buffer = this.windows.makeOwner(block, sizeBytes, epoch)
+        const buffer = this.#windows.makeOwner(block, sizeBytes, epoch)
         if (buffer !== null) return buffer
       } catch (error) {
         return this.#makeDespite(error, block, sizeBytes, epoch)
@@ -135,17 +132,17 @@ export class BlockBuffers {
   }
 
   #makeOwnerSlow(block: Block, sizeBytes: number, epoch: Epoch): ArenaBuffer | null {
-    if (this.windows.lostCount > 0 && this.#setAsideIfLost(block, sizeBytes)) return null
-    if (sizeBytes < this.windowBelowBytes) {
+    if (this.#windows.lostCount > 0 && this.#setAsideIfLost(block, sizeBytes)) return null
+    if (sizeBytes < this.#windowBelowBytes) {
       try {
-        const buffer = this.windows.makeOwner(block, sizeBytes, epoch)
+        const buffer = this.#windows.makeOwner(block, sizeBytes, epoch)
         return buffer !== null ? buffer : this.#makeInNewWindow(block, sizeBytes, epoch)
       } catch (error) {
         return this.#makeDespite(error, block, sizeBytes, epoch)
       }
     }
-    if (sizeBytes >= this.detachFromBytes) return this.makeDetachable(block, 0, sizeBytes, epoch)
-    return this.own.makeKept(block, sizeBytes, this.heap.sizeOf(block), epoch)
+    if (sizeBytes >= this.#detachFromBytes) return this.makeDetachable(block, 0, sizeBytes, epoch)
+    return this.own.makeKept(block, sizeBytes, this.#heap.sizeOf(block), epoch)
   }
 
   /**
@@ -153,8 +150,8 @@ export class BlockBuffers {
    * any other error on.
    */
   #makeDespite(error: unknown, block: Block, sizeBytes: number, epoch: Epoch): ArenaBuffer | null {
-    if (!this.windows.isTaken(block)) throw error
-    this.windows.lose(block)
+    if (!this.#windows.isTaken(block)) throw error
+    this.#windows.lose(block)
     return this.#setAsideIfLost(block, sizeBytes) ? null : this.#makeInNewWindow(block, sizeBytes, epoch)
   }
 
@@ -166,7 +163,7 @@ export class BlockBuffers {
   /** A block of which `makeOwner` threw: it is free again. */
   takeBack(block: Block): void {
     this.own.discard(block)
-    this.heap.free(block)
+    this.#heap.free(block)
   }
 
   /**
@@ -174,13 +171,13 @@ export class BlockBuffers {
    * to the kernel, however many there are. Returns false where it refuses.
    */
   renew(block: Block, sizeBytes: number): boolean {
-    const { granuleShift } = this.heap
+    const { granuleShift } = this.#heap
     const firstPage = block >>> granuleShift
     const endGranule = block + ceil(sizeBytes / GRANULE_BYTES)
     this.#renewed[0] = firstPage
     this.#renewed[1] = ((endGranule - 1) >>> granuleShift) + 1 - firstPage
     try {
-      return this.source.purge(this.#renewed, 0, 1) === this.#renewed[1]
+      return this.#source.purge(this.#renewed, 0, 1) === this.#renewed[1]
     } catch {
       return false
     }
@@ -188,23 +185,23 @@ export class BlockBuffers {
 
   /** Nobody can reach a block with a buffer of its own any more. */
   protected release(block: Block): void {
-    this.heap.free(block)
+    this.#heap.free(block)
   }
 
   /** The Buffer of a block, still live, has length 0: somebody took its window away. */
   notice(block: Block, sizeBytes: number): void {
-    if (sizeBytes >= this.windowBelowBytes) return
-    if (this.windows.isTaken(block)) this.windows.lose(block)
+    if (sizeBytes >= this.#windowBelowBytes) return
+    if (this.#windows.isTaken(block)) this.#windows.lose(block)
     this.#noticeTakenGivenUp()
   }
 
   #noticeTakenGivenUp(): void {
-    this.forgotten.noticeTaken((startBytes, wrapId) => this.windows.loseGivenUp(startBytes, wrapId))
+    this.#forgotten.noticeTaken((startBytes, wrapId) => this.#windows.loseGivenUp(startBytes, wrapId))
   }
 
   /** The wrap under a block that was handed out just now. */
   wrapIdOf(block: Block, sizeBytes: number): WrapId {
-    return sizeBytes < this.windowBelowBytes ? this.windows.wrapIdOf(block) : this.own.wrapIdOf(block)
+    return sizeBytes < this.#windowBelowBytes ? this.#windows.wrapIdOf(block) : this.own.wrapIdOf(block)
   }
 
   /** What the arena's memory may be reached by. */
@@ -213,7 +210,7 @@ export class BlockBuffers {
       startBytes: block * GRANULE_BYTES,
       wrapId,
     }))
-    return [...this.windows.reaches, ...this.own.reaches, ...this.forgotten.reaches, ...setAside]
+    return [...this.#windows.reaches, ...this.own.reaches, ...this.#forgotten.reaches, ...setAside]
   }
 
   /**
@@ -221,45 +218,45 @@ export class BlockBuffers {
    * `wrapIdOf` said when it was handed out, is gone.
    */
   forget(block: Block, sizeBytes: number, wrapId: WrapId): void {
-    if (sizeBytes < this.windowBelowBytes) {
+    if (sizeBytes < this.#windowBelowBytes) {
       this.#forgetShared(block, wrapId)
     } else if (this.own.isTaken(block)) {
       this.end(block, sizeBytes)
     } else {
       const { buffer, reachedBy } = this.own.giveUp(block)
-      this.forgotten.add(block, wrapId, false, reachedBy)
-      this.forgotten.hold(wrapId, buffer, block * GRANULE_BYTES, false)
+      this.#forgotten.add(block, wrapId, false, reachedBy)
+      this.#forgotten.hold(wrapId, buffer, block * GRANULE_BYTES, false)
     }
   }
 
   #forgetShared(block: Block, wrapId: WrapId): void {
-    if (this.windows.isTaken(block)) this.windows.lose(block)
-    if (this.windows.wrapIdOf(block) === wrapId || this.forgotten.isHeld(wrapId)) {
-      this.forgotten.add(block, wrapId, true)
+    if (this.#windows.isTaken(block)) this.#windows.lose(block)
+    if (this.#windows.wrapIdOf(block) === wrapId || this.#forgotten.isHeld(wrapId)) {
+      this.#forgotten.add(block, wrapId, true)
       this.#giveUpWindow(block, wrapId)
       return
     }
-    this.windows.leave(block)
-    if (this.source.isWrapped(wrapId)) this.#setAside.set(block, wrapId)
-    else this.heap.free(block)
+    this.#windows.leave(block)
+    if (this.#source.isWrapped(wrapId)) this.#setAside.set(block, wrapId)
+    else this.#heap.free(block)
   }
 
   /** Gives up the buffer of a block's window, if it is still `wrapId` and not too many of that window were. */
   #giveUpWindow(block: Block, wrapId: WrapId): void {
     const startBytes = startOfWindow(block)
-    if (this.windows.wrapIdOf(block) !== wrapId || this.windows.isTaken(block)) return
-    if (!this.forgotten.hasRoom(startBytes)) return
-    this.forgotten.hold(wrapId, this.windows.giveUp(block).buffer, startBytes, true)
+    if (this.#windows.wrapIdOf(block) !== wrapId || this.#windows.isTaken(block)) return
+    if (!this.#forgotten.hasRoom(startBytes)) return
+    this.#forgotten.hold(wrapId, this.#windows.giveUp(block).buffer, startBytes, true)
   }
 
   /** The owner of a block is spent: frees the block, or sets it aside. `sizeBytes` as it was made with. */
   end(block: Block, sizeBytes: number): void {
-    if (sizeBytes < this.windowBelowBytes) {
-      this.windows.leave(block)
-      this.heap.free(block)
+    if (sizeBytes < this.#windowBelowBytes) {
+      this.#windows.leave(block)
+      this.#heap.free(block)
       return
     }
-    const isDetached = sizeBytes >= this.detachFromBytes
+    const isDetached = sizeBytes >= this.#detachFromBytes
     const wrapId = isDetached ? this.own.detach(block) : this.own.keep(block)
     if (wrapId === null) this.release(block)
     else this.#setAside.set(block, wrapId)
@@ -276,12 +273,12 @@ export class BlockBuffers {
    */
   mayResizeTo(block: Block, oldBytes: number, sizeBytes: number): boolean {
     // The tail of what shrinks where it is would stay as it was.
-    if (this.heap.isWiping && sizeBytes < oldBytes) return false
+    if (this.#heap.isWiping && sizeBytes < oldBytes) return false
     const kind = this.#kindOf(sizeBytes)
     if (kind !== this.#kindOf(oldBytes)) return false
     // Not the buffer of this block, then, but one that the same window was given since.
     if (kind === SHARED) this.notice(block, sizeBytes)
-    return this.windows.lostCount === 0 || this.windows.lostWrapOver(block, sizeBytes) === null
+    return this.#windows.lostCount === 0 || this.#windows.lostWrapOver(block, sizeBytes) === null
   }
 
   /**
@@ -291,25 +288,25 @@ export class BlockBuffers {
   replaceOwner(block: Block, sizeBytes: number, epoch: Epoch): ArenaBuffer {
     const kind = this.#kindOf(sizeBytes)
     if (kind !== SHARED) {
-      const lengthBytes = kind === DETACHED ? sizeBytes : this.heap.sizeOf(block)
+      const lengthBytes = kind === DETACHED ? sizeBytes : this.#heap.sizeOf(block)
       return this.own.replace(block, sizeBytes, lengthBytes, epoch, kind === KEPT)
     }
     // Wrapped anew where its buffer was given up.
     const buffer =
-      this.windows.makeOwner(block, sizeBytes, epoch) ?? this.#makeInNewWindow(block, sizeBytes, epoch)
+      this.#windows.makeOwner(block, sizeBytes, epoch) ?? this.#makeInNewWindow(block, sizeBytes, epoch)
     invariant(buffer !== null, 'the window of a live block is wrapped')
-    this.windows.leave(block)
+    this.#windows.leave(block)
     return buffer
   }
 
   #kindOf(sizeBytes: number): number {
-    if (sizeBytes < this.windowBelowBytes) return SHARED
-    return sizeBytes >= this.detachFromBytes ? DETACHED : KEPT
+    if (sizeBytes < this.#windowBelowBytes) return SHARED
+    return sizeBytes >= this.#detachFromBytes ? DETACHED : KEPT
   }
 
   /** Whether a buffer lies over memory of this arena. */
   has(memory: ArrayBufferLike): boolean {
-    return this.windows.has(memory) || this.own.has(memory) || this.forgotten.holds(memory)
+    return this.#windows.has(memory) || this.own.has(memory) || this.#forgotten.holds(memory)
   }
 
   /** The live block that holds all of these bytes of a buffer, at least its first one; NONE where there is none. */
@@ -317,62 +314,62 @@ export class BlockBuffers {
     if (memory.byteLength === 0) return NONE
     const own = this.own.blockUnder(memory)
     if (own !== NONE) return own
-    let start = this.windows.startOf(memory)
-    if (start === NONE) start = this.forgotten.startOf(memory)
+    let start = this.#windows.startOf(memory)
+    if (start === NONE) start = this.#forgotten.startOf(memory)
     if (start === NONE) return NONE
     const first = start + offsetBytes
-    const block = this.heap.blockAt(floor(first / GRANULE_BYTES))
-    if (block === NONE || this.isSetAside(block) || this.forgotten.has(block)) return NONE
-    return first + max(1, lengthBytes) <= block * GRANULE_BYTES + this.heap.sizeOf(block) ? block : NONE
+    const block = this.#heap.blockAt(floor(first / GRANULE_BYTES))
+    if (block === NONE || this.isSetAside(block) || this.#forgotten.has(block)) return NONE
+    return first + max(1, lengthBytes) <= block * GRANULE_BYTES + this.#heap.sizeOf(block) ? block : NONE
   }
 
   /** Whether there are buffers to drop once their pages are cold, or blocks that wait. */
   get hasIdle(): boolean {
-    if (this.windows.idleCount > 0 || this.own.idleBytes > 0) return true
-    return this.#setAside.size > 0 || this.forgotten.collectedCount > 0
+    if (this.#windows.idleCount > 0 || this.own.idleBytes > 0) return true
+    return this.#setAside.size > 0 || this.#forgotten.collectedCount > 0
   }
 
   /** Frees the blocks whose wait is over. */
   recoverSetAside(): void {
-    this.windows.recover()
+    this.#windows.recover()
     for (const [block, wrapId] of this.#setAside) {
-      if (this.source.isWrapped(wrapId)) continue
+      if (this.#source.isWrapped(wrapId)) continue
       this.#setAside.delete(block)
       this.release(block)
     }
-    if (this.forgotten.size > 0) this.#settleForgotten()
+    if (this.#forgotten.size > 0) this.#settleForgotten()
   }
 
   #settleForgotten(): void {
-    this.forgotten.settle((block, isShared, reachedBy) => {
-      if (isShared) this.windows.leave(block)
+    this.#forgotten.settle((block, isShared, reachedBy) => {
+      if (isShared) this.#windows.leave(block)
       if (reachedBy === null) this.release(block)
       else this.#setAside.set(block, reachedBy)
     })
-    for (const [block, wrapId] of this.forgotten.unheld()) this.#giveUpWindow(block, wrapId)
+    for (const [block, wrapId] of this.#forgotten.unheld()) this.#giveUpWindow(block, wrapId)
   }
 
   /** Looks for buffers that somebody took away: before memory changes under those that only wait. */
   noticeTaken(): void {
-    this.windows.noticeTaken()
+    this.#windows.noticeTaken()
     this.own.noticeTaken()
     this.#noticeTakenGivenUp()
   }
 
   /** Drops the buffers that nothing uses and whose pages were given back. */
   dropIdle(): void {
-    const pageBytes = this.heap.pageBytes
-    this.windows.dropIdle((firstPage, pageCount) => !this.heap.anyDirty(firstPage, pageCount))
-    this.own.dropIdle((offset, length) => !this.heap.anyDirty(offset / pageBytes, ceil(length / pageBytes)))
+    const pageBytes = this.#heap.pageBytes
+    this.#windows.dropIdle((firstPage, pageCount) => !this.#heap.anyDirty(firstPage, pageCount))
+    this.own.dropIdle((offset, length) => !this.#heap.anyDirty(offset / pageBytes, ceil(length / pageBytes)))
   }
 
   /** Before a segment goes that holds no live block. */
   removeSegment(segment: Segment): void {
-    this.windows.removeSegment(segment)
+    this.#windows.removeSegment(segment)
     this.own.removeSegment(segment)
-    const { pageBytes } = this.source
+    const { pageBytes } = this.#source
     // What somebody took of it keeps the mapping: nothing is placed there again.
-    this.forgotten.removeRange(segment.firstPage * pageBytes, endOf(segment) * pageBytes)
+    this.#forgotten.removeRange(segment.firstPage * pageBytes, endOf(segment) * pageBytes)
   }
 
   /**
@@ -380,11 +377,11 @@ export class BlockBuffers {
    * which none of these lies. The caller frees the others, but for those set aside.
    */
   clear(staying: ReadonlyMap<Block, number>): void {
-    const inWindows = [...staying].filter(([, sizeBytes]) => sizeBytes < this.windowBelowBytes)
-    this.windows.clear(inWindows.map(([block]) => block))
-    this.forgotten.clear(
+    const inWindows = [...staying].filter(([, sizeBytes]) => sizeBytes < this.#windowBelowBytes)
+    this.#windows.clear(inWindows.map(([block]) => block))
+    this.#forgotten.clear(
       new Set(inWindows.map(([block]) => startOfWindow(block))),
-      (startBytes, wrapId) => this.windows.loseGivenUp(startBytes, wrapId),
+      (startBytes, wrapId) => this.#windows.loseGivenUp(startBytes, wrapId),
       (block, wrapId) => this.#setAside.set(block, wrapId),
     )
     this.own.clear(
@@ -396,7 +393,7 @@ export class BlockBuffers {
   /** The memory of blocks set aside will not be reused any more: the books forget them. */
   abandonSetAside(): void {
     // Views of what waits may be left, and what is unmapped is gone.
-    this.heap.stopWiping()
+    this.#heap.stopWiping()
     for (const block of this.#setAside.keys()) this.release(block)
     this.#setAside.clear()
   }
@@ -411,12 +408,12 @@ export class BlockBuffers {
   }
 
   #makeInNewWindow(block: Block, sizeBytes: number, epoch: Epoch): ArenaBuffer | null {
-    this.windows.open(block)
-    return this.windows.makeOwner(block, sizeBytes, epoch)
+    this.#windows.open(block)
+    return this.#windows.makeOwner(block, sizeBytes, epoch)
   }
 
   #setAsideIfLost(block: Block, sizeBytes: number): boolean {
-    const wrapId = this.windows.lostWrapOver(block, sizeBytes)
+    const wrapId = this.#windows.lostWrapOver(block, sizeBytes)
     if (wrapId === null) return false
     this.#setAside.set(block, wrapId)
     return true
@@ -425,8 +422,8 @@ export class BlockBuffers {
   /** `liveBlocks`: blocks with an owner. */
   check(liveBlocks: number): void {
     this.own.check(this.own.liveBlocks)
-    this.windows.check(liveBlocks - this.own.liveBlocks + this.forgotten.sharedBlocks)
-    this.forgotten.check()
+    this.#windows.check(liveBlocks - this.own.liveBlocks + this.#forgotten.sharedBlocks)
+    this.#forgotten.check()
   }
 }
 

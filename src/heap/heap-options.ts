@@ -55,46 +55,41 @@ const MAX_PAGE_GRANULES = 4096
 const MAX_GRANULES = MAX_SPACE_BYTES / GRANULE_BYTES
 const MAX_ALIGN_GRANULES = 4096
 
-/** A linear space that blocks are allocated from. */
-export class Space {
-  readonly capacityBytes: number
-  readonly pageBytes: number
-  readonly granuleBytes: number
+/** Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE` or `ERR_OUT_OF_RANGE` for options outside what `HeapOptions` says. */
+export function resolveHeapOptions(options: HeapOptions): Required<HeapOptions> {
+  requireKnownKeys('options', options, KNOWN_OPTIONS)
+  const { capacityBytes, granuleBytes = GRANULE_BYTES } = options
+  requirePowerOfTwo('options.granuleBytes', granuleBytes, GRANULE_BYTES, MAX_GRANULE_BYTES)
+  const { pageBytes = MIN_PAGE_GRANULES * granuleBytes } = options
+  const [minBytes, maxBytes] = [MIN_PAGE_GRANULES * granuleBytes, MAX_PAGE_GRANULES * granuleBytes]
+  requirePowerOfTwo('options.pageBytes', pageBytes, minBytes, maxBytes)
+  requireCapacity(capacityBytes, pageBytes, granuleBytes)
+  return { capacityBytes, pageBytes, granuleBytes }
+}
 
-  /** Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE` or `ERR_OUT_OF_RANGE` for options outside what `HeapOptions` says. */
-  constructor(options: HeapOptions) {
-    requireKnownKeys('options', options, KNOWN_OPTIONS)
-    const { capacityBytes, granuleBytes = GRANULE_BYTES } = options
-    requirePowerOfTwo('options.granuleBytes', granuleBytes, GRANULE_BYTES, MAX_GRANULE_BYTES)
-    const { pageBytes = MIN_PAGE_GRANULES * granuleBytes } = options
-    const [least, most] = [MIN_PAGE_GRANULES * granuleBytes, MAX_PAGE_GRANULES * granuleBytes]
-    requirePowerOfTwo('options.pageBytes', pageBytes, least, most)
-    if (typeof capacityBytes !== 'number') {
-      throw invalidArgType('options.capacityBytes', 'of type number', capacityBytes)
-    }
-    const maxBytes = MAX_GRANULES * granuleBytes
-    if (!(capacityBytes >= 0) || capacityBytes % pageBytes !== 0 || capacityBytes > maxBytes) {
-      const allowed = `a multiple of pageBytes (${pageBytes}) from 0 to ${maxBytes}, 2^31 granules of ${granuleBytes} bytes`
-      throw outOfRange('options.capacityBytes', allowed, capacityBytes)
-    }
-    this.capacityBytes = capacityBytes
-    this.pageBytes = pageBytes
-    this.granuleBytes = granuleBytes
+/** The alignment that is asked for in bytes; 16, the least there is, where none is. Throws what `resolveHeapOptions` throws. */
+export function resolveAlign(options: HeapAllocateOptions | undefined, granuleBytes: number): number {
+  if (options === undefined) return GRANULE_BYTES
+  requireKnownKeys('options', options, KNOWN_ALLOCATE_OPTIONS)
+  const { align = GRANULE_BYTES } = options
+  requirePowerOfTwo('options.align', align, GRANULE_BYTES, MAX_ALIGN_GRANULES * granuleBytes)
+  return align
+}
+
+function requireCapacity(capacityBytes: unknown, pageBytes: number, granuleBytes: number): void {
+  if (typeof capacityBytes !== 'number') {
+    throw invalidArgType('options.capacityBytes', 'of type number', capacityBytes)
   }
-
-  /** The alignment that is asked for in bytes; the least there is where none is. Throws what the constructor does. */
-  protected alignOf(options: HeapAllocateOptions | undefined): number {
-    if (options === undefined) return GRANULE_BYTES
-    requireKnownKeys('options', options, KNOWN_ALLOCATE_OPTIONS)
-    const { align = GRANULE_BYTES } = options
-    requirePowerOfTwo('options.align', align, GRANULE_BYTES, MAX_ALIGN_GRANULES * this.granuleBytes)
-    return align
+  const maxBytes = MAX_GRANULES * granuleBytes
+  if (!(capacityBytes >= 0) || capacityBytes % pageBytes !== 0 || capacityBytes > maxBytes) {
+    const allowed = `a multiple of pageBytes (${pageBytes}) from 0 to ${maxBytes}, 2^31 granules of ${granuleBytes} bytes`
+    throw outOfRange('options.capacityBytes', allowed, capacityBytes)
   }
 }
 
-function requirePowerOfTwo(name: string, value: unknown, least: number, most: number): void {
+function requirePowerOfTwo(name: string, value: unknown, min: number, max: number): void {
   if (typeof value !== 'number') throw invalidArgType(name, 'of type number', value)
-  if (!isPowerOfTwo(value) || value < least || value > most) {
-    throw outOfRange(name, `a power of two from ${least} to ${most}`, value)
+  if (!isPowerOfTwo(value) || value < min || value > max) {
+    throw outOfRange(name, `a power of two from ${min} to ${max}`, value)
   }
 }

@@ -8,9 +8,16 @@
  * they go down, and multiplied on the way up; only granules of 16 bytes take the warm path.
  */
 import { ArenaError, invalidArgType, outOfRange, show } from '../base/errors.js'
+import { MadeOf, partsOf } from '../base/made-of.js'
 import { type Block, GRANULE_BYTES, NONE } from '../base/units.js'
 import { BlockHeap, REFUSED_SPACE } from './block-heap.js'
-import { type HeapAllocateOptions, type HeapStats, Space } from './heap-options.js'
+import {
+  type HeapAllocateOptions,
+  type HeapOptions,
+  type HeapStats,
+  resolveAlign,
+  resolveHeapOptions,
+} from './heap-options.js'
 import { LengthWriter, readSaved, type SavedHeap, sealed } from './saved-heap.js'
 
 const { ceil, max, min } = Math
@@ -34,11 +41,10 @@ const STEP_SHIFT = 4
  * heap.free(block)
  * ```
  */
-export class Heap extends Space {
-  /**
-   * Set here and not in a constructor, where it would be `undefined` first: a field that is set once, V8 takes for a constant
-   * wherever the heap is one, and no longer asks what it is. 3 to 7 % of the time.
-   */
+export class Heap extends MadeOf<Required<HeapOptions>> {
+  readonly capacityBytes = partsOf(this).capacityBytes
+  readonly pageBytes = partsOf(this).pageBytes
+  readonly granuleBytes = partsOf(this).granuleBytes
   readonly #blocks = new BlockHeap((this.pageBytes / this.granuleBytes) * GRANULE_BYTES)
   readonly #capacityPages = this.capacityBytes / this.pageBytes
   /** Bytes for each that the books below count. */
@@ -47,6 +53,11 @@ export class Heap extends Space {
   #isPurging = false
   /** Whether a size may go to the books as it is, now. */
   #takesBytes = this.granuleBytes === GRANULE_BYTES
+
+  /** Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE` or `ERR_OUT_OF_RANGE` for options outside what `HeapOptions` says. */
+  constructor(options: HeapOptions) {
+    super(resolveHeapOptions(options))
+  }
 
   /**
    * A heap with the books of another one: the same capacity, the same live blocks under the same integers, the same dirty
@@ -116,7 +127,7 @@ export class Heap extends Space {
       const block = this.#blocks.allocate(sizeBytes)
       if (block >= 0) return block
     }
-    // So that all that comes back is an int32 to V8, see `BlockHeap`.
+    // The result is an int32: see docs/v8.md.
     return this.#allocateSlow(sizeBytes, options) | 0
   }
 
@@ -232,7 +243,7 @@ export class Heap extends Space {
   /** Checks the arguments, makes more of the space known to the books where that is all that is missing, and tries again. */
   #allocateSlow(sizeBytes: number, options: HeapAllocateOptions | undefined): Block {
     if (!(Number.isSafeInteger(sizeBytes) && sizeBytes >= 0)) throw badSize(sizeBytes)
-    const align = this.alignOf(options)
+    const align = resolveAlign(options, this.granuleBytes)
     if (this.#isPurging) throw busy('allocate')
     if (sizeBytes > this.capacityBytes) return NONE
     const blocks = this.#blocks

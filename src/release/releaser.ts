@@ -55,8 +55,6 @@ export interface ReleaserParts {
   readonly deferral: Deferral
   /** A tick was armed: something can be given back. */
   readonly onArmed?: (() => void) | undefined
-  /** Blocks allocated and freed, ever. */
-  readonly calls: () => number
 }
 
 /** What one part of a trim did, and where the next one begins; at 0 where there is none. */
@@ -80,7 +78,8 @@ export class Releaser {
   readonly #limits: { settle(): void }
   readonly #notices: Pick<Notices, 'purged' | 'purgeRefused'>
   readonly #onArmed: (() => void) | undefined
-  readonly #calls: () => number
+  /** Blocks that the arena has allocated and freed, ever. The arena sets it: it does not exist before its parts. */
+  calls: () => number = () => 0
   readonly #endLowering: EndLowering
   readonly #refusals = new Refusals()
   /** It was told that the kernel refuses, and it has not taken anything since. */
@@ -115,7 +114,6 @@ export class Releaser {
     this.#notices = parts.notices
     this.#deferral = parts.deferral
     this.#onArmed = parts.onArmed
-    this.#calls = parts.calls
     this.#endLowering = new EndLowering(parts.heap, parts.source.end)
     this.isSettled = !policy.isTimed && !policy.isImmediate
   }
@@ -407,7 +405,7 @@ export class Releaser {
       return
     }
     const { purges, purgedPages } = this.#scavenger
-    const isFinished = this.#scavenger.tick(turnStartMs, this.#calls(), seeksLong)
+    const isFinished = this.#scavenger.tick(turnStartMs, this.calls(), seeksLong)
     const pageCount = this.#scavenger.purgedPages - purgedPages
     this.#tell(pageCount, purges, 'timer')
     this.#tickPages += pageCount
