@@ -1,4 +1,4 @@
-// The Node-API face of program_break.h: what src/memory/program-break.ts promises, checked and translated.
+// The Node-API face of program_break.h: what src/memory/kernel.ts promises, checked and translated.
 //
 // The memory above the break is a mapping like others in the books of its environment (`wrap`, `advise` and `residency`
 // take it), but for its length, which is as far as the break and its fence reach, and for its end.

@@ -1,4 +1,4 @@
-// The Node-API face of program_break.h: what src/memory/program-break.ts promises.
+// The Node-API face of program_break.h: what src/memory/kernel.ts promises.
 
 #ifndef OFFHEAP_NATIVE_BREAK_FACE_H_
 #define OFFHEAP_NATIVE_BREAK_FACE_H_

@@ -432,7 +432,7 @@ export class Releaser {
   }
 
   #armIn(delayMs: number): void {
-    // Weakly: an arena that nobody refers to is collected although a tick is due, and settled then (see `dropped`).
+    // Weakly: an arena that nobody refers to is collected although a tick is due, and settled then (see `arena/unclosed`).
     const self = this.#self
     this.#timer = this.#deferral.after(delayMs, turnStartMs => self.deref()?.tick(turnStartMs))
   }

@@ -18,21 +18,23 @@ const TAGGED_HEAD =
   / \* @noinline\n *\*\/\n *(?:export |private |protected )*(?:function )?\w+\(\s*(\w+)[^{]*\{$/gm
 
 /** Makes functions that are tagged `@noinline` too long for V8 to inline, by a branch that is never taken. */
-export function padNoinline(code) {
+export function padNoinline(code: string): string {
   let count = 0
-  const padded = code.replace(TAGGED_HEAD, (head, parameter) => {
+  const padded = code.replace(TAGGED_HEAD, (head: string, parameter: string) => {
     count++
     return `${head} if (${parameter} === undefined) { ${LONG_CODE} }`
   })
   const tags = code.match(TAG)?.length ?? 0
   if (count !== tags)
-    throw new Error(`@noinline is found ${tags} times, and ${count} functions with parameters`)
+    throw new Error(
+      `${tags} tags @noinline, but ${count} functions with parameters: the tag must be last in a comment`,
+    )
   return padded
 }
 
 /** Takes the base class `MadeOf` out of the published types: it adds nothing that users could see. */
-function hideMadeOf(dist) {
-  for (const file of readdirSync(dist, { recursive: true })) {
+function hideMadeOf(dist: string): void {
+  for (const file of readdirSync(dist, { recursive: true, encoding: 'utf8' })) {
     if (!file.endsWith('.d.ts')) continue
     const text = readFileSync(join(dist, file), 'utf8')
     const hidden = text
@@ -52,7 +54,7 @@ export default defineConfig({
       // Nothing moves to another line: source maps stay right.
       transform: { filter: { code: TAG }, handler: code => ({ code: padNoinline(code) }) },
     },
-    { name: 'hide-made-of', writeBundle: ({ dir }) => hideMadeOf(dir) },
+    { name: 'hide-made-of', writeBundle: ({ dir = 'dist' }) => hideMadeOf(dir) },
   ],
   // A constant that another module exports is loaded each time it is used, and a literal is not.
   optimization: { inlineConst: { mode: 'all', pass: 3 } },
