@@ -5,9 +5,11 @@
  *
  * Prints its figures as JSON. An allocator that could not complete the recording is a figure too: `{"failure":"…"}`.
  */
+
+import { slotsLiveAtEnd } from '../../.compiled/replay/passes.js'
 import { capacityFor, makeAllocator, makeOffheap } from './allocators.mjs'
 import { measureLatency } from './latency.mjs'
-import { replayWatched, slotsLiveAtEnd, timePasses } from './passes.mjs'
+import { replayWatched, timePasses } from './passes.mjs'
 import { loadTrace } from './traces.mjs'
 
 const nothing = () => {}

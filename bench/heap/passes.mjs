@@ -1,4 +1,5 @@
 /** Walks of one process over a recording: the timed loop, and the walk that looks at the allocator as it goes. */
+import { slotsLiveAtEnd } from '../../.compiled/replay/passes.js'
 import { ALLOCATE, FREE } from '../../.compiled/replay/trace.js'
 import { quantile } from './statistics.mjs'
 
@@ -94,14 +95,6 @@ export function replayWatched(trace, allocator, live, timeLimitMs, look) {
       )
     }
   }
-}
-
-/** The slots whose blocks are still live after the last operation. */
-export function slotsLiveAtEnd({ operations, slots, operationCount, slotCount }) {
-  const isLive = new Uint8Array(slotCount)
-  for (let index = 0; index < operationCount; index++)
-    isLive[slots[index]] = operations[index] === FREE ? 0 : 1
-  return Array.from(isLive.keys()).filter(slot => isLive[slot] === 1)
 }
 
 /**

@@ -109,7 +109,7 @@ export class Simulation {
     this.calls++
     const isLarge = this.heap.sizeOf(block) >= this.policy.atOncePages * PAGE_BYTES
     this.heap.free(block)
-    if (!this.releaser.isSettled) this.releaser.afterFree()
+    this.releaser.noteFree()
     if (isLarge) this.releaser.afterLargeFree()
   }
 

@@ -59,15 +59,13 @@ import {
   untrackedError,
 } from './errors.js'
 import { type ArenaOptions, resolveOptions } from './options.js'
-import { assemble, type Parts } from './parts.js'
+import { assemble, type Parts, WHOLE_PAGES_FROM_BYTES } from './parts.js'
 import { Scope, type ScopeHost } from './scope.js'
 import { type ArenaStats, statsOf } from './stats.js'
 import { settled, settleIfDropped } from './unclosed.js'
 
 const { max } = Math
 
-/** A block of this length that grew out of its place finds room for more where it goes: what is whole pages. */
-const ROOM_FROM_BYTES = 64 * 1024
 // Taken once, so that whoever replaces them in the process does not run within a change.
 const Bytes = Uint8Array
 const Memory = ArrayBuffer
@@ -232,12 +230,12 @@ export class Arena extends MadeOf<Parts> {
     if (block >= 0 && sizeBytes > 0) {
       const resized = this.#within('realloc', () => this.#resizeInPlace(owner, block, sizeBytes, alignBytes))
       if (resized !== null) {
-        if (!this.#releaser.isSettled) this.#releaser.afterFree()
+        this.#releaser.noteFree()
         if (this.#allocations === this.#sampleAt) this.#sample(resized, realloc)
         return resized
       }
     }
-    const isPlain = alignBytes === GRANULE_BYTES && sizeBytes < ROOM_FROM_BYTES
+    const isPlain = alignBytes === GRANULE_BYTES && sizeBytes < WHOLE_PAGES_FROM_BYTES
     if (!isPlain) this.#buffers.noteAllocation()
     const moved = isPlain
       ? this.allocUnsafe(sizeBytes)
@@ -279,7 +277,7 @@ export class Arena extends MadeOf<Parts> {
     this.#liveBytes -= sizeBytes
     if (lengthOf(buffer) === 0) this.#buffers.notice(block, sizeBytes)
     this.#buffers.end(block, sizeBytes)
-    if (!this.#releaser.isSettled) this.#releaser.afterFree()
+    this.#releaser.noteFree()
     if (sizeBytes >= AT_ONCE_BYTES) this.#releaser.afterLargeFree()
   }
 
@@ -352,7 +350,7 @@ export class Arena extends MadeOf<Parts> {
     this.#buffers.noteEndOfAll()
     this.#requireOpen('reset')
     this.#within('reset', () => this.#endAll())
-    if (!this.#releaser.isSettled) this.#releaser.afterFree()
+    this.#releaser.noteFree()
     this.#releaser.afterLargeFree()
   }
 
@@ -655,13 +653,13 @@ export class Arena extends MadeOf<Parts> {
 
   #takeBack(block: Block, sizeBytes: number, cause: unknown): ArenaError {
     this.#buffers.takeBack(block)
-    if (!this.#releaser.isSettled) this.#releaser.afterFree()
+    this.#releaser.noteFree()
     return outOfMemory(this.name, sizeBytes, 'the runtime could not make its ArrayBuffer', cause)
   }
 
   /** A block was set aside: a tick must look after it. */
   #seeToSetAside(): null {
-    if (!this.#releaser.isSettled) this.#releaser.afterFree()
+    this.#releaser.noteFree()
     return null
   }
 
@@ -689,7 +687,7 @@ export class Arena extends MadeOf<Parts> {
     } catch (cause) {
       this.#heap.resize(block, usableBytes)
       this.#restore(owner, held)
-      if (!this.#releaser.isSettled) this.#releaser.afterFree()
+      this.#releaser.noteFree()
       throw outOfMemory(this.name, sizeBytes, 'the runtime could not make its ArrayBuffer', cause)
     }
     if (resized === null) {
@@ -717,7 +715,7 @@ export class Arena extends MadeOf<Parts> {
       this.#leaks.end(watchedBlock(block))
       if (!this.#pins.defer(buffer)) this.#end(buffer, watchedBlock(block))
     })
-    if (!this.#releaser.isSettled) this.#releaser.afterFree()
+    this.#releaser.noteFree()
   }
 
   /** Ends a block, or the owner of zero bytes where `block` is EMPTY. */
@@ -734,7 +732,7 @@ export class Arena extends MadeOf<Parts> {
   /** The same at the last unpin, wherever that is. What is called meanwhile is refused. */
   #endUnpinned(owner: Uint8Array & Owner, block: Block): void {
     if (!this.#gate.attempt(() => this.#end(owner, block))) this.#end(owner, block)
-    if (!this.#releaser.isSettled) this.#releaser.afterFree()
+    this.#releaser.noteFree()
   }
 
   /** Samples an owner that is being handed out through that method. */

@@ -7,6 +7,7 @@ import { Gate } from '../base/gate.js'
 import { GRANULE_BYTES } from '../base/units.js'
 import { BlockBuffers } from '../buffers/block-buffers.js'
 import { DebugBuffers } from '../buffers/debug/debug-buffers.js'
+import { WINDOW_OVERLAP_BYTES } from '../buffers/windows.js'
 import { BlockHeap } from '../heap/block-heap.js'
 import { WipingHeap } from '../heap/wiping-heap.js'
 import { BookStorage } from '../memory/book-storage.js'
@@ -25,8 +26,8 @@ import { Supply } from '../supply/supply.js'
 import { ArenaMember } from './member.js'
 import type { ResolvedOptions } from './options.js'
 
-/** Blocks of that size and up start on a page, and fresh ones read as zero. No window serves more: see `buffers/windows`. */
-const WHOLE_PAGES_FROM_BYTES = 64 * 1024
+/** Blocks of that size and up start on a page, and fresh ones read as zero. It is the longest that a window serves. */
+export const WHOLE_PAGES_FROM_BYTES = WINDOW_OVERLAP_BYTES
 
 /** What an arena is made of. */
 export interface Parts {
@@ -184,8 +185,7 @@ interface LateReleaser {
 function releasingBy(late: LateReleaser): { cameFree: () => void; giveBack: () => void } {
   return {
     cameFree: () => {
-      const releaser = late.releaser?.deref()
-      if (releaser?.isSettled === false) releaser.afterFree()
+      late.releaser?.deref()?.noteFree()
     },
     giveBack: () => {
       late.releaser?.deref()?.giveBack('timer')

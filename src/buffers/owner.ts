@@ -90,10 +90,6 @@ class Owner extends Stamped {
   static watch(owner: Owner): void {
     if (owner.#block >= 0) owner.#block = WATCHED - owner.#block
   }
-
-  static unwatch(owner: Owner): void {
-    if (owner.#block <= WATCHED) owner.#block = WATCHED - owner.#block
-  }
 }
 
 /** What only the owners of blocks have that were asked for at a multiple of more than every block is at. */
@@ -146,8 +142,6 @@ export const blockOf = Owner.blockOf
 export const watchedBlock = (block: Block): Block => (block <= WATCHED ? WATCHED - block : block)
 /** From now on `blockOf` is below EMPTY. Nothing happens to one that is watched, spent or empty. */
 export const watch = Owner.watch
-/** Ends that. */
-export const unwatch = Owner.unwatch
 /** Bytes asked for, whatever has been done to the Buffer since. */
 export const sizeOf = Owner.sizeOf
 /** Marks it as freed: from now on `blockOf` is SPENT. */

@@ -118,6 +118,11 @@ export class Releaser {
     this.isSettled = !policy.isTimed && !policy.isImmediate
   }
 
+  /** Something came free, or may have. */
+  noteFree(): void {
+    if (!this.isSettled) this.afterFree()
+  }
+
   /** After something came free, where `isSettled` is false. */
   afterFree(): void {
     this.#scavenger.stuckPages = 0
@@ -158,7 +163,7 @@ export class Releaser {
   /** A block was forgotten: when the memory under it is collected, it is to be looked after. */
   noteForgotten(): void {
     this.#buffers.onCollected ??= recoveryBy(this.#self)
-    if (!this.isSettled) this.afterFree()
+    this.noteFree()
   }
 
   get #self(): WeakRef<Releaser> {
@@ -177,7 +182,7 @@ export class Releaser {
   recover(): void {
     if (this.#isStopped) return
     const isDone = this.#attempt(() => this.#buffers.recoverSetAside())
-    if (isDone && !this.isSettled) this.afterFree()
+    if (isDone) this.noteFree()
   }
 
   /** `releaseAll` as a change of its own. Nothing is given back in the middle of another. */

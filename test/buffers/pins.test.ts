@@ -5,9 +5,9 @@ import {
   type Epoch,
   isOwner,
   makeOwner,
+  restore,
   SPENT,
   spend,
-  unwatch,
   watchedBlock,
 } from '../../src/buffers/owner.js'
 import { Pins } from '../../src/buffers/pins.js'
@@ -106,7 +106,7 @@ describe('check', () => {
     expect(check).toThrow('2: pinned block 5 is live')
     live.add(5)
     check()
-    unwatch(owner)
+    restore(owner, 5)
     expect(check).toThrow('3: the owner of pinned block 5 holds 5')
     spend(owner)
     expect(check).toThrow('3: the owner of pinned block 5 holds -1')
