@@ -5,14 +5,15 @@
       "sources": [
         "native/addon.cc",
         "native/break_face.cc",
+        "native/handle_owner.cc",
         "native/kept.cc",
-        "native/zone.cc",
         "native/ledger.cc",
         "native/pages.cc",
         "native/program_break.cc",
         "native/purging.cc",
         "native/slab.cc",
-        "native/turns.cc"
+        "native/turns.cc",
+        "native/zone.cc"
       ],
       "defines": [
         "NAPI_VERSION=8",

@@ -35,6 +35,7 @@
 #include "arguments.h"
 #include "books.h"
 #include "break_face.h"
+#include "handle_owner.h"
 #include "ledger.h"
 #include "pages.h"
 #include "purging.h"
@@ -123,70 +124,47 @@ void KeepWhatWasMoved(const Books& books) {
 
 // Watches the turns of one environment's event loop for the last one, and purges now and then what late writers made
 // resident. Does not keep the loop alive; deletes itself.
-class LastTurn {
+class LastTurn : public HandleOwner {
   static constexpr uint64_t kFirstPurgeMs = 1000;
   static constexpr uint64_t kLastPurgeMs = 64 * kFirstPurgeMs;
 
  public:
-  static LastTurn* Watch(napi_env env, std::shared_ptr<Books> books) {
-    uv_loop_t* loop = nullptr;
-    if (napi_get_uv_event_loop(env, &loop) != napi_ok) throw Napi::Error::New(env);
-    auto* self = new LastTurn(env, std::move(books));
-    uv_prepare_init(loop, &self->turn_);
-    uv_prepare_start(&self->turn_, OnTurn);
-    uv_unref(reinterpret_cast<uv_handle_t*>(&self->turn_));
-    uv_timer_init(loop, &self->purge_);
-    self->purge_.data = self;
-    uv_unref(reinterpret_cast<uv_handle_t*>(&self->purge_));
-    napi_add_async_cleanup_hook(env, OnCleanup, self, &self->cleanup_);
-    return self;
-  }
+  static LastTurn* Watch(napi_env env, std::shared_ptr<Books> books) { return new LastTurn(env, std::move(books)); }
 
   // What late writers make resident of what is kept goes after a second, after ten and after a minute.
   void PurgeLater() {
-    if (uv_is_active(reinterpret_cast<uv_handle_t*>(&purge_)) && purge_after_ms_ == kFirstPurgeMs) return;
+    if (uv_is_active(AsHandle(&purge_)) && purge_after_ms_ == kFirstPurgeMs) return;
     purge_after_ms_ = kFirstPurgeMs;
     uv_timer_start(&purge_, OnPurge, purge_after_ms_, 0);
   }
 
  private:
-  LastTurn(napi_env env, std::shared_ptr<Books> books) : env_(env), books_(std::move(books)) { turn_.data = this; }
+  LastTurn(napi_env env, std::shared_ptr<Books> books) : HandleOwner(env), books_(std::move(books)) {
+    uv_loop_t* const loop = LoopOf(env);
+    uv_timer_init(loop, &purge_);
+    uv_prepare_init(loop, &turn_);
+    uv_prepare_start(&turn_, OnTurn);
+    Own({AsHandle(&purge_), AsHandle(&turn_)});
+  }
 
   static void OnTurn(uv_prepare_t* turn) {
-    const LastTurn& self = *static_cast<LastTurn*>(turn->data);
+    const LastTurn& self = OwnerOf<LastTurn>(AsHandle(turn));
     if (self.books_->wraps.empty()) return;
-    const Napi::HandleScope scope(self.env_);
-    if (IsEnding(self.env_)) KeepWhatWasMoved(*self.books_);
+    const Napi::HandleScope scope(self.env());
+    if (IsEnding(self.env())) KeepWhatWasMoved(*self.books_);
   }
 
   static void OnPurge(uv_timer_t* timer) {
-    auto* self = static_cast<LastTurn*>(timer->data);
+    auto& self = OwnerOf<LastTurn>(AsHandle(timer));
     PurgeKept();
-    self->purge_after_ms_ *= 8;
-    if (self->purge_after_ms_ <= kLastPurgeMs) uv_timer_start(timer, OnPurge, self->purge_after_ms_, 0);
+    self.purge_after_ms_ *= 8;
+    if (self.purge_after_ms_ <= kLastPurgeMs) uv_timer_start(timer, OnPurge, self.purge_after_ms_, 0);
   }
 
-  static void OnCleanup(napi_async_cleanup_hook_handle /* handle */, void* argument) {
-    auto* self = static_cast<LastTurn*>(argument);
-    uv_close(reinterpret_cast<uv_handle_t*>(&self->purge_), OnPurgeClosed);
-  }
-
-  static void OnPurgeClosed(uv_handle_t* timer) {
-    auto* self = static_cast<LastTurn*>(timer->data);
-    uv_close(reinterpret_cast<uv_handle_t*>(&self->turn_), OnClosed);
-  }
-
-  static void OnClosed(uv_handle_t* turn) {
-    const std::unique_ptr<LastTurn> self(static_cast<LastTurn*>(turn->data));
-    napi_remove_async_cleanup_hook(self->cleanup_);
-  }
-
-  napi_env env_;
   std::shared_ptr<Books> books_;
-  uv_prepare_t turn_;
   uv_timer_t purge_;
+  uv_prepare_t turn_;
   uint64_t purge_after_ms_ = kFirstPurgeMs;
-  napi_async_cleanup_hook_handle cleanup_ = nullptr;
 };
 
 namespace {

@@ -1,110 +1,93 @@
+// Two handles of libuv, and the functions of a `Clock` over them. Contracts are in the header.
+
 #include "turns.h"
 
 #include <uv.h>
 
 #include <cmath>
-#include <memory>
+#include <cstdint>
+
+#include "handle_owner.h"
 
 namespace offheap {
 namespace {
 
 constexpr double kMaxDelayMs = 2147483647;
 
-// The handles of one environment. Deletes itself when that ends.
-class Turns {
+// The timer and the turns of one clock.
+class Turns : public HandleOwner {
  public:
   static Turns* Make(Napi::Env env, const Napi::Function& on_timer, const Napi::Function& on_turn) {
-    uv_loop_t* loop = nullptr;
-    if (napi_get_uv_event_loop(env, &loop) != napi_ok) throw Napi::Error::New(env);
-    auto* self = new Turns(env);
-    napi_value name = Napi::String::New(env, "offheap");
-    if (napi_async_init(env, nullptr, name, &self->context_) != napi_ok) throw Napi::Error::New(env);
-    uv_timer_init(loop, &self->timer_);
-    uv_idle_init(loop, &self->turn_);
-    self->timer_.data = self;
-    self->turn_.data = self;
-    uv_unref(reinterpret_cast<uv_handle_t*>(&self->timer_));
-    uv_unref(reinterpret_cast<uv_handle_t*>(&self->turn_));
-    napi_add_async_cleanup_hook(env, OnCleanup, self, &self->cleanup_);
-    self->on_timer_ = Napi::Persistent(on_timer);
-    self->on_turn_ = Napi::Persistent(on_turn);
-    return self;
+    return new Turns(env, on_timer, on_turn);
   }
 
   void SetTimer(uint64_t delay_ms) {
-    if (is_closing_) return;
+    if (is_closing()) return;
     uv_update_time(timer_.loop);
     uv_timer_start(&timer_, OnTimer, delay_ms, 0);
   }
 
   void ClearTimer() {
-    if (!is_closing_) uv_timer_stop(&timer_);
+    if (!is_closing()) uv_timer_stop(&timer_);
   }
 
   // While this handle is active the event loop does not wait: the turn comes at once, however little else there is to do.
   void RequestTurn(bool is_awaited) {
-    if (is_closing_) return;
+    if (is_closing()) return;
     uv_idle_start(&turn_, OnTurn);
-    if (is_awaited) uv_ref(reinterpret_cast<uv_handle_t*>(&turn_));
+    if (is_awaited) uv_ref(AsHandle(&turn_));
   }
 
  private:
-  explicit Turns(Napi::Env env) : env_(env) {}
+  Turns(Napi::Env env, const Napi::Function& on_timer, const Napi::Function& on_turn) : HandleOwner(env) {
+    uv_loop_t* const loop = LoopOf(env);
+    napi_value name = Napi::String::New(env, "offheap");
+    if (napi_async_init(env, nullptr, name, &context_) != napi_ok) throw Napi::Error::New(env);
+    on_timer_ = Napi::Persistent(on_timer);
+    on_turn_ = Napi::Persistent(on_turn);
+    uv_timer_init(loop, &timer_);
+    uv_idle_init(loop, &turn_);
+    Own({AsHandle(&timer_), AsHandle(&turn_)});
+  }
+
+  ~Turns() override {
+    // The environment is at its end, and takes references with it.
+    on_timer_.SuppressDestruct();
+    on_turn_.SuppressDestruct();
+  }
 
   static void OnTimer(uv_timer_t* timer) {
-    auto* self = static_cast<Turns*>(timer->data);
-    self->Run(self->on_timer_);
+    const Turns& self = OwnerOf<Turns>(AsHandle(timer));
+    self.Run(self.on_timer_);
   }
 
   static void OnTurn(uv_idle_t* turn) {
-    auto* self = static_cast<Turns*>(turn->data);
+    const Turns& self = OwnerOf<Turns>(AsHandle(turn));
     // First: what runs may ask for another.
     uv_idle_stop(turn);
-    uv_unref(reinterpret_cast<uv_handle_t*>(turn));
-    self->Run(self->on_turn_);
+    uv_unref(AsHandle(turn));
+    self.Run(self.on_turn_);
   }
 
   // As a callback of the event loop: microtasks run after it, and what it throws is an uncaught exception.
-  void Run(const Napi::FunctionReference& run) {
-    const Napi::HandleScope scope(env_);
+  void Run(const Napi::FunctionReference& run) const {
+    const Napi::HandleScope scope(env());
     napi_value global = nullptr;
     napi_value result = nullptr;
-    napi_get_global(env_, &global);
-    if (napi_make_callback(env_, context_, global, run.Value(), 0, nullptr, &result) == napi_ok) return;
+    napi_get_global(env(), &global);
+    if (napi_make_callback(env(), context_, global, run.Value(), 0, nullptr, &result) == napi_ok) return;
     bool is_pending = false;
     napi_value error = nullptr;
-    napi_is_exception_pending(env_, &is_pending);
+    napi_is_exception_pending(env(), &is_pending);
     // Where script runs no more there is nobody to tell.
-    if (is_pending && napi_get_and_clear_last_exception(env_, &error) == napi_ok) napi_fatal_exception(env_, error);
+    if (is_pending && napi_get_and_clear_last_exception(env(), &error) == napi_ok) napi_fatal_exception(env(), error);
   }
 
-  static void OnCleanup(napi_async_cleanup_hook_handle /* handle */, void* argument) {
-    auto* self = static_cast<Turns*>(argument);
-    self->is_closing_ = true;
-    uv_close(reinterpret_cast<uv_handle_t*>(&self->timer_), OnTimerClosed);
-  }
-
-  static void OnTimerClosed(uv_handle_t* timer) {
-    auto* self = static_cast<Turns*>(timer->data);
-    uv_close(reinterpret_cast<uv_handle_t*>(&self->turn_), OnClosed);
-  }
-
-  static void OnClosed(uv_handle_t* turn) {
-    const std::unique_ptr<Turns> self(static_cast<Turns*>(turn->data));
-    // The environment is at its end, and takes references with it.
-    self->on_timer_.SuppressDestruct();
-    self->on_turn_.SuppressDestruct();
-    napi_remove_async_cleanup_hook(self->cleanup_);
-  }
-
-  napi_env env_;
   napi_async_context context_ = nullptr;
-  uv_timer_t timer_;
-  uv_idle_t turn_;
   Napi::FunctionReference on_timer_;
   Napi::FunctionReference on_turn_;
-  napi_async_cleanup_hook_handle cleanup_ = nullptr;
-  bool is_closing_ = false;
+  uv_timer_t timer_;
+  uv_idle_t turn_;
 };
 
 Turns& TurnsOf(const Napi::CallbackInfo& info) { return *static_cast<Turns*>(info.Data()); }

@@ -1,0 +1,46 @@
+// Closing handles when an environment ends. Contracts are in the header.
+
+#include "handle_owner.h"
+
+#include <algorithm>
+
+namespace offheap {
+
+void HandleOwner::Own(std::initializer_list<uv_handle_t*> handles) {
+  to_close_ = handles;
+  std::reverse(to_close_.begin(), to_close_.end());
+  for (uv_handle_t* handle : to_close_) {
+    handle->data = this;
+    uv_unref(handle);
+  }
+  napi_add_async_cleanup_hook(env_, OnEnd, this, &hook_);
+}
+
+void HandleOwner::OnEnd(napi_async_cleanup_hook_handle /* hook */, void* argument) {
+  auto* self = static_cast<HandleOwner*>(argument);
+  self->is_closing_ = true;
+  self->CloseNext();
+}
+
+void HandleOwner::OnClosed(uv_handle_t* handle) { static_cast<HandleOwner*>(handle->data)->CloseNext(); }
+
+void HandleOwner::CloseNext() {
+  if (!to_close_.empty()) {
+    uv_handle_t* const handle = to_close_.back();
+    to_close_.pop_back();
+    uv_close(handle, OnClosed);
+    return;
+  }
+  // The hook holds the environment: it goes last.
+  napi_async_cleanup_hook_handle hook = hook_;
+  delete this;
+  napi_remove_async_cleanup_hook(hook);
+}
+
+uv_loop_t* LoopOf(napi_env env) {
+  uv_loop_t* loop = nullptr;
+  if (napi_get_uv_event_loop(env, &loop) != napi_ok) throw Napi::Error::New(env);
+  return loop;
+}
+
+}  // namespace offheap
