@@ -50,11 +50,7 @@ class Turns : public HandleOwner {
     Own({AsHandle(&timer_), AsHandle(&turn_)});
   }
 
-  ~Turns() override {
-    // The environment is at its end, and takes references with it.
-    on_timer_.SuppressDestruct();
-    on_turn_.SuppressDestruct();
-  }
+  ~Turns() override { napi_async_destroy(env(), context_); }
 
   static void OnTimer(uv_timer_t* timer) {
     const Turns& self = OwnerOf<Turns>(AsHandle(timer));
