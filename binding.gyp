@@ -5,14 +5,19 @@
       "sources": [
         "native/addon.cc",
         "native/break_face.cc",
+        "native/environment.cc",
         "native/handle_owner.cc",
         "native/kept.cc",
+        "native/kept_face.cc",
         "native/ledger.cc",
+        "native/ledger_face.cc",
         "native/pages.cc",
+        "native/pages_face.cc",
         "native/program_break.cc",
         "native/purging.cc",
         "native/slab.cc",
         "native/turns.cc",
+        "native/wraps_face.cc",
         "native/zone.cc"
       ],
       "defines": [

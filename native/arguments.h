@@ -14,6 +14,8 @@
 #include <system_error>
 
 #include "books.h"
+#include "environment.h"
+#include "pages.h"
 
 namespace offheap {
 

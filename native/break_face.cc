@@ -10,6 +10,7 @@
 
 #include "arguments.h"
 #include "books.h"
+#include "environment.h"
 #include "program_break.h"
 
 namespace offheap {

@@ -12,7 +12,7 @@ import { loadBinary } from './binary.js'
 import type { Advice, Kernel, MappingId, OwnerId, ProgramBreak, SystemError, WrapId } from './kernel.js'
 import type { Ledger } from './ledger.js'
 
-/** What native/addon.cc exports: see there. */
+/** What the addon exports: the `*_face` files in native/, and turns.h. */
 interface NativeAddon extends Omit<Kernel, 'advise'> {
   readonly MADV_DONTNEED: number
   readonly MADV_NOHUGEPAGE: number

@@ -1,0 +1,78 @@
+// Addresses that were given up, and who may know them. Contracts are in the header.
+
+#include "kept_face.h"
+
+#include <unistd.h>
+#include <uv.h>
+
+#include <cstdint>
+
+#include "arguments.h"
+#include "environment.h"
+
+namespace offheap {
+namespace {
+
+// Standard output and error, which Node writes at once. It makes a stream of the latter as soon as any socket is closed.
+bool IsOutput(const uv_handle_t* handle) {
+  uv_os_fd_t file = -1;
+  return uv_fileno(handle, &file) == 0 && (file == STDOUT_FILENO || file == STDERR_FILENO);
+}
+
+// Whether a handle can know no address of ours: it never reads or writes, or it reads into memory of Node's.
+bool KnowsNoAddress(const uv_handle_t* handle) {
+  switch (handle->type) {
+    case UV_NAMED_PIPE:
+    case UV_TCP:
+    case UV_TTY: {
+      // One that listens is neither.
+      const auto* stream = reinterpret_cast<const uv_stream_t*>(handle);
+      return IsOutput(handle) || (!uv_is_readable(stream) && !uv_is_writable(stream));
+    }
+    case UV_UDP: return false;
+    case UV_UNKNOWN_HANDLE: return false;
+    default: return true;
+  }
+}
+
+// Whether nothing of this thread's event loop can know an address: it has no request under way, and no stream or socket.
+bool IsQuiet(napi_env env) {
+  uv_loop_t* loop = nullptr;
+  if (napi_get_uv_event_loop(env, &loop) != napi_ok || loop->active_reqs.count > 0) return false;
+  bool is_quiet = true;
+  uv_walk(
+      loop, [](uv_handle_t* handle, void* found) { if (!KnowsNoAddress(handle)) *static_cast<bool*>(found) = false; },
+      &is_quiet);
+  return is_quiet;
+}
+
+Napi::Value NewOwner(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), static_cast<double>(NewNumber()));
+}
+
+void Disown(const Napi::CallbackInfo& info) { DisownKept(KeeperAt(info, 0)); }
+
+Napi::Value Kept(const Napi::CallbackInfo& info) {
+  const KeptSums sums = SumsOfKept();
+  Napi::Object result = Napi::Object::New(info.Env());
+  result.Set("bytes", Napi::Number::New(info.Env(), static_cast<double>(sums.bytes)));
+  result.Set("entries", Napi::Number::New(info.Env(), static_cast<double>(sums.entries)));
+  return result;
+}
+
+}  // namespace
+
+Keeper KeeperAt(const Napi::CallbackInfo& info, size_t index) {
+  const uint64_t owner = info[index].IsUndefined() ? 0 : IntegerIn(info, index, "owner", 0, kMaxSafeInteger);
+  return {InstanceOf(info.Env()).thread, owner};
+}
+
+bool RelievePressure(Napi::Env env) { return UnmapKept(InstanceOf(env).thread, IsQuiet(env)) > 0; }
+
+void AddKeptFace(Napi::Env env, Napi::Object exports) {
+  exports.Set("newOwner", Napi::Function::New<NewOwner>(env, "newOwner"));
+  exports.Set("disown", Napi::Function::New<Disown>(env, "disown"));
+  exports.Set("kept", Napi::Function::New<Kept>(env, "kept"));
+}
+
+}  // namespace offheap

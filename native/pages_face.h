@@ -1,0 +1,16 @@
+// The Node-API face of pages.h: what src/memory/kernel.ts promises of mappings and of the bytes in them, checked and
+// translated. It does not know what the memory is for, nor when it ought to be given back.
+
+#ifndef OFFHEAP_NATIVE_PAGES_FACE_H_
+#define OFFHEAP_NATIVE_PAGES_FACE_H_
+
+#include <napi.h>
+
+namespace offheap {
+
+// Adds the functions of this face, and the numbers of the kernel's advice, to what the addon exports.
+void AddPagesFace(Napi::Env env, Napi::Object exports);
+
+}  // namespace offheap
+
+#endif  // OFFHEAP_NATIVE_PAGES_FACE_H_
