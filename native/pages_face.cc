@@ -41,7 +41,7 @@ Errno FindPages(Napi::Env env, Keeper keeper, size_t length_bytes, size_t align_
   return error == ENOMEM && RelievePressure(env) ? map() : error;
 }
 
-// The id of a new mapping, which `make` maps.
+// Returns the id of a new mapping. `make` maps it; it must not throw, or the entry would stay behind without memory.
 template <class Make>
 Napi::Value AddMapping(Napi::Env env, size_t length_bytes, const Make& make) {
   const auto& books = BooksOf(env);
@@ -66,8 +66,8 @@ Napi::Value Map(const Napi::CallbackInfo& info) {
   if ((align_bytes & (align_bytes - 1)) != 0) {
     throw OutOfRange(info.Env(), "alignBytes", "a power of two", static_cast<double>(align_bytes));
   }
+  const Keeper keeper = KeeperAt(info, 2);
   return AddMapping(info.Env(), length_bytes, [&](Mapping& mapping, void** start) {
-    const Keeper keeper = KeeperAt(info, 2);
     mapping.is_private = keeper.owner == 0;
     const Errno error = FindPages(info.Env(), keeper, length_bytes, align_bytes, start, &mapping.is_cut);
     // Where the kernel refuses, for want of memory, forking takes longer: that is all.

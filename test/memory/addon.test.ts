@@ -190,6 +190,13 @@ describe('map', () => {
   )
 })
 
+describe('map, for an owner', () => {
+  it.each([-1, 0.5, 2 ** 53, Number.NaN])('refuses the owner %d, and the next mapping is whole', owner => {
+    expect(thrownBy(() => kernel.map(PAGE, undefined, owner))).toEqual(outOfRange)
+    expect(wrap(map(1), 0, PAGE).byteLength).toBe(PAGE)
+  })
+})
+
 describe('map, aligned', () => {
   const hugeBytes = 2 ** 21
   const enabled = readFileSync('/sys/kernel/mm/transparent_hugepage/enabled', 'latin1')
