@@ -38,12 +38,13 @@ inline Napi::TypeError InvalidType(Napi::Env env, const char* name, const char* 
 inline Napi::RangeError OutOfRange(Napi::Env env, const char* name, const std::string& allowed, double received) {
   char digits[32];
   snprintf(digits, sizeof digits, "%.17g", received);
-  return CodedError<Napi::RangeError>(env, "ERR_OUT_OF_RANGE",
-                                      std::string("The value of \"") + name + "\" is out of range. It must be " +
-                                          allowed + ". Received " + digits);
+  return CodedError<Napi::RangeError>(
+      env, "ERR_OUT_OF_RANGE",
+      std::string("The value of \"") + name + "\" is out of range. It must be " + allowed + ". Received " + digits);
 }
 
-// The names of the errors that the manual pages of our system calls list, and of those that filters usually answer with.
+// The names of the errors that the manual pages of our system calls list, and of those
+// that filters usually answer with.
 inline std::string ErrnoName(Errno error) {
   switch (error) {
     case EACCES: return "EACCES";

@@ -3,8 +3,8 @@
 // Invariants:
 //   1. `mapping.wrap_count` is the number of entries of `books.wraps` that refer to it.
 //   2. A mapping in `books.mappings` is mapped. One that is not there is unmapped, kept empty, or left mapped for good.
-//   3. A `Wrap` is in `books.wraps` from just before its ArrayBuffer exists until its finalizer ran: while it is there, the
-//      memory is mapped.
+//   3. A `Wrap` is in `books.wraps` from just before its ArrayBuffer exists until its finalizer ran: while it is
+//      there, the memory is mapped.
 //   4. No system call is made with a range that does not lie inside one mapping of these books.
 
 #ifndef OFFHEAP_NATIVE_BOOKS_H_
@@ -35,8 +35,8 @@ struct Mapping {
 
 struct Books;
 
-// One ArrayBuffer over part of a mapping. Owned by the finalizer's hint. It holds its books and its mapping, so that the
-// finalizer finds both in whatever order things end.
+// One ArrayBuffer over part of a mapping. Owned by the finalizer's hint. It holds its books and its mapping, so that
+// the finalizer finds both in whatever order things end.
 struct Wrap {
   napi_env env;
   uint64_t id;

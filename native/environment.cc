@@ -38,7 +38,8 @@ bool IsEnding(napi_env env) {
   return napi_get_boolean(env, true, &value) != napi_ok || napi_coerce_to_bool(env, value, &value) != napi_ok;
 }
 
-// Gives up one mapping of a thread that ends. A failure has nobody to be told to: the mapping then lasts as long as the process.
+// Gives up one mapping of a thread that ends. A failure has nobody to be told to: the mapping
+// then lasts as long as the process.
 void GiveUp(const Mapping& mapping, uint64_t thread) {
   // Left mapped on purpose: a leak harms less than a fault in whoever may still hold this memory.
   const bool keeps = mapping.wrap_count > 0 || mapping.used_elsewhere;

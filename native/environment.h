@@ -2,13 +2,13 @@
 //
 // Who gives mappings up, and when:
 //   - Only `unmap` and the end of the environment do. What users had Buffers over keeps its addresses: see kept.h. A
-//     finalizer never does: it also runs when the environment of the *first* owner ends, while an ArrayBuffer that was moved
-//     to another thread still uses the memory.
+//     finalizer never does: it also runs when the environment of the *first* owner ends, while an ArrayBuffer that was
+//     moved to another thread still uses the memory.
 //   - An environment that ends runs its event loop once more, then finalizes every ArrayBuffer, runs cleanup hooks and
-//     deletes the instance data. In that last turn, after the finalizers of whatever was detached or collected before, we look
-//     at each ArrayBuffer that is left. One without its memory has passed it on, perhaps to another thread, and its mapping
-//     stays for as long as the process does. So does, rarely, that of one which was collected just now and whose memory V8 has
-//     yet to let go: it looks the same, and a leak harms less than a fault.
+//     deletes the instance data. In that last turn, after the finalizers of whatever was detached or collected before,
+//     we look at each ArrayBuffer that is left. One without its memory has passed it on, perhaps to another thread, and
+//     its mapping stays for as long as the process does. So does, rarely, that of one which was collected just now and
+//     whose memory V8 has yet to let go: it looks the same, and a leak harms less than a fault.
 
 #ifndef OFFHEAP_NATIVE_ENVIRONMENT_H_
 #define OFFHEAP_NATIVE_ENVIRONMENT_H_
@@ -25,8 +25,8 @@ namespace offheap {
 
 class LastTurn;
 
-// The instance data of one environment. Deleted after all finalizers and hooks of this environment have run; then it gives up
-// what is left.
+// The instance data of one environment. Deleted after all finalizers and hooks of this environment have run;
+// then it gives up what is left.
 struct Instance {
   Instance() = default;
   Instance(const Instance&) = delete;

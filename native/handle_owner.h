@@ -1,8 +1,8 @@
 // An owner of libuv handles that lives as long as its environment.
 //
-// libuv uses a handle until it has closed it, on a later turn of the event loop. So an environment must not end before that,
-// and whoever holds the handles must not go before that. This class sees to both: it holds the environment open, closes its
-// handles one after the other, and then deletes itself.
+// libuv uses a handle until it has closed it, on a later turn of the event loop. So an environment must not end before
+// that, and whoever holds the handles must not go before that. This class sees to both: it holds the environment open,
+// closes its handles one after the other, and then deletes itself.
 
 #ifndef OFFHEAP_NATIVE_HANDLE_OWNER_H_
 #define OFFHEAP_NATIVE_HANDLE_OWNER_H_
@@ -26,8 +26,8 @@ class HandleOwner {
   // Runs when all handles are closed. The environment is still there, but runs no script any more.
   virtual ~HandleOwner() = default;
 
-  // Takes over handles that were just initialized. They do not keep the event loop alive, and `OwnerOf` finds this owner from
-  // any of them. They are closed in this order when the environment ends.
+  // Takes over handles that were just initialized. They do not keep the event loop alive, and `OwnerOf` finds this
+  // owner from any of them. They are closed in this order when the environment ends.
   //
   // Requires: called once. From then on nobody but this class deletes the owner.
   void Own(std::initializer_list<uv_handle_t*> handles);

@@ -17,7 +17,8 @@
 namespace offheap {
 namespace {
 
-// The stretches of addresses that one page of page tables covers, with pages of 4 KiB: of the lowest level, and of the next.
+// The stretches of addresses that one page of page tables covers, with pages of 4 KiB: of the
+// lowest level, and of the next.
 constexpr uintptr_t kTableBytes = 2 << 20;
 constexpr uintptr_t kUpperTableBytes = 1 << 30;
 // An eighth of the addresses of a process on x86-64 and on most arm64.
@@ -73,8 +74,8 @@ size_t MostBytes() {
   return std::min(kMostBytes, static_cast<size_t>(limit.rlim_cur) / 8);
 }
 
-// Whether the kernel counts every writable page as if it were used (strict overcommit). Then what is kept can only be read: a write
-// by the kernel fails (EFAULT), one by a thread is a fault.
+// Whether the kernel counts every writable page as if it were used (strict overcommit). Then what is kept can only be
+// read: a write by the kernel fails (EFAULT), one by a thread is a fault.
 bool IsStrict() {
   static const bool is_strict = ReadNumber("/proc/sys/vm/overcommit_memory", 0) == 2;
   return is_strict;
@@ -98,8 +99,8 @@ char* Up(char* address, uintptr_t unit) {
   return reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(address) + unit - 1) & ~(unit - 1));
 }
 
-// How far what is kept reaches without a gap, below `start` and above `end`, up to the borders of what their page tables cover.
-// Where that is all of it, the page tables are nobody else's, and go with it. Returns whether it is.
+// How far what is kept reaches without a gap, below `start` and above `end`, up to the borders of what their page
+// tables cover. Where that is all of it, the page tables are nobody else's, and go with it. Returns whether it is.
 bool Widen(State& s, uintptr_t unit, char** start, char** end) {
   char* const low = Down(*start, unit);
   char* const high = Up(*end, unit);
@@ -213,13 +214,15 @@ void Hand(State& s, Has has, bool ends_thread) {
 void DisownKept(Keeper keeper) {
   State& s = TheState();
   const Lock lock(s.lock);
-  Hand(s, [&](const Keeper& other) { return other.thread == keeper.thread && other.owner == keeper.owner; }, false);
+  Hand(
+      s, [&](const Keeper& other) { return other.thread == keeper.thread && other.owner == keeper.owner; }, false);
 }
 
 void EndThread(uint64_t thread) {
   State& s = TheState();
   const Lock lock(s.lock);
-  Hand(s, [&](const Keeper& other) { return other.thread == thread; }, true);
+  Hand(
+      s, [&](const Keeper& other) { return other.thread == thread; }, true);
 }
 
 bool IsPressed() {

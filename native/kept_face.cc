@@ -13,7 +13,8 @@
 namespace offheap {
 namespace {
 
-// Standard output and error, which Node writes at once. It makes a stream of the latter as soon as any socket is closed.
+// Standard output and error, which Node writes at once. It makes a stream of the latter
+// as soon as any socket is closed.
 bool IsOutput(const uv_handle_t* handle) {
   uv_os_fd_t file = -1;
   return uv_fileno(handle, &file) == 0 && (file == STDOUT_FILENO || file == STDERR_FILENO);
@@ -35,13 +36,17 @@ bool KnowsNoAddress(const uv_handle_t* handle) {
   }
 }
 
-// Whether nothing of this thread's event loop can know an address: it has no request under way, and no stream or socket.
+// Whether nothing of this thread's event loop can know an address: it has no request
+// under way, and no stream or socket.
 bool IsQuiet(napi_env env) {
   uv_loop_t* loop = nullptr;
   if (napi_get_uv_event_loop(env, &loop) != napi_ok || loop->active_reqs.count > 0) return false;
   bool is_quiet = true;
   uv_walk(
-      loop, [](uv_handle_t* handle, void* found) { if (!KnowsNoAddress(handle)) *static_cast<bool*>(found) = false; },
+      loop,
+      [](uv_handle_t* handle, void* found) {
+        if (!KnowsNoAddress(handle)) *static_cast<bool*>(found) = false;
+      },
       &is_quiet);
   return is_quiet;
 }

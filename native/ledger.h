@@ -1,4 +1,5 @@
-// The process's limit: how many bytes of pages all arenas of the process may hold, and have taken. Shared by all threads.
+// The process's limit: how many bytes of pages all arenas of the process may hold, and
+// have taken. Shared by all threads.
 //
 // Invariant: what is taken is the sum of `Instance::taken_bytes` over all environments.
 

@@ -9,9 +9,7 @@
 namespace offheap {
 namespace {
 
-Napi::Value ProcessLimit(const Napi::CallbackInfo& info) {
-  return Napi::Number::New(info.Env(), LimitBytes());
-}
+Napi::Value ProcessLimit(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), LimitBytes()); }
 
 void SetProcessLimit(const Napi::CallbackInfo& info) {
   if (!info[0].IsNumber()) throw InvalidType(info.Env(), "limitBytes", "of type number");
@@ -20,9 +18,7 @@ void SetProcessLimit(const Napi::CallbackInfo& info) {
   SetLimitBytes(limit_bytes);
 }
 
-Napi::Value ProcessTaken(const Napi::CallbackInfo& info) {
-  return Napi::Number::New(info.Env(), TakenBytes());
-}
+Napi::Value ProcessTaken(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), TakenBytes()); }
 
 Napi::Value Take(const Napi::CallbackInfo& info) {
   const double bytes = static_cast<double>(IntegerIn(info, 0, "lengthBytes", 0, kMaxSafeInteger));

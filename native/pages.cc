@@ -42,8 +42,8 @@ size_t PageBytes() {
 
 namespace {
 
-// Gives up what lies before and behind the aligned part of a mapping. The parts that go first or fail are no harm: all of
-// it is one mapping of our own, in use by nobody.
+// Gives up what lies before and behind the aligned part of a mapping. The parts that go first or fail are no harm: all
+// of it is one mapping of our own, in use by nobody.
 Errno TrimTo(char* start, size_t mapped_bytes, char* aligned, size_t length_bytes) {
   const size_t head_bytes = static_cast<size_t>(aligned - start);
   const size_t tail_bytes = mapped_bytes - head_bytes - length_bytes;
@@ -58,8 +58,7 @@ Errno MapPages(size_t length_bytes, size_t align_bytes, void** address) {
   const size_t extra_bytes = align_bytes - PageBytes();
   if (length_bytes + extra_bytes < length_bytes) return ENOMEM;
   const size_t mapped_bytes = length_bytes + extra_bytes;
-  void* start =
-      mmap(nullptr, mapped_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void* start = mmap(nullptr, mapped_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (start == MAP_FAILED) return errno;
   const uintptr_t first = reinterpret_cast<uintptr_t>(start);
   char* const aligned = reinterpret_cast<char*>((first + align_bytes - 1) & ~(align_bytes - 1));
@@ -106,9 +105,7 @@ void EmptyLocked(void* address, size_t length_bytes) {
   if (madvise(address, length_bytes, MADV_DONTNEED) != 0) madvise(address, length_bytes, kAdviceDontNeedLocked);
 }
 
-Errno UnmapPages(void* address, size_t length_bytes) {
-  return munmap(address, length_bytes) == 0 ? 0 : errno;
-}
+Errno UnmapPages(void* address, size_t length_bytes) { return munmap(address, length_bytes) == 0 ? 0 : errno; }
 
 Errno AdvisePages(void* address, size_t length_bytes, int advice) {
   return madvise(address, length_bytes, advice) == 0 ? 0 : errno;

@@ -40,9 +40,8 @@ size_t PageBytes();
 // (vm.max_map_count), or strict overcommit, which ignores MAP_NORESERVE.
 Errno MapPages(size_t length_bytes, size_t align_bytes, void** address);
 
-// `mmap`: reserves `length_bytes` of addresses, inaccessible, at a place of the kernel's choice. `ProtectPages` makes parts
-// of them as
-// from `MapPages`.
+// `mmap`: reserves `length_bytes` of addresses, inaccessible, at a place of the kernel's choice. `ProtectPages` makes
+// parts of them as from `MapPages`.
 //
 // Requires: `length_bytes` > 0, whole pages. ENOMEM: as for `MapPages`.
 Errno ReservePages(size_t length_bytes, void** address);
@@ -53,16 +52,16 @@ Errno ReservePages(size_t length_bytes, void** address);
 // EEXIST: something is mapped in that range; it is left alone. ENOMEM: as for `MapPages`.
 Errno MapPagesAt(void* address, size_t length_bytes);
 
-// `mmap` over what is there: the range reads as zero from now on, holds no memory and no page tables of its own, and has none of
-// the advice it was given before. Never an instant without a mapping: an access meanwhile waits.
+// `mmap` over what is there: the range reads as zero from now on, holds no memory and no page tables of its own, and
+// has none of the advice it was given before. Never an instant without a mapping: an access meanwhile waits.
 //
 // Requires: whole pages, mapped by the caller.
 // ENOMEM: as for `MapPages`; the range is then as it was.
 Errno RemapPages(void* address, size_t length_bytes);
 
-// Where the process locks what it will map (`mlockall(MCL_FUTURE)`), the kernel makes every page of a new mapping resident.
-// They go back, so that it is clean before it is used; what is touched later is locked then. The functions above do this
-// themselves. Where the kernel refuses (before Linux 5.18), the pages stay.
+// Where the process locks what it will map (`mlockall(MCL_FUTURE)`), the kernel makes every page of a new mapping
+// resident. They go back, so that it is clean before it is used; what is touched later is locked then. The functions
+// above do this themselves. Where the kernel refuses (before Linux 5.18), the pages stay.
 //
 // Requires: whole pages that were just mapped by the caller, and not used yet.
 void EmptyLocked(void* address, size_t length_bytes);
@@ -75,24 +74,24 @@ void EmptyLocked(void* address, size_t length_bytes);
 Errno UnmapPages(void* address, size_t length_bytes);
 
 // `madvise`. `kAdviceDontNeed`: the pages go back to the kernel before the call returns, the addresses stay, and every
-// byte reads as zero. `kAdviceNoHugePage`: the kernel puts no transparent huge pages there from now on. `kAdviceHugePage`: it
-// does where it can. `kAdvicePopulateWrite`: every page is resident when the call returns, and writing faults no more.
-// `kAdviceGuardInstall`: the pages go back, and every access to them is a fault from now on; the kernel's mapping is not
-// split. `kAdviceDontDump`: core files leave the pages out. `kAdviceGuardRemove`: they read as zero again; other pages of the
-// range are left alone. `kAdviceDontFork`: a child
-// that is forked from now on has nothing mapped there, until it calls `exec`.
+// byte reads as zero. `kAdviceNoHugePage`: the kernel puts no transparent huge pages there from now on.
+// `kAdviceHugePage`: it does where it can. `kAdvicePopulateWrite`: every page is resident when the call returns, and
+// writing faults no more. `kAdviceGuardInstall`: the pages go back, and every access to them is a fault from now on;
+// the kernel's mapping is not split. `kAdviceDontDump`: core files leave the pages out. `kAdviceGuardRemove`: they read
+// as zero again; other pages of the range are left alone. `kAdviceDontFork`: a child that is forked from now on has
+// nothing mapped there, until it calls `exec`.
 //
 // Requires: whole pages inside one mapping; `advice` is one of these constants.
-// EINVAL: locked pages with `kAdviceDontNeed` and `kAdviceGuardInstall`; a kernel built without huge pages with the two for
-// these; a kernel before 5.14 with `kAdvicePopulateWrite`; one before 6.13 with the two for guards.
+// EINVAL: locked pages with `kAdviceDontNeed` and `kAdviceGuardInstall`; a kernel built without huge pages with the two
+// for these; a kernel before 5.14 with `kAdvicePopulateWrite`; one before 6.13 with the two for guards.
 // ENOMEM: the kernel ran out of memory for, or of room in vm.max_map_count for, splitting the mapping.
 Errno AdvisePages(void* address, size_t length_bytes, int advice);
 
 // `mprotect`: every access to the pages is a fault from now on, or none is (`is_accessible`). Their contents stay.
 //
 // Requires: whole pages inside one mapping of our own.
-// ENOMEM: the kernel has no memory for, or no room in vm.max_map_count for, splitting the mapping: a page in the middle makes
-// two more of one.
+// ENOMEM: the kernel has no memory for, or no room in vm.max_map_count for, splitting the mapping: a page in
+// the middle makes two more of one.
 Errno ProtectPages(void* address, size_t length_bytes, bool is_accessible);
 
 // `mincore`: writes one byte per page of the range into `residency`, 1 where the page is resident now, else 0. A page
@@ -102,8 +101,8 @@ Errno ProtectPages(void* address, size_t length_bytes, bool is_accessible);
 // EAGAIN: the kernel is out of memory for the moment. After any failure the content of `residency` is undefined.
 Errno ResidentPages(void* address, size_t length_bytes, unsigned char* residency);
 
-// `sbrk`: moves the program break by `increment_bytes`, up or down, and stores where it was before in `*old_break`. What
-// lies between becomes private, zeroed memory, or is unmapped.
+// `sbrk`: moves the program break by `increment_bytes`, up or down, and stores where it was before in `*old_break`.
+// What lies between becomes private, zeroed memory, or is unmapped.
 //
 // Requires: what is given up is in use by nobody, and lies above everything that malloc took from the break.
 // Not safe against another thread that calls `sbrk` (glibc's malloc does) at the same moment: libc reads the break it
@@ -118,8 +117,8 @@ Errno MoveBreak(intptr_t increment_bytes, char** old_break);
 char* LibcBreak();
 
 // Waits until every `sbrk` that malloc was in the middle of has ended. glibc's malloc calls it only while it holds the
-// lock of its main arena; `mallopt`, here with a parameter that does not exist, takes that lock and gives it back. Where
-// malloc is another one, does nothing.
+// lock of its main arena; `mallopt`, here with a parameter that does not exist, takes that lock and gives it back.
+// Where malloc is another one, does nothing.
 void WaitForMalloc();
 
 // `brk(address)`: makes libc think that the program break is at `address`, where the kernel has it already.
@@ -127,15 +126,15 @@ void WaitForMalloc();
 // Requires: `KernelBreak() == address`; otherwise the break moves.
 void TellLibcBreak(char* address);
 
-// `prctl(PR_SET_MM, PR_SET_MM_MAP)`: the kernel's break is at `address` from now on. Nothing is mapped or unmapped, and libc is told
-// nothing. Needs no privilege.
+// `prctl(PR_SET_MM, PR_SET_MM_MAP)`: the kernel's break is at `address` from now on. Nothing is mapped or unmapped, and
+// libc is told nothing. Needs no privilege.
 //
 // Requires: nothing else moves the break meanwhile, what lies below `address` from the old break on is mapped.
 // EINVAL: a kernel built without CONFIG_CHECKPOINT_RESTORE, or RLIMIT_DATA. EPERM: a filter, or no /proc.
 Errno SetBreak(char* address);
 
-// `brk` with an address it never accepts: where the kernel says that the program break is, or null where a filter forbids
-// to ask.
+// `brk` with an address it never accepts: where the kernel says that the program break is, or null
+// where a filter forbids to ask.
 char* KernelBreak();
 
 }  // namespace offheap

@@ -27,8 +27,8 @@ constexpr double kMaxAlignBytes = 1 << 30;
 
 // --- Mapping and unmapping ----------------------------------------------------------------------------------------
 
-// Finds addresses that the owner gave up, or new ones. Where the kernel has none left, unmaps some that are kept, and tries
-// again.
+// Finds addresses that the owner gave up, or new ones. Where the kernel has none left, unmaps some
+// that are kept, and tries again.
 Errno FindPages(Napi::Env env, Keeper keeper, size_t length_bytes, size_t align_bytes, void** start, bool* is_cut) {
   *is_cut = TakeKept(keeper, length_bytes, align_bytes, start);
   if (*is_cut) return 0;
@@ -77,8 +77,7 @@ Napi::Value Map(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value MapPiece(const Napi::CallbackInfo& info) {
-  const uint64_t length_bytes =
-      IntegerIn(info, 0, "lengthBytes", 1, static_cast<double>(Slab::kMaxPieceBytes));
+  const uint64_t length_bytes = IntegerIn(info, 0, "lengthBytes", 1, static_cast<double>(Slab::kMaxPieceBytes));
   CheckWholePages(info.Env(), "lengthBytes", length_bytes);
   return AddMapping(info.Env(), length_bytes, [&](Mapping& mapping, void** start) {
     return Slab::Take(&BooksOf(info.Env())->slab, InstanceOf(info.Env()).thread, length_bytes, start, &mapping.slab);
@@ -141,7 +140,8 @@ Napi::Value Purge(const Napi::CallbackInfo& info) {
   }
   const Napi::Uint32Array words = info[2].As<Napi::Uint32Array>();
   const uint64_t from = IntegerIn(info, 3, "from", 0, static_cast<double>(words.ElementLength() / 2));
-  const uint64_t end = IntegerIn(info, 4, "end", static_cast<double>(from), static_cast<double>(words.ElementLength() / 2));
+  const uint64_t end =
+      IntegerIn(info, 4, "end", static_cast<double>(from), static_cast<double>(words.ElementLength() / 2));
   const uint64_t page_count = mapping->length_bytes / PageBytes();
   // Copied, so that what was checked is what is used: script of another thread may see the array.
   std::vector<PageRun> runs(end - from);
@@ -159,9 +159,7 @@ Napi::Value Purge(const Napi::CallbackInfo& info) {
   return Napi::Number::New(env, static_cast<double>(done_pages));
 }
 
-Napi::Value TellPurgesToZero(const Napi::CallbackInfo& info) {
-  return Napi::Boolean::New(info.Env(), PurgesToZero());
-}
+Napi::Value TellPurgesToZero(const Napi::CallbackInfo& info) { return Napi::Boolean::New(info.Env(), PurgesToZero()); }
 
 void Protect(const Napi::CallbackInfo& info) {
   const Range range = PageRangeOf(info);

@@ -53,9 +53,9 @@ char* AlignUp(char* address) {
 
 CallResult Ok() { return {0, ""}; }
 
-// Whether the break is at `address`, where we left it. Afterwards no call of malloc's is under way that began before the
-// last move, and libc thinks the same as the kernel: a thread whose call was refused may have written down late where the
-// break had been. A call that started from there after two more steps would lower the break under us.
+// Whether the break is at `address`, where we left it. Afterwards no call of malloc's is under way that began before
+// the last move, and libc thinks the same as the kernel: a thread whose call was refused may have written down late
+// where the break had been. A call that started from there after two more steps would lower the break under us.
 bool IsBreakAt(char* address) {
   for (;;) {
     WaitForMalloc();
@@ -97,7 +97,8 @@ Errno UnmapBetween(char* start, char* end) {
   return start < end ? UnmapPages(start, static_cast<size_t>(end - start)) : 0;
 }
 
-// All of it but what there were views of: nobody knows who still holds an address there. The next owner begins above that.
+// All of it but what there were views of: nobody knows who still holds an address there.
+// The next owner begins above that.
 void RemoveFence(State& s) {
   if (s.fence_end == nullptr) return;
   const bool was_seen = s.seen_end > s.floor;
@@ -108,10 +109,9 @@ void RemoveFence(State& s) {
   s.base = s.top = s.hole_end = s.open_end = kept_end;
 }
 
-// Moves the break with the pages of the owner. Over pages that nobody ever had a view of by `sbrk`. Over others as a number,
-// under which their mapping stays: the pages that it moves over are mapped anew, in one call each step, so that they are
-// empty, and there
-// is no instant at which an access to them faults.
+// Moves the break with the pages of the owner. Over pages that nobody ever had a view of by `sbrk`. Over others as a
+// number, under which their mapping stays: the pages that it moves over are mapped anew, in one call each step, so that
+// they are empty, and there is no instant at which an access to them faults.
 Errno MoveTop(State& s, intptr_t increment_bytes) {
   char* const to = s.top + increment_bytes;
   if ((increment_bytes > 0 ? s.top : to) >= s.seen_end) {
@@ -134,8 +134,8 @@ Errno MoveTop(State& s, intptr_t increment_bytes) {
 
 // --- At rest ------------------------------------------------------------------------------------------------------
 
-// While no page is held, the break is malloc's, below `base`: it lowers it where its own top is free, and may raise it up to
-// the fence again.
+// While no page is held, the break is malloc's, below `base`: it lowers it where its own top is free, and may
+// raise it up to the fence again.
 
 // Whether what lies between the break at rest and `base`, or the page at `base`, is a fence that must stay mapped.
 bool IsFencedForGood(const State& s) { return s.floor < s.base || s.base < s.seen_end; }
@@ -172,9 +172,9 @@ Errno SetToBase(State& s) {
 // From where the break was found, under a fence that begins there, to `base`, step by step. EAGAIN: malloc lowered it
 // meanwhile, which it may; nothing of ours is below `base` then.
 //
-// A thread that gives memory back asks where the break is, finds it at the end of malloc's own memory, and lowers it by so
-// much. Between the two it may be as slow as it likes, and the break be ours. So the last of these threads is waited for
-// at `base`, which is no end of malloc's memory: from there on none begins.
+// A thread that gives memory back asks where the break is, finds it at the end of malloc's own memory, and lowers it by
+// so much. Between the two it may be as slow as it likes, and the break be ours. So the last of these threads is waited
+// for at `base`, which is no end of malloc's memory: from there on none begins.
 Errno RaiseToBase(State& s) {
   if (IsFencedForGood(s)) return SetToBase(s);
   Errno error = 0;
@@ -234,9 +234,9 @@ Errno Wake(State& s) {
   return EAGAIN;
 }
 
-// Opens the fence so that the break can rise by `length_bytes`. Before that, libc must know where the break is: a call that
-// starts from a step below asks for as much less of the opening, which then is long enough. Where there were views, nothing is
-// unmapped: the break moves as a number there.
+// Opens the fence so that the break can rise by `length_bytes`. Before that, libc must know where the break is: a call
+// that starts from a step below asks for as much less of the opening, which then is long enough. Where there were
+// views, nothing is unmapped: the break moves as a number there.
 CallResult Open(State& s, size_t length_bytes) {
   const size_t wanted_bytes = length_bytes + PageBytes();
   if (wanted_bytes > static_cast<size_t>(s.fence_end - s.top)) return {EINVAL, "munmap"};
@@ -269,8 +269,8 @@ Errno Close(State& s) {
   return 0;
 }
 
-// The fence of an earlier owner, which stands. Where nobody ever had a view of its memory, it is ours to use. Else it stays as
-// it is, and ours begins where it ends: nobody gets addresses that another may hold.
+// The fence of an earlier owner, which stands. Where nobody ever had a view of its memory, it is ours to use. Else it
+// stays as it is, and ours begins where it ends: nobody gets addresses that another may hold.
 CallResult FenceAbove(State& s) {
   if (KernelBreak() > s.floor) return {EEXIST, "mmap"};
   if (s.seen_end <= s.floor) return Ok();

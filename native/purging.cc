@@ -32,8 +32,8 @@ std::atomic<int> purge_advice{MADV_DONTNEED};
 std::atomic<bool> is_batching_refused{false};
 std::atomic<bool> is_own_process_unknown{false};
 
-// A descriptor of this process. A child that was forked without `exec` has a process id of its own and inherits ours, which
-// names its parent: so it is opened anew whenever the process id is another.
+// A descriptor of this process. A child that was forked without `exec` has a process id of its own and inherits ours,
+// which names its parent: so it is opened anew whenever the process id is another.
 int OwnDescriptor() {
   static std::mutex mutex;
   static int descriptor = -1;
@@ -41,7 +41,8 @@ int OwnDescriptor() {
   const std::lock_guard<std::mutex> lock(mutex);
   const pid_t pid = getpid();
   if (owner == pid) return descriptor;
-  // Closed on `exec` by itself. The one that was inherited is left alone: it may have been closed, and be another by now.
+  // Closed on `exec` by itself. The one that was inherited is left alone: it may have been
+  // closed, and be another by now.
   descriptor = static_cast<int>(syscall(SYS_pidfd_open, pid, 0));
   owner = pid;
   return descriptor;

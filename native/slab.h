@@ -1,8 +1,8 @@
 // Slabs: mappings that small ones are pieces of.
 //
-// A mapping of a few pages costs the kernel as much as a long one, and a process has 65,530. So those that ask for little get
-// pieces of one, in order. A piece that is done with is purged and never handed out again: its addresses are given up with
-// the slab, after its last piece.
+// A mapping of a few pages costs the kernel as much as a long one, and a process has 65,530. So those that ask for
+// little get pieces of one, in order. A piece that is done with is purged and never handed out again: its addresses are
+// given up with the slab, after its last piece.
 
 #ifndef OFFHEAP_NATIVE_SLAB_H_
 #define OFFHEAP_NATIVE_SLAB_H_
@@ -17,8 +17,9 @@ namespace offheap {
 
 class Slab {
  public:
-  // A piece of `*current`, or of a new slab in its place where that has too little left. Whoever has the piece holds `*owner`:
-  // the last one who lets go of a slab gives its addresses up (kept.h). Fails as `MapPages` does; nothing has changed then.
+  // A piece of `*current`, or of a new slab in its place where that has too little left. Whoever has the piece
+  // holds `*owner`: the last one who lets go of a slab gives its addresses up (kept.h). Fails as `MapPages`
+  // does; nothing has changed then.
   //
   // Requires: whole pages, at most `kMaxPieceBytes`.
   static Errno Take(std::shared_ptr<Slab>* current, uint64_t thread, size_t length_bytes, void** address,

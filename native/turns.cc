@@ -31,7 +31,8 @@ class Turns : public HandleOwner {
     if (!is_closing()) uv_timer_stop(&timer_);
   }
 
-  // While this handle is active the event loop does not wait: the turn comes at once, however little else there is to do.
+  // While this handle is active the event loop does not wait: the turn comes at once,
+  // however little else there is to do.
   void RequestTurn(bool is_awaited) {
     if (is_closing()) return;
     uv_idle_start(&turn_, OnTurn);
@@ -107,7 +108,8 @@ void RequestTurn(const Napi::CallbackInfo& info) {
 
 Napi::Value MakeClock(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  if (!info[0].IsFunction() || !info[1].IsFunction()) throw Napi::TypeError::New(env, "makeClock() takes two functions.");
+  if (!info[0].IsFunction() || !info[1].IsFunction())
+    throw Napi::TypeError::New(env, "makeClock() takes two functions.");
   Turns* const turns = Turns::Make(env, info[0].As<Napi::Function>(), info[1].As<Napi::Function>());
   Napi::Object clock = Napi::Object::New(env);
   clock.Set("now", Napi::Function::New<Now>(env, "now"));

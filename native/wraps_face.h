@@ -1,4 +1,5 @@
-// The Node-API face of ArrayBuffers over mappings: what src/memory/kernel.ts promises of `wrap`, `isWrapped` and `detach`.
+// The Node-API face of ArrayBuffers over mappings: what src/memory/kernel.ts promises of
+// `wrap`, `isWrapped` and `detach`.
 
 #ifndef OFFHEAP_NATIVE_WRAPS_FACE_H_
 #define OFFHEAP_NATIVE_WRAPS_FACE_H_

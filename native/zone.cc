@@ -19,7 +19,8 @@ bool AreAddressesRationed() {
 
 struct State {
   std::mutex lock;
-  // What is left. The next piece is at its end, so that where a zone ends unused the next one may lie right below what was cut.
+  // What is left. The next piece is at its end, so that where a zone ends unused the next one
+  // may lie right below what was cut.
   char* low = nullptr;
   size_t left_bytes = 0;
 };
