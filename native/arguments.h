@@ -5,8 +5,10 @@
 
 #include <napi.h>
 
+#include <array>
 #include <cerrno>
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <memory>
@@ -35,12 +37,17 @@ inline Napi::TypeError InvalidType(Napi::Env env, const char* name, const char* 
                                      std::string("The \"") + name + "\" argument must be " + expected + ".");
 }
 
+// A number with all its digits.
+inline std::string DigitsOf(double number) {
+  std::array<char, 32> digits = {};
+  const int length = snprintf(digits.data(), digits.size(), "%.17g", number);
+  return {digits.data(), static_cast<size_t>(length)};
+}
+
 inline Napi::RangeError OutOfRange(Napi::Env env, const char* name, const std::string& allowed, double received) {
-  char digits[32];
-  snprintf(digits, sizeof digits, "%.17g", received);
-  return CodedError<Napi::RangeError>(
-      env, "ERR_OUT_OF_RANGE",
-      std::string("The value of \"") + name + "\" is out of range. It must be " + allowed + ". Received " + digits);
+  return CodedError<Napi::RangeError>(env, "ERR_OUT_OF_RANGE",
+                                      std::string("The value of \"") + name + "\" is out of range. It must be " +
+                                          allowed + ". Received " + DigitsOf(received));
 }
 
 // The names of the errors that the manual pages of our system calls list, and of those
@@ -68,7 +75,7 @@ inline std::string ErrnoName(Errno error) {
 inline Napi::Error SystemError(Napi::Env env, const char* syscall, Errno error) {
   const std::string name = ErrnoName(error);
   const std::string message = std::string(syscall) + ": " + std::generic_category().message(error) + " (" + name + ")";
-  Napi::Error thrown = CodedError<Napi::Error>(env, name.c_str(), message);
+  auto thrown = CodedError<Napi::Error>(env, name.c_str(), message);
   thrown.Set("errno", Napi::Number::New(env, -error));
   thrown.Set("syscall", Napi::String::New(env, syscall));
   return thrown;
@@ -86,9 +93,7 @@ inline uint64_t IntegerIn(const Napi::CallbackInfo& info, size_t index, const ch
   if (!value.IsNumber()) throw InvalidType(info.Env(), name, "of type number");
   const double number = value.As<Napi::Number>().DoubleValue();
   if (!(number >= low && number <= high) || number != std::floor(number)) {
-    char allowed[80];
-    snprintf(allowed, sizeof allowed, "an integer >= %.17g && <= %.17g", low, high);
-    throw OutOfRange(info.Env(), name, allowed, number);
+    throw OutOfRange(info.Env(), name, "an integer >= " + DigitsOf(low) + " && <= " + DigitsOf(high), number);
   }
   return static_cast<uint64_t>(number);
 }
@@ -116,7 +121,7 @@ struct Range {
 // Reads the arguments (mapping, offsetBytes, lengthBytes) that start at `info[0]`.
 inline Range ByteRangeOf(const Napi::CallbackInfo& info) {
   const std::shared_ptr<Mapping> mapping = BooksOf(info.Env())->mappings.at(MappingIdAt(info, 0));
-  const double mapped_bytes = static_cast<double>(mapping->length_bytes);
+  const auto mapped_bytes = static_cast<double>(mapping->length_bytes);
   const uint64_t offset_bytes = IntegerIn(info, 1, "offsetBytes", 0, mapped_bytes - 1);
   const double left_bytes = mapped_bytes - static_cast<double>(offset_bytes);
   const uint64_t length_bytes = IntegerIn(info, 2, "lengthBytes", 1, left_bytes);
@@ -124,7 +129,7 @@ inline Range ByteRangeOf(const Napi::CallbackInfo& info) {
 }
 
 inline Range PageRangeOf(const Napi::CallbackInfo& info) {
-  const Range range = ByteRangeOf(info);
+  Range range = ByteRangeOf(info);
   CheckWholePages(info.Env(), "offsetBytes", range.start - range.mapping->start);
   CheckWholePages(info.Env(), "lengthBytes", range.length_bytes);
   return range;

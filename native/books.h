@@ -38,8 +38,8 @@ struct Books;
 // One ArrayBuffer over part of a mapping. Owned by the finalizer's hint. It holds its books and its mapping, so that
 // the finalizer finds both in whatever order things end.
 struct Wrap {
-  napi_env env;
-  uint64_t id;
+  napi_env env = nullptr;
+  uint64_t id = 0;
   std::shared_ptr<Books> books;
   std::shared_ptr<Mapping> mapping;
   napi_ref buffer = nullptr;   // the ArrayBuffer, weakly; valid until the finalizer ran

@@ -75,7 +75,7 @@ class LastTurn : public HandleOwner {
 
   // What late writers make resident of what is kept goes after a second, after ten and after a minute.
   void PurgeLater() {
-    if (uv_is_active(AsHandle(&purge_)) && purge_after_ms_ == kFirstPurgeMs) return;
+    if (uv_is_active(AsHandle(&purge_)) != 0 && purge_after_ms_ == kFirstPurgeMs) return;
     purge_after_ms_ = kFirstPurgeMs;
     uv_timer_start(&purge_, OnPurge, purge_after_ms_, 0);
   }
@@ -104,8 +104,8 @@ class LastTurn : public HandleOwner {
   }
 
   std::shared_ptr<Books> books_;
-  uv_timer_t purge_;
-  uv_prepare_t turn_;
+  uv_timer_t purge_ = {};
+  uv_prepare_t turn_ = {};
   uint64_t purge_after_ms_ = kFirstPurgeMs;
 };
 

@@ -32,10 +32,10 @@ class HandleOwner {
   // Requires: called once. From then on nobody but this class deletes the owner.
   void Own(std::initializer_list<uv_handle_t*> handles);
 
-  napi_env env() const { return env_; }
+  [[nodiscard]] napi_env env() const { return env_; }
 
   // The environment is ending: no handle may be started any more.
-  bool is_closing() const { return is_closing_; }
+  [[nodiscard]] bool is_closing() const { return is_closing_; }
 
  private:
   static void OnEnd(napi_async_cleanup_hook_handle hook, void* argument);

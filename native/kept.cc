@@ -3,24 +3,27 @@
 #include "kept.h"
 
 #include <fcntl.h>
-#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <ctime>
 #include <iterator>
 #include <map>
 #include <mutex>
+
+#include "align.h"
 
 namespace offheap {
 namespace {
 
 // The stretches of addresses that one page of page tables covers, with pages of 4 KiB: of the
 // lowest level, and of the next.
-constexpr uintptr_t kTableBytes = 2 << 20;
-constexpr uintptr_t kUpperTableBytes = 1 << 30;
+constexpr size_t kTableBytes = size_t{2} << 20;
+constexpr size_t kUpperTableBytes = size_t{1} << 30;
 // An eighth of the addresses of a process on x86-64 and on most arm64.
 constexpr size_t kMostBytes = size_t{16} << 40;
 constexpr time_t kYoungS = 120;
@@ -41,12 +44,11 @@ struct State {
 
 // Never destroyed: a thread may end after static destructors ran.
 State& TheState() {
-  static State* const state = new State();
+  static auto* const state = new State();
   return *state;
 }
 
 using Lock = std::lock_guard<std::mutex>;
-using Place = std::map<char*, Entry>::iterator;
 
 time_t NowS() {
   timespec now = {};
@@ -55,12 +57,12 @@ time_t NowS() {
 }
 
 size_t ReadNumber(const char* path, size_t otherwise) {
-  char text[32] = {};
+  std::array<char, 32> text = {};
   const int file = open(path, O_RDONLY | O_CLOEXEC);
   if (file < 0) return otherwise;
-  const ssize_t length = read(file, text, sizeof text - 1);
+  const ssize_t length = read(file, text.data(), text.size() - 1);
   close(file);
-  return length > 0 ? strtoull(text, nullptr, 10) : otherwise;
+  return length > 0 ? strtoull(text.data(), nullptr, 10) : otherwise;
 }
 
 size_t MostEntries() {
@@ -69,7 +71,7 @@ size_t MostEntries() {
 }
 
 size_t MostBytes() {
-  struct rlimit limit;
+  rlimit limit = {};
   if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return kMostBytes;
   return std::min(kMostBytes, static_cast<size_t>(limit.rlim_cur) / 8);
 }
@@ -91,20 +93,12 @@ bool Renew(char* start, size_t length_bytes) {
   return true;
 }
 
-char* Down(char* address, uintptr_t unit) {
-  return reinterpret_cast<char*>(reinterpret_cast<uintptr_t>(address) & ~(unit - 1));
-}
-
-char* Up(char* address, uintptr_t unit) {
-  return reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(address) + unit - 1) & ~(unit - 1));
-}
-
 // How far what is kept reaches without a gap, below `start` and above `end`, up to the borders of what their page
 // tables cover. Where that is all of it, the page tables are nobody else's, and go with it. Returns whether it is.
-bool Widen(State& s, uintptr_t unit, char** start, char** end) {
-  char* const low = Down(*start, unit);
-  char* const high = Up(*end, unit);
-  Place at = s.entries.lower_bound(*start);
+bool Widen(State& s, size_t unit, char** start, char** end) {
+  char* const low = AlignDown(*start, unit);
+  char* const high = AlignUp(*end, unit);
+  auto at = s.entries.lower_bound(*start);
   while (*start > low && at != s.entries.begin()) {
     --at;
     if (at->second.end < *start) break;
@@ -125,7 +119,7 @@ bool IsSame(const Entry& a, const Entry& b) {
 
 void Insert(State& s, char* start, Entry entry) {
   s.kept_bytes += static_cast<size_t>(entry.end - start);
-  Place next = s.entries.lower_bound(start);
+  auto next = s.entries.lower_bound(start);
   if (next != s.entries.end() && next->first == entry.end && IsSame(next->second, entry)) {
     entry.end = next->second.end;
     entry.since_s = std::max(entry.since_s, next->second.since_s);
@@ -170,12 +164,10 @@ bool TakeKept(Keeper keeper, size_t length_bytes, size_t align_bytes, void** sta
   if (keeper.owner == 0) return false;
   State& s = TheState();
   const Lock lock(s.lock);
-  for (Place at = s.entries.begin(); at != s.entries.end(); ++at) {
+  for (auto at = s.entries.begin(); at != s.entries.end(); ++at) {
     const Entry entry = at->second;
     if (entry.keeper.owner != keeper.owner || entry.keeper.thread != keeper.thread) continue;
-    const uintptr_t mask = align_bytes - 1;
-    const uintptr_t aligned = (reinterpret_cast<uintptr_t>(at->first) + mask) & ~mask;
-    char* const taken = reinterpret_cast<char*>(aligned);
+    char* const taken = AlignUp(at->first, align_bytes);
     if (taken > entry.end || static_cast<size_t>(entry.end - taken) < length_bytes) continue;
     if (RemapPages(taken, length_bytes) != 0) return false;
     char* const first = at->first;
@@ -194,7 +186,7 @@ namespace {
 // Gives entries that `has` picks to another keeper.
 template <class Has>
 void Hand(State& s, Has has, bool ends_thread) {
-  for (Place at = s.entries.begin(); at != s.entries.end();) {
+  for (auto at = s.entries.begin(); at != s.entries.end();) {
     if (!has(at->second.keeper)) {
       ++at;
       continue;
@@ -235,10 +227,10 @@ size_t UnmapKept(uint64_t thread, bool is_quiet) {
   State& s = TheState();
   const Lock lock(s.lock);
   size_t unmapped_bytes = 0;
-  for (Place at = s.entries.begin(); at != s.entries.end();) {
+  for (auto at = s.entries.begin(); at != s.entries.end();) {
     const Entry& entry = at->second;
     const bool goes = entry.keeper.thread == 0 || (is_quiet && entry.keeper.thread == thread);
-    const size_t length_bytes = static_cast<size_t>(entry.end - at->first);
+    const auto length_bytes = static_cast<size_t>(entry.end - at->first);
     if (!goes || UnmapPages(at->first, length_bytes) != 0) {
       ++at;
       continue;

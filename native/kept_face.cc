@@ -28,9 +28,9 @@ bool KnowsNoAddress(const uv_handle_t* handle) {
     case UV_TTY: {
       // One that listens is neither.
       const auto* stream = reinterpret_cast<const uv_stream_t*>(handle);
-      return IsOutput(handle) || (!uv_is_readable(stream) && !uv_is_writable(stream));
+      return IsOutput(handle) || (uv_is_readable(stream) == 0 && uv_is_writable(stream) == 0);
     }
-    case UV_UDP: return false;
+    case UV_UDP:
     case UV_UNKNOWN_HANDLE: return false;
     default: return true;
   }
@@ -42,12 +42,10 @@ bool IsQuiet(napi_env env) {
   uv_loop_t* loop = nullptr;
   if (napi_get_uv_event_loop(env, &loop) != napi_ok || loop->active_reqs.count > 0) return false;
   bool is_quiet = true;
-  uv_walk(
-      loop,
-      [](uv_handle_t* handle, void* found) {
-        if (!KnowsNoAddress(handle)) *static_cast<bool*>(found) = false;
-      },
-      &is_quiet);
+  const auto look = [](uv_handle_t* handle, void* found) {
+    if (!KnowsNoAddress(handle)) *static_cast<bool*>(found) = false;
+  };
+  uv_walk(loop, look, &is_quiet);
   return is_quiet;
 }
 

@@ -21,7 +21,7 @@ void SetProcessLimit(const Napi::CallbackInfo& info) {
 Napi::Value ProcessTaken(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), TakenBytes()); }
 
 Napi::Value Take(const Napi::CallbackInfo& info) {
-  const double bytes = static_cast<double>(IntegerIn(info, 0, "lengthBytes", 0, kMaxSafeInteger));
+  const auto bytes = static_cast<double>(IntegerIn(info, 0, "lengthBytes", 0, kMaxSafeInteger));
   const bool is_taken = TakeBytes(bytes);
   if (is_taken) InstanceOf(info.Env()).taken_bytes += bytes;
   return Napi::Boolean::New(info.Env(), is_taken);
@@ -29,7 +29,7 @@ Napi::Value Take(const Napi::CallbackInfo& info) {
 
 void Give(const Napi::CallbackInfo& info) {
   Instance& instance = InstanceOf(info.Env());
-  const double bytes = static_cast<double>(IntegerIn(info, 0, "lengthBytes", 0, instance.taken_bytes));
+  const auto bytes = static_cast<double>(IntegerIn(info, 0, "lengthBytes", 0, instance.taken_bytes));
   instance.taken_bytes -= bytes;
   GiveBytes(bytes);
 }

@@ -2,17 +2,20 @@
 
 #include "pages.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <linux/prctl.h>
 #include <malloc.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+
+#include "align.h"
 
 #ifndef MAP_FIXED_NOREPLACE
 #define MAP_FIXED_NOREPLACE 0x100000  // Linux 4.17; older kernels take the address for a hint
@@ -36,7 +39,7 @@ const int kAdviceDontFork = MADV_DONTFORK;
 const int kAdviceDontDump = MADV_DONTDUMP;
 
 size_t PageBytes() {
-  static const size_t page_bytes = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  static const auto page_bytes = static_cast<size_t>(sysconf(_SC_PAGESIZE));
   return page_bytes;
 }
 
@@ -45,7 +48,7 @@ namespace {
 // Gives up what lies before and behind the aligned part of a mapping. The parts that go first or fail are no harm: all
 // of it is one mapping of our own, in use by nobody.
 Errno TrimTo(char* start, size_t mapped_bytes, char* aligned, size_t length_bytes) {
-  const size_t head_bytes = static_cast<size_t>(aligned - start);
+  const auto head_bytes = static_cast<size_t>(aligned - start);
   const size_t tail_bytes = mapped_bytes - head_bytes - length_bytes;
   if (head_bytes > 0 && munmap(start, head_bytes) != 0) return errno;
   if (tail_bytes > 0 && munmap(aligned + length_bytes, tail_bytes) != 0) return errno;
@@ -60,8 +63,7 @@ Errno MapPages(size_t length_bytes, size_t align_bytes, void** address) {
   const size_t mapped_bytes = length_bytes + extra_bytes;
   void* start = mmap(nullptr, mapped_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (start == MAP_FAILED) return errno;
-  const uintptr_t first = reinterpret_cast<uintptr_t>(start);
-  char* const aligned = reinterpret_cast<char*>((first + align_bytes - 1) & ~(align_bytes - 1));
+  char* const aligned = AlignUp(static_cast<char*>(start), align_bytes);
   const Errno error = TrimTo(static_cast<char*>(start), mapped_bytes, aligned, length_bytes);
   if (error != 0) {
     munmap(start, mapped_bytes);
@@ -125,7 +127,7 @@ Errno ResidentPages(void* address, size_t length_bytes, unsigned char* residency
 
 Errno MoveBreak(intptr_t increment_bytes, char** old_break) {
   void* old = sbrk(increment_bytes);
-  if (old == reinterpret_cast<void*>(-1)) return errno;
+  if (reinterpret_cast<intptr_t>(old) == -1) return errno;
   *old_break = static_cast<char*>(old);
   return 0;
 }
@@ -146,20 +148,22 @@ void TellLibcBreak(char* address) {
 
 namespace {
 
-// The fields of /proc/self/stat by their numbers in proc(5), from the third on. Returns false where it cannot be read.
-bool ReadStat(uint64_t* fields, int field_count) {
-  char text[2048];
+// The fields of /proc/self/stat by their numbers in proc(5); those before the fourth are left out.
+using StatFields = std::array<uint64_t, 52>;
+
+// Returns false where the fields cannot be read.
+bool ReadStat(StatFields& fields) {
+  std::array<char, 2048> text = {};
   const int file = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
   if (file < 0) return false;
-  const ssize_t length = read(file, text, sizeof text - 1);
+  const ssize_t length = read(file, text.data(), text.size() - 1);
   close(file);
   if (length <= 0) return false;
-  text[length] = 0;
   // The second is the name, in brackets, which may hold anything.
-  char* at = strrchr(text, ')');
+  char* at = strrchr(text.data(), ')');
   if (at == nullptr || at[1] == 0 || at[2] == 0) return false;
   at += 3;  // the third is a letter
-  for (int field = 4; field < field_count; ++field) {
+  for (size_t field = 4; field < fields.size(); ++field) {
     char* end = nullptr;
     fields[field] = strtoull(at, &end, 10);
     if (end == at) return false;
@@ -170,9 +174,9 @@ bool ReadStat(uint64_t* fields, int field_count) {
 
 }  // namespace
 
-Errno SetBreak(char* address) {
-  uint64_t fields[52] = {};
-  if (!ReadStat(fields, 52)) return EPERM;
+Errno SetBreak(const char* address) {
+  StatFields fields = {};
+  if (!ReadStat(fields)) return EPERM;
   prctl_mm_map map = {};
   map.start_code = fields[26];
   map.end_code = fields[27];
@@ -192,7 +196,8 @@ Errno SetBreak(char* address) {
 
 char* KernelBreak() {
   const intptr_t now = syscall(SYS_brk, nullptr);
-  return now == -1 ? nullptr : reinterpret_cast<char*>(now);
+  // The kernel answers with the address as a number.
+  return now == -1 ? nullptr : reinterpret_cast<char*>(now);  // NOLINT(performance-no-int-to-ptr)
 }
 
 }  // namespace offheap

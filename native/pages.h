@@ -131,7 +131,7 @@ void TellLibcBreak(char* address);
 //
 // Requires: nothing else moves the break meanwhile, what lies below `address` from the old break on is mapped.
 // EINVAL: a kernel built without CONFIG_CHECKPOINT_RESTORE, or RLIMIT_DATA. EPERM: a filter, or no /proc.
-Errno SetBreak(char* address);
+Errno SetBreak(const char* address);
 
 // `brk` with an address it never accepts: where the kernel says that the program break is, or null
 // where a filter forbids to ask.

@@ -60,7 +60,7 @@ Napi::Value AddMapping(Napi::Env env, size_t length_bytes, const Make& make) {
 Napi::Value Map(const Napi::CallbackInfo& info) {
   const uint64_t length_bytes = IntegerIn(info, 0, "lengthBytes", 1, kMaxSafeInteger);
   CheckWholePages(info.Env(), "lengthBytes", length_bytes);
-  const double page_bytes = static_cast<double>(PageBytes());
+  const auto page_bytes = static_cast<double>(PageBytes());
   const uint64_t align_bytes =
       info[1].IsUndefined() ? PageBytes() : IntegerIn(info, 1, "alignBytes", page_bytes, kMaxAlignBytes);
   if ((align_bytes & (align_bytes - 1)) != 0) {
@@ -115,7 +115,7 @@ Napi::Value Unmap(const Napi::CallbackInfo& info) {
 
 void Advise(const Napi::CallbackInfo& info) {
   const Range range = PageRangeOf(info);
-  const double advice = static_cast<double>(IntegerIn(info, 3, "advice", 0, INT32_MAX));
+  const auto advice = static_cast<double>(IntegerIn(info, 3, "advice", 0, INT32_MAX));
   if (advice != kAdviceDontNeed && advice != kAdviceNoHugePage && advice != kAdviceHugePage &&
       advice != kAdvicePopulateWrite && advice != kAdviceGuardInstall && advice != kAdviceGuardRemove &&
       advice != kAdviceDontDump) {
@@ -138,10 +138,10 @@ Napi::Value Purge(const Napi::CallbackInfo& info) {
   if (!info[2].IsTypedArray() || info[2].As<Napi::TypedArray>().TypedArrayType() != napi_uint32_array) {
     throw InvalidType(env, "runs", "an instance of Uint32Array");
   }
-  const Napi::Uint32Array words = info[2].As<Napi::Uint32Array>();
-  const uint64_t from = IntegerIn(info, 3, "from", 0, static_cast<double>(words.ElementLength() / 2));
-  const uint64_t end =
-      IntegerIn(info, 4, "end", static_cast<double>(from), static_cast<double>(words.ElementLength() / 2));
+  const auto words = info[2].As<Napi::Uint32Array>();
+  const size_t run_count = words.ElementLength() / 2;
+  const uint64_t from = IntegerIn(info, 3, "from", 0, static_cast<double>(run_count));
+  const uint64_t end = IntegerIn(info, 4, "end", static_cast<double>(from), static_cast<double>(run_count));
   const uint64_t page_count = mapping->length_bytes / PageBytes();
   // Copied, so that what was checked is what is used: script of another thread may see the array.
   std::vector<PageRun> runs(end - from);
@@ -194,7 +194,7 @@ void Residency(const Napi::CallbackInfo& info) {
   if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array) {
     throw InvalidType(info.Env(), "residency", "an instance of Uint8Array");
   }
-  Napi::Uint8Array residency = value.As<Napi::Uint8Array>();
+  auto residency = value.As<Napi::Uint8Array>();
   const size_t page_count = range.length_bytes / PageBytes();
   if (residency.ElementLength() != page_count) {
     throw OutOfRange(info.Env(), "residency.length", std::to_string(page_count),

@@ -2,17 +2,19 @@
 
 #include "program_break.h"
 
-#include <errno.h>
 #include <sched.h>
-#include <stdlib.h>
 
+#include <cerrno>
+#include <cstdlib>
 #include <mutex>
+
+#include "align.h"
 
 namespace offheap {
 namespace {
 
 // Pages given up at the end go in steps that are shorter than what malloc asks for, as in break-source.ts.
-constexpr size_t kStepBytes = 128 * 1024;
+constexpr size_t kStepBytes = size_t{128} << 10;
 
 // malloc raises the break once in many of its calls, so that a few attempts to get in between are enough.
 constexpr int kAttempts = 16;
@@ -40,16 +42,14 @@ struct State {
 
 // Never destroyed: a thread may end after static destructors ran.
 State& TheState() {
-  static State* const state = new State();
+  static auto* const state = new State();
   return *state;
 }
 
 using Lock = std::lock_guard<std::mutex>;
 
-char* AlignUp(char* address) {
-  const uintptr_t mask = PageBytes() - 1;
-  return reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(address) + mask) & ~mask);
-}
+// The page border at `address`, or the next above it.
+char* PageUp(char* address) { return AlignUp(address, PageBytes()); }
 
 CallResult Ok() { return {0, ""}; }
 
@@ -143,13 +143,13 @@ bool IsFencedForGood(const State& s) { return s.floor < s.base || s.base < s.see
 // From `base` to where the break was found, step by step. Where it does not go on, it rests where it is.
 void Rest(State& s) {
   if (s.floor < s.base) {
-    if (SetFrom(s.base, s.found - s.base) == 0) UnmapBetween(AlignUp(s.found), s.floor);
+    if (SetFrom(s.base, s.found - s.base) == 0) UnmapBetween(PageUp(s.found), s.floor);
     s.is_resting = true;
     return;
   }
   char* at = s.base;
   while (at > s.found) {
-    const size_t left_bytes = static_cast<size_t>(at - s.found);
+    const auto left_bytes = static_cast<size_t>(at - s.found);
     const size_t step_bytes = left_bytes < kStepBytes ? left_bytes : kStepBytes;
     if (MoveFrom(at, -static_cast<intptr_t>(step_bytes)) != 0) break;
     at -= step_bytes;
@@ -161,7 +161,7 @@ void Rest(State& s) {
 Errno SetToBase(State& s) {
   const Errno error = s.can_set ? SetFrom(s.found, s.base - s.found) : EPERM;
   if (error != 0) {
-    UnmapBetween(AlignUp(s.found), s.floor);
+    UnmapBetween(PageUp(s.found), s.floor);
     return error == ECANCELED ? EAGAIN : error;
   }
   if (!IsBreakAt(s.base)) return EAGAIN;
@@ -180,7 +180,7 @@ Errno RaiseToBase(State& s) {
   Errno error = 0;
   char* at = s.found;
   while (error == 0 && at < s.base) {
-    char* const start = AlignUp(at);
+    char* const start = PageUp(at);
     char* const to = start + kStepBytes < s.base ? start + kStepBytes : s.base;
     char* const opened = to + PageBytes();
     if (!IsBreakAt(at)) {
@@ -196,7 +196,7 @@ Errno RaiseToBase(State& s) {
       return closed == 0 ? EAGAIN : ECANCELED;
     }
     if (error == 0) at = to;
-    const Errno closed = MapBetween(AlignUp(at), opened);
+    const Errno closed = MapBetween(PageUp(at), opened);
     if (error == 0) error = closed;
   }
   if (error == 0) {
@@ -205,7 +205,7 @@ Errno RaiseToBase(State& s) {
     return 0;
   }
   if (at > s.found) MoveFrom(at, s.found - at);
-  UnmapBetween(AlignUp(s.found), s.base);
+  UnmapBetween(PageUp(s.found), s.base);
   return error;
 }
 
@@ -219,7 +219,7 @@ Errno Wake(State& s) {
     char* const now = KernelBreak();
     if (now == nullptr) return EPERM;
     if (now > s.floor) return ECANCELED;
-    const Errno fenced = MapBetween(AlignUp(now), s.floor);
+    const Errno fenced = MapBetween(PageUp(now), s.floor);
     if (fenced != 0 && fenced != EEXIST) return fenced;
     if (fenced == 0 && IsBreakAt(now)) {
       s.found = now;
@@ -227,7 +227,7 @@ Errno Wake(State& s) {
       if (raised != EAGAIN) return raised;
     } else if (fenced == 0) {
       // malloc moved it meanwhile.
-      UnmapBetween(AlignUp(now), s.floor);
+      UnmapBetween(PageUp(now), s.floor);
     }
     sched_yield();
   }
@@ -289,7 +289,7 @@ CallResult Fence(State& s) {
   if (now == nullptr) return {EPERM, "brk"};
   if (s.fence_end != nullptr) return FenceAbove(s);
   s.found = now;
-  s.base = AlignUp(now + 1);
+  s.base = PageUp(now + 1);
   s.floor = s.seen_end = s.base;
   s.top = s.base;
   s.hole_end = s.open_end = s.base;
@@ -304,7 +304,7 @@ CallResult Fence(State& s) {
 CallResult FenceAndTry(State& s) {
   const CallResult fenced = Fence(s);
   if (fenced.error != 0) return fenced;
-  const intptr_t page = static_cast<intptr_t>(PageBytes());
+  const auto page = static_cast<intptr_t>(PageBytes());
   const CallResult opened = Open(s, PageBytes());
   Errno error = opened.error;
   // Here, where the break is under the fence: before that malloc may move it meanwhile.
@@ -336,7 +336,7 @@ bool IsStillOurs(State& s) {
 // Down to `base` step by step, the fence closed behind each step; then to rest.
 bool LowerAll(State& s) {
   while (s.top > s.base) {
-    const size_t left_bytes = static_cast<size_t>(s.top - s.base);
+    const auto left_bytes = static_cast<size_t>(s.top - s.base);
     const size_t step_bytes = left_bytes < kStepBytes ? left_bytes : kStepBytes;
     if (MoveTop(s, -static_cast<intptr_t>(step_bytes)) != 0) return false;
     if (MapBetween(s.top, s.hole_end) == 0) s.hole_end = s.open_end = s.top;
@@ -429,7 +429,7 @@ CallResult CloseFence(const void* owner, size_t reach_bytes, size_t* covered_byt
 void SeeBreak(const void* owner, char* end) {
   State& s = TheState();
   const Lock lock(s.lock);
-  if (IsOwner(s, owner) && end > s.seen_end) s.seen_end = AlignUp(end);
+  if (IsOwner(s, owner) && end > s.seen_end) s.seen_end = PageUp(end);
 }
 
 bool CanMoveSeen(const void* owner) {

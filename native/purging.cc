@@ -2,14 +2,15 @@
 
 #include "purging.h"
 
-#include <errno.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
+#include <cerrno>
 #include <mutex>
 
 #ifndef SYS_pidfd_open
@@ -65,15 +66,15 @@ ssize_t AdviseRanges(const iovec* ranges, size_t count, int advice) {
 
 // Where the next range begins: a system call may stop after any of them.
 struct Cursor {
-  const PageRun* runs;
-  size_t run_count;
+  const PageRun* runs = nullptr;
+  size_t run_count = 0;
   size_t run = 0;
   uint64_t page = 0;  // of that run
   uint64_t done_pages = 0;
 
-  bool AtEnd() const { return run == run_count; }
+  [[nodiscard]] bool AtEnd() const { return run == run_count; }
 
-  iovec Range(char* start, size_t index, uint64_t skipped_pages) const {
+  [[nodiscard]] iovec Range(char* start, size_t index, uint64_t skipped_pages) const {
     const size_t page_bytes = PageBytes();
     return {start + (runs[index].first_page + skipped_pages) * page_bytes,
             (runs[index].page_count - skipped_pages) * page_bytes};
@@ -115,10 +116,10 @@ bool IsRefusal(Errno error) {
 }
 
 Errno PurgeBatches(char* start, Cursor& cursor) {
-  iovec ranges[kMostRanges];
+  std::array<iovec, kMostRanges> ranges = {};
   while (!cursor.AtEnd()) {
-    const size_t count = cursor.Fill(start, ranges, kMostRanges);
-    const ssize_t bytes = AdviseRanges(ranges, count, purge_advice);
+    const size_t count = cursor.Fill(start, ranges.data(), ranges.size());
+    const ssize_t bytes = AdviseRanges(ranges.data(), count, purge_advice);
     if (bytes > 0) {
       cursor.Advance(static_cast<uint64_t>(bytes) / PageBytes());
       continue;
@@ -144,12 +145,12 @@ Look LookAtPurgedPages() {
   void* address = nullptr;
   if (MapPages(3 * page_bytes, page_bytes, &address) != 0) return Look::kUnknown;
   auto* const bytes = static_cast<volatile char*>(address);
-  const PageRun runs[] = {{0, 1}, {2, 1}};
+  const std::array<PageRun, 2> runs = {{{0, 1}, {2, 1}}};
   uint64_t done_pages = 0;
   const auto purged = [&] {
     bytes[0] = 1;
     bytes[2 * page_bytes] = 1;
-    return PurgeRuns(static_cast<char*>(address), runs, 2, &done_pages) == 0;
+    return PurgeRuns(static_cast<char*>(address), runs.data(), runs.size(), &done_pages) == 0;
   };
   const auto reads_zero = [&] { return bytes[0] == 0 && bytes[2 * page_bytes] == 0; };
   bool is_refused = !purged();

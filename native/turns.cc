@@ -17,6 +17,9 @@ constexpr double kMaxDelayMs = 2147483647;
 // The timer and the turns of one clock.
 class Turns : public HandleOwner {
  public:
+  Turns(const Turns&) = delete;
+  Turns& operator=(const Turns&) = delete;
+
   static Turns* Make(Napi::Env env, const Napi::Function& on_timer, const Napi::Function& on_turn) {
     return new Turns(env, on_timer, on_turn);
   }
@@ -83,8 +86,8 @@ class Turns : public HandleOwner {
   napi_async_context context_ = nullptr;
   Napi::FunctionReference on_timer_;
   Napi::FunctionReference on_turn_;
-  uv_timer_t timer_;
-  uv_idle_t turn_;
+  uv_timer_t timer_ = {};
+  uv_idle_t turn_ = {};
 };
 
 Turns& TurnsOf(const Napi::CallbackInfo& info) { return *static_cast<Turns*>(info.Data()); }
@@ -108,8 +111,9 @@ void RequestTurn(const Napi::CallbackInfo& info) {
 
 Napi::Value MakeClock(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  if (!info[0].IsFunction() || !info[1].IsFunction())
+  if (!info[0].IsFunction() || !info[1].IsFunction()) {
     throw Napi::TypeError::New(env, "makeClock() takes two functions.");
+  }
   Turns* const turns = Turns::Make(env, info[0].As<Napi::Function>(), info[1].As<Napi::Function>());
   Napi::Object clock = Napi::Object::New(env);
   clock.Set("now", Napi::Function::New<Now>(env, "now"));

@@ -75,7 +75,7 @@ Napi::Value WrapRange(const Napi::CallbackInfo& info) {
   wrap->mapping = range.mapping;
   napi_value buffer = CreateExternal(wrap, range);
   if (napi_create_reference(wrap->env, buffer, 0, &wrap->buffer) != napi_ok) throw Napi::Error::New(info.Env());
-  return Napi::Value(info.Env(), buffer);
+  return {info.Env(), buffer};
 }
 
 Napi::Value IsWrapped(const Napi::CallbackInfo& info) {

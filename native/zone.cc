@@ -13,7 +13,7 @@ constexpr size_t kZoneBytes = size_t{1} << 30;
 constexpr size_t kMostCutBytes = kZoneBytes / 4;
 
 bool AreAddressesRationed() {
-  struct rlimit limit;
+  rlimit limit = {};
   return getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur != RLIM_INFINITY;
 }
 
@@ -27,7 +27,7 @@ struct State {
 
 // Never destroyed: a thread may end after static destructors ran.
 State& TheState() {
-  static State* const state = new State();
+  static auto* const state = new State();
   return *state;
 }
 
