@@ -6,18 +6,14 @@
  * npm's `nodedir` setting, else node-gyp downloads them. The addon uses Node-API only, so any version of them will do.
  */
 import { spawnSync } from 'node:child_process'
-import { existsSync, realpathSync, statSync } from 'node:fs'
+import { existsSync, statSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { headersBesideNode } from './headers.mjs'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const require = createRequire(import.meta.url)
-
-function headersBesideNode() {
-  const prefix = dirname(dirname(realpathSync(process.execPath)))
-  return existsSync(join(prefix, 'include/node/node_api.h')) ? prefix : undefined
-}
 
 /** The path of a command of an installed package; ends the process with advice when the package is missing. */
 function commandOf(packageName, file) {
