@@ -52,7 +52,7 @@ export default defineConfig({
     {
       name: 'pad-noinline',
       // Nothing moves to another line: source maps stay right.
-      transform: { filter: { code: TAG }, handler: code => ({ code: padNoinline(code) }) },
+      transform: { filter: { code: TAG }, handler: code => ({ code: padNoinline(code), map: null }) },
     },
     { name: 'hide-made-of', writeBundle: ({ dir = 'dist' }) => hideMadeOf(dir) },
   ],
