@@ -18,8 +18,9 @@ const root = fileURLToPath(new URL('../..', import.meta.url))
 const copy = path.join(root, 'build/sanitize')
 const reports = path.join(copy, 'reports')
 
-const FOLDERS = ['test/memory', 'test/buffers', 'test/arena', 'test/kernel', 'test/fuzz']
+const FOLDERS = ['test/memory', 'test/buffers', 'test/supply', 'test/arena', 'test/kernel', 'test/fuzz']
 const COPIED = [
+  '.compiled',
   'binding.gyp',
   'dist',
   'native',
