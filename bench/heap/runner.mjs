@@ -58,6 +58,11 @@ async function measure(contestant, mode, recording, replayer, options) {
   }
 }
 
+/** What one round measures of a contestant. */
+function modesOf({ kind }, round) {
+  return kind.startsWith('bare') || round >= MEMORY_ROUNDS ? ['speed'] : ['speed', 'memory']
+}
+
 /**
  * @typedef {{ speed: object[], memory: object[], failure?: string }} Samples figures in the order of the rounds
  * @returns {Promise<Map<string, Samples>[]>} for each recording, by the contestant's name
@@ -68,10 +73,8 @@ export async function runRounds(recordings, entries, replayer, options, onProgre
     for (const [index, recording] of recordings.entries()) {
       onProgress(`round ${round + 1} of ${options.rounds}: ${recording.name}`)
       for (const contestant of entries) {
-        const modes =
-          contestant.kind.startsWith('bare') || round >= MEMORY_ROUNDS ? ['speed'] : ['speed', 'memory']
         const kept = samples[index].get(contestant.name)
-        for (const mode of modes) {
+        for (const mode of modesOf(contestant, round)) {
           // What failed once is not tried again: the failure is the result.
           if (kept.failure !== undefined) break
           const figures = await measure(contestant, mode, recording, replayer, options)

@@ -63,12 +63,12 @@ export class BlockBuffers extends MadeOf<Parts> {
   }
 
   /** Called when blocks that wait may be free within two turns of the event loop. Must hold no arena. */
-  set onCollected(run: (() => void) | null) {
-    this.#forgotten.onCollected = run
-  }
-
   get onCollected(): (() => void) | null {
     return this.#forgotten.onCollected
+  }
+
+  set onCollected(run: (() => void) | null) {
+    this.#forgotten.onCollected = run
   }
 
   addSegment(segment: Segment): void {

@@ -1,5 +1,5 @@
 /** Which `ArrayBuffer` a block's Buffer is a view of, for how long it lives, and what the rest of Node makes of it. */
-import { deepStrictEqual, strictEqual } from 'node:assert'
+import { deepStrictEqual, strictEqual } from 'node:assert/strict'
 import { createHash, randomFillSync } from 'node:crypto'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { open as openFile } from 'node:fs/promises'

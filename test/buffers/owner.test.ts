@@ -1,4 +1,4 @@
-import { deepStrictEqual } from 'node:assert'
+import { deepStrictEqual } from 'node:assert/strict'
 import { Buffer as NodeBuffer } from 'node:buffer'
 import { inspect, types } from 'node:util'
 import { describe, expect, it } from 'vitest'

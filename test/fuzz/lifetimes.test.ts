@@ -90,7 +90,7 @@ class Session {
     const random = this.#random
     const choice = random.below(1_000)
     const isOverfull = this.#blocks.size > 150
-    if (choice < 330) isOverfull ? this.#free() : this.#tolerate(() => this.#allocate())
+    if (choice < 330 && !isOverfull) this.#tolerate(() => this.#allocate())
     else if (choice < 480) this.#free()
     else if (choice < 580) this.#pin()
     else if (choice < 700) this.#unpin()

@@ -37,7 +37,7 @@ describe.each<[string, ArenaOptions]>([
       // With nothing kept warm no window outlives its blocks.
       expect(stores > 0).toBe(options.releaseAfterMs !== 0)
       const { usedBytes } = arena.stats()
-      const blocks = []
+      const blocks: Buffer[] = []
       while (arena.stats().usedBytes < usedBytes + 2 ** 23) blocks.push(arena.alloc(sizeBytes))
       for (const block of blocks) expect(block.every(byte => byte === 0)).toBe(true)
       arena.check()

@@ -184,7 +184,7 @@ describe.each(Object.keys(SUBJECTS).filter(name => name !== 'sbrk' || !hasNoBrea
     const { firstPage } = source.reserve(50)
     const stale = view(firstPage, 50).fill(5)
     source.retire(source.segmentOf(firstPage))
-    for (let page = 0; page < 50; page++) stale[page * pageBytes] = stale[page * pageBytes] | 1
+    for (let page = 0; page < 50; page++) stale[page * pageBytes] |= 1
     const again = source.reserve(50)
     expect(isZero(view(again.firstPage, 50))).toBe(true)
     source.detach(stale.buffer as ArrayBuffer)

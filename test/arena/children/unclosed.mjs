@@ -29,11 +29,11 @@ function drop(count, options) {
 /** Waits until the process's limit has everything back: nobody shows any byte of any arena then. */
 async function collected() {
   for (let i = 0; i < 4; i++) {
-    gc()
+    globalThis.gc()
     await turn()
   }
   while (processLimit().takenBytes > 0) {
-    gc()
+    globalThis.gc()
     await sleep(5)
   }
 }
