@@ -58,7 +58,9 @@ requireTool('make', 'on Debian or Ubuntu, "apt-get install make"')
 commandOf('node-addon-api', '.')
 if (process.argv.includes('--prebuild')) {
   const target = process.versions.node
-  run(commandOf('prebuildify', 'bin.js'), ['--napi', '--strip', '--tag-libc', '--target', target])
+  // `src/memory/binary.ts` looks for `node.<libc>.node`; prebuildify would name it after the package.
+  const options = ['--napi', '--strip', '--tag-libc', '--name', 'node', '--target', target]
+  run(commandOf('prebuildify', 'bin.js'), options)
 } else {
   const steps = isConfigured() ? ['build'] : ['configure', 'build']
   run(commandOf('node-gyp', 'bin/node-gyp.js'), [...steps, '--loglevel=warn'])
