@@ -9,5 +9,12 @@ export default defineConfig({
     hookTimeout: 60_000,
     // Tests of one file that say `concurrent`: each is a process.
     maxConcurrency: 4,
+    // `npm run coverage`. What the figure leaves out: docs/testing.md.
+    coverage: {
+      provider: 'v8',
+      include: ['src/**/*.ts'],
+      reporter: ['text', 'lcovonly'],
+      reportsDirectory: 'coverage',
+    },
   },
 })
