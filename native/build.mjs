@@ -1,6 +1,6 @@
 /**
  * Builds the addon with the locally installed node-gyp; with `--prebuild`, makes the binary that is published, with
- * prebuildify. Compiles only what changed. Exits with the compiler's own code.
+ * prebuildify. Compiles only what changed, on all cores. Exits with the compiler's own code.
  *
  * Node's headers come from beside the running `node` (…/include/node next to …/bin/node) where they are there, else from
  * npm's `nodedir` setting, else node-gyp downloads them. The addon uses Node-API only, so any version of them will do.
@@ -63,5 +63,5 @@ if (process.argv.includes('--prebuild')) {
   run(commandOf('prebuildify', 'bin.js'), options)
 } else {
   const steps = isConfigured() ? ['build'] : ['configure', 'build']
-  run(commandOf('node-gyp', 'bin/node-gyp.js'), [...steps, '--loglevel=warn'])
+  run(commandOf('node-gyp', 'bin/node-gyp.js'), [...steps, '--jobs=max', '--loglevel=warn'])
 }
