@@ -1,13 +1,10 @@
 /**
  * Other code in this process that knows nothing of us: it writes where a Buffer was, mallocs, moves the program break, forbids to move it. A native
- * helper (`stranger/stranger.cc`), built here once in a run with g++, as the addon was.
+ * helper (`stranger/stranger.cc`), built here with g++, as the addon was, when it is missing or older than its source.
  */
 import { execFileSync } from 'node:child_process'
-import { existsSync, mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { mkdirSync, renameSync, statSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { afterAll } from 'vitest'
 
 export interface Stranger {
   /** Where a view's memory is. */
@@ -44,21 +41,24 @@ export interface Stranger {
   damaged(): number
 }
 
-let directory: string | undefined
-afterAll(() => {
-  if (directory !== undefined) rmSync(directory, { recursive: true })
-  directory = undefined
-})
+const DIRECTORY = fileURLToPath(new URL('../../build/test/', import.meta.url))
+
+function modifiedMs(path: string): number {
+  return statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0
+}
 
 function built(source: string, name: string): string {
-  directory ??= mkdtempSync(join(tmpdir(), 'offheap-stranger-'))
-  const path = join(directory, name)
-  if (existsSync(path)) return path
-  const flags = ['-std=c++17', '-O2', '-shared', '-fPIC', '-Wall', '-Wextra', '-Werror']
+  const path = DIRECTORY + name
   const sourcePath = fileURLToPath(new URL(`stranger/${source}`, import.meta.url))
-  execFileSync(process.env.CXX ?? 'g++', [...flags, '-o', path, sourcePath, '-lpthread', '-ldl'], {
+  if (modifiedMs(path) > modifiedMs(sourcePath)) return path
+  mkdirSync(DIRECTORY, { recursive: true })
+  const flags = ['-std=c++17', '-O2', '-shared', '-fPIC', '-Wall', '-Wextra', '-Werror']
+  // Other test files may build it at the same time: it appears whole.
+  const own = `${path}.${process.pid}`
+  execFileSync(process.env.CXX ?? 'g++', [...flags, '-o', own, sourcePath, '-lpthread', '-ldl'], {
     stdio: 'inherit',
   })
+  renameSync(own, path)
   return path
 }
 
