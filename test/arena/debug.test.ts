@@ -8,6 +8,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { Arena } from '../../src/arena/arena.js'
 import { loadLedger } from '../../src/memory/addon.js'
 import type { DamageMessage } from '../../src/notices/damage.js'
+import { stepsOf } from '../support/extent.js'
 import { FaultyKernel } from '../support/faulty-kernel.js'
 import { ManualDeferral } from '../support/manual-deferral.js'
 import { isZero, open, thrownBy, turns, type World } from '../support/world.js'
@@ -411,7 +412,7 @@ describe('at a limit', () => {
       debug: { quarantineBlocks: 1e6, quarantineBytes: 64 * MIB },
       limitBytes: 256 * KIB,
     })
-    for (let i = 0; i < 5_000; i++) arena.free(arena.allocUnsafe(size))
+    for (let i = 0; i < stepsOf(5_000); i++) arena.free(arena.allocUnsafe(size))
     expect(arena.stats().quarantinedBlocks).toBeGreaterThan(1)
     const live: Buffer[] = []
     for (let block = arena.tryAlloc(size); block !== undefined; block = arena.tryAlloc(size)) live.push(block)

@@ -7,6 +7,7 @@ import type { Arena } from '../../src/arena/arena.js'
 import type { ArenaOptions } from '../../src/arena/options.js'
 import type { ArenaBuffer } from '../../src/buffers/owner.js'
 import { hasNoBreak } from '../support/break.js'
+import { someOf } from '../support/extent.js'
 import { fuzzSeed, randomFrom } from '../support/random.js'
 import { isMarked, mark, open } from '../support/world.js'
 
@@ -54,7 +55,8 @@ const KINDS: readonly [string, ArenaOptions][] = [
   ...(hasNoBreak ? [] : [['over the program break', { source: 'sbrk' }] as [string, ArenaOptions]]),
 ]
 
-describe.each(KINDS)('%s, within one turn,', (_, options) => {
+// A sample of the kinds.
+describe.each(someOf(KINDS, 3))('%s, within one turn,', (_, options) => {
   // A quarantine is memory in use.
   const quarantine = options.debug === true ? 8 : 0
 
@@ -114,7 +116,8 @@ describe('a block that grows', () => {
 })
 
 describe('what is committed', () => {
-  it.each([1_000, 200, 0, Number.POSITIVE_INFINITY])(
+  // A sample of the promises.
+  it.each(someOf([1_000, 200, 0, Number.POSITIVE_INFINITY], 2))(
     'with releaseAfterMs %d is at most 1.25 times the most used of late, and 8 MiB',
     releaseAfterMs => {
       const seed = fuzzSeed()

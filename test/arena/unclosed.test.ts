@@ -1,6 +1,7 @@
 /** Arenas that nobody refers to any more and nobody closed. */
 import { describe, expect, it } from 'vitest'
 import { hasNoBreak, runWithBreak } from '../support/break.js'
+import { someOf, stepsOf } from '../support/extent.js'
 import { runFile, runScript } from '../support/process.js'
 
 const MIB = 2 ** 20
@@ -18,24 +19,28 @@ async function expectNothingLeft(count: number, options: object, where = 'main')
   expect(kept.sizeBytes).toBeLessThan(100 * MIB)
 }
 
-describe('arenas that are dropped without close()', () => {
-  it('leave nothing behind: 1,000 of them', () => expectNothingLeft(1_000, {}))
+const OPTIONS: readonly object[] = [
+  { leaks: 'all' },
+  { leaks: 'off' },
+  { releaseAfterMs: 0 },
+  { releaseAfterMs: 'Infinity' },
+  { limitBytes: 2 ** 30, softLimitBytes: MIB },
+  { hugePages: true },
+  { prefault: true },
+  { detachFromBytes: 0 },
+  { detachFromBytes: 'Infinity' },
+  { debug: true },
+  { debug: true, releaseAfterMs: 'Infinity' },
+]
 
-  it.each([
-    [{ leaks: 'all' }],
-    [{ leaks: 'off' }],
-    [{ releaseAfterMs: 0 }],
-    [{ releaseAfterMs: 'Infinity' }],
-    [{ limitBytes: 2 ** 30, softLimitBytes: MIB }],
-    [{ hugePages: true }],
-    [{ prefault: true }],
-    [{ detachFromBytes: 0 }],
-    [{ detachFromBytes: 'Infinity' }],
-    [{ debug: true }],
-    [{ debug: true, releaseAfterMs: 'Infinity' }],
-  ])('leave nothing behind with %j', options => expectNothingLeft(50, options))
+// A sample of the arenas, and of the options.
+describe.concurrent('arenas that are dropped without close()', () => {
+  const many = stepsOf(1_000, 10)
+  it(`leave nothing behind: ${many} of them`, () => expectNothingLeft(many, {}))
 
-  it('leave nothing behind in a Worker', () => expectNothingLeft(200, {}, 'worker'))
+  it.each(someOf(OPTIONS, 1))('leave nothing behind with %j', options => expectNothingLeft(50, options))
+
+  it('leave nothing behind in a Worker', () => expectNothingLeft(stepsOf(200, 4), {}, 'worker'))
 
   it.skipIf(hasNoBreak)("give the program break back with source: 'sbrk'", () =>
     expectNothingLeft(1, { source: 'sbrk' }),
@@ -59,14 +64,16 @@ async function expectToPass(body: string): Promise<void> {
   expect(outcome).toEqual({ code: 0, signal: null, stdout: 'done\n', stderr: '' })
 }
 
-describe('Buffers that outlive their arena', () => {
+describe.concurrent('Buffers that outlive their arena', () => {
   const options = [
     '{}',
     '{ detachFromBytes: 0 }',
     '{ detachFromBytes: Infinity }',
     '{ releaseAfterMs: Infinity }',
   ]
-  it.each(hasNoBreak ? options : [...options, "{ source: 'sbrk' }"])('stay as they are: %s', given =>
+  // One of the options in a sample.
+  const given = hasNoBreak ? options : [...options, "{ source: 'sbrk' }"]
+  it.each(someOf(given, 1))('stay as they are: %s', given =>
     expectToPass(`
       let kept = []
       const sizes = [64, 5_000, 70_000, 1_000_000]
@@ -120,7 +127,7 @@ describe('Buffers that outlive their arena', () => {
     `))
 })
 
-it('pinned blocks keep their arena, until the last unpin', () =>
+it.concurrent('pinned blocks keep their arena, until the last unpin', () =>
   expectToPass(`
     const pinned = []
     ;(() => {
@@ -139,7 +146,7 @@ it('pinned blocks keep their arena, until the last unpin', () =>
     assert.ok(pinned.every(reference => reference.deref() === undefined))
   `))
 
-it('no leak is told of where no block lived', () =>
+it.concurrent('no leak is told of where no block lived', () =>
   expectToPass(`
     ;(() => { for (let i = 0; i < 20; i++) { const arena = new Arena(); arena.free(arena.alloc(1_000)) } })()
     ;(() => { for (let i = 0; i < 20; i++) { const arena = new Arena({ leaks: 'off' }); arena.alloc(1_000) } })()

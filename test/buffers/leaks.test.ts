@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest'
 import { resolveOptions } from '../../src/arena/options.js'
 import { Leaks } from '../../src/buffers/leaks.js'
+import { someOf } from '../support/extent.js'
 import { runScript } from '../support/process.js'
 import { open, thrownBy } from '../support/world.js'
 
@@ -28,7 +29,8 @@ const KINDS: [string, number, string][] = [
   ['in debug mode', 5_000, 'debug: true'],
 ].map(([name, size, options]) => [name, size, options === '{}' ? '' : options]) as [string, number, string][]
 
-describe.each(KINDS)("a forgotten block %s, leaks: 'all'", (_, size, options) => {
+// One of the kinds in a sample.
+describe.concurrent.each(someOf(KINDS, 1))("a forgotten block %s, leaks: 'all'", (_, size, options) => {
   it('is told once, with its size and the place of its allocation, and is free again', () =>
     expectToPass(`
       const arena = new Arena({ name: 'leaky', leaks: 'all', ${options} })
@@ -133,7 +135,7 @@ describe.each(KINDS)("a forgotten block %s, leaks: 'all'", (_, size, options) =>
     `))
 })
 
-describe('no leak is told of', () => {
+describe.concurrent('no leak is told of', () => {
   it('blocks that free, realloc, reset or close ended', () =>
     expectToPass(`
       const arena = new Arena({ leaks: 'all' })
@@ -160,7 +162,7 @@ describe('no leak is told of', () => {
     `))
 })
 
-it('a block of an earlier epoch frees nothing of a later one', () =>
+it.concurrent('a block of an earlier epoch frees nothing of a later one', () =>
   expectToPass(`
     const arena = new Arena({ leaks: 'all' })
     ;(() => { for (let i = 0; i < 100; i++) arena.alloc(64) })()
@@ -173,7 +175,7 @@ it('a block of an earlier epoch frees nothing of a later one', () =>
     arena.close()
   `))
 
-it('a leak made by realloc in place is found too', () =>
+it.concurrent('a leak made by realloc in place is found too', () =>
   expectToPass(`
     const arena = new Arena({ leaks: 'all' })
     ;(function grows() { arena.realloc(arena.alloc(100_000), 101_000) })()
@@ -184,7 +186,7 @@ it('a leak made by realloc in place is found too', () =>
     arena.close()
   `))
 
-it('a window gives up a few buffers at most, and all come back', () =>
+it.concurrent('a window gives up a few buffers at most, and all come back', () =>
   expectToPass(`
     const arena = new Arena({ leaks: 'all' })
     let kept = []
@@ -204,7 +206,7 @@ it('a window gives up a few buffers at most, and all come back', () =>
     arena.close()
   `))
 
-it('a formatter of stacks that throws, resets or closes harms nothing', () =>
+it.concurrent('a formatter of stacks that throws, resets or closes harms nothing', () =>
   expectToPass(`
     const arena = new Arena({ leaks: 'all' })
     Error.prepareStackTrace = () => { throw new Error('not today') }
@@ -261,7 +263,7 @@ describe('sampling', () => {
   })
 })
 
-it('the first leak of a process is warned of, in words that help', async () => {
+it.concurrent('the first leak of a process is warned of, in words that help', async () => {
   const { stderr } = await runScript(
     `
     const arena = new Arena({ name: 'leaky', leaks: 'all' })

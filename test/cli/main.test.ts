@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url'
 import { gzipSync } from 'node:zlib'
 import { afterAll, describe, expect, it, vi } from 'vitest'
 import { runWithBreak } from '../support/break.js'
+import { someOf } from '../support/extent.js'
 import { MAIN, offheap } from './run.js'
 
 // Each test starts processes, some of which wait for a second.
@@ -20,9 +21,9 @@ afterAll(() => rmSync(directory, { recursive: true }))
 
 const packageRoot = fileURLToPath(new URL('../../', import.meta.url))
 
-describe('offheap', () => {
+describe.concurrent('offheap', () => {
   it('shows its help', async () => {
-    for (const option of ['--help', '-h']) {
+    for (const option of someOf(['--help', '-h'], 1)) {
       const { code, stdout, stderr } = await offheap([option])
       expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
       expect(stdout).toMatch(/^Usage: offheap COMMAND/)
@@ -31,7 +32,7 @@ describe('offheap', () => {
   })
 
   it.each(['demo', 'replay'])('shows the help of %s', async command => {
-    for (const option of ['--help', '-h']) {
+    for (const option of someOf(['--help', '-h'], 1)) {
       const { code, stdout } = await offheap([command, option])
       expect(code).toBe(0)
       expect(stdout).toMatch(new RegExp(`^Usage: offheap ${command}`))
@@ -83,12 +84,16 @@ describe('offheap', () => {
       'offheap replay --help',
     ],
   ]
-  it.each(wrong)('refuses %j with one line and the way to the help', async (args, message, help) => {
-    const { code, stdout, stderr } = await offheap(args)
-    expect({ code, stdout }).toEqual({ code: 2, stdout: '' })
-    expect(stderr).toMatch(message)
-    expect(stderr).toMatch(new RegExp(`^offheap: [^\n]+\nTry: ${help}\n$`))
-  })
+  // A sample of them.
+  it.each(someOf(wrong, 5))(
+    'refuses %j with one line and the way to the help',
+    async (args, message, help) => {
+      const { code, stdout, stderr } = await offheap(args)
+      expect({ code, stdout }).toEqual({ code: 2, stdout: '' })
+      expect(stderr).toMatch(message)
+      expect(stderr).toMatch(new RegExp(`^offheap: [^\n]+\nTry: ${help}\n$`))
+    },
+  )
 
   it('keeps its internal command to itself', async () => {
     expect((await offheap(['internal-memory-run', '{}'])).code).toBe(2)
@@ -102,7 +107,7 @@ describe('offheap', () => {
     cpSync(join(packageRoot, 'package.json'), join(copy, 'package.json'))
     symlinkSync(join(packageRoot, 'node_modules'), join(copy, 'node_modules'))
     const main = join(copy, 'dist/cli/main.js')
-    for (const args of [['demo'], ['replay', path]]) {
+    for (const args of someOf([['demo'], ['replay', path]], 1)) {
       const child = spawn(process.execPath, [main, ...args])
       let stderr = ''
       child.stderr.on('data', text => {
@@ -134,7 +139,7 @@ describe('offheap', () => {
   )
 })
 
-describe('offheap replay', () => {
+describe.concurrent('offheap replay', () => {
   it.each(['arena', 'buffer'])('prints one JSON object for %s', async allocator => {
     const { code, stdout, stderr } = await offheap(['replay', path, '--allocator', allocator, '--json'])
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' })

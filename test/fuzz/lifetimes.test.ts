@@ -9,13 +9,16 @@ import type { Arena } from '../../src/arena/arena.js'
 import type { ArenaOptions } from '../../src/arena/options.js'
 import type { Scope } from '../../src/arena/scope.js'
 import { hasNoBreak } from '../support/break.js'
+import { stepsOf, variablesOf } from '../support/extent.js'
 import type { FaultyKernel } from '../support/faulty-kernel.js'
 import type { ManualDeferral } from '../support/manual-deferral.js'
 import { fuzzSeed, type Random, randomFrom } from '../support/random.js'
 import { isMarked, mark, thrownBy, turns, worldWith } from '../support/world.js'
 
 const MIB = 2 ** 20
-const STEPS = 2_000
+const ALL_STEPS = 2_000
+/** A few of them, and then more until each thing that is needed was done. */
+const STEPS = stepsOf(ALL_STEPS, 8)
 const TURN_EVERY = 40
 const REFUSALS = new Set(['ERR_ARENA_OUT_OF_MEMORY', 'ERR_ARENA_PURGE_FAILED', 'ERR_ARENA_LIMIT'])
 
@@ -69,8 +72,8 @@ class Session {
     kernel.fails = kind => this.#failOneIn > 0 && kind !== 'detach' && random.oneIn(this.#failOneIn)
   }
 
-  async run(steps: number): Promise<void> {
-    for (let step = 0; step < steps; step++) {
+  async run(): Promise<void> {
+    for (let step = 0; step < STEPS || (step < ALL_STEPS && this.missing().length > 0); step++) {
       try {
         await this.#step()
         this.#verify()
@@ -84,6 +87,11 @@ class Session {
       }
     }
     await this.#end()
+  }
+
+  /** What was not done yet and must be. */
+  missing(): string[] {
+    return NEEDED.filter(what => !this.counts.has(what))
   }
 
   async #step(): Promise<void> {
@@ -399,11 +407,11 @@ async function runSession(options: ArenaOptions): Promise<void> {
   const seed = fuzzSeed()
   const session = new Session(options, randomFrom(seed))
   try {
-    await session.run(STEPS)
-    expect(NEEDED.filter(what => !session.counts.has(what))).toEqual([])
+    await session.run()
+    expect(session.missing()).toEqual([])
   } catch (error) {
     await session.giveUp()
-    throw new Error(`OFFHEAP_FUZZ_SEED=${seed}: ${(error as Error).message}`, { cause: error })
+    throw new Error(`${variablesOf(seed)}: ${(error as Error).message}`, { cause: error })
   }
 }
 

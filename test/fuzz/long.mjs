@@ -11,7 +11,7 @@ if (!/^[1-9][0-9]*$/.test(steps)) {
 }
 const child = spawn('npx', ['vitest', 'run', 'test/fuzz', '--testTimeout=0'], {
   stdio: 'inherit',
-  env: { ...process.env, OFFHEAP_FUZZ_STEPS: steps },
+  env: { ...process.env, OFFHEAP_TESTS: 'all', OFFHEAP_FUZZ_STEPS: steps },
 })
 child.on('close', code => {
   process.exitCode = code ?? 1

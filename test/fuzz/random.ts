@@ -4,6 +4,7 @@
  * `OFFHEAP_FUZZ_SEED` (an integer) fixes the seed; without it every run has a new one, but for those of continuous
  * integration. `OFFHEAP_FUZZ_STEPS` sets how many steps each scenario takes.
  */
+import { stepsOf, variablesOf } from '../support/extent.js'
 import { mulberry32, fuzzSeed as seedOfThisRun } from '../support/random.js'
 
 /** What a test does next, decided by a seed. */
@@ -74,7 +75,7 @@ export const fuzzSeed: number = integerFromEnvironment('OFFHEAP_FUZZ_SEED') ?? s
 
 /** Steps a scenario takes. */
 export function fuzzSteps(defaultSteps: number): number {
-  return integerFromEnvironment('OFFHEAP_FUZZ_STEPS') ?? defaultSteps
+  return integerFromEnvironment('OFFHEAP_FUZZ_STEPS') ?? stepsOf(defaultSteps, 12)
 }
 
 /** A seed of its own for each part of a run, so that one part can be run alone and still do the same. */
@@ -90,7 +91,7 @@ export function derivedSeed(...parts: (string | number)[]): number {
 export function replayCommand(file: string, scenario: string): string {
   const steps = process.env.OFFHEAP_FUZZ_STEPS
   const stepsPart = steps ? `OFFHEAP_FUZZ_STEPS=${steps} ` : ''
-  return `OFFHEAP_FUZZ_SEED=${fuzzSeed} ${stepsPart}npx vitest run ${file} -t '${scenario}'`
+  return `${variablesOf(fuzzSeed)} ${stepsPart}npx vitest run ${file} -t '${scenario}'`
 }
 
 /** What a sequence did lately, for the message of the failure that ends it. */

@@ -4,6 +4,7 @@ import { BlockHeap } from '../../src/heap/block-heap.js'
 import type { GranuleMap } from '../../src/heap/granule-map.js'
 import { DIRECT, END, ROW_WORDS } from '../../src/heap/layout.js'
 import type { PageTable } from '../../src/heap/page-table.js'
+import { stepsOf } from '../support/extent.js'
 import { CountedStorage, coverMap, layOut, PAGE, type Stretch } from './books.js'
 
 /** Says what it gives back, in place of doing it: these blocks lie in no space. */
@@ -222,7 +223,7 @@ describe('claim', () => {
     const sizes = rivals(cache)
     const stack = cache.stackOf(sizes[0])
     let metadataBytes = 0
-    for (let n = 0; n < 1_000; n++) {
+    for (let n = 0; n < stepsOf(1_000); n++) {
       const size = sizes[n % 2]
       expect(cache.claim(stack, size, 0)).toBe(true)
       for (let block = 0; block < 63; block++) expect(cached.keep(block, size)).toBe(true)

@@ -1,5 +1,6 @@
 /** Arenas by the thousand: what each costs, by the counts of the kernel and of V8. */
 import { describe, expect, it } from 'vitest'
+import { stepsOf } from '../support/extent.js'
 import { runScript } from '../support/process.js'
 
 const KIB = 2 ** 10
@@ -35,7 +36,10 @@ async function run(body: string): Promise<Record<string, Measure> & { areIntact:
   return JSON.parse(stdout)
 }
 
-describe('20,000 arenas with a small block each', () => {
+/** A sample of them: a twentieth. */
+const COUNT = stepsOf(20_000, 20)
+
+describe.concurrent(`${COUNT} arenas with a small block each`, () => {
   it('are open at once, and are gone when they are closed', async () => {
     const { before, opened, closed, areIntact } = await run(`
       const open = i => {
@@ -45,7 +49,7 @@ describe('20,000 arenas with a small block each', () => {
       for (const { arena } of Array.from({ length: 500 }, (_, i) => open(i))) arena.close()
       await settle()
       const before = measure()
-      let all = Array.from({ length: 20_000 }, (_, i) => open(i))
+      let all = Array.from({ length: ${COUNT} }, (_, i) => open(i))
       await settle()
       const opened = measure()
       const areIntact = all.every(({ block }, i) => block.every(byte => byte === i % 256))
@@ -57,16 +61,16 @@ describe('20,000 arenas with a small block each', () => {
       console.log(JSON.stringify({ before, opened, closed, areIntact }))
     `)
     expect(areIntact).toBe(true)
-    const each = (opened.residentBytes - before.residentBytes) / 20_000
+    const each = (opened.residentBytes - before.residentBytes) / COUNT
     expect(each).toBeLessThan(48 * KIB)
-    expect((opened.externalBytes - before.externalBytes) / 20_000).toBeLessThan(64 * KIB)
+    expect((opened.externalBytes - before.externalBytes) / COUNT).toBeLessThan(64 * KIB)
     expect(opened.mappings).toBeLessThan(8_000)
     expect(closed.externalBytes - before.externalBytes).toBeLessThan(16 * MIB)
-    expect(closed.residentBytes - before.residentBytes).toBeLessThan(0.5 * 20_000 * each)
+    expect(closed.residentBytes - before.residentBytes).toBeLessThan(0.5 * COUNT * each)
   })
 })
 
-describe('arenas that come and go', () => {
+describe.concurrent('arenas that come and go', () => {
   it('leave little behind within one task, in which nothing can be collected', async () => {
     const { before, after } = await run(`
       const serve = () => {
@@ -77,7 +81,7 @@ describe('arenas that come and go', () => {
       for (let i = 0; i < 2_000; i++) serve()
       await settle()
       const before = measure()
-      for (let i = 0; i < 20_000; i++) serve()
+      for (let i = 0; i < ${COUNT}; i++) serve()
       const after = measure()
       console.log(JSON.stringify({ before, after }))
     `)
@@ -88,7 +92,7 @@ describe('arenas that come and go', () => {
   it('see nothing of each other: new blocks are zero, whatever earlier arenas wrote', async () => {
     const { areIntact } = await run(`
       let areIntact = true
-      for (let i = 0; i < 3_000; i++) {
+      for (let i = 0; i < ${stepsOf(3_000)}; i++) {
         const arena = new Arena()
         const blocks = [100, 1_000, 5_000, 40_000].map(size => arena.alloc(size))
         areIntact &&= blocks.every(block => block.every(byte => byte === 0))

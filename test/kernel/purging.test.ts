@@ -3,6 +3,7 @@
  * addon and the kernel (`stranger/kernel.cc`); what is locked is so for real.
  */
 import { describe, expect, it } from 'vitest'
+import { someOf } from '../support/extent.js'
 import { NODES, runScript } from '../support/process.js'
 import { strangeKernelPath } from '../support/stranger.js'
 
@@ -21,8 +22,9 @@ function run(mode: string, body: string, node?: string) {
   return runScript(UNTIL + body, [], node, { LD_PRELOAD: strangeKernelPath(), OFFHEAP_TEST_KERNEL: mode })
 }
 
-describe('scattered free pages', () => {
-  it.each(['none', 'single', 'old', 'short', 'locked'])(
+describe.concurrent('scattered free pages', () => {
+  // A sample of the kernels.
+  it.each(someOf(['none', 'single', 'old', 'short', 'locked'], 2))(
     'go back, and live bytes stay, where the kernel is %s',
     async mode => {
       const outcome = await run(
@@ -46,7 +48,7 @@ describe('scattered free pages', () => {
   )
 })
 
-describe('a kernel that accepts the call and does nothing', () => {
+describe.concurrent('a kernel that accepts the call and does nothing', () => {
   it('is found out, and alloc writes the zeros that it promises', async () => {
     const outcome = await run(
       'idle',
@@ -64,7 +66,7 @@ describe('a kernel that accepts the call and does nothing', () => {
   })
 })
 
-describe('a process that locks all its memory', () => {
+describe.concurrent('a process that locks all its memory', () => {
   it.each(NODES)(
     'gives back what is free, and holds no page that nobody touched ($version)',
     async ({ path }) => {
@@ -98,7 +100,7 @@ describe('a process that locks all its memory', () => {
   )
 })
 
-describe('a kernel that is short of memory now and then', () => {
+describe.concurrent('a kernel that is short of memory now and then', () => {
   it('has all back in time, and nobody is warned', async () => {
     const outcome = await run(
       'again',
@@ -125,15 +127,20 @@ describe('a kernel that is short of memory now and then', () => {
   })
 })
 
-describe.each([
+const REFUSING = [
   { mode: 'refuse', code: 'EPERM', advice: /seccomp/, path: process.execPath, version: process.version },
   { mode: 'bound', code: 'EINVAL', advice: /locked/, path: process.execPath, version: process.version },
   ...NODES.map(node => ({ mode: 'filter', code: 'EPERM', advice: /seccomp/, ...node })),
-])('a kernel that refuses for good ($mode, $version)', ({ mode, code, advice, path }) => {
-  it('is asked ever more rarely, and what it costs, and why, is told once', async () => {
-    const outcome = await run(
-      mode,
-      `
+]
+
+// One of them in a sample.
+describe.concurrent.each(someOf(REFUSING, 1))(
+  'a kernel that refuses for good ($mode, $version)',
+  ({ mode, code, advice, path }) => {
+    it('is asked ever more rarely, and what it costs, and why, is told once', async () => {
+      const outcome = await run(
+        mode,
+        `
       const { subscribe } = await import('node:diagnostics_channel')
       const heard = []
       subscribe('offheap:purge-refused', message => heard.push(message))
@@ -163,8 +170,9 @@ describe.each([
       arena.check()
       console.log((user + system) / 1_500_000 < 0.03)
       arena.close()`,
-      path,
-    )
-    expect(outcome).toEqual({ code: 0, signal: null, stdout: 'true\n', stderr: '' })
-  })
-})
+        path,
+      )
+      expect(outcome).toEqual({ code: 0, signal: null, stdout: 'true\n', stderr: '' })
+    })
+  },
+)

@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { Arena } from '../../src/arena/arena.js'
 import type { ArenaOptions } from '../../src/arena/options.js'
 import { hasNoBreak } from '../support/break.js'
+import { isZero } from '../support/world.js'
 
 const SIZES = [5_000, 40_000, 70_000, 300_000, 2 ** 21]
 
@@ -39,7 +40,7 @@ describe.each<[string, ArenaOptions]>([
       const { usedBytes } = arena.stats()
       const blocks: Buffer[] = []
       while (arena.stats().usedBytes < usedBytes + 2 ** 23) blocks.push(arena.alloc(sizeBytes))
-      for (const block of blocks) expect(block.every(byte => byte === 0)).toBe(true)
+      for (const block of blocks) expect(isZero(block)).toBe(true)
       arena.check()
       arena.close()
     },

@@ -60,7 +60,7 @@ async function runInShell(
   return { code: 0, signal: null, stdout, stderr }
 }
 
-describe.each(NODES)('under the permission model of $version', node => {
+describe.concurrent.each(NODES)('under the permission model of $version', node => {
   const flags = [permissionFlag(node), '--no-warnings']
 
   it.each(['plain', 'with spaces, commas', "it's $HOME `or` (not)"])(
@@ -113,7 +113,7 @@ describe.each(NODES)('under the permission model of $version', node => {
   })
 })
 
-describe('the binary', () => {
+describe.concurrent('the binary', () => {
   it('is found among those that are published', async () => {
     const { header } = process.report.getReport() as { header: { glibcVersionRuntime?: string } }
     const [own, other] = header.glibcVersionRuntime ? ['glibc', 'musl'] : ['musl', 'glibc']

@@ -3,6 +3,7 @@
  * `ArrayBuffer.prototype.transfer` where it exists. Whoever took it may use the memory for as long as it likes.
  */
 import { describe, expect, it } from 'vitest'
+import { someOf } from '../support/extent.js'
 import { NODES } from '../support/process.js'
 import { expectToSurvive, TAKERS } from './processes.js'
 
@@ -16,12 +17,15 @@ it('counts the ways to take a buffer', () => {
   expect(TAKERS.length).toBe('transfer' in ArrayBuffer.prototype ? 3 : 2)
 })
 
-describe.each(TAKERS)('%s', taker => {
-  describe.each([
-    ['a buffer of its own', '70_000', '{}'],
-    ['a kept buffer of its own', '70_000', '{ detachFromBytes: Infinity }'],
-    ['every block with its own', '20_000', '{ detachFromBytes: 0 }'],
-  ])('of %s', (_, size, options) => {
+const OWN_BUFFERS: readonly (readonly [string, string, string])[] = [
+  ['a buffer of its own', '70_000', '{}'],
+  ['a kept buffer of its own', '70_000', '{ detachFromBytes: Infinity }'],
+  ['every block with its own', '20_000', '{ detachFromBytes: 0 }'],
+]
+
+// One of the ways, and one of the buffers, in a sample.
+describe.concurrent.each(someOf(TAKERS, 1))('%s', taker => {
+  describe.each(someOf(OWN_BUFFERS, 1))('of %s', (_, size, options) => {
     it('free works, and the range is reused only after the finalizer ran', async () => {
       await expectToSurvive(
         `
@@ -255,7 +259,7 @@ describe.each(TAKERS)('%s', taker => {
   })
 })
 
-describe.each(NODES)('on $version, a block beside a window that was taken away', ({ path }) => {
+describe.concurrent.each(NODES)('on $version, a block beside a window that was taken away', ({ path }) => {
   // Its own buffer, an earlier one of the same window, was given up for the sake of a forgotten neighbour.
   const TAKE_NEXT = (taker: string) => `
     const block = arena.allocUnsafe(1_000).fill(0x51)
@@ -293,7 +297,7 @@ describe.each(NODES)('on $version, a block beside a window that was taken away',
   })
 })
 
-it.each([64, 70_000])(
+it.concurrent.each([64, 70_000])(
   'a block of %i bytes whose buffer went to another thread does not bring the process down',
   async size => {
     await expectToSurvive(`
@@ -312,7 +316,7 @@ it.each([64, 70_000])(
   },
 )
 
-it.each([64, 70_000])('a block of %i bytes marked as untransferable can be freed', async size => {
+it.concurrent.each([64, 70_000])('a block of %i bytes marked as untransferable can be freed', async size => {
   await expectToSurvive(`
     const { markAsUntransferable } = await import('node:worker_threads')
     const block = arena.allocUnsafe(${size}).fill(5)

@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
 import { fuzzSeed } from '../fuzz/random.js'
 import { runWithBreak } from '../support/break.js'
+import { someOf, stepsOf } from '../support/extent.js'
 import { DIST, NODES, runNode } from '../support/process.js'
 
 const TAKER = fileURLToPath(new URL('taker.mjs', import.meta.url))
@@ -15,13 +16,18 @@ const OPTIONS = [
   '{"leaks":"all","source":"sbrk"}',
   '{"trackOwners":true}',
 ]
+const STEPS = String(stepsOf(800, 3))
 
 describe.each(NODES)('on Node $version', ({ path }) => {
-  it.concurrent.each(OPTIONS)('harm no arena, and no check finds fault, with %s', async options => {
-    const seed = String(fuzzSeed >>> 0)
-    const args = ['--expose-gc', '--no-warnings', TAKER, new URL('index.js', DIST).href, seed, options]
-    const { code, signal, stdout, stderr } = await runWithBreak(() => runNode(args, '', path))
-    expect({ seed, code, signal, stderr }).toEqual({ seed, code: 0, signal: null, stderr: '' })
-    expect(stdout).toMatch(/^unharmed, each more than once: true, /)
-  })
+  // A sample of the options, and of the steps.
+  it.concurrent.each(someOf(OPTIONS, 2))(
+    'harm no arena, and no check finds fault, with %s',
+    async options => {
+      const seed = String(fuzzSeed >>> 0)
+      const args = ['--expose-gc', '--no-warnings', TAKER, new URL('index.js', DIST).href, seed, options]
+      const { code, signal, stdout, stderr } = await runWithBreak(() => runNode(args, '', path, { STEPS }))
+      expect({ seed, code, signal, stderr }).toEqual({ seed, code: 0, signal: null, stderr: '' })
+      expect(stdout).toMatch(/^unharmed, each more than once: true, /)
+    },
+  )
 })

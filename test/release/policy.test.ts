@@ -9,6 +9,7 @@ import { BlockHeap } from '../../src/heap/block-heap.js'
 import { ReleasePolicy } from '../../src/release/policy.js'
 import { Scavenger } from '../../src/release/scavenger.js'
 import { Releaser } from '../../src/releaser.js'
+import { someOf, stepsOf } from '../support/extent.js'
 import { fuzzSeed, mulberry32 } from '../support/random.js'
 
 const MIB_PAGES = 256
@@ -163,6 +164,7 @@ describe('the demand floor', () => {
   })
 })
 
+// A sample of the sizes of each kind.
 describe('the demand floor, after two rounds', () => {
   interface Train {
     readonly simulation: Simulation
@@ -201,9 +203,9 @@ describe('the demand floor, after two rounds', () => {
     return blockPages * blockCount
   }
 
-  it.each([0, 16, 64, 256])('spares waves of 2 to 24 MiB over %i MiB', liveMib => {
-    for (const waveMib of [2, 5, 24]) {
-      for (const everyMs of [5, 100, 500]) {
+  it.each(someOf([0, 16, 64, 256], 1))('spares waves of 2 to 24 MiB over %i MiB', liveMib => {
+    for (const waveMib of someOf([2, 5, 24], 2)) {
+      for (const everyMs of someOf([5, 100, 500], 2)) {
         const train = startWith(liveMib)
         expect(faultShare(train, 2, 20, () => wave(train, MIB_PAGES, waveMib, everyMs))).toBe(0)
         expectIdle(train)
@@ -211,7 +213,7 @@ describe('the demand floor, after two rounds', () => {
     }
   })
 
-  it.each([1, 16, 75])('spares waves of blocks of %i pages', blockPages => {
+  it.each(someOf([1, 16, 75], 1))('spares waves of blocks of %i pages', blockPages => {
     for (const everyMs of [20, 400]) {
       const train = startWith(16)
       const blockCount = Math.floor((8 * MIB_PAGES) / blockPages)
@@ -237,9 +239,9 @@ describe('the demand floor, after two rounds', () => {
     }
   }
 
-  it.each([1, 2, 5])('spares pipelines of %i blocks of 1 to 8 MiB', depth => {
-    for (const mib of [1, 3, 8]) {
-      for (const everyMs of [5, 20, 100, 500]) {
+  it.each(someOf([1, 2, 5], 1))('spares pipelines of %i blocks of 1 to 8 MiB', depth => {
+    for (const mib of someOf([1, 3, 8], 2)) {
+      for (const everyMs of someOf([5, 20, 100, 500], 2)) {
         const train = startWith(0)
         const round = pipeline(
           train,
@@ -252,7 +254,7 @@ describe('the demand floor, after two rounds', () => {
     }
   })
 
-  it.each([100, 5_000])('does so in proportion with a promise of %i ms', d => {
+  it.each(someOf([100, 5_000], 1))('does so in proportion with a promise of %i ms', d => {
     for (const everyMs of [2, d / 50, d / 10, d / 2]) {
       const train = startWith(0, d)
       const round = pipeline(
@@ -269,7 +271,7 @@ describe('the demand floor, after two rounds', () => {
   })
 
   it('spares several pipelines of irregular paces and sizes', () => {
-    for (let seed = 1; seed <= 5; seed++) {
+    for (let seed = 1; seed <= stepsOf(5); seed++) {
       const train = startWith(16)
       const uint32 = mulberry32(seed)
       const random = () => uint32() / 2 ** 32
@@ -300,17 +302,20 @@ describe('the demand floor, after two rounds', () => {
     }
   })
 
-  it.each([16, -16, -256])('spares waves on top of memory that drifts by %i pages each', driftPages => {
-    const train = startWith(64)
-    const { simulation } = train
-    const drifting = Array.from({ length: 60 }, () => simulation.use(Math.abs(driftPages)))
-    const drift = () => {
-      if (driftPages > 0) simulation.use(driftPages)
-      else simulation.free(drifting.pop() as number)
-      return wave(train, MIB_PAGES, 8, 50)
-    }
-    expect(faultShare(train, 2, 50, drift)).toBeLessThan(0.02)
-  })
+  it.each(someOf([16, -16, -256], 1))(
+    'spares waves on top of memory that drifts by %i pages each',
+    driftPages => {
+      const train = startWith(64)
+      const { simulation } = train
+      const drifting = Array.from({ length: 60 }, () => simulation.use(Math.abs(driftPages)))
+      const drift = () => {
+        if (driftPages > 0) simulation.use(driftPages)
+        else simulation.free(drifting.pop() as number)
+        return wave(train, MIB_PAGES, 8, 50)
+      }
+      expect(faultShare(train, 2, 50, drift)).toBeLessThan(0.02)
+    },
+  )
 
   it('is as high as the waves, not as what came down for good', () => {
     const train = startWith(256)
@@ -391,7 +396,11 @@ describe('any waves', () => {
       expect(simulation.time.pendingTimers).toBe(0)
       simulation.policy.check()
     }
-    fc.assert(fc.property(steps, property), { numRuns: 40, endOnFailure: true, seed: fuzzSeed() | 0 })
+    fc.assert(fc.property(steps, property), {
+      numRuns: stepsOf(40, 4),
+      endOnFailure: true,
+      seed: fuzzSeed() | 0,
+    })
   })
 
   it('that come at least twice in a promise find their pages warm after two rounds', () => {
@@ -419,7 +428,11 @@ describe('any waves', () => {
       simulation.wait(1_000, 100)
       expect(simulation.heap.dirtyPages).toBe(0)
     }
-    fc.assert(fc.property(shapes, property), { numRuns: 40, endOnFailure: true, seed: fuzzSeed() | 0 })
+    fc.assert(fc.property(shapes, property), {
+      numRuns: stepsOf(40, 4),
+      endOnFailure: true,
+      seed: fuzzSeed() | 0,
+    })
   })
 })
 

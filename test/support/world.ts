@@ -68,11 +68,14 @@ export function isMarked(
   return true
 }
 
+/** Whether that is in each byte: in the first, and in each one what is in the one before. */
+export function isFilled(bytes: Uint8Array, byte: number): boolean {
+  if (bytes.length === 0) return true
+  return bytes[0] === byte && Buffer.compare(bytes.subarray(1), bytes.subarray(0, -1)) === 0
+}
+
 export function isZero(bytes: Uint8Array): boolean {
-  const words = new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength >>> 2)
-  for (let i = 0; i < words.length; i++) if (words[i] !== 0) return false
-  for (let i = words.byteLength; i < bytes.length; i++) if (bytes[i] !== 0) return false
-  return true
+  return isFilled(bytes, 0)
 }
 
 /** What a call throws, or undefined. */
