@@ -5,8 +5,8 @@
 import { describe, expect, it } from 'vitest'
 import { loadKernel } from '../../src/memory/addon.js'
 import { runWithBreak } from '../support/break.js'
-import { COMPILED, DIST, type Outcome, runScript } from '../support/process.js'
 import { IS_ALL, someOf, stepsOf } from '../support/extent.js'
+import { COMPILED, DIST, type Outcome, runScript } from '../support/process.js'
 import { noSetMmPath, slowSbrkPath, strangerPath } from '../support/stranger.js'
 
 // Live blocks with contents, a helper that knows nothing of us, and ways to see what became of the break.

@@ -1,7 +1,7 @@
 /** `debug: true` against real native code that writes where it must not, in processes of their own. A sample of the sizes. */
 import { describe, expect, it } from 'vitest'
-import { COMPILED, type Outcome, runScript } from '../support/process.js'
 import { someOf } from '../support/extent.js'
+import { COMPILED, type Outcome, runScript } from '../support/process.js'
 import { strangerPath } from '../support/stranger.js'
 
 /** Runs a body with the native helper, an arena, and what is told on both channels at hand. */

@@ -3,8 +3,8 @@ import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
 import { fuzzSeed } from '../fuzz/random.js'
 import { runWithBreak } from '../support/break.js'
-import { COMPILED, NODES, runNode } from '../support/process.js'
 import { IS_ALL, someOf } from '../support/extent.js'
+import { COMPILED, NODES, runNode } from '../support/process.js'
 
 const INTERRUPTER = fileURLToPath(new URL('interrupter.mjs', import.meta.url))
 const OPTIONS = [
