@@ -116,7 +116,7 @@ bool IsRefusal(Errno error) {
 }
 
 Errno PurgeBatches(char* start, Cursor& cursor) {
-  std::array<iovec, kMostRanges> ranges = {};
+  std::array<iovec, kMostRanges> ranges;  // NOLINT(cppcoreguidelines-pro-type-member-init): Fill sets what is read
   while (!cursor.AtEnd()) {
     const size_t count = cursor.Fill(start, ranges.data(), ranges.size());
     const ssize_t bytes = AdviseRanges(ranges.data(), count, purge_advice);
