@@ -49,7 +49,10 @@ describe('keptPages', () => {
     for (const promiseMs of [7, 20, 333, 1_000, 12_345.678]) {
       const decay = decayOf(800, 0.1, promiseMs)
       let nowMs = 0.1
-      const kept = Array.from({ length: 8 }, () => decay.keptPages((nowMs += decay.stepMs)))
+      const kept = Array.from({ length: 8 }, () => {
+        nowMs += decay.stepMs
+        return decay.keptPages(nowMs)
+      })
       expect(kept).toEqual([800, 800, 800, 800, 600, 400, 200, 0])
       expect(decay.isMarkDue(nowMs)).toBe(true)
     }

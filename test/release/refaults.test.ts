@@ -206,17 +206,17 @@ describe('quiet windows', () => {
   })
 
   it('are those with few refaults: a sixteenth, or fewer than are worth it', () => {
-    const after = (purged: number, refaulted: number) => {
+    const promiseAtEnd = (purged: number, refaulted: number) => {
       const { refaults, nowMs } = stretched()
       refaults.purged(nowMs + 1, purged)
       refaults.refaulted(nowMs + 2, refaulted)
       refaults.refaulted(nowMs + 4 * ASKED_MS, 0)
       return refaults.promiseMs
     }
-    expect(after(16_000, 1_000)).toBeLessThan(2 * ASKED_MS)
-    expect(after(16_000, 1_001)).toBe(2 * ASKED_MS)
-    expect(after(1_000, 255)).toBeLessThan(2 * ASKED_MS)
-    expect(after(1_000, 256)).toBe(2 * ASKED_MS)
+    expect(promiseAtEnd(16_000, 1_000)).toBeLessThan(2 * ASKED_MS)
+    expect(promiseAtEnd(16_000, 1_001)).toBe(2 * ASKED_MS)
+    expect(promiseAtEnd(1_000, 255)).toBeLessThan(2 * ASKED_MS)
+    expect(promiseAtEnd(1_000, 256)).toBe(2 * ASKED_MS)
   })
 
   it('end what was counted of rounds: one before it and one after it do not stretch', () => {
