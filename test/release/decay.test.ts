@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { Decay, keptShare } from '../../src/release/decay.js'
 import { fuzzSeed } from '../support/random.js'
 
-const RUNS = { numRuns: 200, seed: fuzzSeed() | 0 }
+const RUNS = { numRuns: 100, seed: fuzzSeed() | 0 }
 /** An interval is 0.45 of the promise, and has eight steps. */
 const PROMISE_MS = 1_000
 const INTERVAL_MS = 450

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { Demand, type Hold, standingShare } from '../../src/release/demand.js'
 import { fuzzSeed } from '../support/random.js'
 
-const RUNS = { numRuns: 200, seed: fuzzSeed() | 0 }
+const RUNS = { numRuns: 50, seed: fuzzSeed() | 0 }
 const PROMISE_MS = 1_000
 const HOLD: Hold = { fullMs: 500, endMs: 600 }
 
@@ -133,7 +133,7 @@ describe('the floor', () => {
       misfitPages: fc.oneof(fc.constant(0), fc.nat(100)),
     })
     fc.assert(
-      fc.property(fc.array(step, { maxLength: 60 }), steps => {
+      fc.property(fc.array(step, { maxLength: 60, size: 'max' }), steps => {
         const course = new Course()
         let highest = 0
         for (const { pages, afterMs, misfitPages } of steps) {
