@@ -71,6 +71,7 @@ describe('a block that waits', () => {
       false,
     ])
     expect(settled()).toEqual([])
+    expect(forgotten.isHeld(wrap.wrapId)).toBe(true)
     await end(wrap)
     expect(settled()).toEqual([[A, true, null]])
     expect([forgotten.size, forgotten.sharedBlocks, forgotten.has(A)]).toEqual([0, 0, false])
@@ -104,8 +105,11 @@ describe('a block that waits', () => {
   })
 
   it('with a buffer of its own is in no window', async () => {
+    const { wrapId } = source.wrap(C * 16 + 16, 100)
+    forgotten.add(C + 1, wrapId, false)
+    expect([...forgotten.unheld()]).toEqual([])
     const wrap = holdOwn(C)
-    expect([forgotten.size, forgotten.sharedBlocks, [...forgotten.unheld()]]).toEqual([1, 0, []])
+    expect([forgotten.size, forgotten.sharedBlocks, [...forgotten.unheld()]]).toEqual([2, 0, []])
     await end(wrap)
     expect(settled()).toEqual([[C, false, null]])
   })
@@ -306,6 +310,11 @@ describe('clear', () => {
     forgotten.hold(wrap.wrapId, wrap.buffer, C * 16, false)
     expect(clear()).toEqual({ taken: [], reached: [[C, older.wrapId]] })
     expect([older.buffer.byteLength, wrap.buffer.byteLength]).toEqual([100, 0])
+    const next = source.wrap(C * 16, 100)
+    forgotten.add(C, next.wrapId, false, older.wrapId)
+    forgotten.hold(next.wrapId, next.buffer, C * 16, false)
+    await end(older)
+    expect(clear()).toEqual({ taken: [], reached: [] })
   })
 })
 
