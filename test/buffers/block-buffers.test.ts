@@ -289,6 +289,72 @@ describe('a block that was forgotten', () => {
     expect(heap.isLive(block)).toBe(false)
   })
 
+  it('with a buffer of its own that somebody took is set aside', async () => {
+    makeBuffers(0)
+    const { block, owner } = make(100)
+    const wrapId = buffers.wrapIdOf(block, 100)
+    const taken = await takeAway(owner.buffer as ArrayBuffer)
+    live.delete(block)
+    buffers.forget(block, 100, wrapId)
+    expect(buffers.isSetAside(block)).toBe(true)
+    await giveBack(taken, kernel)
+    buffers.recoverSetAside()
+    expect(heap.isLive(block)).toBe(false)
+  })
+
+  it('waits for a buffer from before that still reaches it', async () => {
+    makeBuffers(0)
+    const { block, owner } = make(100)
+    kernel.refuse('detach')
+    const next = buffers.replaceOwner(block, 90, EPOCH)
+    kernel.allow()
+    const wrapId = buffers.wrapIdOf(block, 90)
+    live.delete(block)
+    buffers.forget(block, 90, wrapId)
+    expect(buffers.isSetAside(block)).toBe(false)
+    await giveBack(next.buffer as ArrayBuffer, kernel)
+    buffers.recoverSetAside()
+    expect([heap.isLive(block), buffers.isSetAside(block), owner.length]).toEqual([true, true, 100])
+    await giveBack(owner.buffer as ArrayBuffer, kernel)
+    buffers.recoverSetAside()
+    expect(heap.isLive(block)).toBe(false)
+  })
+
+  it('leaves its window, which then is idle', async () => {
+    const { block, owner } = make(100)
+    live.delete(block)
+    buffers.forget(block, 100, buffers.wrapIdOf(block, 100))
+    // The same window, wrapped anew.
+    const other = make(100)
+    await giveBack(owner.buffer as ArrayBuffer, kernel)
+    buffers.recoverSetAside()
+    expect([heap.isLive(block), buffers.hasIdle]).toEqual([false, false])
+    end(other)
+    expect(buffers.hasIdle).toBe(true)
+    heap.flush()
+    purgeAll()
+    buffers.dropIdle()
+    expect([other.owner.length, buffers.hasIdle]).toEqual([0, false])
+  })
+
+  it('waits for its window where that gave up a few buffers already', async () => {
+    const rounds = 6
+    const waiting: Made[] = []
+    for (let round = 0; round < rounds; round++) {
+      const made = make(100)
+      live.delete(made.block)
+      waiting.push(made)
+      buffers.forget(made.block, 100, buffers.wrapIdOf(made.block, 100))
+      check()
+    }
+    // The last two share the buffer that the window has now.
+    expect(new Set(waiting.map(({ owner }) => owner.buffer)).size).toBe(rounds - 1)
+    await giveBack(waiting[0].owner.buffer as ArrayBuffer, kernel)
+    buffers.recoverSetAside()
+    expect(waiting.map(({ block }) => heap.isLive(block))).toEqual([false, true, true, true, true, true])
+    expect(make(100).owner.buffer).not.toBe(waiting[rounds - 1].owner.buffer)
+  })
+
   it('is no block that a view leads to', () => {
     const { kept } = forget(100, owner => owner.subarray(0))
     const reach = reachOf(kept)
@@ -389,6 +455,9 @@ describe('resizing', () => {
     check()
     end({ block, owner: next })
     expect(usedPages()).toBe(0)
+    purgeAll()
+    buffers.dropIdle()
+    expect([next.length, buffers.hasIdle]).toEqual([0, false])
   })
 
   it('wraps the window anew where that was given up', () => {
@@ -467,6 +536,23 @@ describe('removeSegment', () => {
     expect(gone.length).toBeGreaterThan(10)
     expect(gone.every(({ owner }) => owner.length === 0)).toBe(true)
     expect(kept.every(({ owner }) => owner.length > 0)).toBe(true)
+  })
+})
+
+describe('removeSegment, after a block of it was forgotten and all ended', () => {
+  it('detaches the buffer that its window gave up', () => {
+    const [forgotten, stays] = [make(100), make(100)]
+    live.delete(forgotten.block)
+    buffers.forget(forgotten.block, 100, buffers.wrapIdOf(forgotten.block, 100))
+    buffers.clear(new Map([[stays.block, 100]]))
+    heap.free(forgotten.block)
+    expect(forgotten.owner.length).toBe(100)
+    end(stays)
+    heap.flush()
+    purgeAll()
+    buffers.removeSegment(segment)
+    heap.removeRange(segment.firstPage, segment.pageCount)
+    expect(forgotten.owner.length).toBe(0)
   })
 })
 
