@@ -374,6 +374,7 @@ describe('whatever blocks come and go', () => {
       fc.record({ do: fc.constantFrom('end' as const, 'replace' as const), block, size }),
       fc.record({ do: fc.constantFrom('drop' as const, 'clear' as const), block, size }),
     )
+    // biome-ignore lint/complexity/noExcessiveCognitiveComplexity: a model beside each kind of step, read together
     const property = (steps: { do: string; block: number; size: number }[]) => {
       own = new OwnBuffers(source, transferRefusal('subject'))
       const live = new Map<number, { owner: Buffer; isKept: boolean; size: number }>()

@@ -390,6 +390,7 @@ describe('whatever comes, leaves, is given up or dropped', () => {
       { weight: 1, arbitrary: fc.record({ do: fc.constant('clear' as const), block }) },
     )
     await fc.assert(
+      // biome-ignore lint/complexity/noExcessiveCognitiveComplexity: a model beside each kind of step, read together
       fc.asyncProperty(fc.array(step, { maxLength: 40, size: 'max' }), async steps => {
         windows = new Windows(source, transferRefusal('subject'))
         windows.addSegment(segment)
