@@ -224,6 +224,17 @@ describe('purgeSome', () => {
     expect(heap.hasKept).toBe(true)
   })
 
+  it('asks again although the kernel refused too often before', () => {
+    addSegment(512)
+    makeDirty(...Array.from({ length: 50 }, () => 1))
+    let isRefusing = true
+    refuse(() => isRefusing)
+    scavenger.purgeAll()
+    isRefusing = false
+    expect(scavenger.purgeSome(50)).toBe(50)
+    expect(scavenger.failure).toBe(null)
+  })
+
   it('says where the kernel refuses, and takes others', () => {
     addSegment(2_048)
     const [long, other] = makeDirty(300, 40)
@@ -274,10 +285,24 @@ describe('a tick', () => {
     const again = use(60)
     free(again)
     expect(heap.agedPages).toBe(40)
-    clock.nowMs += 449
+    // A step before the next mark: most of what has a mark goes.
+    clock.nowMs += 400
     tickThrough()
-    expect(heap.dirtyPages).toBeGreaterThanOrEqual(60)
-    expect(heap.anyDirty(pageOf(again), 60)).toBe(true)
+    expect(purged.length).toBeGreaterThan(0)
+    expect(purged.every(([page]) => page >= pageOf(again) + 60)).toBe(true)
+  })
+
+  it('looks at the clock while it passes over stretches that are too short for now', () => {
+    addSegment(8_192)
+    policy.start()
+    makeDirty(...Array.from({ length: 1_000 }, () => 3))
+    clock.nowMs += 450
+    tickThrough()
+    clock.nowMs += 450
+    expect(scavenger.tick(LONG_AGO_MS, calls, false)).toBe(false)
+    expect(purged).toEqual([])
+    tickThrough()
+    expect(heap.dirtyPages).toBe(0)
   })
 
   it('goes on where its last slice ended, and marks when it is finished', () => {
@@ -389,6 +414,40 @@ describe('long runs that came free', () => {
   })
 })
 
+describe('what is beyond the bound', () => {
+  /** More is dirty, none of it marked, than was in use lately allows; returns how much is allowed. */
+  function makeExcess(): number {
+    addSegment(8_192)
+    policy.start()
+    const blocks = useApart(...Array.from({ length: 600 }, () => 7))
+    tickThrough()
+    for (const block of blocks) free(block)
+    clock.nowMs += 100
+    tickThrough()
+    expect(heap.dirtyPages).toBe(4_200)
+    clock.nowMs += PROMISE_MS
+    return Math.floor(600 * 1.25) + (8 * MIB) / pageBytes - heap.usedPages
+  }
+
+  it('goes whatever its age', () => {
+    const allowed = makeExcess()
+    tickThrough()
+    expect(heap.dirtyPages).toBeLessThanOrEqual(allowed)
+    expect(heap.dirtyPages).toBeGreaterThan(allowed - 32)
+  })
+
+  it('goes in slices, and the tick is not finished before', () => {
+    const allowed = makeExcess()
+    expect(scavenger.tick(LONG_AGO_MS, calls, false)).toBe(false)
+    expect(heap.dirtyPages).toBeGreaterThan(allowed)
+    expect(policy.isMarked).toBe(false)
+    tickThrough()
+    expect(heap.dirtyPages).toBeLessThanOrEqual(allowed)
+    const first = purged.map(([page]) => page)
+    expect(first).toEqual(first.toSorted((a, b) => a - b))
+  })
+})
+
 describe('purgeSlice', () => {
   it('does what purgeAll does, in parts that end with the slice', () => {
     addSegment(8_192)
@@ -460,12 +519,18 @@ describe('purgeFreeSegments', () => {
   })
 
   it('leaves dirty pages of other segments alone', () => {
-    addSegment(512)
-    makeDirty(20)
-    const other = addSegment(600)
-    free(use(600))
+    const [before, other, behind] = [addSegment(256), addSegment(600), addSegment(256)]
+    const filling = use(600)
+    const halves = Array.from({ length: 4 }, () => use(128))
+    const inSegment = (block: number, { firstPage, pageCount }: Segment) =>
+      pageOf(block) >= firstPage && pageOf(block) < firstPage + pageCount
+    for (const segment of [before, behind]) {
+      const half = halves.find(block => inSegment(block, segment)) as number
+      free(half)
+    }
+    free(filling)
     expect(scavenger.purgeFreeSegments()).toEqual([other])
-    expect(heap.dirtyPages).toBe(20)
+    expect(heap.dirtyPages).toBe(2 * 128)
   })
 
   it('does not count those whose pages the kernel does not take, or of which somebody took a buffer', () => {
