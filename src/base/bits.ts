@@ -1,36 +1,40 @@
 /**
- * Bitmaps in `Int32Array`s: bit `i` is bit `i & 31` of word `i >>> 5`. Ranges are half-open and may be empty.
+ * Bitmaps in `Int32Array`s: bit `i` is bit `i & 31` of word `i >>> 5`. Ranges of bits are half-open and may
+ * be empty.
  */
 
 const { clz32, imul, min } = Math
 
-/** The number of ones in a 32-bit word. */
+/** The number of set bits in a 32-bit word. */
 export function popcount(word: number): number {
   let w = word - ((word >>> 1) & 0x55555555)
   w = (w & 0x33333333) + ((w >>> 2) & 0x33333333)
   return imul((w + (w >>> 4)) & 0x0f0f0f0f, 0x01010101) >>> 24
 }
 
-/** The index of the lowest one in a word that is not zero. */
+/** The index of the lowest set bit in a word that is not zero. */
 export function lowestBit(word: number): number {
   return 31 - clz32(word & -word)
 }
 
-/** Words needed for that many bits. */
+/** The number of words that hold `bitCount` bits. */
 export function wordsFor(bitCount: number): number {
   return (bitCount + 31) >>> 5
 }
 
+/** Whether a bit is set. */
 export function testBit(words: Int32Array, index: number): boolean {
   return ((words[index >>> 5] >>> (index & 31)) & 1) === 1
 }
 
+/** Sets one bit. */
 export function setBit(words: Int32Array, index: number): void {
   words[index >>> 5] |= 1 << (index & 31)
 }
 
-// The ranges of a few pages that allocators see nearly always lie within one word.
+// Nearly all ranges are a few pages long and lie within one word, so that case comes first.
 
+/** Sets the bits [first, end). */
 export function setRange(words: Int32Array, first: number, end: number): void {
   if (first >= end) return
   const head = first >>> 5
@@ -44,6 +48,7 @@ export function setRange(words: Int32Array, first: number, end: number): void {
   words[tail] |= -1 >>> -end
 }
 
+/** Clears the bits [first, end). */
 export function clearRange(words: Int32Array, first: number, end: number): void {
   if (first >= end) return
   const head = first >>> 5
@@ -53,11 +58,12 @@ export function clearRange(words: Int32Array, first: number, end: number): void 
     return
   }
   words[head] &= ~(-1 << first)
-  // What was never touched stays so: writing zeros would make it resident.
+  // Untouched memory stays untouched: writing zeros would make it resident.
   for (let w = head + 1; w < tail; w++) if (words[w] !== 0) words[w] = 0
   words[tail] &= ~(-1 >>> -end)
 }
 
+/** The number of set bits in [first, end). */
 export function countRange(words: Int32Array, first: number, end: number): number {
   if (first >= end) return 0
   const head = first >>> 5

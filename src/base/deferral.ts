@@ -1,61 +1,73 @@
 /**
- * Running things later, mostly without keeping the process alive. Injected, so that tests can hold the clock still.
+ * Runs functions later, mostly without keeping the process alive. It is given to its users as an argument, so
+ * that tests can hold the clock still.
  *
- * As soon as the addon is loaded, by the first arena, all is due by its clock: whatever a test runner or an imitation of a browser
- * puts in the place of timers, immediates and clocks reaches nothing here. Until then Node's own functions serve, as they were in
- * Node's modules when this one was loaded; what they return may be anything.
+ * The first arena loads the addon. From then on the addon's clock says what is due. Timers, immediates and
+ * clocks that a test runner or an imitation of a browser replaces have no effect here. Until then Node's own
+ * functions serve, as they were when this module was loaded. They may return values of any kind.
  */
 import { performance } from 'node:perf_hooks'
 import { clearTimeout, setImmediate, setTimeout } from 'node:timers'
 import { TimerQueue } from './timer-queue.js'
 
-/** Something that is due later. */
+/** A function that is due later. */
 export interface Timer {
-  /** It will not run. Does nothing once it ran. */
+  /** Ends the timer: its function will not run. Does nothing if it has run. */
   cancel(): void
 }
 
+/** Runs functions later. */
 export interface Deferral {
-  /** On the next turn of the event loop. */
+  /** Runs `run` on the next turn of the event loop. */
   nextTurn(run: () => void): void
-  /** The same, and the process does not end before: somebody waits for it. */
+  /**
+   * Runs `run` on the next turn of the event loop, and keeps the process alive until then. For a caller that
+   * waits for it.
+   */
   awaitedTurn(run: () => void): void
   /**
-   * After that many milliseconds. `run` is told when the work of this turn of the event loop began, in the milliseconds
-   * of `performance.now()`: everything that runs by timer in one turn shares one slice of time.
+   * Runs `run` after `delayMs` milliseconds. `sliceStartMs` is the time at which the work of this turn of the
+   * event loop began, in the milliseconds of `performance.now()`. All functions that run by timer in one turn
+   * share one slice of time.
    */
   after(delayMs: number, run: (sliceStartMs: number) => void): Timer
 }
 
-// Imported names are looked up in a module of Node's at each use, where `syncBuiltinESMExports` may have changed them.
+// Copies, because an imported name is looked up in Node's module at each use, and `syncBuiltinESMExports` may
+// have changed it.
 const startTimeout = setTimeout
 const endTimeout = clearTimeout
 const startImmediate = setImmediate
-// Not `performance.now`, which may be an own property that somebody put there.
+// The method of the prototype, because `performance.now` may be an own property that a program has put there.
 const readClock: () => number = Object.getPrototypeOf(performance).now ?? performance.now
 const applyFunction = Reflect.apply
 const startMicrotask: (run: () => void) => void = globalThis.queueMicrotask ?? process.nextTick
 
 /**
- * Clock, timer and turns of the event loop that script cannot reach, and that a call which is terminated leaves whole: the
- * addon's (`native/turns.h`). Node keeps timers and immediates in lists: terminated in the middle of `setImmediate`, it may
- * run through a circle for ever.
+ * A clock, a timer and turns of the event loop that script cannot replace: the addon's (`native/turns.h`).
+ * They stay whole if a call is terminated. Node keeps timers and immediates in lists. If `setImmediate` is
+ * terminated in the middle, Node may run through a circle for ever.
  */
 export interface Clock {
-  /** Milliseconds of a clock that never goes back. */
+  /** The milliseconds of a clock that never goes back. */
   now(): number
-  /** Sets the one timer, whether it is set or not. */
+  /** Sets the only timer to `delayMs` milliseconds from now. It may be set already. */
   setTimer(delayMs: number): void
+  /** Ends the timer, if it is set. */
   clearTimer(): void
-  /** Asks for one turn. `isAwaited`: the process does not end before. */
+  /** Asks for one turn of the event loop. `isAwaited`: the process stays alive until then. */
   requestTurn(isAwaited: boolean): void
 }
 
+/** The addon's clock, once there is one. */
 let clock: Clock | undefined
-/** What is added to the clock's milliseconds to make them those of `performance.now()`. */
+/** The milliseconds to add to the clock's, to make them those of `performance.now()`. */
 let offsetMs = 0
 
-/** From now on all that is due later is due by the clock that `make` returns, which calls those two functions. */
+/**
+ * Uses the clock that `make` returns for everything that is due from now on. The clock calls `onTimer` when
+ * its timer is due, and `onTurn` on each turn that was asked for. Does nothing if there is a clock.
+ */
 export function useClock(make: (onTimer: () => void, onTurn: () => void) => Clock): void {
   if (clock !== undefined) return
   const made = make(() => onTimer?.(), runTurns)
@@ -63,21 +75,28 @@ export function useClock(make: (onTimer: () => void, onTurn: () => void) => Cloc
   clock = made
 }
 
-/** Milliseconds of a clock that never goes back; as `performance.now()`, whoever replaced that. */
+/**
+ * The milliseconds of a clock that never goes back. They are those of `performance.now()`, also after a
+ * program has replaced that.
+ */
 export const now = (): number =>
   clock === undefined ? applyFunction(readClock, performance, []) : clock.now() + offsetMs
 
-/** When the present call of script has come to its end; what it throws is an uncaught exception. */
+/**
+ * Runs `run` after the present call of script has ended. An error that it throws is an uncaught exception.
+ */
 export const soon = (run: () => void): void => startMicrotask(run)
 
-/** Has it keep nothing alive, where it can be told so. */
+/** Lets a timer or immediate keep nothing alive, if it has an `unref` method. */
 function unref(handle: unknown): void {
   const { unref } = Object(handle) as { unref?: unknown }
   if (typeof unref === 'function') applyFunction(unref, handle, [])
 }
 
+/** What runs when the clock's timer is due. */
 let onTimer: (() => void) | undefined
 
+/** Sets the clock's timer. Returns a function that ends it. */
 function setClockTimer(given: Clock, delayMs: number, run: () => void): () => void {
   onTimer = run
   given.setTimer(delayMs)
@@ -88,21 +107,22 @@ function setClockTimer(given: Clock, delayMs: number, run: () => void): () => vo
   }
 }
 
-/** Before there is a clock. */
+/** Sets a timer of Node, for the time before there is a clock. Returns a function that ends it. */
 function setNodeTimer(delayMs: number, run: () => void): () => void {
   const timeout = startTimeout(run, delayMs)
   unref(timeout)
   return () => endTimeout(timeout)
 }
 
-/** One for all arenas of this thread: a thousand of them make one timer of the event loop. */
+/** The timers of all arenas of this thread. A thousand arenas need only one timer of the event loop. */
 const timers = new TimerQueue(now, (delayMs, run) =>
   clock === undefined ? setNodeTimer(delayMs, run) : setClockTimer(clock, delayMs, run),
 )
 
-/** What runs in the next turn of the clock. */
+/** The functions that run in the next turn of the clock. */
 let due: (() => void)[] = []
 
+/** Runs the functions that were due in this turn. */
 function runTurns(): void {
   const running = due
   due = []
@@ -110,27 +130,29 @@ function runTurns(): void {
   try {
     while (next < running.length) running[next++]()
   } finally {
-    // After one that threw: the error is the process's, the others still run.
+    // Comes here also when a function has thrown. The error is the process's, and the rest runs in the next
+    // turn.
     for (; next < running.length; next++) inTurn(running[next], false)
   }
 }
 
+/** Runs `run` in the next turn of the clock. */
 function inTurn(run: () => void, isAwaited: boolean): void {
   due[due.length] = run
   clock?.requestTurn(isAwaited)
 }
 
-/** Before there is a clock. */
+/** Runs `run` in the next turn of Node's event loop, for the time before there is a clock. */
 function inTurnOfNode(run: () => void): void {
   try {
     unref(startImmediate(run))
   } catch {
-    // There was none when this module was loaded.
+    // There was no `setImmediate` when this module was loaded.
     timers.add(0, run)
   }
 }
 
-/** The event loop's own. Nothing keeps the process alive but `awaitedTurn`. */
+/** The deferral of the event loop. Only `awaitedTurn` keeps the process alive. */
 export const eventLoop: Deferral = {
   nextTurn(run) {
     if (clock === undefined) inTurnOfNode(run)

@@ -1,6 +1,7 @@
 /**
- * Every error this library throws is made here: one class for its own conditions, Node's own classes and codes for bad
- * arguments. The code is the contract; messages say what came, what is allowed and what to do, and may improve.
+ * Makes every error that this library throws. Conditions of an arena have a class of their own. Bad arguments
+ * get Node's own classes and codes. The code of an error is its contract. The message says what was received,
+ * what is allowed and what to do, and may improve.
  */
 import { inspect } from 'node:util'
 
@@ -24,8 +25,8 @@ export type ArenaErrorCode =
   | 'ERR_ARENA_SCOPE_ENDED'
 
 /**
- * A condition of an arena: it is closed, at its limit, was handed a buffer that is not a live block of its own, …
- * `code` is stable; `cause` is the system error where the kernel refused.
+ * A condition of an arena: it is closed, it is at its limit, it was handed a buffer that is not a live block
+ * of its own, and so on. `code` is stable. If the kernel refused, `cause` is the system error.
  */
 export class ArenaError extends Error {
   readonly code: ArenaErrorCode
@@ -35,7 +36,8 @@ export class ArenaError extends Error {
     this.code = code
   }
 
-  // As in Node's own errors: the name in the stack carries the code, the property does not.
+  // As in Node's own errors, the stack shows the code with the name, and the property `name` has the class
+  // alone.
   override get name(): string {
     return 'ArenaError'
   }
@@ -47,11 +49,12 @@ function withCode<E extends Error>(error: E, code: string): Coded<E> {
   return Object.assign(error, { code })
 }
 
-/** A value in the words of an error message, whatever it is. */
+/** Any value, as text for an error message. */
 export function show(value: unknown): string {
   return inspect(value, { depth: 0 }).slice(0, 80)
 }
 
+/** What a message says of the received value, as Node says it. */
 function received(value: unknown): string {
   if (value === null || value === undefined) return `Received ${value}`
   if (typeof value === 'function') return `Received function ${value.name}`
@@ -62,7 +65,7 @@ function received(value: unknown): string {
   return `Received type ${typeof value} (${inspect(value).slice(0, 30)})`
 }
 
-/** `ERR_INVALID_ARG_TYPE`, a `TypeError`: `name` must be `expected` ("of type number"). */
+/** Makes a `TypeError` with code `ERR_INVALID_ARG_TYPE`: `name` must be `expected` ("of type number"). */
 export function invalidArgType(name: string, expected: string, value: unknown): Coded<TypeError> {
   return withCode(
     new TypeError(`The "${name}" argument must be ${expected}. ${received(value)}`),
@@ -70,7 +73,7 @@ export function invalidArgType(name: string, expected: string, value: unknown): 
   )
 }
 
-/** `ERR_OUT_OF_RANGE`, a `RangeError`: `name` must be `allowed` (">= 0 && <= 9"). */
+/** Makes a `RangeError` with code `ERR_OUT_OF_RANGE`: `name` must be `allowed` (">= 0 && <= 9"). */
 export function outOfRange(name: string, allowed: string, value: unknown): Coded<RangeError> {
   return withCode(
     new RangeError(
@@ -80,7 +83,10 @@ export function outOfRange(name: string, allowed: string, value: unknown): Coded
   )
 }
 
-/** `ERR_INVALID_ARG_VALUE`, a `TypeError`: `name` has the right type but `reason`. */
+/**
+ * Makes a `TypeError` with code `ERR_INVALID_ARG_VALUE`: `name` has the right type, but is wrong for
+ * `reason`.
+ */
 export function invalidArgValue(name: string, reason: string, value: unknown): Coded<TypeError> {
   return withCode(
     new TypeError(`The argument "${name}" ${reason}. Received ${inspect(value)}`),
@@ -89,8 +95,8 @@ export function invalidArgValue(name: string, reason: string, value: unknown): C
 }
 
 /**
- * `ERR_INVALID_ARG_VALUE`, a `TypeError`: `options` has a key that is none of `known`. `nearest` is the one that was probably
- * meant.
+ * Makes a `TypeError` with code `ERR_INVALID_ARG_VALUE`: `options` has the key `key`, which is not in
+ * `known`. `nearest` is the key that was probably meant.
  */
 export function unknownOption(
   options: string,

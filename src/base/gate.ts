@@ -1,37 +1,43 @@
 /**
  * Lets one change of an arena's books in at a time.
  *
- * Script may run in the middle of a change: a patch of something that the runtime calls, a clock or timers of a test. What it
- * asks of the same arena is refused before anything is touched. And a change may never come to its end, where the execution of
- * script is terminated. Nothing tells one from the other within the turn. In the next turn of the event loop no change can be
- * under way any more: then the gate opens again.
+ * Script may run in the middle of a change: a replaced function that the runtime calls, or a clock or timer
+ * of a test. If that script asks the same arena for something, the gate refuses before anything is touched.
  *
- * The order at the end of a change, `isDone` and then `changes`, is what makes an interrupted one known to the next.
+ * A change may also be interrupted: it never ends if the execution of script is terminated. Within the same
+ * turn of the event loop nothing tells a change that is under way from one that was interrupted. In the next
+ * turn no change can be under way, so the gate opens again.
+ *
+ * At the end of a change `isDone` is set before `changes` is counted. This order lets the next change see
+ * that one was interrupted.
  */
 import type { Deferral } from './deferral.js'
 
 export class Gate {
   readonly #deferral: Deferral
   /**
-   * Changes begun and ended: odd while one is under way. Whoever ends one adds 1, and calls nothing for it: the stack may be
-   * full.
+   * Counts each begin and each end of a change, so it is odd while one is under way. The code that ends a
+   * change adds 1 here and calls nothing for it, because the stack may be full.
    */
   changes = 0
-  /** The last change came to its end. Set by its last step. */
+  /** Whether the last change came to its end. Its last step sets this. */
   isDone = true
-  /** A change did not come to its end since this was last cleared. */
+  /** Whether a change was interrupted since this was last cleared. */
   wasInterrupted = false
 
   constructor(deferral: Deferral) {
     this.#deferral = deferral
   }
 
-  /** Whether a change is under way, or never ended. */
+  /** Whether a change is under way, or was interrupted and the gate has not opened yet. */
   get isTaken(): boolean {
     return this.changes % 2 === 1
   }
 
-  /** Begins a change. Returns false where another is under way, or never ended. */
+  /**
+   * Begins a change. Returns false if `isTaken`; then the gate looks again in the next turn of the event
+   * loop.
+   */
   enter(): boolean {
     const count = this.changes
     if (!this.isTaken) {
@@ -48,7 +54,10 @@ export class Gate {
     return false
   }
 
-  /** Makes a change. Returns false, and does not, where another is under way, or never ended. Throws what it throws. */
+  /**
+   * Runs `change` as a change. Returns false, and does not run it, if `isTaken`. Throws the error that
+   * `change` throws.
+   */
   attempt(change: () => void): boolean {
     if (!this.enter()) return false
     try {

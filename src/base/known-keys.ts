@@ -1,16 +1,18 @@
 /**
- * Refuses options that do not exist: `{ limit: 1 }` meant a limit, and would have none.
+ * Refuses options that do not exist. The caller of `{ limit: 1 }` meant to set a limit, and would have none.
  *
- * What counts as given is what reading the option would find: own and inherited enumerable keys, whatever their value. Only
- * what somebody put onto `Object.prototype` of this realm was given by nobody. Symbols are no names of options.
+ * A key counts as given if reading the option would find it: own and inherited enumerable keys, with any
+ * value. A key of `Object.prototype` of this realm does not count, because no caller gave it. Symbols are no
+ * names of options.
  */
 import { invalidArgType, unknownOption } from './errors.js'
 
-/** Edits for each letter of a name that still make it a slip of the other. */
+/** The edits, for each letter of a name, up to which a key counts as a slip of that name. */
 const SLIP_EDITS_PER_LETTER = 0.4
+/** The fewest letters of a name that count as the beginning or a part of the other name. */
 const PREFIX_LETTERS = 3
 
-/** The keys of options of that type, all of them: the compiler sees to that. */
+/** The set of all keys of an options type. The compiler reports a missing or unknown key. */
 export function keysOf<Options extends object>(
   keys: { [Key in keyof Required<Options>]: true },
 ): Set<string> {
@@ -18,8 +20,9 @@ export function keysOf<Options extends object>(
 }
 
 /**
- * Throws `ERR_INVALID_ARG_TYPE` where `options` is no object (an array is none), `ERR_INVALID_ARG_VALUE` where it has a key
- * that is not among `known`; `name` is what messages call it. Reads no value.
+ * Throws `ERR_INVALID_ARG_TYPE` if `options` is not an object (an array is refused, too), and
+ * `ERR_INVALID_ARG_VALUE` if it has a key that is not in `known`. `name` is the name of the argument in
+ * messages. Reads no value of an option.
  */
 export function requireKnownKeys(name: string, options: object, known: ReadonlySet<string>): void {
   if (typeof options !== 'object' || options === null || Array.isArray(options)) {
@@ -31,11 +34,12 @@ export function requireKnownKeys(name: string, options: object, known: ReadonlyS
   }
 }
 
+/** Whether a key is only inherited from `Object.prototype`. */
 function isEverywhere(key: string, options: object): boolean {
   return !Object.hasOwn(options, key) && Object.hasOwn(Object.prototype, key)
 }
 
-/** The name that `key` is most likely meant to be, or undefined. */
+/** The name in `known` that `key` was most likely meant to be, or undefined. */
 export function nearest(key: string, known: Iterable<string>): string | undefined {
   let found: string | undefined
   let least = Number.POSITIVE_INFINITY
@@ -48,7 +52,10 @@ export function nearest(key: string, known: Iterable<string>): string | undefine
   return found
 }
 
-/** Letters and digits alone: `limit_bytes` is `limitBytes`. Longer than any option, it is none: cut short. */
+/**
+ * The letters and digits of a name, in lower case: `limit_bytes` becomes `limitbytes`, as `limitBytes` does.
+ * A name is cut after 64 letters, because no option is longer.
+ */
 function plain(name: string): string {
   return name
     .slice(0, 64)
@@ -56,7 +63,10 @@ function plain(name: string): string {
     .toLowerCase()
 }
 
-/** From 0, the same, over one that begins or holds the other, to Infinity: nothing alike. */
+/**
+ * How far `key` is from `name`. 0: they are equal. Below 2: one begins with the other or holds it, or a few
+ * edits make them equal. Infinity: they are not alike.
+ */
 function distanceOf(key: string, name: string): number {
   if (key === name) return 0
   const [short, long] = key.length < name.length ? [key, name] : [name, key]
@@ -71,7 +81,10 @@ function distanceOf(key: string, name: string): number {
     : Number.POSITIVE_INFINITY
 }
 
-/** Letters to insert, remove, replace, or swap with the next, until one is the other. */
+/**
+ * The number of edits that make one name the other. An edit inserts, removes or replaces a letter, or swaps
+ * two neighbours.
+ */
 function editsBetween(one: string, other: string): number {
   let twoBack: number[] = []
   let previous = Array.from({ length: other.length + 1 }, (_, index) => index)

@@ -1,6 +1,7 @@
 /**
- * A base class for classes whose fields are set once: it is given the parts first, so that each field can be set where it is
- * declared. docs/v8.md says what that gains. The published types leave it out.
+ * A base class for classes whose fields are set once. It gets the parts of an object before the fields are
+ * set, so that each field can get its value where it is declared. docs/v8.md says what that gains. The
+ * published types leave this class out.
  *
  * ```ts
  * class Car extends MadeOf<{ engine: Engine }> {
@@ -27,7 +28,7 @@ export class MadeOf<Parts> {
   }
 }
 
-/** The parts that an object was given. Nobody outside of this package can read them. */
+/** The parts that were given to the constructor of `MadeOf`. Only this package can read them. */
 export function partsOf<Parts>(object: MadeOf<Parts>): Parts {
   return read(object)
 }

@@ -1,2 +1,5 @@
-/** The folder that this package's own modules lie in, as a URL: frames of a stack that begin there are not the user's. */
+/**
+ * The folder of this package's own modules, as a URL. Frames of a stack that begin with it are not the
+ * user's.
+ */
 export const OWN_FOLDER_URL = new URL('..', import.meta.url).href

@@ -1,9 +1,10 @@
 /**
  * The runtime's own functions, as they were when this module was loaded.
  *
- * Programs replace methods of built-in prototypes, and own properties hide them: what looks like a plain read may run script,
- * and that may call the arena. Between the first and the last change of the books nothing may be used that script can replace,
- * so what is needed there is taken from here. Functions of `Math` each module takes for itself when it is loaded.
+ * Programs replace methods of built-in prototypes, and own properties hide them. So a plain read may run
+ * script, and that script may call the arena. Between the first and the last step of a change of the books,
+ * only functions of this file are used, because script cannot replace them. Each module takes the functions
+ * of `Math` that it needs when it is loaded.
  */
 
 const { apply, getOwnPropertyDescriptor, getPrototypeOf, ownKeys } = Reflect
@@ -13,14 +14,17 @@ const { bind, call } = Function.prototype
 export { apply }
 export const defineProperties: (target: object, properties: PropertyDescriptorMap) => unknown = defineAll
 
-/** A function of its `this` and arguments. V8 compiles such a call as it does a call of the method. */
+/**
+ * Makes a method a function that gets its `this` as the first argument. V8 compiles a call of it as it
+ * compiles a call of the method.
+ */
 export function uncurryThis<T, A extends unknown[], R>(
   method: (this: T, ...args: A) => R,
 ): (self: T, ...args: A) => R {
   return apply(bind, call, [method]) as (self: T, ...args: A) => R
 }
 
-/** The getter of a property of that prototype, as a function of the object. */
+/** Makes the getter of a prototype's property a function of the object. */
 function getterOf<T, R>(prototype: object, name: string): (self: T) => R {
   const getter = getOwnPropertyDescriptor(prototype, name)?.get as (this: T) => R
   return uncurryThis(getter)
@@ -30,29 +34,33 @@ const bytes = Uint8Array.prototype
 const views = getPrototypeOf(bytes) as object
 
 export const fillBytes: (self: Uint8Array, byte: number) => Uint8Array = uncurryThis(bytes.fill)
+/** Copies all bytes of `from` to the start of `self`. */
 export const copyBytes: (self: Uint8Array, from: Uint8Array) => void = uncurryThis(bytes.set)
-/** The same for typed arrays of any kind. */
+/** Copies all elements of `from` into `self`, from index `offset` on. For typed arrays of any kind. */
 export const copyElements = copyBytes as unknown as (
   self: ArrayBufferView,
   from: ArrayBufferView,
   offset: number,
 ) => void
-/** Elements of a typed array of any kind; 0 where its buffer was detached. */
+/** The number of elements of a typed array of any kind; 0 if its buffer was detached. */
 export const lengthOf = getterOf<ArrayBufferView, number>(views, 'length')
 export const bufferOf = getterOf<ArrayBufferView, ArrayBuffer>(views, 'buffer')
 export const byteLengthOfView = getterOf<ArrayBufferView, number>(views, 'byteLength')
 export const byteOffsetOf = getterOf<ArrayBufferView, number>(views, 'byteOffset')
-/** Of an `ArrayBuffer`; 0 where it was detached. */
+/** The length of an `ArrayBuffer` in bytes; 0 if it was detached. */
 export const byteLengthOf = getterOf<ArrayBuffer, number>(ArrayBuffer.prototype, 'byteLength')
 
-/** A copy of an array, with `deleteCount` elements at `start` replaced by `items`. It asks nobody of what class it is. */
+/**
+ * A copy of an array in which `items` replace `deleteCount` elements from `start` on. The copy is always a
+ * plain array, because the method does not read the array's class.
+ */
 export const spliced = uncurryThis(Array.prototype.toSpliced) as <T>(
   self: readonly T[],
   start: number,
   deleteCount: number,
   ...items: T[]
 ) => T[]
-/** A copy of an array, its last element first. */
+/** A copy of an array in reverse order. */
 export const reversed = uncurryThis(Array.prototype.toReversed) as <T>(self: readonly T[]) => T[]
 export const indexIn = uncurryThis(Array.prototype.indexOf) as <T>(self: readonly T[], item: T) => number
 
@@ -61,7 +69,7 @@ export const lastIndexIn = uncurryThis(Array.prototype.lastIndexOf) as <T>(
   item: T,
 ) => number
 
-/** What a `WeakRef` refers to, if that is left. */
+/** The object that a `WeakRef` refers to, or undefined if it was collected. */
 export const targetOf = uncurryThis(WeakRef.prototype.deref) as <T extends object>(
   self: WeakRef<T>,
 ) => T | undefined
@@ -76,7 +84,10 @@ export const unregister = uncurryThis(FinalizationRegistry.prototype.unregister)
   token: object,
 ) => boolean
 
-/** Gives a class its own, frozen copy of all that it inherits from the built-in class that it extends. */
+/**
+ * Copies all that a class inherits from the built-in class that it extends into its own prototype, and
+ * freezes that. Returns the class.
+ */
 function makeSafe<C extends { readonly prototype: object }>(kind: C): C {
   const { prototype } = kind
   const inherited = getPrototypeOf(prototype) as object
@@ -88,8 +99,12 @@ function makeSafe<C extends { readonly prototype: object }>(kind: C): C {
   return kind
 }
 
-/** A `Map` whose methods nobody replaces. Iterating it by `for` is left to the prototypes of the runtime: use `forEach`. */
+/**
+ * A `Map` whose methods script cannot replace. Iterate it with `forEach`: a `for` loop uses prototypes of the
+ * runtime.
+ */
 export const SafeMap: new <K, V>() => Map<K, V> = makeSafe(class SafeMap<K, V> extends Map<K, V> {})
 export type SafeMap<K, V> = Map<K, V>
+/** A `Set` whose methods script cannot replace. Iterate it with `forEach`. */
 export const SafeSet: new <T>() => Set<T> = makeSafe(class SafeSet<T> extends Set<T> {})
 export type SafeSet<T> = Set<T>

@@ -1,7 +1,8 @@
 /**
- * The kinds of number in this library. A byte offset, a page number and a granule index are all integers, and mixing
- * them up is the classic bug of allocators, so each kind has a type of its own at module borders. Plain numbers may
- * flow in (hot loops compute with plain locals); one kind never flows into another.
+ * The kinds of number in this library. A byte offset, a page number and a granule index are all integers, and
+ * a mix-up of them is the classic defect of allocators. So each kind has a type of its own at the borders of
+ * modules. A plain `number` can be assigned to each kind, because hot loops compute with plain numbers. One
+ * kind cannot be assigned to another.
  */
 
 const { log2 } = Math
@@ -15,26 +16,30 @@ export type PageNumber = Unit<'page number'>
 export type PageCount = Unit<'page count'>
 
 /**
- * What a heap hands out: the index of the block's first granule. Opaque to users. Always below 2^31, so that V8 keeps
- * it as a small integer: 16-byte granules reach 32 GiB.
+ * What a heap hands out: the index of the block's first granule. Opaque to users. It is always below 2^31, so
+ * that V8 keeps it as a small integer. With granules of 16 bytes that reaches 32 GiB.
  */
 export type Block = Unit<'granule index'>
 
-/** Every block starts at a multiple of this: what C's `malloc` promises on 64-bit systems, enough for any SIMD type of 128 bits. */
+/**
+ * Bytes in a granule. Every block starts at a multiple of this. C's `malloc` promises the same alignment on
+ * 64-bit systems, and it is enough for any SIMD type of 128 bits.
+ */
 export const GRANULE_BYTES = 16
+/** log2 of `GRANULE_BYTES`. */
 export const GRANULE_SHIFT = 4
 
-/** "No such page, block or gap". The only sentinel. */
+/** Means that there is no such page, block or gap. The only such value. */
 export const NONE = -1
 
-/** The bytes that 31-bit granule indices can address: 32 GiB. */
+/** The bytes that granule indices below 2^31 can address: 32 GiB. */
 export const MAX_SPACE_BYTES = 2 ** 31 * GRANULE_BYTES
 
 export const KIB = 1024
 export const MIB = 1024 * KIB
 export const GIB = 1024 * MIB
 
-/** A power of two, 1 included. Exact for every safe integer. */
+/** Whether a number is a power of two, 1 included. Exact for every safe integer. */
 export function isPowerOfTwo(n: number): boolean {
   return n >= 1 && Number.isInteger(log2(n)) && 2 ** log2(n) === n
 }

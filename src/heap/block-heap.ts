@@ -1,25 +1,32 @@
 /**
- * Blocks over a page-number space: which block a size gets, what a block is, and what freeing it makes free.
+ * Blocks over a page-number space: which block a request gets, what a block is, and what freeing it makes
+ * free.
  *
- * The warm paths are here: a size that was freed lately comes from the stack of that size, and goes back there. All else
- * is behind them: the space that blocks are cut from, and the states of its pages.
+ * The warm paths are here. A size that was freed lately comes from the stack of that size, and goes back
+ * there. All else is behind them: the space that blocks are cut from, and the states of its pages.
  *
- * Blocks are told apart exactly and in O(1): a granule where no live block starts (freed, inside a block, unaligned, never
- * managed) has not both of its bits set in the map.
+ * A live block is recognised exactly, in O(1): both bits in the map are set where it starts, and nowhere
+ * else. So a number that was freed, lies inside a block, is unaligned or was never managed is no live block.
  *
- * A heap is one object in layers, each a class in a file of its own that knows those below it: `PageTable` has the columns,
- * `PageStates` what pages are, `GranuleMap` what starts where, `ShortGaps` and `LongGaps` find gaps, `Gaps` makes them,
- * `LongBlocks` and `BlockSpace` cut blocks from them, `SpacePages` has ranges and purging, `SavedSpace` saves and restores,
- * `BlockCache` keeps. As objects that
- * hold each other they took a tenth more time: V8 checks each on the way, and inlines by the length of the bytecode, which
- * private names make longer, so there are none here. Whoever has a `BlockHeap` uses what this file says, and the figures and
- * ranges that it inherits; a test sees to it.
+ * A heap is one object in layers. Each layer is a class in a file of its own. It knows only the layers that
+ * come before it in this list:
  *
- * It knows no kernel, no addon and no Buffer. Whoever owns the pages adds ranges of page numbers, is told by `refusal`
- * why an allocation found none, reads off which pages are dirty, and says when they were purged. Nothing here calls up.
+ *      PageTable     the columns and the ranges          LongBlocks   cuts blocks from long gaps
+ *      PageStates    what each page is                   BlockSpace   cuts blocks from all gaps
+ *      GranuleMap    what starts where                   SpacePages   adds, removes and purges pages
+ *      ShortGaps     finds gaps below a frame            SavedSpace   saves and restores the books
+ *      LongGaps      finds all longer gaps               BlockCache   keeps freed blocks
+ *      Gaps          makes gaps of freed blocks          BlockHeap    is what others use
+ *
+ * It is one object, and has no private names, because that is faster: see docs/v8.md. Other rooms use the
+ * members of this file, and the inherited figures and ranges, but nothing else. A test enforces that.
+ *
+ * The heap knows no kernel, no addon and no Buffer. The owner of the pages adds ranges of page numbers. It
+ * reads from `refusal` why an allocation failed, reads which pages are dirty, and reports when they were
+ * purged. Nothing here calls up.
  *
  * Invariants, checked by `check()` together with those of the parts:
- *  1. a block is live, or kept by the cache and then held back in the map, not both
+ *  1. a block is live, or it is kept on a stack and held in the map; never both
  *  2. `endPair` is the first pair of words of the map behind the last range
  */
 import { invariant } from '../base/assert.js'
@@ -47,51 +54,62 @@ export { REFUSED_LIMIT, REFUSED_SPACE } from './layout.js'
 
 const { ceil, clz32, max, min } = Math
 
-/** A small integer, so that comparing with it is cheap. */
+/** The greatest `wholePagesFromBytes`. A small integer to V8, so that comparisons with it are cheap. */
 const MAX_WHOLE_FROM_BYTES = 2 ** 31 - GRANULE_BYTES
-/** Sizes up to this many bytes have a stack of their own in the cache. */
+/** Each size up to this many bytes has a stack of its own. */
 const DIRECT_BYTES = (DIRECT - 1) * GRANULE_BYTES
-/** Before clean pages are taken, blocks are kept only where they are at most one part in so many of what is in use. */
+/** Before clean pages are taken, kept blocks are given up if they are more than 1/64 of the used granules. */
 const KEPT_SHARE = 64
-/** Clean pages that may be taken before that is asked again: 1/256 of those in use, but no fewer than 16. */
+/**
+ * The clean pages that may be taken before the kept blocks are looked at again: 1/256 of the used pages, but
+ * at least 16.
+ */
 const GROWTH_SHIFT = 8
 const MIN_GROWTH_PAGES = 16
 
 export interface BlockHeapOptions {
   /**
-   * Blocks of this many bytes and more are whole pages, at the start of a page. At least 4 KiB. At most, and
-   * by default, 2 GiB.
+   * Blocks of this many bytes and more are whole pages and start on a page. At least 4 KiB. The default, and
+   * the most, is 2 GiB less 16 bytes.
    */
   wholePagesFromBytes?: number
-  /** Whether freed blocks are kept for the next of their size. Default true. Without, pages come free at once. */
+  /**
+   * Whether freed blocks are kept for the next request of their size. Default true. If false, the pages of a
+   * freed block are free at once.
+   */
   hasCache?: boolean
-  /** Memory for the books. */
+  /** Where the memory of the books comes from. Default: the runtime's own buffers. */
   storage?: ColumnStorage
-  /** Whether purged pages read as zero. Default true. Without, no block is said to. */
+  /** Whether purged pages read as zero. Default true. If false, `zeroedBlock` stays NONE. */
   purgesToZero?: boolean
 }
 
 /**
- * What `allocate` and `free` call is tagged `@noinline`, so that V8 always has room to inline these two into their caller.
- * The `| 0` behind such a call says that its result is an int32. docs/v8.md has both.
+ * The heap that other rooms use. Functions that `allocate` and `free` call are tagged `@noinline`, so that V8
+ * always has room to inline these two into their caller. The `| 0` behind such a call says that its result is
+ * an int32. docs/v8.md explains both.
  */
 export class BlockHeap extends BlockCache {
   private readonly hasCache: boolean
   private readonly wholePagesFromBytes: number
-  /** The least of a block of whole pages. */
+  /** The granules of the shortest block of whole pages. */
   private readonly wholeGranules: number
+  /** The first pair of words of the map behind the last range. */
   private endPair = 0
   /**
-   * A change of more than one step is under way. Where it is set when the next one begins, the last one did not come to its end:
-   * the stack overflowed, or the execution was terminated.
+   * Whether a change of more than one step is under way. If it is set when the next change begins, the last
+   * one was interrupted: the stack overflowed, or script was terminated.
    */
   private isChanging = false
-  /** The books were made anew since this was last cleared: free pages count as dirty, beyond all limits. */
+  /**
+   * Whether the books were rebuilt since this was last cleared. After that free pages may count as dirty,
+   * beyond all limits.
+   */
   wasRebuilt = false
-  /** The highest peak of used pages before `takePeakUsed` last began a new one. */
+  /** The highest peak of used pages before the last call of `takePeakUsed`, which began a new peak. */
   private earlierPeakUsed: PageCount = 0
 
-  /** `pageBytes`: a power of two from 4 KiB to 64 KiB. */
+  /** `pageBytes` is a power of two from 4 KiB to 64 KiB. */
   constructor(pageBytes: number, options: BlockHeapOptions = {}) {
     const {
       wholePagesFromBytes = MAX_WHOLE_FROM_BYTES,
@@ -107,16 +125,19 @@ export class BlockHeap extends BlockCache {
     )
     const fromBytes = min(wholePagesFromBytes, MAX_WHOLE_FROM_BYTES)
     const roundedBytes = ceil(fromBytes / GRANULE_BYTES) * GRANULE_BYTES
-    // What is as long as whole pages must be whole pages: one stack keeps both.
+    // A block as long as whole pages must be whole pages, because one stack keeps all blocks of a length.
     this.wholePagesFromBytes = roundedBytes % pageBytes === 0 ? roundedBytes - GRANULE_BYTES + 1 : fromBytes
     this.wholeGranules = this.granulesFor(this.wholePagesFromBytes)
     this.hasCache = hasCache
     if (!hasCache) this.growthPages = Number.MAX_SAFE_INTEGER
   }
 
-  // ---- blocks ----------------------------------------------------------------------------------------------------
+  // ---- blocks ---------------------------------------------------------------------------------------------
 
-  /** A block of at least `sizeBytes` (an integer from 0 to 2^35), or NONE; `refusal` then says why. O(1). */
+  /**
+   * Returns a live block of at least `sizeBytes`, an integer from 0 to 2^35. Returns NONE if there is none;
+   * `refusal` then says why. O(1).
+   */
   allocate(sizeBytes: number): Block {
     if (sizeBytes <= DIRECT_BYTES) {
       const stacks = this.stacks
@@ -134,7 +155,7 @@ export class BlockHeap extends BlockCache {
   }
 
   /**
-   * A block of a size that has a stack of its own, which was empty.
+   * Returns a live block of a size that has a stack of its own, which was empty, or NONE.
    *
    * @noinline
    */
@@ -149,7 +170,7 @@ export class BlockHeap extends BlockCache {
   }
 
   /**
-   * A block of a longer size: from the stack that it shares with others, or a new one.
+   * Returns a live block of a longer size, from its shared stack or a new one, or NONE.
    *
    * @noinline
    */
@@ -177,7 +198,10 @@ export class BlockHeap extends BlockCache {
     return block
   }
 
-  /** The same, at a multiple of `alignBytes`: a power of two from 16 on, which may be more than a page. */
+  /**
+   * Returns a live block of at least `sizeBytes` at a multiple of `alignBytes`, or NONE; `refusal` then says
+   * why. `alignBytes` is a power of two from 16 on, and may be more than a page.
+   */
   allocateAligned(sizeBytes: number, alignBytes: number): Block {
     const isWhole = sizeBytes >= this.wholePagesFromBytes
     if (isWhole && alignBytes <= this.pageBytes) return this.allocate(sizeBytes)
@@ -187,8 +211,9 @@ export class BlockHeap extends BlockCache {
   }
 
   /**
-   * A block of whole pages with room to grow over, or NONE, and `refusal` says why: from a gap of twice its length; in the
-   * middle, where there is something before the gap that may grow too.
+   * Returns a live block of whole pages that has room to grow, or NONE; `refusal` then says why. It is cut
+   * from a gap of at least twice its length: at the start if the gap begins a range, else in the middle,
+   * because the block before the gap may grow too.
    */
   allocateWithRoom(sizeBytes: number): Block {
     const size = this.granulesFor(sizeBytes)
@@ -201,7 +226,10 @@ export class BlockHeap extends BlockCache {
     return block
   }
 
-  /** A new block of `size` granules, or of `least` where there is no room for that, at a multiple of `mask + 1`. */
+  /**
+   * Returns a live block of `size` granules at a multiple of `mask + 1`, cut from the space. If there is no
+   * room for it, the block has only `least` granules. Returns NONE if there is no room for that either.
+   */
   private takeNew(size: number, mask: number, least: number): Block {
     if ((this.isChanging || this.wasRebuilt) && !this.mayTake()) return NONE
     this.isChanging = true
@@ -211,13 +239,14 @@ export class BlockHeap extends BlockCache {
     return block
   }
 
+  /** Cuts a block of `size` granules at a multiple of `mask + 1`, or returns NONE. */
   private takeOnce(size: number, mask: number): Block {
     return mask === 0 ? this.take(size) : this.takeAligned(size, mask)
   }
 
   /**
-   * Does what can be done for a block that was refused: takes clean pages after all, gives up what is kept, or makes it no
-   * longer than it must be, which is `least` granules.
+   * Tries everything for a block that was refused. It takes clean pages after all, gives up what is kept,
+   * reads all gaps, and at last makes the block only `least` granules long.
    */
   private takeAgain(size: number, mask: number, least: number): Block {
     const { usedPages } = this
@@ -233,7 +262,7 @@ export class BlockHeap extends BlockCache {
       this.giveUpKept()
       const block = this.takeOnce(size, mask)
       if (block !== NONE) return block
-      // The attempt may have made a front, and then been refused by the limit.
+      // The attempt may have made a front before the limit refused it.
       this.dropFront()
     }
     let block = this.takeLastShort(size, mask)
@@ -242,7 +271,10 @@ export class BlockHeap extends BlockCache {
     return block === NONE && least < size ? this.takeAgain(least, mask, least) : block
   }
 
-  /** Ends a block. Returns false, and changes nothing, where no live block starts at this granule (an int32). O(1). */
+  /**
+   * Ends a live block. `block` is any int32. Returns false, and changes nothing, if no live block starts at
+   * this granule. O(1).
+   */
   free(block: Block): boolean {
     const bits = this.bits
     const pair = BITS_PREFIX + ((block >>> 5) << 1)
@@ -251,7 +283,7 @@ export class BlockHeap extends BlockCache {
     const marks = bits[pair + 1]
     const bit = FIRST_BIT >>> block
     if ((starts & marks & bit) === 0) return false
-    // The bits behind the block's granule, for 32 granules: most blocks end within.
+    // The bits of the 32 granules behind the block's first one. Most blocks end there.
     const ends = (((starts | marks) << block) << 1) | ((bits[pair + 2] | bits[pair + 3]) >>> ~block)
     if (ends === 0) {
       this.freeLong(block)
@@ -275,7 +307,7 @@ export class BlockHeap extends BlockCache {
     return true
   }
 
-  /** `free` where a change did not come to its end. */
+  /** Ends a live block after an interrupted change. */
   private freeAgain(block: Block): boolean {
     this.rebuild()
     return this.free(block)
@@ -295,7 +327,7 @@ export class BlockHeap extends BlockCache {
     this.isChanging = false
   }
 
-  /** The long block [block, end) is held back, and ends. */
+  /** Puts the held block [block, end), of more than 32 granules, on its stack, or makes it a gap. */
   private keepOrGive(block: Block, end: number): void {
     const size = end - block
     const stack = this.stackOf(size)
@@ -321,7 +353,8 @@ export class BlockHeap extends BlockCache {
   }
 
   /**
-   * Keeps a block whose stack is full, if that may be longer.
+   * Puts a held block on its full stack, if the stack may have more room. Returns false, and changes nothing,
+   * if it may not.
    *
    * @noinline
    */
@@ -336,18 +369,18 @@ export class BlockHeap extends BlockCache {
     return true
   }
 
-  /** The live block in which a granule lies, or NONE. */
+  /** The live block in which a managed granule lies, or NONE. */
   blockAt(granule: number): Block {
     const block = this.startOf(granule)
     return this.isLive(block) ? block : NONE
   }
 
-  /** Whether blocks are overwritten before they are free. */
+  /** Whether blocks are overwritten with zeros before they are free. Only `WipingHeap` does it. */
   get isWiping(): boolean {
     return false
   }
 
-  /** The memory goes, and may still be seen: blocks are not overwritten any more. */
+  /** Ends the overwriting of blocks. Called before the memory goes, because others may still read it. */
   stopWiping(): void {}
 
   /** Whether a live block starts at this granule. O(1). */
@@ -355,15 +388,15 @@ export class BlockHeap extends BlockCache {
     return pairOf(block) < this.endPair && super.isLive(block)
   }
 
-  /** Usable bytes of a live block: at least what was asked for. */
+  /** The usable bytes of a live block, at least those that were asked for. */
   sizeOf(block: Block): number {
     return (this.next(block) - block) * GRANULE_BYTES
   }
 
   /**
-   * Makes a live block fit `sizeBytes` without moving it: it shrinks, or grows over a gap behind it, not over a block that is
-   * kept. Returns false, and changes nothing, where it has to move; `refusal` then says whether the page limit alone
-   * stood in the way.
+   * Makes a live block fit `sizeBytes` without moving it. It shrinks, or grows over the gap behind it, but
+   * not over a kept block. Returns false, and changes nothing, if the block has to move. `refusal` then says
+   * whether only the page limit stood in the way.
    */
   resize(block: Block, sizeBytes: number): boolean {
     if ((this.isChanging || this.wasRebuilt) && !this.mayTake()) return false
@@ -373,6 +406,7 @@ export class BlockHeap extends BlockCache {
     return isDone
   }
 
+  /** Does what `resize` says, within a change. */
   private resizeLive(block: Block, sizeBytes: number): boolean {
     const end = this.next(block)
     const held = end - block
@@ -381,21 +415,22 @@ export class BlockHeap extends BlockCache {
     if (isWhole !== held >= this.wholeGranules) return false
     const size = this.granulesFor(sizeBytes)
     const least = isWhole ? size : granulesIn(sizeBytes)
-    // One that is long enough, but had no room to be of full length, stays as it is.
+    // A block that is long enough, but had no room for the rounded length, stays as it is.
     const fits = least <= held && held < size
     const isDone =
       fits ||
       this.resizeTo(block, end, size) ||
-      // Growing into any gap would leave lengths that nothing else has. But where there is no room to move to, it must do.
+      // The exact length would leave gaps of lengths that nothing else has. It is used only if there is no
+      // room to move to.
       (least < size && !this.hasRoom(size) && this.resizeTo(block, end, least))
-    // Shrunk below a frame it would not be noticed when it is freed.
+    // If the block shrinks below a frame, `free` would not clear this.
     if (isDone && block === this.zeroedBlock) this.zeroedBlock = NONE
     return isDone
   }
 
   /**
-   * How many pages more there would have to be at the end of the last range for a live block to grow to `sizeBytes`; 0 where that
-   * would not help.
+   * The pages that are missing at the end of the last range for a live block to grow to `sizeBytes`. Returns
+   * 0 if more pages there would not help.
    */
   missingBehind(block: Block, sizeBytes: number): PageCount {
     const last = this.ranges[this.ranges.length - 1]
@@ -406,7 +441,7 @@ export class BlockHeap extends BlockCache {
     return max(0, this.pagesFor((block + this.granulesFor(sizeBytes) - endOfLast) * GRANULE_BYTES))
   }
 
-  /** Every live block, in ascending order. Walks all pages. */
+  /** Every live block, in ascending order. Reads the map of all pages. */
   listLive(): Int32Array {
     if (this.isChanging) this.rebuild()
     const { pageGranules, ranges } = this
@@ -419,31 +454,38 @@ export class BlockHeap extends BlockCache {
     return blocks
   }
 
-  /** Granules of a block of that many bytes. */
+  /** The granules of a block of `sizeBytes`, rounded as blocks of that size are. */
   private granulesFor(sizeBytes: number): number {
     if (sizeBytes >= this.wholePagesFromBytes) return this.pagesFor(sizeBytes) * this.pageGranules
     const size = granulesIn(sizeBytes)
     return size < DIRECT ? size : roundLong(size, this.wholeGranules)
   }
 
+  /** `granule & pageMask` is zero where a page starts. */
   private get pageMask(): number {
     return this.pageGranules - 1
   }
 
-  /** Whole pages for that many bytes. */
+  /** The number of whole pages that hold `sizeBytes`. */
   pagesFor(sizeBytes: number): PageCount {
     return ceil(sizeBytes / this.pageBytes)
   }
 
-  /** Pages in a row that are sure to have room for a block of that size: what to add when `refusal` is `REFUSED_SPACE`. */
+  /**
+   * The length of a run, in pages, that certainly has room for a block of that size. Add as many pages if
+   * `refusal` is `REFUSED_SPACE`.
+   */
   runPagesFor(sizeBytes: number, alignBytes: number = GRANULE_BYTES): PageCount {
     const heldBytes = this.granulesFor(sizeBytes) * GRANULE_BYTES
     return max(1, this.pagesFor(heldBytes + alignBytes - GRANULE_BYTES))
   }
 
-  // ---- pages -----------------------------------------------------------------------------------------------------
+  // ---- pages ----------------------------------------------------------------------------------------------
 
-  /** Adds free, clean pages. A range right behind another joins it. Throws a `RangeError` if the books cannot grow. */
+  /**
+   * Adds free, clean pages. A range right behind another joins it. Throws a `RangeError` if the books cannot
+   * grow; nothing has changed then.
+   */
   override addRange(firstPage: PageNumber, pageCount: PageCount): void {
     if (this.isChanging) this.rebuild()
     const { managedPages } = this
@@ -453,13 +495,13 @@ export class BlockHeap extends BlockCache {
       this.meetEnd()
       this.isChanging = false
     } catch (error) {
-      // No memory for the books: nothing has changed.
+      // There was no memory for the books: nothing has changed.
       if (this.managedPages === managedPages) this.isChanging = false
       throw error
     }
   }
 
-  /** Removes a range that is free and purged. */
+  /** Removes a range whose pages are all free and clean. */
   override removeRange(firstPage: PageNumber, pageCount: PageCount): void {
     if (this.isChanging) this.rebuild()
     this.isChanging = true
@@ -468,7 +510,10 @@ export class BlockHeap extends BlockCache {
     this.isChanging = false
   }
 
-  /** Removes the last `pageCount` pages of a range, which are free and clean; all of it where it has no more. */
+  /**
+   * Removes the last `pageCount` pages of a range, which must be free and clean. If the range has no more
+   * pages, it is removed.
+   */
   override removeTail(range: PageRange, pageCount: PageCount): void {
     if (this.isChanging) this.rebuild()
     this.isChanging = true
@@ -477,19 +522,19 @@ export class BlockHeap extends BlockCache {
     this.isChanging = false
   }
 
-  /** Whether freed blocks are kept, or space is held back for small ones, so that more can be had after `flush`. */
+  /** Whether `flush` can make anything free: there are kept blocks or a front. */
   get hasKept(): boolean {
     return this.hasFront || !this.isEmpty
   }
 
-  /** Whether `flush` may make pages free. */
+  /** Whether `flush` may make pages free: a block is kept, or the front shares a page with a gap. */
   get holdsPages(): boolean {
     return this.frontHoldsPages || !this.isEmpty
   }
 
   /**
-   * Gives up what is kept for the next block of its size: a page is used afterwards exactly where a live block touches it.
-   * At most 24,000 blocks, and a quarter and an eighth of what is in use.
+   * Makes all kept blocks and the front gaps. Afterwards a page is used exactly where a live block touches
+   * it. There are fewer than 7,400 kept blocks, as `stacks` has no words for more.
    */
   flush(): void {
     if (this.isDropped) return
@@ -499,19 +544,20 @@ export class BlockHeap extends BlockCache {
     this.isChanging = false
   }
 
+  /** Does what `flush` says, within a change. */
   private giveUpKept(): void {
     this.flushStacks()
     this.dropFront()
   }
 
-  /** Makes good what a change left behind that did not come to its end. Done by itself before the next one. */
+  /** Mends the books after an interrupted change. Each change does this itself before it begins. */
   mend(): void {
     if (this.isChanging) this.rebuild()
   }
 
   /**
-   * Whether anything may be taken after the books were made anew: free pages that count as dirty, and are clean, would be used beyond
-   * the limit. `refusal` says so then.
+   * Whether blocks may be taken after the books were rebuilt. Clean pages may count as dirty then, so that
+   * using them would pass the limit unseen. If false, `refusal` is `REFUSED_LIMIT`.
    */
   private mayTake(): boolean {
     this.mend()
@@ -521,8 +567,8 @@ export class BlockHeap extends BlockCache {
   }
 
   /**
-   * Makes the books anew from what is live. It can be interrupted too: `isChanging` stays set until it has ended. What was being
-   * allocated may be left live, and nobody's.
+   * Rebuilds the books from the live blocks. It can be interrupted too: `isChanging` stays set until it has
+   * ended. A block that was being allocated may stay live although nobody has it.
    */
   private rebuild(): void {
     this.takeBackRooms()
@@ -532,7 +578,7 @@ export class BlockHeap extends BlockCache {
     this.isChanging = false
   }
 
-  /** Gives back the memory of books that were needed once and are mostly unused now. After `flush`. */
+  /** Gives back the memory of books that were needed once and are mostly unused now. Call `flush` first. */
   shrinkBooks(): void {
     if (this.isChanging) this.rebuild()
     this.isChanging = true
@@ -541,18 +587,19 @@ export class BlockHeap extends BlockCache {
     this.isChanging = false
   }
 
-  /** Gives up all books, whatever they hold. From now on nothing but figures may be asked for. */
+  /** Gives up all books, also those of live blocks. From then on only figures may be read. */
   dropBooks(): void {
-    // What would be made good is not there any more.
+    // The books that would be mended do not exist any more.
     this.isChanging = false
     this.dropBooksOfStacks()
   }
 
-  /** The books were given up: their memory may be another heap's. */
+  /** Whether the books were given up. Their memory may be another heap's. */
   get isOver(): boolean {
     return this.isDropped
   }
 
+  /** Sets `endPair` after a change of the ranges. */
   private meetEnd(): void {
     this.endPair = this.findEndPair()
   }
@@ -562,16 +609,17 @@ export class BlockHeap extends BlockCache {
     return last === undefined ? 0 : pairOf((last.firstPage + last.pageCount) * this.pageGranules)
   }
 
-  /** Most pages that were used at once, ever. */
+  /** The most pages that were ever used at once. */
   get peakUsedPages(): PageCount {
     return max(this.earlierPeakUsed, this.recentPeakPages)
   }
 
+  /** The number of live blocks. */
   get liveBlocks(): number {
     return this.heldBlocks - this.keptBlocks
   }
 
-  /** These free pages were given back to the kernel: they are clean. Returns how many were dirty. */
+  /** Makes free pages clean after they were given back to the kernel. Returns how many of them were dirty. */
   override markPurged(firstPage: PageNumber, pageCount: PageCount): PageCount {
     if (this.isChanging) this.rebuild()
     this.isChanging = true
@@ -580,7 +628,9 @@ export class BlockHeap extends BlockCache {
     return count
   }
 
-  /** Free, clean pages of one gap are dirty from now on. False, and nothing has changed, where the page limit refuses. */
+  /**
+   * Makes free, clean pages of one gap dirty. Returns false, and changes nothing, if the page limit refuses.
+   */
   override markResident(firstPage: PageNumber, pageCount: PageCount): boolean {
     if (this.isChanging) this.rebuild()
     this.isChanging = true
@@ -589,9 +639,12 @@ export class BlockHeap extends BlockCache {
     return isDone
   }
 
-  // ---- purging ---------------------------------------------------------------------------------------------------
+  // ---- purging --------------------------------------------------------------------------------------------
 
-  /** Most pages that were used at once since the last call of this. Costs the allocating paths nothing. */
+  /**
+   * The most pages that were used at once since the last call of this method. It costs the allocating paths
+   * nothing.
+   */
   takePeakUsed(): PageCount {
     const peak = this.recentPeakPages
     this.earlierPeakUsed = this.peakUsedPages
@@ -599,33 +652,39 @@ export class BlockHeap extends BlockCache {
     return peak
   }
 
-  /** Dirty pages that were dirty at the last `ageDirtyPages` and not used since. Reads one bitmap. */
+  /** The number of aged pages: dirty at the last `ageDirtyPages` and not used since. Reads one bitmap. */
   get agedPages(): PageCount {
     return countRange(this.aged, 0, this.columnPages)
   }
 
-  /** Every page that is dirty now counts as aged, until it is used again or purged. */
+  /** Makes every page that is dirty now aged, until it is used again or purged. */
   ageDirtyPages(): void {
     this.age()
   }
 
-  /** First page, at or above `from`, of a stretch of dirty pages (of aged ones, if asked), or NONE. */
+  /**
+   * The first page, at or above `from`, of a stretch of dirty pages, or NONE. With `agedOnly`, of aged pages.
+   */
   override nextDirty(from: PageNumber, agedOnly: boolean): PageNumber {
     const page = super.nextDirty(from, agedOnly)
     return page < this.columnPages ? page : NONE
   }
 
-  /** First page and end, in turn, of each stretch of pages that no live block touches, in order. Flushes. */
+  /**
+   * The first page and the end of each stretch of pages that no live block touches: one flat list, in
+   * ascending order. Flushes.
+   */
   override listUnused(): PageNumber[] {
     this.flush()
     return super.listUnused()
   }
 
-  // ---- books of a space that begins at 0 -------------------------------------------------------------------------
+  // ---- books of a space that begins at 0 ------------------------------------------------------------------
 
   /**
-   * The most bytes that `allocate` could find room for, were the space known up to `endPage`. Flushes. Reads all gaps that are
-   * nearly as long; where none is a frame long, a byte for each frame.
+   * The bytes of the longest block that `allocate` could find room for if the space were known up to
+   * `endPage`. Flushes. Reads all gaps that are nearly as long. If no gap is a frame long, it reads one byte
+   * for each frame.
    */
   longestFreeBytes(endPage: PageCount): number {
     this.flush()
@@ -641,7 +700,10 @@ export class BlockHeap extends BlockCache {
     return max(most, this.longestShort(known >>> FRAME_SHIFT) * GRANULE_BYTES)
   }
 
-  /** Bytes of the longest block that a gap has room for: one of whole pages starts at a page. */
+  /**
+   * The bytes of the longest block for which the gap [first, end) has room. A block of whole pages has to
+   * start on a page.
+   */
   private roomIn(first: Block, end: number): number {
     const bytes = (end - first) * GRANULE_BYTES
     if (bytes < this.wholePagesFromBytes) return bytes
@@ -651,8 +713,8 @@ export class BlockHeap extends BlockCache {
   }
 
   /**
-   * Calls back for each live block, and for each stretch of dirty pages, with how far behind the last one it is, and how
-   * long. Flushes.
+   * Calls `writeBlock` for each live block, and `writeDirty` for each stretch of dirty pages. Both get the
+   * distance from the end of the last one, and the length. Flushes.
    */
   save(
     writeBlock: (gapGranules: number, granules: number) => void,
@@ -664,8 +726,10 @@ export class BlockHeap extends BlockCache {
   }
 
   /**
-   * The opposite, for a heap without a range: gap and block in turn, not dirty and dirty in turn. All of it lies within the space, no
-   * dirty page holds a block, and blocks that must be whole pages are.
+   * Restores saved books into a heap that has no range. `granules` holds the lengths of gap and block in
+   * turn; `pages` those of pages that are not dirty and of dirty ones in turn. The caller has checked that
+   * all of it lies within the space, that no dirty page holds a block, and that blocks that must be whole
+   * pages are.
    */
   restore(
     granules: Uint32Array,
@@ -678,14 +742,14 @@ export class BlockHeap extends BlockCache {
     this.peakCommittedPages = peakCommittedPages
   }
 
-  /** Blocks of that many granules and more are whole pages. */
+  /** Blocks of this many granules and more are whole pages. */
   get wholeFromGranules(): number {
     return this.wholeGranules
   }
 
-  // ---- proof -----------------------------------------------------------------------------------------------------
+  // ---- checks ---------------------------------------------------------------------------------------------
 
-  /** Throws an `Error` that names the first broken invariant. Walks everything. */
+  /** Throws an `Error` that names the first broken invariant. Reads all books. */
   check(): void {
     this.mend()
     this.checkRanges()
@@ -704,9 +768,11 @@ export class BlockHeap extends BlockCache {
 }
 
 /**
- * Blocks of a frame and more are up to 1/32 longer than they need be, but less than a frame: sizes that hardly differ have
- * one stack then, and gaps have lengths that are wanted again. Always shorter than `limit`, as `size` is: what is as long as
- * whole pages must be whole pages. At the start of a page it reaches no page that `size` does not, elsewhere at most one.
+ * Rounds the length of a block of a frame or more up, by at most 1/32 and less than a frame. Sizes that
+ * hardly differ then share a stack, and gaps have lengths that are wanted again.
+ *
+ * `size` is below `limit`, and so is the result: a block as long as whole pages must be whole pages. A block
+ * at the start of a page touches the same pages as one of `size` granules, elsewhere at most one more.
  */
 function roundLong(size: number, limit: number): number {
   const shift = min(31 - clz32(size) - LONG_STEPS_SHIFT, FRAME_SHIFT)
@@ -715,7 +781,7 @@ function roundLong(size: number, limit: number): number {
   return rounded < limit ? rounded : size
 }
 
-/** The least granules for so many bytes. */
+/** The fewest granules that hold `sizeBytes`; at least 1. */
 function granulesIn(sizeBytes: number): number {
   return sizeBytes === 0 ? 1 : (sizeBytes + GRANULE_BYTES - 1) >>> GRANULE_SHIFT
 }

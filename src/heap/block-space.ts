@@ -1,20 +1,20 @@
 /**
- * The space that blocks are cut from, in granules: a block starts where the one before it ends, also in the middle of a
- * page. Gaps are split and coalesced at once, so a gap is always maximal.
+ * The space that blocks are cut from, in granules. A block starts where the one before it ends, also in the
+ * middle of a page. Gaps are split and coalesced at once, so each gap is as long as possible.
  *
- * What a page is follows from the gaps alone: a page that lies wholly in one is free, any other is used. So a block that is
- * taken makes exactly those of its pages used that lay wholly in the gap it was cut from, and a block that is given
- * back frees exactly those that lie wholly in the gap it coalesces to.
+ * The gaps alone determine what a page is: a page that lies wholly in a gap is free, any other is used. A
+ * block that is taken makes exactly those pages used that lay wholly in its gap. A block that is given back
+ * frees exactly those pages that now lie wholly in the coalesced gap and did not before.
  *
- * Small blocks come from the gap that fits best if it is shorter than a frame, and else from the *front*: one longer gap
- * at a time, held back from all others, from which they are cut one behind the other.
+ * Short blocks come from the best fit among the short gaps, and else from the *front*. The front is one
+ * longer gap that no other search finds. Short blocks are cut from it one behind the other.
  *
  * Invariants, checked by `SpacePages.checkSpace`:
- *  1. a range is covered exactly by blocks, gaps and the front; behind it a held start marks its end
+ *  1. blocks, gaps and the front cover a range exactly; behind it a held granule marks its end
  *  2. no two gaps touch
  *  3. a gap is where it can be found: in `short-gaps`, or with its length and its clean pages in `long-gaps`
- *  4. `heldBlocks` counts the blocks that are live or held back
- *  5. a page is used exactly where a block touches it, or an end of the front that is not a whole page
+ *  4. `heldBlocks` counts the blocks that are live or kept
+ *  5. a page is used exactly where a block touches it, or where the front begins or ends in the middle of it
  */
 import { type Block, NONE, type PageNumber } from '../base/units.js'
 import {
@@ -33,17 +33,21 @@ import { LongBlocks } from './long-blocks.js'
 
 const { min } = Math
 
-/** The front is cut from a longer gap in pieces of about this many granules: 16 KiB. */
+/** About the granules of a front that is cut from a longer gap: 16 KiB in an arena. */
 const FRONT_GRANULES = 1024
 
+/** Takes blocks from the gaps and the front, aligns and resizes them. */
 export class BlockSpace extends LongBlocks {
-  /** [front, frontEnd) is held back for small blocks; both 0 where there is no front. */
+  /** The front is [front, frontEnd). Both are 0 if there is none. */
   protected front: Block = 0
   protected frontEnd = 0
 
-  // ---- taking ----------------------------------------------------------------------------------------------------
+  // ---- taking ---------------------------------------------------------------------------------------------
 
-  /** A live block of `size` granules, at least 1, or NONE; `refusal` then says why, and nothing has changed. O(1). */
+  /**
+   * Makes a live block of `size` granules, at least 1. Returns NONE if there is no room; `refusal` then says
+   * why, and no block has changed. O(1).
+   */
   take(size: number): Block {
     if (size >= FRAME_GRANULES) return this.takeLong(size)
     const block = this.takeShort(size)
@@ -56,7 +60,10 @@ export class BlockSpace extends LongBlocks {
     return this.takeFromNewFront(size)
   }
 
-  /** Makes [block, end) of the front a live block; the rest stays held back. One function, as V8 inlines only so much. */
+  /**
+   * Makes [block, end), the first part of the front, a live block. The rest stays the front. Returns NONE if
+   * the page limit refuses. It is one function, because V8 inlines only so much into one, see docs/v8.md.
+   */
   private takeFromFront(block: Block, end: number): Block {
     const shift = this.granuleShift
     const lastPage = (end - 1) >>> shift
@@ -88,7 +95,10 @@ export class BlockSpace extends LongBlocks {
     return block
   }
 
-  /** A block from `block` up to `lastPage` is about to be cut from the front. False where the page limit refuses. */
+  /**
+   * Makes the pages used that a block at the start of the front will touch. `lastPage` is the last one.
+   * Returns false if the page limit refuses.
+   */
   private useFront(block: Block, lastPage: PageNumber): boolean {
     const firstPage = (block + this.pageGranules - 1) >>> this.granuleShift
     const endPage = min(lastPage + 1, this.frontEnd >>> this.granuleShift)
@@ -102,6 +112,10 @@ export class BlockSpace extends LongBlocks {
     return true
   }
 
+  /**
+   * Gives up the front, makes a new one and cuts a block from it. Returns NONE if there is no gap or the page
+   * limit refuses.
+   */
   private takeFromNewFront(size: number): Block {
     this.dropFront()
     const gap = this.findGap(size, 0)
@@ -110,7 +124,7 @@ export class BlockSpace extends LongBlocks {
     const clean = this.cleanOf(gap)
     let frontEnd = end
     this.removeLong(gap, end - gap, clean)
-    // Cut at the end of a page: a page that the front shares with a gap would be neither used nor free.
+    // It is cut on a page border: a page that the front shared with a gap would be neither used nor free.
     const cutAt = this.pageCeil(gap + FRONT_GRANULES)
     if (end - cutAt >= FRONT_GRANULES) {
       frontEnd = cutAt
@@ -127,7 +141,7 @@ export class BlockSpace extends LongBlocks {
     return this.takeFromFront(gap, gap + size)
   }
 
-  /** What is left of the front is a gap again. */
+  /** Makes what is left of the front a gap. */
   dropFront(): void {
     const front = this.front
     const frontEnd = this.frontEnd
@@ -141,7 +155,7 @@ export class BlockSpace extends LongBlocks {
     return this.frontEnd !== 0
   }
 
-  /** Whether a page would come free without the front: one that it shares with a gap, at either end. */
+  /** Whether `dropFront` would free a page: one that the front shares with a gap, at either end. */
   get frontHoldsPages(): boolean {
     const front = this.front
     const frontEnd = this.frontEnd
@@ -152,9 +166,13 @@ export class BlockSpace extends LongBlocks {
     return (front & mask) !== 0 && before !== NONE && this.isGap(before)
   }
 
-  /** The same as `take` at a multiple of `mask + 1` granules: a power of two, a page at most. */
+  /**
+   * Makes a live block of `size` granules at a multiple of `mask + 1` granules, or returns NONE; `refusal`
+   * then says why. `mask + 1` is a power of two.
+   */
   takeAligned(size: number, mask: number): Block {
-    // In a short gap all pages are used anyway: what lies before the aligned block is cut off, and given back.
+    // All pages of a short gap are used already, so a longer block commits nothing. `align` gives back the
+    // rest.
     const whole = size + mask < FRAME_GRANULES ? this.takeShort(size + mask) : NONE
     if (whole !== NONE) return this.align(whole, size, mask)
     const gap = this.findGap(size, mask)
@@ -164,21 +182,24 @@ export class BlockSpace extends LongBlocks {
   }
 
   /**
-   * For when nothing else had room: a block from any short gap that has. Reads all frames whose tops are too high, of which
-   * `take` reads a few.
+   * Makes a live block from any short gap that has room, or returns NONE. Called when nothing else had room.
+   * Reads all frames whose tops are too high, of which `take` reads a few.
    */
   takeLastShort(size: number, mask: number): Block {
     const whole = size + mask < FRAME_GRANULES ? this.takeShortOfAll(size + mask) : NONE
     return whole !== NONE ? this.align(whole, size, mask) : NONE
   }
 
-  /** Of the new block of `size + mask` granules only `size` stay, at a multiple of `mask + 1`. */
+  /**
+   * Counts the new block at `whole`, of `size + mask` granules, and gives back all of it but `size` granules
+   * at a multiple of `mask + 1`.
+   */
   private align(whole: Block, size: number, mask: number): Block {
     this.heldBlocks++
     return this.trim(whole, whole + (-whole & mask), size, whole + size + mask)
   }
 
-  /** Of the live block [whole, end) only `size` granules at `block` stay. */
+  /** Gives back all of the live block [whole, end) but `size` granules at `block`. */
   private trim(whole: Block, block: Block, size: number, end: number): Block {
     if (block > whole) {
       this.markHeld(block)
@@ -196,9 +217,12 @@ export class BlockSpace extends LongBlocks {
     return block
   }
 
-  // ---- resizing --------------------------------------------------------------------------------------------------
+  // ---- resizing -------------------------------------------------------------------------------------------
 
-  /** Makes the live block [block, end) `size` granules long where it is. Returns false, and changes nothing, where it has to move. */
+  /**
+   * Makes the live block [block, end) `size` granules long without moving it. Returns false, and changes
+   * nothing, if it has to move.
+   */
   resizeTo(block: Block, end: number, size: number): boolean {
     const newEnd = block + size
     this.refusal = REFUSED_SPACE
@@ -212,6 +236,10 @@ export class BlockSpace extends LongBlocks {
     return true
   }
 
+  /**
+   * Makes the live block [block, end) end at `newEnd`, if the gap behind it is long enough. Returns false,
+   * and changes no block, if not.
+   */
   private grow(block: Block, end: number, newEnd: number): boolean {
     if (end === this.front) this.dropFront()
     if (!this.isGap(end)) return false

@@ -1,68 +1,72 @@
-/** Columns: typed arrays that grow and shrink. */
+/**
+ * Columns: typed arrays that grow and shrink. This file says where their memory comes from, and copies them.
+ */
 import { bufferOf, byteLengthOfView, byteOffsetOf, copyElements, lengthOf } from '../base/primordials.js'
 
 const { ceil, min } = Math
-// Taken once, so that whoever replaces it in the process does not run within a change.
+// Taken when the module is loaded. Script that replaces these classes later does not run within a change of
+// the books.
 const Words = Int32Array
 const HalfWords = Uint16Array
 const Bytes = Uint8Array
 
-/** Where the memory of columns comes from. */
+/** The source of memory for columns. */
 export interface ColumnStorage {
-  /** That many zeroed bytes. Throws where there is no memory. */
+  /** Returns `lengthBytes` zeroed bytes. Throws if there is no memory. */
   allocate(lengthBytes: number): ArrayBuffer
-  /** Called with a buffer that `allocate` returned and that was replaced: nothing refers to it any more. */
+  /** Called with a buffer that `allocate` returned, after it was replaced. Nothing refers to it any more. */
   dispose(storage: ArrayBuffer): void
   /**
-   * These bytes of a buffer are not needed for now, whatever they hold: they may read as zero afterwards, or be as they
-   * were. Where it is absent they stay as they are.
+   * Called with bytes of a buffer that are not needed for now, whatever they hold. Afterwards each may read
+   * as zero or as before. If absent, the bytes stay as they are.
    */
   purge?(storage: ArrayBuffer, offsetBytes: number, lengthBytes: number): void
   /**
-   * Memory for what a heap has of fixed length, and for its first columns. Where it is absent, or has none, the heap allocates
-   * its own.
+   * Returns memory for the books of fixed length and for the first columns, or null if it has none. If it is
+   * absent or returns null, the heap allocates that memory itself.
    */
   takeRegion?(): Region | null
-  /** Called with a region that `takeRegion` returned, zeroed: nothing refers to it any more. */
+  /** Called with a region that `takeRegion` returned, zeroed again. Nothing refers to it any more. */
   giveRegion?(region: Region): void
-  /** The unit in which its memory comes and goes. 4 KiB where it is absent. */
+  /** The unit, in bytes, in which this memory comes and goes. 4 KiB if absent. */
   readonly pageBytes?: number
 }
 
-/** `REGION_BYTES` that are zero. */
+/** `REGION_BYTES` bytes of a buffer, from `offsetBytes` on. They are zero when a heap gets them. */
 export interface Region {
   readonly buffer: ArrayBuffer
   readonly offsetBytes: number
 }
 
+/** The kinds of typed array that columns are. */
 export type Column = Int32Array | Uint16Array | Uint8Array
 
 /**
- * The runtime's own buffers. The garbage collector frees them: once any buffer was detached, by `transfer` too, V8 asks at each
- * access to any typed array of the process whether this one is. A heap takes 6 to 32 % more time then, on Node 22 and 24. As
- * long columns double, what waits for the collector is no more than those in use.
+ * Buffers of the runtime. The garbage collector frees them. They are not detached, because that makes every
+ * typed array of the process slower, see docs/v8.md. Long columns double, so the buffers that wait for the
+ * collector are together no longer than those in use.
  */
 export const plainStorage: ColumnStorage = {
   allocate: lengthBytes => new ArrayBuffer(lengthBytes),
   dispose: () => {},
 }
 
-/** What is looked at together, and copied where any of it is not zero: a page of most systems. */
+/** The unit of copying: a chunk is copied if any of its bytes is not zero. It is a page of most systems. */
 const CHUNK_BYTES = 4096
 const WORD_BYTES = Int32Array.BYTES_PER_ELEMENT
 
-/** Whole words, so that every column can be read by them. */
+/** Rounds a length up to whole words, so that every column can be read by words. */
 export function wholeWords(lengthBytes: number): number {
   return ceil(lengthBytes / WORD_BYTES) * WORD_BYTES
 }
 
-/** A column as the words it lies over. */
+/** The words over which a column lies. */
 export function wordsOf(column: Column): Int32Array {
   if (column instanceof Words) return column
   return new Words(bufferOf(column), byteOffsetOf(column), wholeWords(byteLengthOfView(column)) / WORD_BYTES)
 }
 
-/** Words [first, end) of a column. */
+/** A view of words [first, end) of a column. */
 export function wordsIn(column: Int32Array, first: number, end: number): Int32Array {
   return new Words(bufferOf(column), byteOffsetOf(column) + first * WORD_BYTES, end - first)
 }
@@ -74,8 +78,8 @@ export function isZero(words: Int32Array, first: number, end: number): boolean {
 }
 
 /**
- * Copies what is not zero, as far as it fits, to a column whose contents are zero: what was never touched stays so, and takes
- * no memory.
+ * Copies the chunks that are not all zero, as far as they fit, to a column that is zero. Memory that was
+ * never touched stays untouched there, and takes no memory.
  */
 export function copyTouched(from: Column, to: Column): void {
   const words = wordsOf(from)

@@ -1,8 +1,9 @@
 /**
- * Gaps of any length. What is given back becomes one, coalesces with those on both sides at once, and is filed where it can be
- * found; of a long one, the pages that now lie wholly in it come free.
+ * Gaps of any length. A block that ends becomes a gap. The gap coalesces at once with those on both sides,
+ * and is filed where a search finds it.
  *
- * A block that is given back frees exactly the pages that lie wholly in the gap it coalesces to and did not lie in one before.
+ * Exactly these pages come free: they lie wholly in the coalesced gap, and did not lie wholly in a gap
+ * before.
  */
 import type { Block, PageCount } from '../base/units.js'
 import {
@@ -22,17 +23,21 @@ import { LongGaps } from './long-gaps.js'
 
 const { clz32, max, min } = Math
 
+/** Makes gaps of blocks and files them. */
 export class Gaps extends LongGaps {
-  /** Blocks that were taken and not given back. */
+  /** The number of live and kept blocks. */
   heldBlocks = 0
 
-  /** Files the gap [first, end), which is marked. */
+  /** Files the gap [first, end), which is marked in the map. `clean` of its whole pages are clean. */
   protected addGap(first: Block, end: number, clean: PageCount): void {
     if (end - first < FRAME_GRANULES) this.raiseTop(first >>> FRAME_SHIFT, end - first)
     else this.addLong(first, end - first, clean)
   }
 
-  /** The block [block, end), held back or live, is a gap from now on. O(1). With `GranuleMap.coalesce` written out. */
+  /**
+   * Makes the block [block, end), held or live, a gap, and coalesces it. O(1). `GranuleMap.coalesce` is
+   * written out here, because a call takes longer.
+   */
   give(block: Block, end: number): void {
     this.heldBlocks--
     const { bits, occupied, rows } = this
@@ -49,7 +54,7 @@ export class Gaps extends LongGaps {
         occupied[end >>> FRAME_SHIFT] &= ~(((starts | marks) === 0 ? GAP | ANY : GAP) >>> ((end >>> 5) & 7))
       }
     }
-    // What ends where the block starts.
+    // The start of the stretch that ends where the block starts.
     const last = (block - 1) | 0
     let before: number
     pair = BITS_PREFIX + ((last >> 5) << 1)
@@ -96,8 +101,8 @@ export class Gaps extends LongGaps {
   }
 
   /**
-   * [first, end) is a gap: it coalesces with those on both sides. `clean` of its whole pages are clean; `isUsed`: all of them
-   * were used, else all were free.
+   * Makes [first, end) a gap, coalesces it with the gaps on both sides and files it. `clean` of its whole
+   * pages are clean. `isUsed`: all its pages were used; if false, all its whole pages were free.
    */
   protected giveCoalescing(first: Block, end: number, clean: PageCount, isUsed: boolean): void {
     const from = this.coalesce(first, end)
@@ -112,7 +117,10 @@ export class Gaps extends LongGaps {
     }
   }
 
-  /** The block [first, end) has coalesced to the long gap [from, to): its pages come free. */
+  /**
+   * Releases the pages of a block [first, end) that has coalesced to the long gap [from, to), and files that
+   * gap.
+   */
   private fileFreed(first: Block, end: number, from: Block, to: number): void {
     const shift = this.granuleShift
     let firstPage = first >>> shift
@@ -123,7 +131,10 @@ export class Gaps extends LongGaps {
     this.fileLong(first, end, from, to, 0)
   }
 
-  /** [first, end), of which `clean` pages are clean, has coalesced to [from, to): the gaps that it is made of are refiled. */
+  /**
+   * Files the gap [from, to) to which [first, end) has coalesced, and takes the gaps on both sides out of
+   * their bins. `clean` of the whole pages of [first, end) are clean.
+   */
   private fileLong(first: Block, end: number, from: Block, to: number, clean: PageCount): void {
     const left = first - from
     const right = to - end
@@ -141,7 +152,10 @@ export class Gaps extends LongGaps {
     }
   }
 
-  /** [first, end) has coalesced to [from, to): the pages at its ends come free that it shared, all others were free already. */
+  /**
+   * Releases the pages that [first, end) shared with its neighbours and that now lie wholly in the gap
+   * [from, to). All other pages of [first, end) were free already.
+   */
   private releaseEnds(first: Block, end: number, from: Block, to: number): void {
     const shift = this.granuleShift
     const firstPage = (max(from, first & -this.pageGranules) + this.pageGranules - 1) >>> shift
@@ -156,14 +170,14 @@ export class Gaps extends LongGaps {
     if (endFree < endPage) this.release(endFree, endPage - endFree)
   }
 
-  // ---- pages -----------------------------------------------------------------------------------------------------
+  // ---- pages ----------------------------------------------------------------------------------------------
 
-  /** The first granule at or behind `granule` that starts a page, or would. */
+  /** The first granule, at or behind `granule`, at which a page starts. */
   protected pageCeil(granule: number): number {
     return ((granule + this.pageGranules - 1) >>> this.granuleShift) * this.pageGranules
   }
 
-  /** Clean pages that lie wholly in [first, end), which is free. */
+  /** The number of clean pages that lie wholly in [first, end), which is free. */
   protected cleanWithin(first: Block, end: number): PageCount {
     const firstPage = (first + this.pageGranules - 1) >>> this.granuleShift
     const endPage = end >>> this.granuleShift

@@ -1,21 +1,29 @@
 /**
- * What starts where: two bits for each granule.
+ * The map: two bits for each granule say what starts there.
  *
- * The space is covered by *blocks* and *gaps*, end to end. Where one starts, a bit is set in one of two bitmaps, or in
- * both; inside, both are clear. So what starts at a granule ends where the next bit is, and blocks need no header:
+ * *Blocks* and *gaps* cover a range without a space between them; a *stretch* is one of either, or the front.
+ * At the granule where a stretch starts, a bit is set in one of two bitmaps, or in both. At all granules
+ * inside a stretch both bits are clear. So a stretch ends at the next set bit, and blocks need no header:
  *
- *     start  mark
- *       1     1    a live block
- *       1     0    a block that is held back: freed, but kept for the next user; or the end of a range
- *       0     1    a gap: free granules between blocks
+ *      start  mark
+ *        1     1    a live block
+ *        1     0    a held block (kept on a stack), the front, or the end of a range
+ *        0     1    a gap: free granules between blocks
  *
- * The words of the two bitmaps stand in pairs, so that a pair tells all of 32 granules, and the eight pairs of a frame are one
- * cache line. `occupied` says which pairs have any bit (low byte) and which have a gap start (high byte), so the next
- * bit in a frame is found without a search; rows say how far a stretch reaches that crosses the end of a frame.
+ * The words of the two bitmaps alternate. A *pair* of words describes 32 granules, and the eight pairs of a
+ * frame fill one cache line:
+ *
+ *    bits      | start mark | start mark | ...        pair w of frame f: bits[BITS_PREFIX + (f * 8 + w) * 2]
+ *    occupied  | gap 0..7   | any 0..7   |            bit w: a gap starts in pair w; pair w has any bit
+ *    rows      | END | START | NEXT | PREV | EDGE |   the last three belong to `long-gaps`
+ *
+ * `occupied` leads to the next pair with a bit, so the next bit of a frame is found without a search. `END`
+ * and `START` describe a stretch that crosses the end of a frame: its first frame has the end, its last frame
+ * has the start.
  *
  * Invariants, checked by `checkFrames` and `checkStretch`:
- *  1. `occupied` says exactly which pairs of a frame have bits, and which have gaps
- *  2. of a stretch that ends at the end of its first frame or beyond, the row of that frame has the end; of one that
+ *  1. `occupied` says exactly which pairs of a frame have bits, and in which pairs gaps start
+ *  2. if a stretch ends at the end of its first frame or beyond, the row of that frame has the end; if it
  *     ends in a later frame, the row of that frame has the start
  */
 import { invariant } from '../base/assert.js'
@@ -36,13 +44,14 @@ import { PageStates } from './page-states.js'
 
 const { clz32, min } = Math
 
-/** Index of the pair of words that holds a granule's bits. */
+/** The index in `bits` of the pair of words that holds a granule's bits. */
 export function pairOf(granule: number): number {
   return BITS_PREFIX + ((granule >>> 5) << 1)
 }
 
+/** Reads and writes the map. It does not count blocks and does not file gaps. */
 export class GranuleMap extends PageStates {
-  /** Where the gap ends that `coalesce` last made. */
+  /** The end of the gap that the last call of `coalesce` made. */
   coalescedEnd = 0
 
   /** Whether a live block starts here. */
@@ -59,14 +68,14 @@ export class GranuleMap extends PageStates {
     return (bits[pair + 1] & ~bits[pair]) << granule < 0
   }
 
-  /** Whether a held block starts here, or a range ends. */
+  /** Whether a held block or the front starts here, or a range ends here. */
   isHeld(granule: number): boolean {
     const { bits } = this
     const pair = BITS_PREFIX + ((granule >>> 5) << 1)
     return (bits[pair] & ~bits[pair + 1]) << granule < 0
   }
 
-  /** Where the block or gap ends that starts at `granule`. */
+  /** The end of the stretch that starts at `granule`. */
   next(granule: number): number {
     const { bits } = this
     const pair = BITS_PREFIX + ((granule >>> 5) << 1)
@@ -74,7 +83,10 @@ export class GranuleMap extends PageStates {
     return near !== 0 ? (granule & ~31) | clz32(near) : this.nextBehind(granule)
   }
 
-  /** The same where no other bit is set behind `granule` in its pair. */
+  /**
+   * The end of the stretch that starts at `granule`. Valid only if no other bit is set behind `granule` in
+   * its pair.
+   */
   nextBehind(granule: number): number {
     const { bits, occupied, rows } = this
     const frame = granule >>> FRAME_SHIFT
@@ -86,7 +98,10 @@ export class GranuleMap extends PageStates {
     return (word << 5) | clz32(any)
   }
 
-  /** Where the block or gap starts that ends at `granule`. At the first granule of a range, a held one. */
+  /**
+   * The start of the stretch that ends at `granule`. If a range begins at `granule`, that is the held granule
+   * before it.
+   */
   previous(granule: number): number {
     const { bits, occupied, rows } = this
     const last = (granule - 1) | 0
@@ -103,7 +118,9 @@ export class GranuleMap extends PageStates {
     return (found << 5) | clz32(any & -any)
   }
 
-  /** Where the block or gap starts that the managed `granule` lies in. Reads two bytes for each frame in between. */
+  /**
+   * The start of the stretch in which the managed `granule` lies. Reads two bytes for each frame in between.
+   */
   startOf(granule: number): number {
     const { bits, occupied } = this
     const pair = BITS_PREFIX + ((granule >>> 5) << 1)
@@ -118,7 +135,7 @@ export class GranuleMap extends PageStates {
     return (word << 5) | clz32(any & -any)
   }
 
-  /** A stretch is [first, end): its rows say so. */
+  /** Writes into the rows that [first, end) is one stretch. */
   span(first: number, end: number): void {
     const frame = first >>> FRAME_SHIFT
     if (end >>> FRAME_SHIFT === frame) return
@@ -128,14 +145,14 @@ export class GranuleMap extends PageStates {
     if (lastFrame !== frame) rows[lastFrame * ROW_WORDS + START] = first
   }
 
-  /** A gap starts here, where nothing did. */
+  /** Marks the start of a gap, at a granule where nothing started. */
   markGap(granule: number): void {
     const { bits, occupied } = this
     bits[BITS_PREFIX + 1 + ((granule >>> 5) << 1)] |= FIRST_BIT >>> granule
     occupied[granule >>> FRAME_SHIFT] |= (GAP | ANY) >>> ((granule >>> 5) & 7)
   }
 
-  /** A held block starts here, where nothing did or a gap. */
+  /** Marks the start of a held block, at a granule where nothing or a gap started. */
   markHeld(granule: number): void {
     const { bits, occupied } = this
     const pair = BITS_PREFIX + ((granule >>> 5) << 1)
@@ -146,7 +163,7 @@ export class GranuleMap extends PageStates {
     this.forgetGaps(granule, pair)
   }
 
-  /** Makes [gap, end) of the gap [gap, gapEnd) a live block; the rest stays a gap. */
+  /** Makes [gap, end), the first part of the gap [gap, gapEnd), a live block. The rest stays a gap. */
   carve(gap: number, end: number, gapEnd: number): void {
     const { bits, occupied, rows } = this
     const pair = BITS_PREFIX + ((gap >>> 5) << 1)
@@ -168,7 +185,10 @@ export class GranuleMap extends PageStates {
     if (lastFrame !== endFrame) rows[lastFrame * ROW_WORDS + START] = end
   }
 
-  /** The block [first, end) is a gap, and one with the gaps on both sides: from what is returned to `coalescedEnd`. */
+  /**
+   * Makes the block [first, end) a gap, together with the gaps on both sides. Returns the start of that gap;
+   * `coalescedEnd` is its end.
+   */
   coalesce(first: number, end: number): number {
     const { bits, occupied, rows } = this
     let to = end
@@ -206,12 +226,12 @@ export class GranuleMap extends PageStates {
     return from
   }
 
-  /** The held block that starts here is live from now on. */
+  /** Makes the held block that starts here live. */
   markLive(granule: number): void {
     this.bits[BITS_PREFIX + 1 + ((granule >>> 5) << 1)] |= FIRST_BIT >>> granule
   }
 
-  /** Nothing starts here any more. */
+  /** Clears both bits: nothing starts at `granule` any more. */
   clear(granule: number): void {
     const { bits, occupied } = this
     const pair = BITS_PREFIX + ((granule >>> 5) << 1)
@@ -224,6 +244,10 @@ export class GranuleMap extends PageStates {
     if ((marks & ~starts) === 0) occupied[granule >>> FRAME_SHIFT] &= ~(gone >>> ((granule >>> 5) & 7))
   }
 
+  /**
+   * Clears the gap bit of a pair in `occupied` if no gap starts there any more. `pair`: the index of the pair
+   * of `granule`.
+   */
   private forgetGaps(granule: number, pair: number): void {
     const { bits, occupied } = this
     if ((bits[pair + 1] & ~bits[pair]) === 0) {
@@ -232,12 +256,13 @@ export class GranuleMap extends PageStates {
   }
 
   /**
-   * Of [first, end), multiples of a frame, nothing is trusted but the bits of live blocks: all else there is made gaps, each as
-   * long as can be. Live blocks end where they did at every moment in between.
+   * Keeps the live blocks of [first, end) and makes everything else gaps, each as long as possible. `first`
+   * and `end` are multiples of a frame. Only the bits of live blocks are trusted. At each moment in between
+   * live blocks end where they ended before.
    */
   protected keepLive(first: number, end: number): void {
     const { bits, occupied } = this
-    // What lies before the first bit is free too.
+    // The granules before the first set bit are free too.
     if (this.nextBit(first, end) !== first) this.markGap(first)
     let isInGap = false
     for (let word = first >>> 5; word < end >>> 5; word++) {
@@ -268,7 +293,7 @@ export class GranuleMap extends PageStates {
     }
   }
 
-  /** The first granule in [from, end) where something starts, or `end`. Reads the bits alone. */
+  /** The first granule in [from, end) where something starts, or `end`. Reads `bits` only. */
   protected nextBit(from: number, end: number): number {
     const { bits } = this
     let mask = -1 >>> from
@@ -281,16 +306,19 @@ export class GranuleMap extends PageStates {
     return end
   }
 
-  /** Writes the live blocks of the range [first, end) into `blocks`, ascending, from index `from` on; returns where it ended. */
+  /**
+   * Writes the live blocks of the range [first, end) into `blocks`, in ascending order, from index `from` on.
+   * Returns the index behind the last one.
+   */
   listLiveIn(first: number, end: number, blocks: Int32Array, from: number): number {
     let count = from
     for (let at = first; at < end; at = this.next(at)) if (this.isLive(at)) blocks[count++] = at
     return count
   }
 
-  // ---- proof -----------------------------------------------------------------------------------------------------
+  // ---- checks ---------------------------------------------------------------------------------------------
 
-  /** Checks what is said of frames [firstFrame, endFrame). */
+  /** Checks `occupied` for frames [firstFrame, endFrame). */
   checkFrames(firstFrame: number, endFrame: number): void {
     const { bits, occupied } = this
     for (let frame = firstFrame; frame < endFrame; frame++) {
@@ -304,7 +332,7 @@ export class GranuleMap extends PageStates {
     }
   }
 
-  /** Checks that [first, end) is one stretch, found from both ends. */
+  /** Checks that [first, end) is one stretch, looked up from both ends. */
   checkStretch(first: Block, end: number): void {
     invariant(this.next(first) === end, `2: what starts at ${first} ends at ${end}`)
     invariant(this.previous(end) === first, `2: what ends at ${end} starts at ${first}`)

@@ -1,22 +1,24 @@
-/** What a `Heap` is made of, and what it says of itself. Owns the limits of its options. */
+/** Options and figures of a `Heap`. Owns the limits of its options. */
 import { invalidArgType, outOfRange } from '../base/errors.js'
 import { keysOf, requireKnownKeys } from '../base/known-keys.js'
 import { GRANULE_BYTES, isPowerOfTwo, KIB, MAX_SPACE_BYTES } from '../base/units.js'
 
+/** Options of `new Heap`. */
 export interface HeapOptions {
   /**
-   * Bytes to manage: a multiple of `pageBytes`, up to 2^31 granules: 32 GiB with granules of 16 bytes, 128 TiB with those
-   * of 64 KiB.
+   * Bytes to manage: a multiple of `pageBytes`, at most 2^31 granules. That is 32 GiB with
+   * granules of 16 bytes, and 128 TiB with granules of 64 KiB.
    */
   capacityBytes: number
   /**
-   * Bytes a page: the unit in which space is counted as used, dirty or clean, and given to `purge`. A power of two from
-   * 256 to 4096 granules, by default 256: 4 KiB with granules of 16 bytes.
+   * Bytes in a page. Pages are the unit in which space counts as used, dirty or clean, and in which `purge`
+   * gets it. A power of two from 256 to 4096 granules. Default 256 granules: 4 KiB with granules of 16 bytes.
    */
   pageBytes?: number
   /**
-   * Bytes a granule: sizes are rounded up to whole ones, and offsets are multiples of it. A power of two from 16, the
-   * default, to 64 KiB. The books take 2.2 % of the space with granules of 16 bytes, half of that with each doubling.
+   * Bytes in a granule. Sizes are rounded up to whole granules, and offsets are multiples of one. A power of
+   * two from 16 to 64 KiB. Default 16. The books take 2.2 % of the space with granules of 16 bytes, and half
+   * of that with each doubling.
    */
   granuleBytes?: number
 }
@@ -24,26 +26,32 @@ export interface HeapOptions {
 /** Options of `Heap.allocate`. */
 export interface HeapAllocateOptions {
   /**
-   * The offset is to be a multiple of so many bytes: a power of two from 16 to 64 KiB; with granules longer than 16 bytes, to
-   * 4096 granules. Where the space is memory or a part of a file, its start must be aligned too.
+   * The offset of the block is a multiple of this many bytes. A power of two from 16 to 64 KiB; with granules
+   * longer than 16 bytes, up to 4096 granules. If the space is memory or a part of a file, its start must be
+   * aligned too.
    */
   align?: number
 }
 
-/** Bytes, unless named otherwise. */
+/** What `Heap.stats` returns. Figures are in bytes, except `liveBlocks`. */
 export interface HeapStats {
   capacityBytes: number
   liveBlocks: number
-  /** Pages that hold live blocks. */
+  /** Bytes of the pages that hold live blocks. */
   usedBytes: number
-  /** Used pages and free ones not purged since they were used. */
+  /** Bytes of the used pages, and of the free ones that were not purged since they were used. */
   committedBytes: number
   dirtyBytes: number
   peakUsedBytes: number
   peakCommittedBytes: number
-  /** The longest block that `allocate` can give now. Exact: one byte more, and it returns -1. */
+  /**
+   * The size of the longest block that `allocate` can return now. Exact: with one byte more it returns -1.
+   */
   longestFreeBytes: number
-  /** The books, in typed arrays outside the managed space: what of them was written to, and takes memory. */
+  /**
+   * Bytes of memory that the books take. They lie in typed arrays outside of the managed space. Only the part
+   * that was written to counts.
+   */
   metadataBytes: number
 }
 
@@ -55,7 +63,10 @@ const MAX_PAGE_GRANULES = 4096
 const MAX_GRANULES = MAX_SPACE_BYTES / GRANULE_BYTES
 const MAX_ALIGN_GRANULES = 4096
 
-/** Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE` or `ERR_OUT_OF_RANGE` for options outside what `HeapOptions` says. */
+/**
+ * The options with their defaults. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE` or
+ * `ERR_OUT_OF_RANGE` for options that `HeapOptions` does not allow.
+ */
 export function resolveHeapOptions(options: HeapOptions): Required<HeapOptions> {
   requireKnownKeys('options', options, KNOWN_OPTIONS)
   const { capacityBytes, granuleBytes = GRANULE_BYTES } = options
@@ -67,7 +78,9 @@ export function resolveHeapOptions(options: HeapOptions): Required<HeapOptions> 
   return { capacityBytes, pageBytes, granuleBytes }
 }
 
-/** The alignment that is asked for in bytes; 16, the least there is, where none is. Throws what `resolveHeapOptions` throws. */
+/**
+ * The requested alignment in bytes, or 16, the least one. Throws the errors that `resolveHeapOptions` throws.
+ */
 export function resolveAlign(options: HeapAllocateOptions | undefined, granuleBytes: number): number {
   if (options === undefined) return GRANULE_BYTES
   requireKnownKeys('options', options, KNOWN_ALLOCATE_OPTIONS)

@@ -1,11 +1,12 @@
 /**
- * `Heap`: the bookkeeping alone, over any linear space of a given capacity. A GPU buffer, a `SharedArrayBuffer`, a
- * file: the heap says which bytes a block has, somebody else owns them.
+ * `Heap`: the bookkeeping alone, over any linear space of a given capacity, such as a GPU buffer, a
+ * `SharedArrayBuffer` or a file. The heap decides which bytes a block has. The space belongs to its user, and
+ * the heap never touches it.
  *
- * The space is made known to the books step by step as it is needed, so that metadata follows use, not capacity.
+ * The books come to know the space step by step, as it is needed. So their memory follows use, not capacity.
  *
- * The books below count in granules of 16 bytes. Where a granule is longer, all sizes are divided by how much longer before
- * they go down, and multiplied on the way up; only granules of 16 bytes take the warm path.
+ * The books below count in granules of 16 bytes. If a granule is longer, sizes are divided by its length in
+ * such granules on the way down, and multiplied on the way up. Only granules of 16 bytes take the warm path.
  */
 import { ArenaError, invalidArgType, outOfRange, show } from '../base/errors.js'
 import { MadeOf, partsOf } from '../base/made-of.js'
@@ -23,16 +24,16 @@ import { LengthWriter, readSaved, type SavedHeap, sealed } from './saved-heap.js
 const { ceil, max, min } = Math
 
 /**
- * Space becomes known by 1/16 at a time, but no fewer pages. Before each step what is kept is given up, so with finer ones less
- * is taken: utilisation is .97 of the best C allocator, mean of twelve replays, and .961 with 1/8. Finer still gains nothing.
+ * The space becomes known in steps of 1/16 of the known part, but at least this many pages. Kept blocks are
+ * given up before each step, so finer steps take less space, down to 1/16. docs/heap.md has the figures.
  */
 const MIN_STEP_PAGES = 64
 const STEP_SHIFT = 4
 
 /**
- * Allocates blocks of a linear space of `capacityBytes`. Every operation is O(1) but for those that say otherwise; nothing is
- * stored in the space. Blocks that were freed are kept for a while for the next of their size; `stats` and `purge` count
- * them as free.
+ * Allocates blocks of a linear space of `capacityBytes`. Every operation is O(1) unless it says otherwise.
+ * Nothing is stored in the space. Freed blocks are kept for a while for the next request of their size;
+ * `stats` and `purge` count them as free.
  *
  * ```ts
  * const heap = new Heap({ capacityBytes: 64 * 2 ** 20 })
@@ -47,25 +48,32 @@ export class Heap extends MadeOf<Required<HeapOptions>> {
   readonly granuleBytes = partsOf(this).granuleBytes
   readonly #blocks = new BlockHeap((this.pageBytes / this.granuleBytes) * GRANULE_BYTES)
   readonly #capacityPages = this.capacityBytes / this.pageBytes
-  /** Bytes for each that the books below count. */
+  /** Bytes of the space for each byte that the books below count. */
   readonly #scale = this.granuleBytes / GRANULE_BYTES
-  /** Inside the callback of `purge`. */
+  /** Whether the callback of `purge` is running. */
   #isPurging = false
-  /** Whether a size may go to the books as it is, now. */
+  /**
+   * Whether the books take a size in bytes as it is: granules are 16 bytes long, and `purge` is not running.
+   */
   #takesBytes = this.granuleBytes === GRANULE_BYTES
 
-  /** Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE` or `ERR_OUT_OF_RANGE` for options outside what `HeapOptions` says. */
+  /**
+   * Makes an empty heap. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE` or `ERR_OUT_OF_RANGE` for
+   * options that `HeapOptions` does not allow.
+   */
   constructor(options: HeapOptions) {
     super(resolveHeapOptions(options))
   }
 
   /**
-   * A heap with the books of another one: the same capacity, the same live blocks under the same integers, the same dirty
-   * pages. What is allocated from here on may lie elsewhere than it would there. `saved` is what `toJSON` gave, or what
-   * `JSON.parse` makes of its text; other keys in it do no harm. O(n) in blocks and gaps.
+   * Makes a heap from the saved books of another one. It has the same capacity, the same live blocks under
+   * the same integers, and the same dirty pages. Later blocks may lie elsewhere than in the other heap.
+   * `saved` is what `toJSON` returned, or what `JSON.parse` makes of its text; further keys in it do no harm.
+   * O(n) in blocks and gaps.
    *
-   * Throws `ERR_INVALID_ARG_TYPE` or `ERR_INVALID_ARG_VALUE` where it is damaged, of another version, or says what no heap can
-   * be like. The checksum in it tells damage, not forgery; forged books are a heap like any other.
+   * Throws `ERR_INVALID_ARG_TYPE` or `ERR_INVALID_ARG_VALUE` if `saved` is damaged, of another version, or
+   * describes an impossible heap. The checksum detects damage, not forgery. Forged books that are possible
+   * make a heap like any other.
    *
    * ```ts
    * writeFileSync('books.json', JSON.stringify(heap))
@@ -82,10 +90,9 @@ export class Heap extends MadeOf<Required<HeapOptions>> {
   }
 
   /**
-   * The books as plain data, for `Heap.from`: some 3 bytes for each live block, up to 14 for long ones. They say nothing of
-   * what the blocks hold.
-   * Blocks that are kept for the next of their size come free. O(n) in blocks and gaps. Throws `ERR_ARENA_BUSY` inside the
-   * callback of `purge`.
+   * Returns the books as plain data, for `Heap.from`: some 3 bytes for each live block, up to 14 for a long
+   * one. What the blocks hold is not in it. Kept blocks come free. O(n) in blocks and gaps. Throws
+   * `ERR_ARENA_BUSY` inside the callback of `purge`.
    */
   toJSON(): SavedHeap {
     if (this.#isPurging) throw busy('toJSON')
@@ -114,12 +121,14 @@ export class Heap extends MadeOf<Required<HeapOptions>> {
   }
 
   /**
-   * A block of at least `sizeBytes`, or -1 when nothing fits: an opaque integer from 0 to 2^31 - 1, for `offsetOf`,
-   * `sizeOf` and `free`. A size of 0 gives a block of the smallest size. `align` makes its offset a multiple of that many bytes; such
-   * a block is always a new one, so it takes some ten times as long as one of a size that was freed lately.
+   * Returns a block of at least `sizeBytes`, or -1 if nothing fits. A block is an opaque integer from 0 to
+   * 2^31 - 1, for `offsetOf`, `sizeOf` and `free`. A size of 0 gives a block of the smallest size. With
+   * `align`, the offset of the block is a multiple of that many bytes. Such a block is always a new one, so
+   * it takes some ten times as long as a size that was freed lately.
    *
-   * Throws `ERR_INVALID_ARG_TYPE` where `sizeBytes` or `align` is no number, `ERR_OUT_OF_RANGE` where `sizeBytes` is negative or no
-   * safe integer, or `align` no power of two from 16 to 64 KiB, `ERR_INVALID_ARG_VALUE` for an option that does not exist.
+   * Throws `ERR_INVALID_ARG_TYPE` if `sizeBytes` or `align` is not a number. Throws `ERR_OUT_OF_RANGE` if
+   * `sizeBytes` is negative or not a safe integer, or if `HeapAllocateOptions` does not allow `align`. Throws
+   * `ERR_INVALID_ARG_VALUE` for an unknown option.
    */
   allocate(sizeBytes: number, options?: HeapAllocateOptions): Block {
     const isPlain = typeof sizeBytes === 'number' && (sizeBytes | 0) === sizeBytes && sizeBytes >= 0
@@ -127,40 +136,49 @@ export class Heap extends MadeOf<Required<HeapOptions>> {
       const block = this.#blocks.allocate(sizeBytes)
       if (block >= 0) return block
     }
-    // The result is an int32: see docs/v8.md.
+    // `| 0` says that the result is an int32: see docs/v8.md.
     return this.#allocateSlow(sizeBytes, options) | 0
   }
 
-  /** Byte offset of a block in the space, a multiple of `granuleBytes`. `block` must come from `allocate`. */
+  /**
+   * The byte offset of a block in the space, a multiple of `granuleBytes`. `block` must come from `allocate`.
+   */
   offsetOf(block: Block): number {
     return block * this.granuleBytes
   }
 
-  /** Usable bytes of a live block, at least what was asked. Throws `ERR_ARENA_DOUBLE_FREE` for one that is not live. */
+  /**
+   * The usable bytes of a live block, at least those that were asked for. Throws `ERR_ARENA_DOUBLE_FREE` for
+   * a block that is not live.
+   */
   sizeOf(block: Block): number {
     if (!isGranule(block) || !this.#blocks.isLive(block)) throw notLive('sizeOf', block)
     return this.#blocks.sizeOf(block) * this.#scale
   }
 
   /**
-   * Ends a block. Throws `ERR_ARENA_DOUBLE_FREE` for any value that is not a live block of this heap (freed before,
-   * inside a block, never handed out); nothing has changed then.
+   * Ends a block. Throws `ERR_ARENA_DOUBLE_FREE`, and changes nothing, for any value that is not a live block
+   * of this heap: it was freed before, lies inside a block, or was never handed out. Throws `ERR_ARENA_BUSY`
+   * inside the callback of `purge`.
    */
   free(block: Block): void {
-    // A negative number is no granule of the map either.
+    // A negative number passes here, but no live block starts there: `free` of the books returns false.
     const isInteger = typeof block === 'number' && (block | 0) === block
     if (!isInteger || this.#isPurging || !this.#blocks.free(block)) this.#refuseFree(block)
   }
 
+  /** Throws the error that says why a block cannot be freed. */
   #refuseFree(block: unknown): never {
     throw this.#isPurging ? busy('free') : notLive('free', block)
   }
 
   /**
-   * Makes a live block hold at least `sizeBytes` where it is: it shrinks, or grows over free space behind it. Returns false,
-   * and changes nothing, where it would have to move: `allocate` another, copy, and `free` this one.
+   * Makes a live block hold at least `sizeBytes` where it is. It shrinks, or grows over free space behind it.
+   * Returns false, and changes nothing, if it would have to move: then `allocate` another block, copy, and
+   * `free` this one.
    *
-   * Throws `ERR_ARENA_DOUBLE_FREE` for a block that is not live, and what `allocate` throws for a bad size.
+   * Throws `ERR_ARENA_DOUBLE_FREE` for a block that is not live, `ERR_ARENA_BUSY` inside the callback of
+   * `purge`, and for a bad size the errors that `allocate` throws.
    */
   resize(block: Block, sizeBytes: number): boolean {
     if (!(Number.isSafeInteger(sizeBytes) && sizeBytes >= 0)) throw badSize(sizeBytes)
@@ -170,12 +188,13 @@ export class Heap extends MadeOf<Required<HeapOptions>> {
   }
 
   /**
-   * Calls `purge` with each stretch of dirty bytes, so that the owner of the space can give them back, and counts them
-   * as clean after each call that returns. Returns the bytes purged. If `purge` throws, that stretch stays dirty. Inside
-   * the callback `allocate`, `free`, `resize`, `purge` and `toJSON` throw `ERR_ARENA_BUSY`.
+   * Calls `purge` with each stretch of dirty bytes, so that the owner of the space can give them back. After
+   * each call that returns, the stretch counts as clean. Returns the bytes purged. If the callback throws,
+   * its stretch stays dirty. Inside the callback `allocate`, `free`, `resize`, `purge` and `toJSON` throw
+   * `ERR_ARENA_BUSY`.
    *
-   * A file has holes punched there, shared memory is advised. A GPU buffer has no pages to give back: never purge, and dirty bytes
-   * mean nothing.
+   * For a file, punch a hole at the stretch; for shared memory, advise the kernel. A GPU buffer has no pages
+   * to give back: do not call `purge` for one, and ignore its dirty bytes.
    */
   purge(purge: (offsetBytes: number, lengthBytes: number) => void): number {
     if (this.#isPurging) throw busy('purge')
@@ -200,13 +219,14 @@ export class Heap extends MadeOf<Required<HeapOptions>> {
   }
 
   /**
-   * What is in use and what is free. Blocks that are kept for the next of their size come free first. Reads all gaps of about the
-   * longest length; where the space is full but for gaps of less than 256 granules, a byte for each 256 granules.
+   * Returns what is in use and what is free. Kept blocks come free first. Reads all gaps that are nearly as
+   * long as the longest. If all gaps are shorter than 256 granules, it reads one byte for each 256 granules.
    */
   stats(): HeapStats {
     const { pageBytes } = this
     const blocks = this.#blocks
-    // Inside `purge` nothing is kept.
+    // This flushes, also inside the callback of `purge`. `purge` has flushed before, so nothing is kept
+    // there.
     const longestFreeBytes = blocks.longestFreeBytes(this.#capacityPages) * this.#scale
     return {
       capacityBytes: this.capacityBytes,
@@ -222,7 +242,7 @@ export class Heap extends MadeOf<Required<HeapOptions>> {
   }
 
   /**
-   * For `util.inspect` and `console.log`: what `stats` says, on one line.
+   * For `util.inspect` and `console.log`: the figures of `stats` on one line.
    *
    * @internal
    */
@@ -235,12 +255,15 @@ export class Heap extends MadeOf<Required<HeapOptions>> {
     return `Heap ${show(this.stats(), { ...options, depth, breakLength: Number.POSITIVE_INFINITY })}`
   }
 
-  /** Throws an `Error` that names the first broken invariant of the books. Walks everything: for tests. */
+  /** Throws an `Error` that names the first broken invariant of the books. Reads all books. For tests. */
   check(): void {
     this.#blocks.check()
   }
 
-  /** Checks the arguments, makes more of the space known to the books where that is all that is missing, and tries again. */
+  /**
+   * Checks the arguments and allocates a block. While only space is missing, it makes more of the space known
+   * to the books and tries again.
+   */
   #allocateSlow(sizeBytes: number, options: HeapAllocateOptions | undefined): Block {
     if (!(Number.isSafeInteger(sizeBytes) && sizeBytes >= 0)) throw badSize(sizeBytes)
     const align = resolveAlign(options, this.granuleBytes)
@@ -259,7 +282,7 @@ export class Heap extends MadeOf<Required<HeapOptions>> {
     return block
   }
 
-  /** In the units of the books. */
+  /** Allocates a block. `size` and `alignBytes` are in bytes of the books. */
   #take(size: number, alignBytes: number): Block {
     return alignBytes === GRANULE_BYTES
       ? this.#blocks.allocate(size)

@@ -1,4 +1,4 @@
-/** `offheap/heap`: the bookkeeping without the addon. */
+/** `offheap/heap`: the bookkeeping alone, without the addon. */
 export { ArenaError, type ArenaErrorCode } from '../base/errors.js'
 export type { Block } from '../base/units.js'
 export { Heap } from './heap.js'

@@ -1,79 +1,124 @@
-/** Constants that the files of the heap share: which column of the books has what, and where. */
+/**
+ * Constants that the files of the heap share: which column of the books holds what, and where.
+ *
+ * The books of one frame:
+ *
+ *    bits      | start mark | start mark | ...     8 pairs of words, one for each 32 granules   granule-map
+ *    occupied  | gap 0..7   | any 0..7   |         16 bits: two for each pair                   granule-map
+ *    rows      | END | START |                     words 0 and 1                                 granule-map
+ *              | NEXT | PREV | EDGE |              words 2 to 4                                  long-gaps
+ */
 
 const { clz32 } = Math
 
-/** `granule >>> FRAME_SHIFT` is its frame. */
+/** `granule >>> FRAME_SHIFT` is the frame of a granule. */
 export const FRAME_SHIFT = 8
 export const FRAME_GRANULES = 1 << FRAME_SHIFT
 
 /**
- * In all bitmaps of blocks and gaps, `FIRST_BIT >>> i` is the bit of the `i`-th of a word's 32, and `LATER_BITS >>> i` are
- * those behind it: then the next one set is what `Math.clz32` counts.
+ * Order of the bits in all bitmaps of blocks and gaps. `FIRST_BIT >>> i` is the bit of granule `i` of a
+ * word's 32. `LATER_BITS >>> i` are the bits of all granules behind it. In this order `Math.clz32` counts the
+ * distance to the next set bit.
  */
 export const FIRST_BIT = 1 << 31
 export const LATER_BITS = ~FIRST_BIT
 
-/** Words of `bits` before those of the first granules, so that the granule before the first one can be read. */
+/**
+ * Words at the start of `bits` that belong to no managed granule. They hold the bits of granules -32 to -1,
+ * so that the granule before the first one can be read.
+ */
 export const BITS_PREFIX = 2
 
-// Bits of `occupied` for pair 0 of a frame; `>>> w` for pair `w` of 8.
-export const ANY = 0x80 // some bit is set there
-export const GAP = 0x8000 // a gap starts there
-/** What `Math.clz32` says of `ANY`. */
+// Bits of `occupied` for pair 0 of a frame. `>>> w` gives those for pair `w` of 8.
+export const ANY = 0x80 // some bit of the pair is set
+export const GAP = 0x8000 // a gap starts in the pair
+/** `Math.clz32(ANY)`, to turn what `Math.clz32` counts in `occupied` into the number of a pair. */
 export const FIRST_ANY = clz32(ANY)
 
-// Row of a frame: word `w` of frame `f` is `rows[f * ROW_WORDS + w]`.
+// Row of a frame: word `w` of frame `f` is `rows[f * ROW_WORDS + w]`. A *stretch* is a block, a gap or the
+// front.
 export const ROW_WORDS = 5
-export const END = 0 // where what starts last in the frame ends, if that is the frame's end or beyond; read with `>>> 0`
-export const START = 1 // where what covers the frame's first granule starts, if it ends in the frame and starts before
-export const NEXT = 2 // neighbours in its bin, as frames, of the long gap that starts in the frame; before the first is the last
+/**
+ * Where the last stretch that starts in the frame ends. Valid if that is the frame's end or beyond. Read it
+ * with `>>> 0`.
+ */
+export const END = 0
+/**
+ * Where the stretch starts that covers the frame's first granule. Valid if that stretch starts in an earlier
+ * frame and its last granule lies in this one.
+ */
+export const START = 1
+/** Of the long gap that starts in the frame: the frame of the next gap in its bin, or NONE. */
+export const NEXT = 2
+/**
+ * Of that long gap: the frame of the gap before it in its bin. The first gap of a bin has the last one here.
+ */
 export const PREV = 3
-export const EDGE = 4 // of that gap: its clean pages << 8 | where in the frame it starts
+/** Of that long gap: its whole clean pages << 8 | the granule of the frame at which it starts. */
+export const EDGE = 4
 
-/** Levels of the tree over frames in `short-gaps`: one word a bin for 32 of the level below. */
+/**
+ * Bins of short gaps. Each level of the tree over frames in `short-gaps` has one word for each bin and each
+ * 32 entries of the level below.
+ */
 export const BINS = 32
 
-// Sets of bins in `long-gaps`.
-export const WARM = 0 // gaps that hold no whole clean page
-export const COLD = 1 // all others
+// The two sets of bins in `long-gaps`.
+export const WARM = 0 // gaps without a whole clean page
+export const COLD = 1 // gaps with at least one whole clean page
 export const SETS = 2
 
-// Why a block was refused.
+// Why a block was refused: values of `refusal`.
 export const REFUSED_SPACE = 1 // no gap is long enough: add pages and try again
-export const REFUSED_LIMIT = 2 // it would commit more than `limitPages`: purge and try again
-export const REFUSED_GROWTH = 3 // it would take clean pages, and `growthPages` are used up: see what else can be had, and allow more
+export const REFUSED_LIMIT = 2 // the block would commit more than `limitPages`: purge and try again
+/**
+ * The block would take clean pages, and `growthPages` are used up. `BlockHeap` gives up kept blocks, allows
+ * more and tries again.
+ */
+export const REFUSED_GROWTH = 3
 
-/** Sizes below this many granules have a stack of their own in `block-cache`. */
+/** Each size below this many granules has a stack of its own in `block-cache`. */
 export const DIRECT = 256
-/** Longer ones share 256, see `BlockCache.sharedOf`. */
+/** Longer sizes share 2^8 stacks, see `BlockCache.sharedOf`. */
 export const SHARED_SHIFT = 8
-/** Words of `stacks` before the sizes of those: the top of each. */
+/** Index in `stacks` of the first size of a shared stack. Before it stands the top of each stack. */
 export const FIRST_SIZE = DIRECT + (1 << SHARED_SHIFT)
-/** Stands behind the last slot of a stack that gets no more. */
+/** Stands behind the last slot of a stack that can get no more room. */
 export const FULL = -(2 ** 31)
-/** Blocks of a frame and more have one of 32 lengths a doubling; from 256 KiB on, of more. */
+/**
+ * log2 of the lengths in a doubling: blocks of a frame and more have one of 32 lengths a doubling. From
+ * 256 KiB on there are more lengths.
+ */
 export const LONG_STEPS_SHIFT = 5
 
-// What a heap has of fixed length, in one region. What every heap writes to lies together, on two pages of 4 KiB.
-/** Heads of the bins of `long-gaps`: eight bins for each of the 24 doublings from 2^8 to 2^31, twice. */
+// Offsets in the region, which holds the books of fixed length. `…_AT` counts bytes, `…_LENGTH` elements. All
+// that every heap writes to lies together, on the first two pages of 4 KiB.
+/**
+ * Heads of the bins of `long-gaps`: for each of the two sets, eight bins for each of the 24 doublings from
+ * 2^8 to 2^31.
+ */
 export const BIN_SHIFT = 8
 export const HEADS_AT = 0
 export const HEADS_LENGTH = SETS << BIN_SHIFT
 export const BIN_BITS_AT = HEADS_AT + HEADS_LENGTH * 4
 export const BIN_BITS_LENGTH = SETS << (BIN_SHIFT - 5)
 export const SUMMARIES_AT = BIN_BITS_AT + BIN_BITS_LENGTH * 4
-/** The bottoms of the stacks of `block-cache`, and its spare rooms. */
+/**
+ * The bottoms of the stacks of `block-cache`, one half-word each, and its spare rooms, one word for each
+ * step.
+ */
 export const STACKS = DIRECT + (1 << SHARED_SHIFT)
 export const BOTTOMS_AT = SUMMARIES_AT + SETS * 4
 export const SPARE_ROOMS_AT = BOTTOMS_AT + STACKS * 2
 export const SPARE_ROOMS_LENGTH = 6
-/** The first columns of a small heap. */
+/** The first columns of a heap, if they are this short. */
 export const FIRST_COLUMNS_AT = SPARE_ROOMS_AT + SPARE_ROOMS_LENGTH * 4
 export const FIRST_COLUMNS_BYTES = 1536
 export const STACKS_AT = FIRST_COLUMNS_AT + FIRST_COLUMNS_BYTES
 /**
- * Words of all stacks: five times what recordings need. With as many sizes as there are stacks some get less than they could
- * have. Each arena has them, and they count as external memory.
+ * The length of `stacks` in words: five times what the recordings need. If all sizes that have a stack are in
+ * use, some stacks get less room than they could have. Each arena has one such array, and it counts as
+ * external memory.
  */
 export const STACKS_LENGTH = 2 ** 13
 export const REGION_BYTES = Math.ceil((STACKS_AT + STACKS_LENGTH * 4) / 4096) * 4096

@@ -1,5 +1,5 @@
 /**
- * Blocks that are cut from gaps of a frame and longer. Gaps that hold no clean page are used before others, so that memory which
+ * Blocks that are cut from long gaps. Gaps without a clean page are used before others, so that memory that
  * is resident anyway is used before a page is committed.
  */
 import { type Block, NONE, type PageCount } from '../base/units.js'
@@ -24,17 +24,23 @@ import {
 
 const { max, min } = Math
 
+/** Chooses a long gap for a block, cuts the block and counts the pages that it uses. */
 export class LongBlocks extends Gaps {
-  /** Clean pages that may be taken before `REFUSED_GROWTH`. */
+  /** The number of clean pages that may be taken before `REFUSED_GROWTH`. */
   growthPages: PageCount = 0
-  /** Why the last `take…` returned NONE. */
+  /** Why the last `take…` returned NONE: one of the `REFUSED_…` constants. Valid only after NONE. */
   refusal = 0
-  /** The latest block of a frame or more that was cut from whole clean pages only, so that it reads as zero, or NONE. */
+  /**
+   * The latest block, a frame or longer, that was cut from whole clean pages only, or NONE. It reads as zero.
+   */
   zeroedBlock: Block = NONE
   /** Whether clean pages read as zero. */
   protected cleanIsZero = true
 
-  /** A long gap for `size` granules at a multiple of `mask + 1`, or NONE. A warm one if there is any. */
+  /**
+   * The start of a long gap for `size` granules at a multiple of `mask + 1`, or NONE. A warm gap if there is
+   * one.
+   */
   protected findGap(size: number, mask: number): Block {
     const warm = mask === 0 ? this.findLong(WARM, size) : this.findLongAligned(WARM, size, mask)
     if (warm !== NONE) return warm
@@ -45,14 +51,14 @@ export class LongBlocks extends Gaps {
     return NONE
   }
 
-  /** Whether a long gap is known for `size` granules. */
+  /** Whether a search finds a long gap for `size` granules. */
   protected hasRoom(size: number): boolean {
     return this.findLong(WARM, size) !== NONE || this.findLong(COLD, size) !== NONE
   }
 
   /**
-   * `take` of a frame or more. `findGap` and `cut`, written out for blocks at the start of a gap: half of all that a service
-   * asks for and frees.
+   * Makes a live block of `size` granules, a frame or more, or returns NONE. `findGap` and `cut` are written
+   * out here for blocks at the start of a gap, because services ask for such blocks so often.
    */
   takeLong(size: number): Block {
     const gap = this.findGap(size, 0)
@@ -84,7 +90,8 @@ export class LongBlocks extends Gaps {
     }
     this.heldBlocks++
     const slot = this.slotOf(gapEnd - gap, clean)
-    // From here on nothing is called until the bit at its end is set: an interrupted block would be as long as the gap.
+    // From here on nothing is called until the bit at the block's end is set. An interruption in between
+    // would leave a block as long as the gap.
     const pair = BITS_PREFIX + ((gap >>> 5) << 1)
     const starts = bits[pair] | (FIRST_BIT >>> gap)
     bits[pair] = starts
@@ -114,6 +121,7 @@ export class LongBlocks extends Gaps {
     return gap
   }
 
+  /** Whether a range starts at `granule`. */
   private startsRange(granule: number): boolean {
     const { ranges } = this
     for (let i = 0; i < ranges.length; i++) {
@@ -122,7 +130,10 @@ export class LongBlocks extends Gaps {
     return false
   }
 
-  /** For when there was no gap for `take` or `takeAligned`: looks at all that may still do before more pages are added. */
+  /**
+   * Makes a live block after `take` or `takeAligned` found no gap, or returns NONE. Reads all long gaps that
+   * may have room, so that pages are added only if none has.
+   */
   takeLast(size: number, mask: number): Block {
     const gap = this.findLastLong(size, mask)
     if (gap === NONE) {
@@ -134,8 +145,9 @@ export class LongBlocks extends Gaps {
   }
 
   /**
-   * For when the limit has refused: a block wherever it commits no more than the limit allows, at either end of any long
-   * gap. Reads all of these: a cost that only an allocation at the limit has.
+   * Makes a live block after the limit has refused, or returns NONE. It takes any place, at either end of any
+   * long gap, that commits no more than the limit allows. Reads all long gaps: only an allocation at the
+   * limit takes that time.
    */
   takeCommitted(size: number, mask: number): Block {
     for (let gap = this.followingLong(NONE); gap !== NONE; gap = this.followingLong(gap)) {
@@ -153,7 +165,10 @@ export class LongBlocks extends Gaps {
     return NONE
   }
 
-  /** A block of `size` granules, a frame or more, at a multiple of `mask + 1`, that has room behind it. Or NONE. */
+  /**
+   * Makes a live block of `size` granules, a frame or more, at a multiple of `mask + 1`, with room behind it.
+   * Returns NONE if no gap has twice that length.
+   */
   protected takeWithRoom(size: number, mask: number): Block {
     const warm = this.findLongAligned(WARM, 2 * size, mask)
     const gap = warm !== NONE ? warm : this.findLongAligned(COLD, 2 * size, mask)
@@ -168,7 +183,10 @@ export class LongBlocks extends Gaps {
     return this.cut(gap, gapEnd, block, block + size)
   }
 
-  /** Makes [block, end) of the long gap [gap, gapEnd) a live block; what is left on both sides stays a gap. */
+  /**
+   * Makes [block, end) of the long gap [gap, gapEnd) a live block and returns `block`. The parts on both
+   * sides stay gaps. Returns NONE, and changes nothing, if the page limit refuses.
+   */
   protected cut(gap: Block, gapEnd: number, block: Block, end: number): Block {
     const shift = this.granuleShift
     const clean = this.cleanOf(gap)
@@ -201,7 +219,7 @@ export class LongBlocks extends Gaps {
       }
       return block
     }
-    // First: where this is interrupted, the block is no longer than it was to be.
+    // This comes first: if it is interrupted, the block is no longer than it was to be.
     if (end < gapEnd) this.markGap(end)
     this.markHeld(block)
     this.markLive(block)
@@ -217,13 +235,16 @@ export class LongBlocks extends Gaps {
     return block
   }
 
-  /** `cleanPages` clean pages were taken for a block: if they are all that it touches, it reads as zero. */
+  /**
+   * Sets `zeroedBlock` if the block [block, end) touches only the `cleanPages` clean pages that were taken
+   * for it.
+   */
   private noteZeroed(block: Block, end: number, cleanPages: PageCount): void {
     const touched = ((end - 1) >>> this.granuleShift) - (block >>> this.granuleShift) + 1
     if (touched === cleanPages && this.cleanIsZero) this.zeroedBlock = block
   }
 
-  /** Clean pages of the gap [gap, gapEnd) that a block over [block, end) would touch. */
+  /** The number of clean pages of the gap [gap, gapEnd) that a block [block, end) would touch. */
   private cleanTouched(block: Block, end: number, gap: Block, gapEnd: number): PageCount {
     const first = max(gap, block & -this.pageGranules)
     const last = min(gapEnd, this.pageCeil(end))

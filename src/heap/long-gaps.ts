@@ -1,13 +1,16 @@
 /**
- * Gaps of a frame and longer, found by length in O(1).
+ * Gaps of a frame and longer. They are found by length in O(1).
  *
- * They hang in bins by length, eight bins a doubling, under a two-level bitmap, oldest first: a gap that is old has had time
- * to coalesce. Such a gap starts last in its frame, so its links stand in the frame's row. There are two sets of
- * bins: *warm* gaps, which hold no whole clean page, so that taking from them costs no fault, and all others.
+ * Each long gap is linked into one *bin*. There are eight bins a doubling, under a bitmap of two levels. A
+ * bin is a queue, oldest gap first: an old gap has had time to coalesce. A long gap is the last stretch that
+ * starts in its frame, so its links fit into the frame's row. There are two sets of bins. *Warm* gaps hold no
+ * whole clean page, so a block from one costs no fault. *Cold* gaps are all others.
  *
  * Invariants, checked by `checkLongGaps`:
- *  1. a long gap is in the one bin that its length and its clean pages name, and its row says where it starts
- *  2. a bin's bit is set exactly where the bin is not empty, a summary bit where its word is not zero
+ *  1. a long gap is in the one bin that its length and its clean pages determine, and its row says where it
+ *     starts
+ *  2. the bit of a bin is set exactly where the bin has a gap; a summary bit is set exactly where its word of
+ *     bin bits is not zero
  */
 import { invariant } from '../base/assert.js'
 import { GRANULE_BYTES, NONE, type PageCount } from '../base/units.js'
@@ -35,49 +38,62 @@ import { ShortGaps } from './short-gaps.js'
 
 const { clz32, max } = Math
 
-const STEPS_SHIFT = 3 // eight bins a doubling
+const STEPS_SHIFT = 3 // log2 of the bins in a doubling
 const STEPS_MASK = (1 << STEPS_SHIFT) - 1
 const WORDS_SHIFT = BIN_SHIFT - 5
 const WORDS_MASK = (1 << WORDS_SHIFT) - 1
 const FRAME_MASK = FRAME_GRANULES - 1
-/** The gaps of a bin differ in length. The best of that many is taken. */
+/** The gaps of a bin differ in length. A search takes the best of this many. */
 const PROBES = 4
-/** More than a gap can be longer than what is looked for: lengths are up to 2^31, what is looked for is not 0. */
+/**
+ * More granules than any gap can have beyond a wanted length: lengths are at most 2^31, and a wanted length
+ * is at least 1.
+ */
 const MOST_SPARE = 2 ** 31 - 1
 
+/** The bin, within a set, of a gap of `length` granules, at least a frame. */
 function binOf(length: number): number {
   const doubling = 31 - clz32(length)
   return ((doubling - FRAME_SHIFT) << STEPS_SHIFT) + ((length >>> (doubling - STEPS_SHIFT)) & STEPS_MASK)
 }
 
+/** Files long gaps by length and finds them. */
 export class LongGaps extends ShortGaps {
-  /** First frame of each bin, or NONE; its row has the last as the one before. Bin `b` of set `s` is `(s << BIN_SHIFT) + b`. */
+  /**
+   * The frame of the first gap of each bin, or NONE. `PREV` in that frame's row is the last gap. Bin `b` of
+   * set `s` is at `(s << BIN_SHIFT) + b`; this index is called a *slot* here.
+   */
   private readonly heads = this.words(HEADS_AT, HEADS_LENGTH).fill(NONE)
+  /** One bit for each slot: its bin has a gap. */
   private readonly binBits = this.words(BIN_BITS_AT, BIN_BITS_LENGTH)
+  /** One word for each set, with one bit for each of its words of `binBits`: that word is not zero. */
   private readonly summaries = this.words(SUMMARIES_AT, SETS)
 
   override get metadataBytes(): number {
     return super.metadataBytes + this.heads.byteLength + this.binBits.byteLength + this.summaries.byteLength
   }
 
-  /** There is none. */
+  /** Forgets all long gaps. */
   protected forgetLongGaps(): void {
     for (let slot = 0; slot < SETS << BIN_SHIFT; slot++) this.heads[slot] = NONE
     for (let word = 0; word < SETS << WORDS_SHIFT; word++) this.binBits[word] = 0
     for (let set = 0; set < SETS; set++) this.summaries[set] = 0
   }
 
-  /** The bin, of both sets, of a gap. */
+  /** The slot of a gap of `length` granules with `clean` whole clean pages. */
   protected slotOf(length: number, clean: PageCount): number {
     return binOf(length) + (clean === 0 ? WARM << BIN_SHIFT : COLD << BIN_SHIFT)
   }
 
-  /** Whole clean pages of the long gap that starts at `granule`. */
+  /** The whole clean pages of the long gap that starts at `granule`. */
   cleanOf(granule: number): PageCount {
     return this.rows[(granule >>> FRAME_SHIFT) * ROW_WORDS + EDGE] >>> FRAME_SHIFT
   }
 
-  /** Where a gap of `set` starts that has room for `length` granules, the best of a few, or NONE. It stays in its bin. */
+  /**
+   * The start of a gap of `set` that has room for `length` granules, or NONE. It is the best of a few. The
+   * gap stays in its bin.
+   */
   findLong(set: number, length: number): number {
     const summary = this.summaries[set]
     if (summary === 0) return NONE
@@ -86,7 +102,7 @@ export class LongGaps extends ShortGaps {
     let bin = 0
     if (length >= FRAME_GRANULES) {
       bin = binOf(length)
-      // The gaps of the length's own bin may be too short.
+      // In the bin of `length` itself gaps may be too short.
       let best: number = NONE
       let bestSpare = MOST_SPARE
       let frame = heads[(set << BIN_SHIFT) + bin]
@@ -127,7 +143,10 @@ export class LongGaps extends ShortGaps {
     return best
   }
 
-  /** The same at a multiple of `mask + 1`. */
+  /**
+   * The start of a gap of `set` that has room for `length` granules at a multiple of `mask + 1`, or NONE. The
+   * gap stays in its bin.
+   */
   findLongAligned(set: number, length: number, mask: number): number {
     if (this.summaries[set] === 0) return NONE
     let bin = 0
@@ -141,11 +160,12 @@ export class LongGaps extends ShortGaps {
     const slot = this.slotFrom(set, bin)
     if (slot === NONE) return NONE
     const gap = this.best(slot, length, mask)
-    // An aligned block fits by luck, or where there is room for any alignment.
+    // In the probed gaps an aligned block may not fit. A gap with room for every alignment certainly has
+    // room.
     return gap !== NONE ? gap : this.findLong(set, length + mask)
   }
 
-  /** The first bin of `set` at or above `bin` that is not empty, or NONE. */
+  /** The slot of the first bin of `set`, from `bin` on, that has a gap, or NONE. */
   private slotFrom(set: number, bin: number): number {
     let word = bin >>> 5
     let bits = word < 1 << WORDS_SHIFT ? this.binBits[(set << WORDS_SHIFT) + word] & (-1 >>> bin) : 0
@@ -158,7 +178,10 @@ export class LongGaps extends ShortGaps {
     return ((set << BIN_SHIFT) + (word << 5)) | clz32(bits)
   }
 
-  /** The shortest of a bin's first few gaps that has room for `length` granules at a multiple of `mask + 1`, or NONE. */
+  /**
+   * The start of the shortest of a bin's first few gaps that have room for `length` granules at a multiple of
+   * `mask + 1`, or NONE.
+   */
   private best(slot: number, length: number, mask: number): number {
     const { rows } = this
     let best: number = NONE
@@ -178,8 +201,9 @@ export class LongGaps extends ShortGaps {
   }
 
   /**
-   * For when `find` has found nothing: where a gap starts that has room for `size` granules at a multiple of `mask + 1`,
-   * or NONE. Reads all gaps of nearly that length, of which `find` probes a few.
+   * The start of a gap of any set that has room for `size` granules at a multiple of `mask + 1`, or NONE.
+   * Called when `findLong` and `findLongAligned` found nothing. Reads all gaps of nearly that length, of
+   * which those two probe a few.
    */
   findLastLong(size: number, mask: number): number {
     const { rows } = this
@@ -197,7 +221,10 @@ export class LongGaps extends ShortGaps {
     return NONE
   }
 
-  /** The first gap (`after` NONE), or the one behind `after`; NONE at the end. In no particular order. */
+  /**
+   * The start of the long gap that follows `after`, or of the first one if `after` is NONE. Returns NONE at
+   * the end. The order means nothing.
+   */
   followingLong(after: number): number {
     const { rows } = this
     let slot = 0
@@ -210,7 +237,11 @@ export class LongGaps extends ShortGaps {
     return slot < SETS << BIN_SHIFT ? this.startIn(this.heads[slot]) : NONE
   }
 
-  /** The most bytes that `roomIn` says of a long gap: its length or, for the longest of all, less. 0 where there is none. */
+  /**
+   * The most bytes that `roomIn` returns for any long gap, or 0 if there is none. `roomIn` returns at most
+   * the length of a gap in bytes. Reads the bins from the longest gaps down, until the best result is as long
+   * as the longest gap.
+   */
   protected mostInLong(roomIn: (first: number, end: number) => number): number {
     const { rows } = this
     let most = 0
@@ -229,16 +260,20 @@ export class LongGaps extends ShortGaps {
     return most
   }
 
+  /** The start of the long gap that starts in `frame`. */
   private startIn(frame: number): number {
     return (frame << FRAME_SHIFT) | (this.rows[frame * ROW_WORDS + EDGE] & FRAME_MASK)
   }
 
-  /** A gap of `length` granules starts at `granule`; `clean` of its whole pages are clean. */
+  /** Files the gap of `length` granules that starts at `granule`. `clean` of its whole pages are clean. */
   addLong(granule: number, length: number, clean: PageCount): void {
     this.addTo(this.slotOf(length, clean), granule, clean)
   }
 
-  /** The same where the caller knows the bin. */
+  /**
+   * Puts the gap that starts at `granule` at the end of the bin at `slot`. `clean` of its whole pages are
+   * clean.
+   */
   addTo(slot: number, granule: number, clean: PageCount): void {
     const { heads, rows } = this
     const frame = granule >>> FRAME_SHIFT
@@ -260,12 +295,15 @@ export class LongGaps extends ShortGaps {
     this.summaries[word >>> WORDS_SHIFT] |= FIRST_BIT >>> (word & WORDS_MASK)
   }
 
-  /** The gap that starts at `granule` is no longer one, or no longer of that length and those clean pages. */
+  /**
+   * Takes the gap that starts at `granule` out of its bin. `length` and `clean` are those with which it was
+   * filed.
+   */
   removeLong(granule: number, length: number, clean: PageCount): void {
     this.removeFrom(this.slotOf(length, clean), granule >>> FRAME_SHIFT)
   }
 
-  /** The same where the caller knows the bin. */
+  /** Takes the gap that starts in `frame` out of the bin at `slot`. */
   removeFrom(slot: number, frame: number): void {
     const { heads, rows } = this
     const row = frame * ROW_WORDS
@@ -288,8 +326,8 @@ export class LongGaps extends ShortGaps {
   }
 
   /**
-   * A gap has another start, length or count of clean pages. Keeps its place in its bin where that is still the right
-   * one, as for the longest gaps it nearly always is.
+   * Refiles a gap whose start, length or count of clean pages has changed. If its bin stays the same, so does
+   * its place in it. For the longest gaps that is nearly always so.
    */
   changeLong(
     from: number,
@@ -308,7 +346,10 @@ export class LongGaps extends ShortGaps {
     )
   }
 
-  /** The same where the caller knows the bins. */
+  /**
+   * Refiles the gap that started in `fromFrame` and is in the bin at `fromSlot`. It now starts at `to` and
+   * belongs at `slot`; `clean` of its whole pages are clean.
+   */
   changeIn(fromSlot: number, fromFrame: number, slot: number, to: number, clean: PageCount): void {
     if (slot !== fromSlot) {
       this.removeFrom(fromSlot, fromFrame)
@@ -321,7 +362,7 @@ export class LongGaps extends ShortGaps {
     if (frame !== fromFrame) this.renameIn(slot, fromFrame, frame)
   }
 
-  /** The gap in the place of `fromFrame`'s starts in `frame` from now on. */
+  /** Gives the place of `fromFrame` in the bin at `slot` to `frame`. */
   private renameIn(slot: number, fromFrame: number, frame: number): void {
     const { heads, rows } = this
     const next = rows[fromFrame * ROW_WORDS + NEXT]
@@ -331,13 +372,13 @@ export class LongGaps extends ShortGaps {
     else rows[previous * ROW_WORDS + NEXT] = frame
     rows[frame * ROW_WORDS + NEXT] = next
     rows[frame * ROW_WORDS + PREV] = previous
-    // The only one in its bin is the last too.
+    // If the bin has only this gap, the gap is also the last one.
     rows[(next !== NONE ? next : heads[slot]) * ROW_WORDS + PREV] = frame
   }
 
   /**
-   * Checks the bins. `lengthOf`: granules of the gap that starts there, or 0. `cleanIn`: its clean pages. Returns how many
-   * gaps there are.
+   * Checks the bins. `lengthOf` returns the granules of the gap that starts at a granule, or 0; `cleanIn`
+   * returns its whole clean pages. Returns the number of long gaps.
    */
   checkLongGaps(lengthOf: (granule: number) => number, cleanIn: (granule: number) => PageCount): number {
     const { rows } = this

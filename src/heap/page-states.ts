@@ -1,14 +1,15 @@
 /**
- * What each managed page is to the kernel: *used* (holds a live byte), *dirty* (free, maybe resident) or *clean* (free
- * and known to read as zero). Counts and bitmaps only; which gap or block a page belongs to is not its business.
+ * What each managed page is to the kernel: *used* (a live or kept block touches it), *dirty* (free, and may
+ * be resident) or *clean* (free, and known to read as zero). This file has counts and bitmaps only. It does
+ * not know which gap or block a page belongs to.
  *
- * Dirty pages age: `age()` marks all that are dirty now, and a page that is used again loses the mark. Purging marked
- * pages at the end of each interval therefore returns every page within two intervals of coming free, and none that
- * was used within the last one.
+ * Dirty pages age. `age()` marks all pages that are dirty now, and a page that is used again loses its mark.
+ * A caller that purges the marked pages at the end of each interval gives every page back within two
+ * intervals of coming free, and no page that was used within the last one.
  *
  * Invariants, checked by `checkPages`:
  *  1. used + dirty + clean = managed pages
- *  2. `dirty` counts the bits of the dirty bitmap; aged is a subset of dirty; no purged page is dirty
+ *  2. `dirtyPages` counts the bits of `dirty`; aged pages are dirty; no purged page is dirty
  *  3. committed pages = used + dirty, never above `limitPages`
  */
 import { invariant } from '../base/assert.js'
@@ -18,24 +19,28 @@ import { PageTable } from './page-table.js'
 
 const { min } = Math
 
+/** Counts used and dirty pages, and has the bitmaps of dirty, aged and purged ones. */
 export class PageStates extends PageTable {
   usedPages: PageCount = 0
   dirtyPages: PageCount = 0
-  /** Most that were used at once since `BlockHeap.takePeakUsed` last said. */
+  /** The most pages that were used at once since the last call of `BlockHeap.takePeakUsed`. */
   recentPeakPages: PageCount = 0
   peakCommittedPages: PageCount = 0
-  /** Most pages that may be committed. Only `useCounted` commits, so only that can reach it. */
+  /**
+   * The most pages that may be committed. Only `useCounted` commits pages, so only it can reach the limit.
+   */
   limitPages: PageCount = Number.MAX_SAFE_INTEGER
-  /** Whether any page may be aged. */
+  /** Whether there may be an aged page. If false, `aged` is all zero. */
   private hasAged = false
-  /** Pages used again after they were purged, ever. */
+  /** The refaults so far: pages that were used again after a purge. */
   refaultedPages: PageCount = 0
 
+  /** Used and dirty pages. */
   get committedPages(): PageCount {
     return this.usedPages + this.dirtyPages
   }
 
-  /** No page is used or dirty. Which ones were purged stays. */
+  /** Makes all pages neither used nor dirty. Which pages were purged stays known. */
   protected forgetStates(): void {
     const { aged, dirty } = this
     this.usedPages = 0
@@ -46,7 +51,9 @@ export class PageStates extends PageTable {
     }
   }
 
-  /** Counts pages [firstPage, endPage) that blocks touch, after `forgetStates`. */
+  /**
+   * Counts the pages [firstPage, endPage) as used. Called after `forgetStates`, for pages that blocks touch.
+   */
   protected countUsed(firstPage: PageNumber, endPage: PageNumber): void {
     if (firstPage >= endPage) return
     clearRange(this.purged, firstPage, endPage)
@@ -54,8 +61,8 @@ export class PageStates extends PageTable {
   }
 
   /**
-   * Counts free pages, after `forgetStates`: those that were purged are clean, all others may be resident. Returns how many
-   * are clean.
+   * Counts the free pages [firstPage, endPage). Called after `forgetStates`. Pages that were purged are
+   * clean, all others may be resident and are dirty. Returns the number of clean ones.
    */
   protected countFree(firstPage: PageNumber, endPage: PageNumber): PageCount {
     let clean = 0
@@ -67,25 +74,25 @@ export class PageStates extends PageTable {
     return clean
   }
 
-  /** Whether that many more pages may be committed. */
+  /** Whether `cleanCount` more pages may be committed. */
   fits(cleanCount: PageCount): boolean {
     return this.committedPages + cleanCount <= this.limitPages
   }
 
-  /** How many of these free pages are clean: what using them would commit. */
+  /** The number of clean pages among these free pages. Using them would commit as many. */
   cleanIn(firstPage: PageNumber, pageCount: PageCount): PageCount {
     return pageCount - countRange(this.dirty, firstPage, firstPage + pageCount)
   }
 
   /**
-   * Free pages become used, of which `dirtyCount` are dirty. Returns false, and changes nothing, where that would commit more
-   * than `limitPages`.
+   * Makes free pages used, of which `dirtyCount` are dirty. Returns false, and changes nothing, if that would
+   * commit more than `limitPages`.
    */
   useCounted(firstPage: PageNumber, pageCount: PageCount, dirtyCount: PageCount): boolean {
     const end = firstPage + pageCount
     const word = firstPage >>> 5
     if (dirtyCount === pageCount && word === (end - 1) >>> 5) {
-      // Nearly all blocks: a few pages, all of them resident.
+      // Nearly all blocks come by here: they take a few pages, and all of these are dirty.
       const kept = ~((-1 << firstPage) & (-1 >>> -end))
       this.dirty[word] &= kept
       if (this.hasAged) this.aged[word] &= kept
@@ -110,14 +117,14 @@ export class PageStates extends PageTable {
     return true
   }
 
-  /** Used pages come free, and are dirty. */
+  /** Makes used pages dirty: they come free. */
   release(firstPage: PageNumber, pageCount: PageCount): void {
     setRange(this.dirty, firstPage, firstPage + pageCount)
     this.usedPages -= pageCount
     this.dirtyPages += pageCount
   }
 
-  /** Free pages were given back: clean from now on. Returns how many were dirty. */
+  /** Makes free pages clean after they were given back. Returns how many of them were dirty. */
   markPurged(firstPage: PageNumber, pageCount: PageCount): PageCount {
     const { dirty, aged, purged } = this
     const end = firstPage + pageCount
@@ -129,34 +136,40 @@ export class PageStates extends PageTable {
     return count
   }
 
-  /** Forgets pages that are being unmapped: they must be clean. */
+  /** Forgets pages that are no longer managed. They must be clean. */
   forgetPages(firstPage: PageNumber, pageCount: PageCount): void {
     const end = firstPage + pageCount
     invariant(countRange(this.dirty, firstPage, end) === 0, 'only clean pages are forgotten')
     clearRange(this.purged, firstPage, end)
   }
 
-  /** Every page that is dirty now counts as aged until it is used or purged. */
+  /** Makes every page that is dirty now aged, until it is used again or purged. */
   age(): void {
     const { aged, dirty } = this
     this.hasAged = true
-    // Only where they differ: what was never touched stays so.
+    // Writes only where the bitmaps differ, so that untouched memory stays untouched.
     for (let w = wordsFor(this.columnPages) - 1; w >= 0; w--) if (aged[w] !== dirty[w]) aged[w] = dirty[w]
     this.hasAged = this.dirtyPages > 0
   }
 
-  /** The first page of the next stretch of dirty (or of aged) pages at or above `from`, or `columnPages`. */
+  /**
+   * The first page, at or above `from`, of a stretch of dirty pages, or `columnPages` if there is none. With
+   * `agedOnly`, of aged pages.
+   */
   nextDirty(from: PageNumber, agedOnly: boolean): PageNumber {
     return nextSet(agedOnly ? this.aged : this.dirty, from, this.columnPages)
   }
 
-  /** The end of the stretch that begins at `firstPage`, `maxPages` at most. */
+  /**
+   * The end of the stretch of dirty (or aged) pages that begins at `firstPage`. The stretch is cut off after
+   * `maxPages`.
+   */
   dirtyEnd(firstPage: PageNumber, maxPages: PageCount, agedOnly: boolean): PageNumber {
     const end = min(this.columnPages, firstPage + maxPages)
     return nextClear(agedOnly ? this.aged : this.dirty, firstPage, end)
   }
 
-  /** Whether every page up to `end` was purged and not used since: free and clean. */
+  /** Whether every page of [firstPage, end) was purged and not used since, so that it is free and clean. */
   arePurged(firstPage: PageNumber, end: PageNumber): boolean {
     return nextClear(this.purged, firstPage, end) === end
   }
@@ -167,7 +180,9 @@ export class PageStates extends PageTable {
     return nextSet(this.dirty, firstPage, end) < end
   }
 
-  /** `isUsed` says what the blocks say of each managed page. */
+  /**
+   * Checks counts and bitmaps. `isUsed` says whether a block, or an end of the front, touches a managed page.
+   */
   checkPages(isUsed: (page: PageNumber) => boolean): void {
     let used = 0
     let dirty = 0

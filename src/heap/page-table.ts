@@ -1,20 +1,26 @@
 /**
- * The columns that the books are kept in, and the page-number space they describe.
+ * The columns that hold the books, and the page ranges that they describe.
  *
- * Nothing is stored in the managed memory itself, so a free page is truly empty and an overrun cannot reach the books.
- * The unit of the books is the *frame*, 256 granules or 4 KiB, whatever the size of a page: two bits a granule say what
- * starts there, 27 bytes a frame what lies across its borders and how long its gaps are, and three bits a page what the
- * page is to the kernel. That is 2.23 % of the space, and takes memory where it was written to: inside a long block or gap
- * it is not. The columns grow with the highest page ever managed, not with the capacity: by an eighth, and twofold once they are
- * long. They lie in one buffer, one behind the other. In steps of an
- * eighth a heap of 256 MiB left 20 to 30 MiB of outgrown columns to the garbage collector, for books of 6 MiB.
+ * Nothing is stored in the managed memory itself. So a free page is truly empty, and an overrun cannot reach
+ * the books. The unit of the books is the *frame*: 256 granules, 4 KiB in an arena, for every page size. The
+ * books have, for each
  *
- * This file owns storage and ranges. What the columns mean is said where they are kept: `granule-map` (bits, occupied,
- * rows), `short-gaps` (tops, leaves, branches, roots), `long-gaps` (rows), `page-states` (dirty, aged, purged), `touched-books`
- * (touched).
+ *  - granule: two bits that say what starts there (`granule-map`)
+ *  - frame: 27 bytes that say what crosses its borders and how long its gaps are
+ *  - page: three bits that say what the page is to the kernel (`page-states`)
+ *
+ * That is 2.23 % of the space. Books take memory only where they were written to. To mark a long block or gap
+ * never writes to the books of its inside.
+ *
+ * The columns grow with the highest page ever managed, not with the capacity. Short columns grow by an
+ * eighth, long ones double. All columns lie in one buffer, one behind the other.
+ *
+ * This file owns the storage and the ranges. The files that use the columns say what they mean: `granule-map`
+ * (bits, occupied, rows), `short-gaps` (tops, leaves, branches, roots), `long-gaps` (rows), `page-states`
+ * (dirty, aged, purged), `touched-books` (touched).
  *
  * Invariants, checked by `checkRanges`:
- *  1. ranges are disjoint, in ascending order, and lie within what was reached of the columns
+ *  1. ranges are disjoint, in ascending order, and lie within the reached part of the columns
  */
 import { invariant } from '../base/assert.js'
 import { clearRange, wordsFor } from '../base/bits.js'
@@ -47,9 +53,12 @@ const { ceil, clz32, max, min } = Math
 const MIN_PAGE_SHIFT = 12
 const MAX_PAGE_SHIFT = 16
 const MIN_COLUMN_PAGES = 4
-/** From here on the columns are long enough that the runtime maps memory for them, which costs nothing until it is touched. */
+/**
+ * From this length on columns double. The runtime maps memory of its own for columns that long, and the
+ * kernel gives that memory only when it is touched.
+ */
 const DOUBLING_FROM_PAGES = 2048
-/** The bits of fewer frames are less than a page. */
+/** Fewer frames are not purged: the `bits` of 64 frames fill one page of 4 KiB. */
 const MIN_PURGED_FRAMES = 64
 
 export interface PageRange {
@@ -57,10 +66,10 @@ export interface PageRange {
   readonly pageCount: PageCount
 }
 
-/** A number for each column. */
+/** One number for each column. */
 type Lengths = Record<keyof Columns, number>
 
-/** Bytes of an element of each column. */
+/** Bytes that one element of each column takes. */
 const ELEMENT_BYTES: Lengths = {
   bits: 4,
   rows: 4,
@@ -74,24 +83,25 @@ const ELEMENT_BYTES: Lengths = {
   occupied: 2,
   tops: 1,
 }
+/** The length of each column in elements, its offset in bytes, and where the last column ends. */
 interface Layout {
   readonly lengths: Lengths
   readonly offsets: Lengths
   readonly endBytes: number
 }
 
-/** By the granules that they are for. */
+/** Layouts of small tables. The key is the number of granules that the columns describe. */
 const smallLayouts = new SafeMap<number, Layout>()
 const NAMES = Object.keys(ELEMENT_BYTES) as (keyof Columns)[]
 const WORD_BYTES = 4
-/** Of most systems. */
+/** The page size of most systems. It is used where `ColumnStorage.pageBytes` is absent. */
 const USUAL_PAGE_BYTES = 4096
 /**
- * From here on each column begins on a page, so that a page has one column only, and its memory can go. Books that are shorter
- * are counted as a whole.
+ * From this total length on each column begins on a page. A page then belongs to one column only, so its
+ * memory can be given back. Shorter books are counted as a whole.
  */
 const PAGED_FROM_BYTES = 64 * 1024
-// What every table begins and ends with.
+// Empty columns: a table has them before its first range and after `dropColumns`.
 const NO_WORDS = new Int32Array(0)
 const NO_HALVES = new Uint16Array(0)
 const NO_BYTES = new Uint8Array(0)
@@ -109,9 +119,10 @@ const NO_COLUMNS: Columns = {
   touched: NO_WORDS,
 }
 
+/** Owns the columns and the ranges of managed pages. */
 export class PageTable implements Columns {
   readonly pageBytes: number
-  /** log2 of granules a page: `block >>> granuleShift` is the block's page. */
+  /** log2 of the granules in a page. `block >>> granuleShift` is the page in which the block starts. */
   readonly granuleShift: number
   readonly pageGranules: number
 
@@ -122,30 +133,39 @@ export class PageTable implements Columns {
   leaves = NO_WORDS
   branches = NO_WORDS
   roots = NO_WORDS
-  /** Bit set: the page holds no live byte and may still be resident. */
+  /** A set bit: the page is free and may be resident. */
   dirty = NO_WORDS
-  /** Bit set: dirty since before the last call of `PageStates.age`. A subset of `dirty`. */
+  /** A set bit: the page was already dirty at the last call of `PageStates.age`. A subset of `dirty`. */
   aged = NO_WORDS
-  /** Bit set: the page was purged and not used since, so that its next use is a refault. */
+  /** A set bit: the page was purged and was not used since. So its next use is a refault. */
   purged = NO_WORDS
-  /** Bit set: books of that group of frames were written to, see `touched-books`. */
+  /** A set bit: the books of that group of frames were written to, see `touched-books`. */
   touched = NO_WORDS
 
+  /** How many pages the columns have room for. */
   columnPages: PageCount = 0
-  /** Words of `roots`. */
+  /** The length of `roots` in words. */
   protected rootWords = 0
-  /** Behind this page nothing in the columns was ever touched. */
+  /**
+   * The end of the pages that were ever managed in these columns. Behind it the columns were never touched.
+   */
   private reachedPages: PageCount = 0
-  /** All pages of all ranges. */
+  /** The number of pages in all ranges together. */
   managedPages: PageCount = 0
   private knownRanges: PageRange[] = []
   protected readonly storage: ColumnStorage
-  /** What is of fixed length, and the first columns; another heap's as soon as `isDropped`. */
+  /**
+   * Memory for the books of fixed length and for the first columns. Once `isDropped` is set, it belongs to
+   * another heap.
+   */
   private readonly region: Region
-  /** The books were given up: whatever of them can still be reached is another heap's. */
+  /**
+   * Whether the books were given up. Their memory may then be another heap's, so nothing may read or write
+   * it.
+   */
   protected isDropped = false
 
-  /** `pageBytes`: a power of two from 4 KiB to 64 KiB. */
+  /** `pageBytes` is a power of two from 4 KiB to 64 KiB. */
   constructor(pageBytes: number, storage: ColumnStorage) {
     const pageShift = 31 - clz32(pageBytes)
     invariant(
@@ -160,23 +180,29 @@ export class PageTable implements Columns {
     this.region = taken ?? { buffer: new ArrayBuffer(REGION_BYTES), offsetBytes: 0 }
   }
 
+  /** Words of the region, from `offsetBytes` on. `length` counts words. */
   protected words(offsetBytes: number, length: number): Int32Array<ArrayBuffer> {
     const { buffer, offsetBytes: start } = this.region
     return new Int32Array(buffer, start + offsetBytes, length)
   }
 
+  /** Half-words of the region, from `offsetBytes` on. `length` counts half-words. */
   protected halves(offsetBytes: number, length: number): Uint16Array<ArrayBuffer> {
     const { buffer, offsetBytes: start } = this.region
     return new Uint16Array(buffer, start + offsetBytes, length)
   }
 
+  /**
+   * All managed ranges, in ascending order. A change replaces the array, so a caller may keep it while it
+   * iterates.
+   */
   get ranges(): readonly PageRange[] {
     return this.knownRanges
   }
 
   /**
-   * Bytes of the columns that take memory: those of the pages that were written to and not given back. Short ones count in
-   * full. Reads 1/2048 of what is managed.
+   * Bytes of memory that the columns take: the pages that were written to and not given back. Columns of less
+   * than 64 KiB count in full. Reads `occupied`: one word for each 8 KiB of managed space.
    */
   get metadataBytes(): number {
     if (this.columnPages === 0) return 0
@@ -188,15 +214,18 @@ export class PageTable implements Columns {
     return touchedBytes(this, groupCount, lengths.dirty, this.bookPageBytes)
   }
 
-  /** Something is about to start at this granule that no other column may tell of later. */
+  /**
+   * Marks the group of `granule` as written to. Called before something starts there that may be gone before
+   * `noteTouched` looks.
+   */
   protected touch(granule: number): void {
     const group = granule >>> GROUP_GRANULES_SHIFT
     this.touched[group >>> 5] |= 1 << (group & 31)
   }
 
   /**
-   * Makes pages known. A range that begins where another ends extends it. Throws a `RangeError` where the columns cannot
-   * grow; nothing has changed then.
+   * Makes pages known. A range that begins where another ends extends that one. Throws a `RangeError` if the
+   * columns cannot grow; nothing has changed then.
    */
   addRange(firstPage: PageNumber, pageCount: PageCount): void {
     const end = firstPage + pageCount
@@ -223,12 +252,15 @@ export class PageTable implements Columns {
     this.managedPages += pageCount
   }
 
-  /** Forgets a range that was added whole. */
+  /** Forgets a whole range. `firstPage` and `pageCount` must be those of the range. */
   removeRange(firstPage: PageNumber, pageCount: PageCount): void {
     this.shortenRange({ firstPage, pageCount }, pageCount)
   }
 
-  /** Forgets the last `count` pages of a range. The ranges are right whatever interrupts it. */
+  /**
+   * Forgets the last `count` pages of a range. The ranges are valid at each moment in between, so an
+   * interruption does no harm.
+   */
   protected shortenRange({ firstPage, pageCount }: PageRange, count: PageCount): void {
     const known = this.knownRanges
     const ranges: PageRange[] = []
@@ -248,9 +280,9 @@ export class PageTable implements Columns {
   }
 
   /**
-   * Frames [firstFrame, endFrame) lie inside one gap, and nothing starts or ends there: their bits and what `occupied` says are
-   * zero and their rows mean nothing, so the memory of these can go. With few blocks left in a large space, it is most of
-   * the books.
+   * Gives back the memory of the books of frames [firstFrame, endFrame). The frames lie inside one gap, and
+   * nothing starts or ends in them. So their `bits` and `occupied` are zero, and their rows mean nothing. In
+   * a large space with few blocks these are most of the books.
    */
   purgeFrames(firstFrame: number, endFrame: number): void {
     const storage = this.storage
@@ -265,20 +297,27 @@ export class PageTable implements Columns {
     clearRange(this.touched, groupsFor(firstFrame), endFrame >>> GROUP_SHIFT)
   }
 
+  /** Tells the storage that `length` elements of a column, from `first` on, are not needed for now. */
   private purgeColumn(column: Column, first: number, length: number): void {
     const { BYTES_PER_ELEMENT } = column
     const offsetBytes = byteOffsetOf(column) + first * BYTES_PER_ELEMENT
     this.storage.purge?.(bufferOf(column), offsetBytes, length * BYTES_PER_ELEMENT)
   }
 
-  /** Pages of columns that are to reach `end`. More by an eighth at least, so that growing costs amortised O(1) a page. */
+  /**
+   * How many pages the new columns should have room for, to reach page `end`. At least an eighth more than
+   * now, so that growing costs amortised O(1) a page.
+   */
   protected pagesToReach(end: PageCount): PageCount {
     const { columnPages } = this
     const grown = columnPages < DOUBLING_FROM_PAGES ? columnPages + (columnPages >>> 3) : 2 * columnPages
     return max(MIN_COLUMN_PAGES, end, min(grown, MAX_SPACE_BYTES / this.pageBytes))
   }
 
-  /** Gives up columns of which less than half is used of what was. Where there is no memory to do so, nothing happens. */
+  /**
+   * Replaces the columns by shorter ones if at most half of the reached pages is still needed. Does nothing
+   * if there is no memory for the shorter ones.
+   */
   shrinkColumns(): void {
     const last = this.knownRanges[this.knownRanges.length - 1]
     const pages = max(MIN_COLUMN_PAGES, last === undefined ? 0 : last.firstPage + last.pageCount)
@@ -286,11 +325,14 @@ export class PageTable implements Columns {
     try {
       this.replaceColumns(pages)
     } catch {
-      // No memory for the shorter ones: the longer ones go on.
+      // No memory for the shorter columns: the longer ones stay in use.
     }
   }
 
-  /** Lengths of the columns for that many pages. One frame more than there are: where the last range ends is marked. */
+  /**
+   * The lengths of the columns, in elements, for `pages` pages. They describe one frame more, because the map
+   * marks where the last range ends.
+   */
   private lengthsFor(pages: PageCount): Lengths {
     const frames = pages * (this.pageGranules / FRAME_GRANULES) + 1
     const words = wordsFor(pages)
@@ -309,8 +351,12 @@ export class PageTable implements Columns {
     }
   }
 
+  /**
+   * Makes columns for `pages` pages, copies the old ones to them, and disposes of the old ones. Throws, and
+   * changes nothing, if there is no memory.
+   */
   private replaceColumns(pages: PageCount): void {
-    // The empty ones that every column starts as were never allocated here.
+    // Used only from the second time on: the empty columns of the beginning were never allocated here.
     const storage = bufferOf(this.bits)
     const isFirst = this.columnPages === 0
     const made = this.makeColumns(pages)
@@ -319,12 +365,16 @@ export class PageTable implements Columns {
     if (!isFirst && storage !== this.region.buffer) this.storage.dispose(storage)
   }
 
-  /** Gives up the columns, and the region, of which that many bytes were written to. */
+  /**
+   * Gives up the columns and the region. `regionBytes`: how much of the region was written to and must be
+   * zeroed.
+   */
   protected dropColumns(regionBytes: number): void {
     if (this.isDropped) return
     const storage = bufferOf(this.bits)
     const isOwn = this.columnPages > 0 && storage !== this.region.buffer
-    // First: what is interrupted after this leaves a region unused, never one with two users.
+    // This is set first. An interruption after it leaves a region that nobody uses, never a region with two
+    // users.
     this.isDropped = true
     this.knownRanges = []
     this.managedPages = 0
@@ -336,6 +386,7 @@ export class PageTable implements Columns {
     this.storage.giveRegion?.(this.region)
   }
 
+  /** Copies what was written to. `to` must be zero. */
   private copyColumns(to: Columns): void {
     noteTouched(this, groupsFor(lengthOf(this.occupied)))
     copyGroups(this, to)
@@ -349,7 +400,9 @@ export class PageTable implements Columns {
     copyTouched(this.purged, to.purged)
   }
 
-  /** In one step: nothing is called in it, so nothing interrupts it. */
+  /**
+   * Puts new columns in the place of the old ones. It calls nothing in between, so it cannot be interrupted.
+   */
   private setColumns(made: Columns, rootWords: number, pages: PageCount): void {
     if (this.reachedPages > pages) this.reachedPages = pages
     this.bits = made.bits
@@ -367,7 +420,10 @@ export class PageTable implements Columns {
     this.columnPages = pages
   }
 
-  /** Lengths and places of columns for that many pages. Those of small tables, of which there are many, are known. */
+  /**
+   * Lengths and offsets of the columns for `pages` pages. Those of small tables are remembered, because there
+   * are many small tables.
+   */
   private layoutFor(pages: PageCount): Layout {
     const key = pages * this.pageGranules
     const known = smallLayouts.get(key)
@@ -378,10 +434,10 @@ export class PageTable implements Columns {
     return layout
   }
 
-  /** Zeroed columns for that many pages, one behind the other. Throws where there is no memory. */
+  /** Zeroed columns for `pages` pages, one behind the other. Throws if there is no memory. */
   private makeColumns(pages: PageCount): Columns {
     const { lengths, offsets, endBytes } = this.layoutFor(pages)
-    // Later ones do not lie there: it is not zero any more.
+    // Only the first columns lie in the region. Afterwards its memory is not zero any more.
     const isInRegion = this.columnPages === 0 && endBytes <= FIRST_COLUMNS_BYTES
     const storage = isInRegion ? this.region.buffer : this.storage.allocate(endBytes)
     const at = isInRegion ? this.region.offsetBytes + FIRST_COLUMNS_AT : 0
@@ -400,17 +456,21 @@ export class PageTable implements Columns {
     }
   }
 
-  /** Where columns of those lengths begin, in bytes, and where the last one ends. */
+  /**
+   * The offset of each column in bytes, and where the last one ends. Long books are aligned to pages, short
+   * ones to words.
+   */
   private offsetsOf(lengths: Lengths): { offsets: Lengths; endBytes: number } {
     const packed = offsetsFrom(lengths, WORD_BYTES)
     return packed.endBytes < PAGED_FROM_BYTES ? packed : offsetsFrom(lengths, this.bookPageBytes)
   }
 
-  /** The unit in which memory of the books comes and goes. */
+  /** The unit, in bytes, in which memory of the books comes and goes. */
   private get bookPageBytes(): number {
     return this.storage.pageBytes ?? USUAL_PAGE_BYTES
   }
 
+  /** Throws an `Error` if invariant 1 does not hold. */
   checkRanges(): void {
     let page = 0
     let managed = 0
@@ -424,7 +484,7 @@ export class PageTable implements Columns {
   }
 }
 
-/** Where columns of those lengths begin, in bytes, each at a multiple of `alignBytes`, and where the last one ends. */
+/** The offset of each column in bytes, a multiple of `alignBytes`, and where the last column ends. */
 function offsetsFrom(lengths: Lengths, alignBytes: number): { offsets: Lengths; endBytes: number } {
   let endBytes = 0
   const offsets: Partial<Lengths> = {}

@@ -1,38 +1,41 @@
 /**
- * The books of a `Heap` as an object of numbers and short strings, and back. Owns the format and trusts nothing: what was
- * stored and read again may be cut off, of another version, or made by somebody who means harm.
+ * The books of a `Heap` as an object of numbers and short strings, and back. Owns the format. It trusts
+ * nothing that it reads: saved books may be cut off, of another version, or made with bad intent.
  *
- * Lengths (see `saved-space.ts`) are written in groups of seven bits, the lowest first, as many as needed; the top bit of a byte
- * says that more follow. That is 2 to 4 bytes a block, base64 on top.
+ * Lengths (see `saved-space.ts`) are written in groups of seven bits, the lowest group first, as many as are
+ * needed. The top bit of a byte says that another group follows. A block takes 2 to 4 bytes, and base64 adds
+ * a third.
  */
 import { invalidArgType, invalidArgValue, show } from '../base/errors.js'
 import type { HeapOptions } from './heap-options.js'
 
 const { ceil, floor, imul, max } = Math
 
-/** What `Heap.toJSON` gives, and `Heap.from` takes: plain data, for `JSON.stringify` or `structuredClone`. */
+/**
+ * What `Heap.toJSON` returns and `Heap.from` takes: plain data, for `JSON.stringify` or `structuredClone`.
+ */
 export interface SavedHeap {
-  /** Of the format. */
+  /** The version of the format. */
   version: 1
   capacityBytes: number
   pageBytes: number
   granuleBytes: number
   peakUsedBytes: number
   peakCommittedBytes: number
-  /** Live blocks and the gaps between, as lengths. */
+  /** The lengths of gaps and live blocks in turn, in granules. */
   blocks: string
-  /** Dirty pages, and others between, as lengths. */
+  /** The lengths of pages that are not dirty and of dirty ones in turn, in pages. */
   dirty: string
-  /** Of all the others, against damage; it is no signature. */
+  /** A checksum over all other fields. It detects damage. It is no signature. */
   checksum: number
 }
 
-/** What `SavedHeap` says, read, and a heap with its options. */
+/** What was read from a `SavedHeap`, and the heap that was made with its options. */
 export interface SavedBooks<H> {
   readonly made: H
-  /** Granules of gap and block, in turn. */
+  /** Lengths of gap and block in turn, in granules. */
   readonly granules: Uint32Array
-  /** Pages that are not dirty, and that are, in turn. */
+  /** Lengths of pages that are not dirty and of dirty ones in turn, in pages. */
   readonly pages: Uint32Array
   readonly peakUsedPages: number
   readonly peakCommittedPages: number
@@ -44,16 +47,16 @@ const FIRST_LENGTH = 2 ** 12
 const MORE = 0x80
 const GROUP_BITS = 7
 const GROUP = MORE - 1
-/** No length is longer: 2^31 granules. */
+/** The longest length: 2^31 granules. */
 const MAX_LENGTH = 2 ** 31
 
-/** Lengths, as the text that stands for them. */
+/** Writes lengths and returns them as base64 text. */
 export class LengthWriter {
   #bytes = new Uint8Array(FIRST_LENGTH)
   #end = 0
 
   write(length: number): void {
-    // A length takes five bytes at most.
+    // A length takes at most five bytes.
     if (this.#end + 5 > this.#bytes.length) {
       const longer = new Uint8Array(2 * this.#bytes.length)
       longer.set(this.#bytes)
@@ -70,13 +73,13 @@ export class LengthWriter {
   }
 }
 
-/** Adds the checksum. */
+/** Adds the version and the checksum to the books. */
 export function sealed(books: Omit<SavedHeap, 'version' | 'checksum'>): SavedHeap {
   const saved = { version: VERSION, ...books } as const
   return { ...saved, checksum: checksumOf(saved) }
 }
 
-/** FNV-1a. */
+/** The FNV-1a checksum of all fields but `checksum`. */
 function checksumOf(saved: Omit<SavedHeap, 'checksum'>): number {
   const {
     version,
@@ -96,6 +99,7 @@ function checksumOf(saved: Omit<SavedHeap, 'checksum'>): number {
   return hash >>> 0
 }
 
+/** Throws `ERR_INVALID_ARG_VALUE` for a field of the saved books. With an empty `name`, for all of them. */
 function refuse(name: string, reason: string, value: unknown): never {
   const shown = typeof value === 'string' ? value.slice(0, 40) : value
   throw invalidArgValue(
@@ -106,9 +110,9 @@ function refuse(name: string, reason: string, value: unknown): never {
 }
 
 /**
- * Reads what `toJSON` gave. `make` throws where the options are not those of a heap; `wholeFromGranules` of what it makes says
- * from where on blocks are whole pages. Throws `ERR_INVALID_ARG_TYPE` or `ERR_INVALID_ARG_VALUE` for what no heap can have
- * given.
+ * Reads what `toJSON` returned. `make` makes a heap from the options, and throws if they are not valid;
+ * blocks of its `wholeFromGranules` granules and more are whole pages. Throws `ERR_INVALID_ARG_TYPE` or
+ * `ERR_INVALID_ARG_VALUE` for books that no heap can have saved.
  */
 export function readSaved<H extends { readonly wholeFromGranules: number }>(
   value: unknown,
@@ -140,7 +144,7 @@ export function readSaved<H extends { readonly wholeFromGranules: number }>(
   return { made, granules, pages, peakUsedPages, peakCommittedPages }
 }
 
-/** Each field is read once, and is of its type; together they have their checksum. */
+/** Reads each field once, and checks its type and the checksum. */
 function readFields(value: unknown): SavedHeap {
   if (typeof value !== 'object' || value === null) {
     throw invalidArgType(NAME, 'an object that Heap.toJSON() gave', value)
@@ -169,7 +173,10 @@ function readFields(value: unknown): SavedHeap {
   return saved
 }
 
-/** The lengths in `text`, an even number; none but the first is 0, and all together are at most `most`. */
+/**
+ * The lengths in `text`. Their number must be even and their sum at most `most`. A length of 0 is allowed for
+ * a gap between blocks, and for the first length of pages.
+ */
 function readLengths(name: string, text: string, most: number): Uint32Array {
   const bytes = Buffer.from(text, 'base64')
   const lengths = new Uint32Array(bytes.reduce((count, byte) => (byte < MORE ? count + 1 : count), 0))
@@ -193,7 +200,9 @@ function readLengths(name: string, text: string, most: number): Uint32Array {
   return lengths
 }
 
-/** Counts the pages with blocks. No dirty page has one, and a long block is whole pages. */
+/**
+ * Counts the pages with blocks. Refuses a dirty page with a block, and a long block that is not whole pages.
+ */
 function checkBlocks(
   granules: Uint32Array,
   pages: Uint32Array,

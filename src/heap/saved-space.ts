@@ -1,16 +1,21 @@
 /**
- * The books as lengths, and back: what is live and what is dirty says everything else.
+ * The books of a space as lengths, and back. All books follow from what is live and what is dirty.
  *
- * *Stretches* of granules are gap and block in turn, from the first granule to the end of the last block; of pages, those
- * that are not dirty and those that are, to the end of the last dirty one. Only the first of either may be 0 long.
+ * The lengths of granules are gap and block in turn, from the first granule to the end of the last block. The
+ * lengths of pages are pages that are not dirty and dirty ones in turn, to the end of the last dirty page. A
+ * gap may be 0 long, and so may the first length of pages.
  */
 import { setRange } from '../base/bits.js'
 import { SpacePages } from './space-pages.js'
 
 const { ceil, max } = Math
 
+/** Saves the books of a space as lengths, and restores them. */
 export class SavedSpace extends SpacePages {
-  /** Calls `write` with each live block: how far behind the last one, and how long it is. After a flush. */
+  /**
+   * Calls `write` for each live block, with its distance from the end of the last one and its length, in
+   * granules. Flush first.
+   */
   protected saveBlocks(write: (gap: number, length: number) => void): void {
     let end = 0
     for (const { firstPage, pageCount } of this.ranges) {
@@ -27,7 +32,10 @@ export class SavedSpace extends SpacePages {
     }
   }
 
-  /** The same for dirty pages. */
+  /**
+   * Calls `write` for each stretch of dirty pages, with its distance from the end of the last one and its
+   * length, in pages.
+   */
   protected saveDirty(write: (others: number, dirty: number) => void): void {
     let end = 0
     for (let page = this.nextDirty(0, false); page >= 0 && page < this.columnPages; ) {
@@ -38,7 +46,10 @@ export class SavedSpace extends SpacePages {
     }
   }
 
-  /** Makes the books of a space that has none yet say that. What they are given was checked. */
+  /**
+   * Restores saved books into a space that has none. `stretches` are lengths in granules, `dirtyStretches`
+   * lengths in pages. The caller has checked them.
+   */
   protected restoreSpace(stretches: Uint32Array, dirtyStretches: Uint32Array): void {
     const endPage = max(ceil(sum(stretches) / this.pageGranules), sum(dirtyStretches))
     if (endPage === 0) return
@@ -52,7 +63,7 @@ export class SavedSpace extends SpacePages {
       this.span(lastEnd, end)
     }
     this.restoreDirty(dirtyStretches)
-    // A gap is filed by its clean pages, so only now.
+    // A gap is filed by its clean pages, and only now are these known.
     let at = 0
     for (let index = 0; index < stretches.length; index += 2) {
       const block = at + stretches[index]
@@ -62,6 +73,7 @@ export class SavedSpace extends SpacePages {
     if (at < end) this.addGap(at, end, this.cleanWithin(at, end))
   }
 
+  /** Marks blocks and gaps in the map and counts blocks and used pages. Returns the end of the last block. */
   private restoreBlocks(stretches: Uint32Array): number {
     const shift = this.granuleShift
     let at = 0
@@ -90,6 +102,7 @@ export class SavedSpace extends SpacePages {
     return at
   }
 
+  /** Marks and counts the dirty pages. */
   private restoreDirty(dirtyStretches: Uint32Array): void {
     let page = 0
     for (let index = 0; index < dirtyStretches.length; index += 2) {

@@ -1,21 +1,23 @@
 /**
- * Gaps shorter than a frame, found by the longest of each frame.
+ * Gaps shorter than a frame. They are found by the longest gap of each frame.
  *
- * There are far too many short gaps to link each. So a frame has one figure, its *top*: the bin of the longest short gap that
- * starts in it. Frames of one top are the set bits of a tree, and the lowest frame whose top is the least that will do is
- * searched: best fit by frame, lowest address first, so that memory at high addresses drains. The search of a frame
- * reads one cache line, takes the gap that fits best, and finds the new top on the way.
+ * There are far too many short gaps to link each one. So each frame has one figure, its *top*: the bin of the
+ * longest short gap that starts in it. A tree over frames has one bit for each frame and top. A search takes
+ * the least top that is long enough, and the lowest frame that has it. This is best fit by frame and lowest
+ * address first, so that memory at high addresses becomes free. Within the frame the search reads one cache
+ * line, takes the gap that fits best, and computes the new top.
  *
- * A top may be too high, where a gap has coalesced with one that starts in an earlier frame, or became shorter without a
- * search: a search finds out and lowers it. It is never too low. There can be any number of such frames, so a search gives
- * up after a few; `takeShortOfAll` does not.
+ * A top may be too high: a gap has coalesced with one that starts in an earlier frame, or has become shorter
+ * without a search. The next search of that frame lowers it. A top is never too low. There can be any number
+ * of frames whose tops are too high, so `takeShort` looks at a few only. `takeShortOfAll` looks at all.
  *
- * What a search leaves of the gap it cut is where the next block is looked for first: cutting one behind the other takes about a
- * quarter of the time. That gap is in the books like any other, and may be gone by then, or longer.
+ * The *rest* is what the last cut left of its gap. The next block is looked for in the rest first, because
+ * that needs no search. The rest is a gap in the books like any other, so it may be gone by then, or longer.
  *
  * Invariants, checked by `checkShortGap` and `checkShortGaps`:
  *  1. no short gap of a frame is in a bin above the frame's top
- *  2. the tree has each frame in the bin of its top, and in no other; a bit above is set exactly where one below is
+ *  2. the tree has each frame in the bin of its top, and in no other bin; a bit of an upper level is set
+ *     exactly where the word below has any bit
  */
 import { invariant } from '../base/assert.js'
 import { lengthOf } from '../base/primordials.js'
@@ -38,32 +40,46 @@ import {
 const { clz32, max } = Math
 
 const BINS_SHIFT = 5
-/** What `takeFrom` returns where all gaps of a bin may be too short. */
+/** `takeFrom` returns it if the frame has the right top and no gap there is long enough. */
 const TOO_SHORT = NONE - 1
-/** Below this many granules a bin holds one length, from there four bins a doubling. Bin 0: no gap. */
+/**
+ * Below this many granules each bin holds one length. From there on there are four bins a doubling. Bin 0
+ * means no gap.
+ */
 const EXACT_BELOW = 16
 const STEPS_SHIFT = 2
 const STEPS_MASK = (1 << STEPS_SHIFT) - 1
-/** Frames of a kind that a search looks at. All but the last have a top that is too high, and is set right. */
+/**
+ * The most frames of one kind that a search looks at. Each but the last has a top that is too high, and the
+ * search sets it right.
+ */
 const MOST_FRAMES = 64
-/** More than there are. */
+/** More frames than any space has. */
 const ALL_FRAMES = 2 ** 30
 
+/** The bin of a gap of `length` granules, below a frame. */
 function binOf(length: number): number {
   if (length < EXACT_BELOW) return length
   const doubling = 31 - clz32(length)
   return (doubling << STEPS_SHIFT) + ((length >>> (doubling - STEPS_SHIFT)) & STEPS_MASK)
 }
 
+/** Finds short gaps and cuts blocks from them. */
 export class ShortGaps extends GranuleMap {
-  /** Bit `b` is clear only where no frame has top `b`. */
+  /** Bit `b` (from the top, as in all bitmaps) is clear only if no frame has top `b`. */
   private usedTops = 0
-  /** Where the last cut left a short gap, and its length then: 0 where it left none. */
+  /**
+   * Where the rest starts, and how many granules it had after the cut. The length is 0 if the cut left
+   * nothing.
+   */
   private rest: Block = 0
   private restLength = 0
+  /** The limit of the search that is under way, in frames: `ALL_FRAMES` during `takeShortOfAll`. */
   private mostFrames = MOST_FRAMES
 
-  /** There is none. Writes only where something is, so that what was never touched stays so. */
+  /**
+   * Forgets all short gaps. Writes only where a word is not zero, so that untouched memory stays untouched.
+   */
   protected forgetShortGaps(): void {
     this.usedTops = 0
     this.restLength = 0
@@ -74,7 +90,7 @@ export class ShortGaps extends GranuleMap {
     zero(this.roots)
   }
 
-  /** A gap of `length` granules, less than a frame, starts in `frame`. */
+  /** Files a gap of `length` granules, less than a frame, that starts in `frame`. */
   raiseTop(frame: number, length: number): void {
     const bin = binOf(length)
     const top = this.tops[frame]
@@ -82,15 +98,15 @@ export class ShortGaps extends GranuleMap {
   }
 
   /**
-   * Makes a live block of `size` granules, less than a frame: in what is left of the gap that was last cut, or else in the gap
-   * that fits best. NONE where none was found. O(1).
+   * Makes a live block of `size` granules, less than a frame: from the rest, or else from the gap that fits
+   * best. Returns NONE if it found no gap. O(1).
    */
   takeShort(size: number): Block {
     if (size <= this.restLength) {
       const block = this.takeFromRest(size)
       if (block !== NONE) return block
     }
-    // The gaps of a wide bin may be too short, those of all bins above it fit.
+    // In a bin of several lengths some gaps may be too short. In the bins from `sure` on all are long enough.
     const sure = size < EXACT_BELOW ? size : binOf(size) + 1
     for (let frames = this.mostFrames; sure < BINS && frames > 0; frames--) {
       const bins = this.usedTops & (-1 >>> sure)
@@ -101,7 +117,10 @@ export class ShortGaps extends GranuleMap {
     return size < EXACT_BELOW ? NONE : this.takeFromOwn(size)
   }
 
-  /** The same, but NONE only where there is none: reads all frames whose tops are too high. */
+  /**
+   * Like `takeShort`, but returns NONE only if no short gap is long enough. Reads all frames whose tops are
+   * too high.
+   */
   takeShortOfAll(size: number): Block {
     this.mostFrames = ALL_FRAMES
     const block = this.takeShort(size)
@@ -109,7 +128,10 @@ export class ShortGaps extends GranuleMap {
     return block !== NONE || size < EXACT_BELOW ? block : this.takeFromAnyOf(binOf(size), size)
   }
 
-  /** The same from the first frame in `bin` that has a gap which is long enough: others of that bin may be too short. */
+  /**
+   * Makes a live block of `size` granules in the first frame of `bin` that has a gap of that length, or
+   * returns NONE. The bin holds several lengths, so some of its gaps may be too short.
+   */
   private takeFromAnyOf(bin: number, size: number): Block {
     const { leaves } = this
     for (let leaf = bin; this.usedTops << bin < 0 && leaf < leaves.length; leaf += BINS) {
@@ -128,7 +150,10 @@ export class ShortGaps extends GranuleMap {
     return NONE
   }
 
-  /** `takeShort` from the gaps of the bin of that length, of which some may be long enough. */
+  /**
+   * Makes a live block from the bin of `size` itself, in which only some gaps may be long enough. Returns
+   * NONE if it found none.
+   */
   private takeFromOwn(size: number): Block {
     const own = binOf(size)
     for (let frames = this.mostFrames; this.usedTops << own < 0 && frames > 0; frames--) {
@@ -140,8 +165,9 @@ export class ShortGaps extends GranuleMap {
   }
 
   /**
-   * The same from what the last cut left, or NONE. The top of its frame stays as it is. With `GranuleMap.carve` written out, which
-   * also makes it too long to be inlined: `takeFromFront` needs that room.
+   * Makes a live block of `size` granules from the rest, or returns NONE. The top of the rest's frame stays
+   * as it is. `GranuleMap.carve` is written out here. That also makes this function too long to be inlined,
+   * and `takeFromFront` needs that room.
    */
   private takeFromRest(size: number): Block {
     const { bits, occupied, rows } = this
@@ -182,11 +208,12 @@ export class ShortGaps extends GranuleMap {
   }
 
   /**
-   * Takes `size` granules from the gap that fits best in the lowest frame with top `bin`. NONE where no gap there fits, after
-   * its top was set right; TOO_SHORT where that top was right.
+   * Makes a live block of `size` granules from the gap that fits best in the lowest frame with top `bin`.
+   * Returns NONE if no gap there is long enough and the frame's top was too high; the top is right then.
+   * Returns TOO_SHORT if the top was right already.
    *
-   * Here half of the time goes that blocks take which no stack has. So it is one function, with `GranuleMap.carve` written
-   * out: V8 inlines 920 bytecodes at most into any one.
+   * Blocks that come from no stack spend much of their time here. So it is one function, with
+   * `GranuleMap.carve` written out: V8 inlines only so much into one function, see docs/v8.md.
    */
   private takeFrom(bin: number, size: number): Block {
     const { bits, branches, leaves, occupied, roots, rootWords, rows } = this
@@ -261,6 +288,7 @@ export class ShortGaps extends GranuleMap {
     return best
   }
 
+  /** Changes the top of a frame from bin `from` to bin `to`, in `tops` and in the tree. */
   private move(frame: number, from: number, to: number): void {
     const { leaves, tops } = this
     const leaf = frame & -32
@@ -278,6 +306,7 @@ export class ShortGaps extends GranuleMap {
     }
   }
 
+  /** Clears the bits above a leaf word of `bin` that has become zero. */
   private clearAbove(frame: number, bin: number): void {
     const { branches, roots } = this
     const branch = ((frame >>> 10) << BINS_SHIFT) + bin
@@ -285,6 +314,7 @@ export class ShortGaps extends GranuleMap {
     if (branches[branch] === 0) roots[((frame >>> 15) << BINS_SHIFT) + bin] &= ~(FIRST_BIT >>> (frame >>> 10))
   }
 
+  /** Sets the bits above a leaf word of `bin` that was zero. */
   private setAbove(frame: number, bin: number): void {
     const { branches, roots } = this
     branches[((frame >>> 10) << BINS_SHIFT) + bin] |= FIRST_BIT >>> (frame >>> 5)
@@ -292,13 +322,16 @@ export class ShortGaps extends GranuleMap {
     this.usedTops |= FIRST_BIT >>> bin
   }
 
-  /** Granules of the longest short gap before `endFrame`, 0 where there is none. Reads a byte a frame, and some frames. */
+  /**
+   * Granules of the longest short gap before `endFrame`, or 0 if there is none. Reads one byte for each
+   * frame, and the bits of some frames.
+   */
   protected longestShort(endFrame: number): number {
     const { tops } = this
     let longest = 0
     let bin = 0
     for (let frame = 0; frame < endFrame; frame++) {
-      // In the bin of the longest so far there may be longer ones only if that holds more than one length.
+      // The bin of the longest gap so far can have a longer one only if it holds several lengths.
       if (tops[frame] < bin || (tops[frame] === bin && bin < EXACT_BELOW)) continue
       const gap = this.longestIn(frame)
       if (gap !== NONE) longest = max(longest, this.next(gap) - gap)
@@ -307,7 +340,7 @@ export class ShortGaps extends GranuleMap {
     return longest
   }
 
-  /** Where the longest short gap of a frame starts, or NONE. */
+  /** The start of the longest short gap of a frame, or NONE. */
   private longestIn(frame: number): Block {
     const { bits } = this
     let longest: Block = NONE
@@ -327,7 +360,7 @@ export class ShortGaps extends GranuleMap {
     return longest
   }
 
-  /** Frames [firstFrame, endFrame) are not managed any more. */
+  /** Forgets the tops of frames [firstFrame, endFrame), which are no longer managed. */
   forgetTops(firstFrame: number, endFrame: number): void {
     const { tops } = this
     for (let frame = firstFrame; frame < endFrame; frame++) {
@@ -335,14 +368,15 @@ export class ShortGaps extends GranuleMap {
     }
   }
 
-  // ---- proof -----------------------------------------------------------------------------------------------------
+  // ---- checks ---------------------------------------------------------------------------------------------
 
-  /** Checks that the gap of `length` granules that starts at `granule` can be found. */
+  /** Checks that a search can find the gap of `length` granules that starts at `granule`. */
   checkShortGap(granule: Block, length: number): void {
     const top = this.tops[granule >>> FRAME_SHIFT]
     invariant(top >= binOf(length), `1: gap ${granule} of ${length} is not above its frame's top`)
   }
 
+  /** Checks the tree against the tops. */
   checkShortGaps(): void {
     const { tops, leaves, branches, roots } = this
     const expected = new Int32Array(leaves.length)
@@ -362,12 +396,13 @@ export class ShortGaps extends GranuleMap {
   }
 }
 
+/** Sets all elements to 0. Writes only where one is not 0 yet. */
 function zero(words: Int32Array | Uint8Array): void {
   const length = lengthOf(words)
   for (let at = 0; at < length; at++) if (words[at] !== 0) words[at] = 0
 }
 
-/** A bit of a word above says whether the word below has any. */
+/** Checks that a bit of the upper level is set exactly where its word of the level below is not zero. */
 function checkLevel(below: Int32Array, above: Int32Array, bin: number): void {
   for (let at = bin; at < below.length; at += BINS) {
     const index = at >>> BINS_SHIFT

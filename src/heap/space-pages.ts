@@ -1,8 +1,10 @@
 /**
- * The pages of the space: what is managed, what was purged, and the proof of it all.
+ * The pages of the space: adding and removing ranges, purging, and rebuilding the books.
  *
- * Ranges of pages come and go as a whole, or at the end of the last one; purging and filling change what the pages of a gap are,
- * and so which gaps hold clean ones. None of it is a warm path.
+ * Pages come and go as whole ranges, or at the end of a range. Purging and filling change which pages of a
+ * gap are clean, and so the bin of the gap. No warm path is here.
+ *
+ * `checkSpace` checks the invariants that `block-space.ts` lists.
  */
 import { invariant } from '../base/assert.js'
 import { previousSet } from '../base/bits.js'
@@ -13,16 +15,17 @@ import type { PageRange } from './page-table.js'
 
 const { max, min } = Math
 
+/** Changes pages and the gaps over them together. */
 export class SpacePages extends BlockSpace {
-  /** A gap in which pages were purged last. */
+  /** The start of the gap, or front, in which pages were purged last. It may have ended since. */
   private purgedGap: Block = 0
 
-  /** Adds free, clean pages. Throws where the books cannot grow; nothing has changed then. */
+  /** Adds free, clean pages. Throws a `RangeError` if the books cannot grow; nothing has changed then. */
   override addRange(firstPage: PageNumber, pageCount: PageCount): void {
     super.addRange(firstPage, pageCount)
     const first = firstPage * this.pageGranules
     const end = first + pageCount * this.pageGranules
-    // What is before the first granule, and what is behind the last, must not be taken for a gap.
+    // A held granule stands before the range and at its end, so that neither is taken for a gap.
     if (first === 0) this.bits[0] = 1
     else if (!this.isHeld(first)) this.markHeld(first - 1)
     this.markHeld(end)
@@ -31,13 +34,13 @@ export class SpacePages extends BlockSpace {
     this.giveCoalescing(first, end, pageCount, false)
   }
 
-  /** Whether a range is one gap. After `dropFront`. */
+  /** Whether a range is one gap. Call `dropFront` first. */
   isRangeFree({ firstPage, pageCount }: PageRange): boolean {
     const first = firstPage * this.pageGranules
     return this.isGap(first) && this.next(first) === first + pageCount * this.pageGranules
   }
 
-  /** Removes a range that is one gap, and purged. */
+  /** Removes a range that is one gap and whose pages are all clean. */
   override removeRange(firstPage: PageNumber, pageCount: PageCount): void {
     invariant(this.isRangeFree({ firstPage, pageCount }), 'only a free range is removed')
     const first = firstPage * this.pageGranules
@@ -51,7 +54,7 @@ export class SpacePages extends BlockSpace {
     super.removeRange(firstPage, pageCount)
   }
 
-  /** How many pages at the end of a range are free and clean. After `dropFront`. */
+  /** The number of pages at the end of a range that are free and clean. Call `dropFront` first. */
   cleanTailPages({ firstPage, pageCount }: PageRange): PageCount {
     if (pageCount === 0) return 0
     const endPage = firstPage + pageCount
@@ -62,7 +65,10 @@ export class SpacePages extends BlockSpace {
     return endPage - max(firstFree, previousSet(this.dirty, endPage - 1) + 1)
   }
 
-  /** Removes the last `count` pages of a range, which are free and clean; all of it where it has no more. */
+  /**
+   * Removes the last `count` pages of a range, which must be free and clean. If the range has no more pages,
+   * it is removed.
+   */
   removeTail({ firstPage, pageCount }: PageRange, count: PageCount): void {
     if (count === 0) return
     invariant(count <= this.cleanTailPages({ firstPage, pageCount }), 'only free, clean pages are removed')
@@ -88,14 +94,16 @@ export class SpacePages extends BlockSpace {
     this.shortenRange({ firstPage, pageCount }, count)
   }
 
-  /** These free pages were given back to the kernel: they are clean. Returns how many were dirty. */
+  /** Makes free pages clean after they were given back to the kernel. Returns how many of them were dirty. */
   override markPurged(firstPage: PageNumber, pageCount: PageCount): PageCount {
     const end = firstPage + pageCount
     for (let page = firstPage; page < end; ) page = this.purgeIn(page, end)
     return super.markPurged(firstPage, pageCount)
   }
 
-  /** Free, clean pages of one gap are dirty from now on. False, and nothing has changed, where the page limit refuses. */
+  /**
+   * Makes free, clean pages of one gap dirty. Returns false, and changes nothing, if the page limit refuses.
+   */
   markResident(firstPage: PageNumber, pageCount: PageCount): boolean {
     const peak = this.recentPeakPages
     if (!this.useCounted(firstPage, pageCount, 0)) return false
@@ -108,7 +116,10 @@ export class SpacePages extends BlockSpace {
     return true
   }
 
-  /** First page and end, in turn, of each stretch of pages that lie wholly in a gap, in order. After `dropFront`. */
+  /**
+   * The first page and the end of each stretch of pages that lie wholly in a gap: one flat list, in ascending
+   * order. Call `dropFront` first.
+   */
   listUnused(): PageNumber[] {
     const stretches: [PageNumber, PageNumber][] = []
     for (let gap = this.followingLong(NONE); gap !== NONE; gap = this.followingLong(gap)) {
@@ -119,7 +130,11 @@ export class SpacePages extends BlockSpace {
     return stretches.sort(([a], [b]) => a - b).flat()
   }
 
-  /** Counts the pages from `page` up to `end` as clean that lie in one gap; returns the first one that does not. */
+  /**
+   * Counts the pages from `page` up to `end` as clean in the gap in which `page` lies, and gives back the
+   * books of its inside. The front is in no bin, so nothing is counted there. Returns the first page that
+   * does not lie wholly in that gap, or `end`.
+   */
   private purgeIn(page: PageNumber, end: PageNumber): PageNumber {
     const first = page * this.pageGranules
     const start = this.gapAround(first)
@@ -136,7 +151,10 @@ export class SpacePages extends BlockSpace {
     return endPage
   }
 
-  /** Where the gap, or the front, starts that a free page lies in. Pages are purged in order, so it is often the last one. */
+  /**
+   * The start of the gap, or of the front, in which a free page lies. Pages are purged in ascending order, so
+   * it is often the same gap as before.
+   */
   private gapAround(granule: number): Block {
     const known = this.purgedGap
     const isKnown = known <= granule && this.isGap(known) && this.next(known) > granule
@@ -145,8 +163,8 @@ export class SpacePages extends BlockSpace {
   }
 
   /**
-   * Makes all books anew from the live blocks in the map: a change of them did not come to its end. A free page counts as clean
-   * only where it was purged and not used since.
+   * Rebuilds all books from the live blocks in the map, after an interrupted change. A free page counts as
+   * clean only if it was purged and not used since.
    */
   protected rebuildSpace(): void {
     this.forgetShortGaps()
@@ -171,6 +189,7 @@ export class SpacePages extends BlockSpace {
     this.peakCommittedPages = max(this.peakCommittedPages, this.committedPages)
   }
 
+  /** Rebuilds the books of the range [first, end), whose bits and `occupied` are right. */
   private rebuildRange(first: number, end: number): void {
     const shift = this.granuleShift
     let usedEnd = first >>> shift
@@ -191,9 +210,9 @@ export class SpacePages extends BlockSpace {
     this.touch(end)
   }
 
-  // ---- proof -----------------------------------------------------------------------------------------------------
+  // ---- checks ---------------------------------------------------------------------------------------------
 
-  /** `meet` is called with each block, live or held back, and its end. */
+  /** Checks all books of the space. Calls `meet` with each block, live or held, and its end. */
   checkSpace(meet: (block: Block, end: number) => void): void {
     const count = { blocks: 0, long: 0 }
     const isUsed = new Uint8Array(this.columnPages)
@@ -224,11 +243,13 @@ export class SpacePages extends BlockSpace {
     this.checkPages(page => isUsed[page] === 1)
   }
 
+  /** Checks one gap, or counts it if it is long. */
   private checkGap(gap: Block, end: number, count: { long: number }): void {
     if (end - gap >= FRAME_GRANULES) count.long++
     else this.checkShortGap(gap, end - gap)
   }
 
+  /** Checks one block or the front, and marks in `isUsed` the pages that it uses. */
   private checkBlock(
     block: Block,
     end: number,

@@ -1,11 +1,12 @@
 /**
- * Which of the books were written to. The inside of a long block or gap has none: its columns were never touched, or given
- * back, and take no memory however long they are.
+ * Which books were written to, and so take memory. The books of the inside of a long block or gap do not:
+ * they were never touched, or their memory was given back.
  *
- * The unit is the *group*, 64 frames or 256 KiB, whose bits are 4 KiB. `touched` has a bit a group. What is written there
- * without a look at that bit (where blocks start between others) is found by `noteTouched`, which reads `occupied`; where
- * clean pages are taken, or a front is made, the bit is set. So a group that is not marked, after `noteTouched`, holds
- * nothing, and had blocks at most where pages were not clean, since it was last given back.
+ * The unit is the *group*: 64 frames, 256 KiB in an arena, whose bits fill 4 KiB. `touched` has one bit for
+ * each group. There are two ways in which it is set. `noteTouched` reads `occupied` and marks the groups in
+ * which something starts. And the bit is set at once where clean pages are taken or a front is made. So,
+ * after `noteTouched`, nothing starts in an unmarked group. Since the books of that group were last given
+ * back, blocks can have started there only on dirty pages.
  */
 import { setBit, testBit } from '../base/bits.js'
 import { copyElements, lengthOf } from '../base/primordials.js'
@@ -14,18 +15,22 @@ import { BINS, BITS_PREFIX, FRAME_SHIFT, ROW_WORDS } from './layout.js'
 
 const { ceil, floor, max, min } = Math
 
-/** `frame >>> GROUP_SHIFT` is its group. */
+/** `frame >>> GROUP_SHIFT` is the group of a frame. */
 export const GROUP_SHIFT = 6
 export const GROUP_FRAMES = 1 << GROUP_SHIFT
-/** `granule >>> GROUP_GRANULES_SHIFT` is its group. */
+/** `granule >>> GROUP_GRANULES_SHIFT` is the group of a granule. */
 export const GROUP_GRANULES_SHIFT = GROUP_SHIFT + FRAME_SHIFT
 
-/** Words of `bits` a frame: a pair for every 32 granules. A frame is one cache line. */
+/** Words of `bits` for each frame: a pair for every 32 granules. They fill one cache line of 64 bytes. */
 export const FRAME_BITS_WORDS = 16
 
-/** Each level of the tree over frames has a bit for a word of the one below. */
+/**
+ * log2 of the entries that one word of the tree over frames describes: each level has one bit for a word of
+ * the level below.
+ */
 export const LEVEL_SHIFT = 5
 
+/** All columns of the books. */
 export interface Columns {
   bits: Int32Array<ArrayBuffer>
   occupied: Uint16Array<ArrayBuffer>
@@ -40,12 +45,12 @@ export interface Columns {
   touched: Int32Array<ArrayBuffer>
 }
 
-/** Groups of so many frames, the last one maybe in part. */
+/** The number of groups that `frames` frames touch; the last group may be only partly filled. */
 export function groupsFor(frames: number): number {
   return (frames + GROUP_FRAMES - 1) >>> GROUP_SHIFT
 }
 
-/** Marks the groups in which anything starts. */
+/** Marks the groups, of the first `groupCount`, in which anything starts. */
 export function noteTouched({ occupied, touched }: Columns, groupCount: number): void {
   const words = wordsOf(occupied)
   const wordCount = lengthOf(words)
@@ -57,7 +62,10 @@ export function noteTouched({ occupied, touched }: Columns, groupCount: number):
   }
 }
 
-/** First and end of the frames of a group in which anything starts; 0 and 0 where nothing does. */
+/**
+ * The first frame and the end of the frames of a group in which anything starts. Both are 0 if nothing starts
+ * in the group.
+ */
 function startsIn(occupied: Uint16Array, group: number): { first: number; end: number } {
   let first = group * GROUP_FRAMES
   let end = min(lengthOf(occupied), first + GROUP_FRAMES)
@@ -68,8 +76,9 @@ function startsIn(occupied: Uint16Array, group: number): { first: number; end: n
 }
 
 /**
- * Copies the bits and rows of marked groups in which anything starts, as far as they fit, to columns that are zero, and marks
- * them there. What ends where a frame begins has its row in the frame before.
+ * Copies the bits and rows of the marked groups in which anything starts, as far as they fit, and marks these
+ * groups in `to`. The columns of `to` must be zero. A row of the frame before the first one is copied too,
+ * because a stretch that ends at the start of a frame has its row there.
  */
 export function copyGroups(from: Columns, to: Columns): void {
   const frames = min(lengthOf(from.occupied), lengthOf(to.occupied))
@@ -90,11 +99,14 @@ export function copyGroups(from: Columns, to: Columns): void {
   }
 }
 
+/** Copies words [first, end) to the same place of another column. */
 function copyPart(from: Int32Array, to: Int32Array, first: number, end: number): void {
   copyElements(to, wordsIn(from, first, end), first)
 }
 
-/** Adds up the pages that stretches of bytes touch, which come in ascending order. */
+/**
+ * Adds up the bytes of the pages that stretches of bytes touch. The stretches must come in ascending order.
+ */
 class TouchedPages {
   readonly #pageBytes: number
   #end = 0
@@ -104,6 +116,7 @@ class TouchedPages {
     this.#pageBytes = pageBytes
   }
 
+  /** Counts the pages that [firstByte, endByte) touches and that no earlier stretch has touched. */
   add(firstByte: number, endByte: number): void {
     const first = max(this.#end, floor(firstByte / this.#pageBytes) * this.#pageBytes)
     const end = ceil(endByte / this.#pageBytes) * this.#pageBytes
@@ -114,8 +127,9 @@ class TouchedPages {
 }
 
 /**
- * Bytes of the pages of the columns that were written to, after `noteTouched`. `pageWords`:
- * words of the bitmaps of pages. `pageBytes`: what memory is given in. */
+ * Bytes of the pages of the columns that were written to. Call `noteTouched` first. `pageWords`: words of
+ * each bitmap of pages. `pageBytes`: the unit in which memory of the books is given.
+ */
 export function touchedBytes(
   columns: Columns,
   groupCount: number,
@@ -136,10 +150,11 @@ export function touchedBytes(
     const groupFrame = group * GROUP_FRAMES
     const groupEnd = min(lengthOf(occupied), groupFrame + GROUP_FRAMES)
     const starts = startsIn(occupied, group)
-    // Where nothing starts any more, what was written is not known but that it was.
+    // If nothing starts in the group any more, it is not known which part was written to: all of it counts.
     const [first, end] = starts.end === 0 ? [groupFrame, groupEnd] : [starts.first, starts.end]
     const topWord = groupFrame >>> 2
-    // Small blocks leave short gaps, which may be gone again; long ones start in two frames of a group at most.
+    // Small blocks leave short gaps, though these may be gone again. Long blocks start in at most two frames
+    // of a group.
     const hasShort =
       end - first > 2 || !isZero(topWords, topWord, min(topWords.length, topWord + GROUP_FRAMES / 4))
     if (hasShort) {
@@ -158,7 +173,10 @@ export function touchedBytes(
   return bytes + bitmapBytes(columns, pageWords, pageBytes)
 }
 
-/** The same of the three bitmaps of pages, which are written to in the same places. */
+/**
+ * Bytes of the pages of the three bitmaps of pages that were written to. All three are written to in the same
+ * places.
+ */
 function bitmapBytes({ dirty, aged, purged }: Columns, words: number, pageBytes: number): number {
   const chunkWords = pageBytes / 4
   let bytes = 0

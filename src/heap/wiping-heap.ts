@@ -1,18 +1,20 @@
 /**
- * A heap whose blocks are overwritten with zeros before they are free. Every end of a block comes by here: `free`, `reset`,
- * the move of a `realloc`, the last unpin, what leaves a quarantine, what the collector found. Who shrinks a block in place
- * leaves its tail as it was: whoever wants that wiped must move it.
+ * A heap that overwrites blocks with zeros before they are free. Each way in which a block ends calls `free`:
+ * `free` and `reset` of the arena, the move of a `realloc`, the last unpin, the end of a quarantine, and the
+ * collection of a forgotten block. A block that shrinks in place leaves its tail as it was. A caller that
+ * wants the tail wiped must move the block.
  */
 import type { Block } from '../base/units.js'
 import { BlockHeap } from './block-heap.js'
 
 type BlockHeapOptions = ConstructorParameters<typeof BlockHeap>[1]
 
+/** A `BlockHeap` that calls `wipe` before a block is free. */
 export class WipingHeap extends BlockHeap {
   readonly #wipe: (block: Block, sizeBytes: number) => void
   #isWiping = true
 
-  /** `wipe` fills a block's bytes with zeros. */
+  /** `wipe` fills the bytes of a block with zeros. */
   constructor(pageBytes: number, options: BlockHeapOptions, wipe: (block: Block, sizeBytes: number) => void) {
     super(pageBytes, options)
     this.#wipe = wipe
