@@ -1,13 +1,15 @@
 /**
- * Block and Buffer: which `ArrayBuffer` a block's Buffer is a view of, and what becomes of it when the block ends.
+ * Makes the Buffer of a block, and does what is needed with its `ArrayBuffer` when the block ends. There are
+ * three kinds of `ArrayBuffer`:
  *
- * - from `detachFromBytes` on: one of its own, detached at the end
- * - else up to 64 KiB: a window shared with its neighbours
- * - else: one of its own that stays with the pages for the next user
+ * - A block of `detachFromBytes` or more has a buffer of its own. It is detached when the block ends.
+ * - A shorter block of at most 64 KiB shares a window with its neighbours.
+ * - Any other block has a buffer of its own that is kept: it stays with the pages for the next block there.
  *
- * A block whose memory somebody else can still reach, because they moved its `ArrayBuffer` (`transfer()`, a byte stream)
- * or the runtime refused to detach it, is *set aside* when it ends: it stays allocated in the heap, so that neither
- * its bytes nor its pages are reused, until the finalizer of that buffer ran.
+ * Other code can still reach the memory of a block in two cases: it moved the `ArrayBuffer` (`transfer()`, a
+ * byte stream), or the runtime refused to detach it. Such a block is *set aside* when it ends. It stays
+ * allocated in the heap, so that neither its bytes nor its pages are used again, until the finalizer of that
+ * `ArrayBuffer` has run.
  */
 
 import { invariant } from '../base/assert.js'
@@ -27,7 +29,7 @@ import { type Reach, WINDOW_OVERLAP_BYTES, WINDOW_STRIDE_BYTES, Windows } from '
 
 const { ceil, floor, max, min } = Math
 
-// Kinds of buffer, in the order of the list above.
+// The three kinds of buffer, in the order of the list above.
 const DETACHED = 0
 const SHARED = 1
 const KEPT = 2
@@ -46,23 +48,26 @@ export class BlockBuffers extends MadeOf<Parts> {
   protected readonly own = new OwnBuffers(this.#source, partsOf(this).refuseTransfer)
   readonly #forgotten = new Forgotten(this.#source)
   readonly #detachFromBytes = partsOf(this).detachFromBytes
-  /** Blocks of fewer bytes than this share windows. */
+  /** A block of fewer bytes than this shares a window. */
   readonly #windowBelowBytes = min(this.#detachFromBytes, WINDOW_OVERLAP_BYTES + 1)
-  /** Blocks set aside, and the wrap that each waits for. */
+  /** Blocks that are set aside, and the wrap whose finalizer each waits for. */
   readonly #setAside = new SafeMap<Block, WrapId>()
-  /** The stretch that `renew` purges: first page, and how many. */
+  /** The stretch that `renew` purges: its first page, and its number of pages. */
   readonly #renewed = new Uint32Array(2)
 
   constructor(heap: BlockHeap, source: PageSource, detachFromBytes: number, arenaName: string) {
     super({ heap, source, detachFromBytes, refuseTransfer: transferRefusal(arenaName) })
   }
 
-  /** Blocks that ended but are not free yet. */
+  /** The number of blocks that ended but are not free yet. */
   get setAsideBlocks(): number {
     return this.#setAside.size + this.#forgotten.size
   }
 
-  /** Called when blocks that wait may be free within two turns of the event loop. Must hold no arena. */
+  /**
+   * Is called when waiting blocks may be free within two turns of the event loop. It must not refer to an
+   * arena.
+   */
   get onCollected(): (() => void) | null {
     return this.#forgotten.onCollected
   }
@@ -75,49 +80,52 @@ export class BlockBuffers extends MadeOf<Parts> {
     this.#windows.addSegment(segment)
   }
 
-  /** Blocks that ended and whose memory waits to be looked at before it is used again: none but with `debug`. */
+  /** The number of blocks in quarantine. Always 0 without `debug`. */
   get quarantinedBlocks(): number {
     return 0
   }
 
-  /** What they were asked for. */
+  /** The bytes that were asked for, summed over the blocks in quarantine. Always 0 without `debug`. */
   get quarantinedBytes(): number {
     return 0
   }
 
-  /** Ends the wait of those. Returns how many there were. */
+  /** Ends the quarantine of all blocks. Returns how many there were. */
   emptyQuarantine(): number {
     return 0
   }
 
-  /** How long a block to allocate for so many bytes, at a multiple of `alignBytes`. */
+  /** How many bytes to allocate for a block of `sizeBytes` that starts at a multiple of `alignBytes`. */
   heldBytes(sizeBytes: number, _alignBytes: number): number {
     return sizeBytes
   }
 
-  /** What the start of that block has to be a multiple of. */
+  /** The alignment, in bytes, with which to allocate the block that `heldBytes` is about. */
   heldAlign(_sizeBytes: number, alignBytes: number): number {
     return alignBytes
   }
 
-  /** A block is about to be allocated. Nothing has changed yet: script may run here. */
+  /** Is called before a block is allocated. The books have not changed yet, so script may run here. */
   noteAllocation(): void {}
 
-  /** A block is about to end, or its end to be put off. The same. */
+  /**
+   * Is called before a block ends or its end is put off. The books have not changed yet, so script may run
+   * here.
+   */
   noteEnd(_block: Block): void {}
 
-  /** All blocks are about to end. The same. */
+  /** Is called before all blocks end. The books have not changed yet, so script may run here. */
   noteEndOfAll(): void {}
 
-  /** What is known of a Buffer's life, as the `cause` of an error about it. */
+  /** What is known of the life of a Buffer: an error to be the `cause` of an error about this Buffer. */
   historyOf(_buffer: unknown): Error | undefined {
     return undefined
   }
 
   /**
-   * The owner of a live block, or null where its memory is not ours to hand out now: the block was set aside, allocate
-   * another. Throws what the runtime throws where it cannot make the buffer; the block is as before then. `alignBytes` as
-   * it was allocated with.
+   * Makes the owner of a live block. Returns null where other code can reach the block's memory: the block is
+   * then set aside, and the caller allocates another one. `alignBytes` is the alignment that was asked for.
+   * Throws the error of the runtime where it cannot make the buffer; the block is then as before.
    */
   makeOwner(block: Block, sizeBytes: number, epoch: Epoch, _alignBytes: number): ArenaBuffer | null {
     if (sizeBytes < this.#windowBelowBytes && this.#windows.lostCount === 0) {
@@ -146,8 +154,9 @@ export class BlockBuffers extends MadeOf<Parts> {
   }
 
   /**
-   * A window's buffer that turns out to be detached was taken by somebody else, or here, by a call that was interrupted. Throws
-   * any other error on.
+   * Is called when making an owner in the block's window threw `error`. If the window's buffer is detached,
+   * either other code took it, or a call that was interrupted detached it. Then the window gets a new buffer,
+   * or the block is set aside (null). Otherwise `error` is thrown again.
    */
   #makeDespite(error: unknown, block: Block, sizeBytes: number, epoch: Epoch): ArenaBuffer | null {
     if (!this.#windows.isTaken(block)) throw error
@@ -155,20 +164,24 @@ export class BlockBuffers extends MadeOf<Parts> {
     return this.#setAsideIfLost(block, sizeBytes) ? null : this.#makeInNewWindow(block, sizeBytes, epoch)
   }
 
-  /** The owner of a block, over a buffer of exactly its bytes, which begin `startBytes` behind the block's start. */
+  /**
+   * Makes the owner of a block over a buffer of exactly its bytes. These begin `startBytes` after the block's
+   * start.
+   */
   protected makeDetachable(block: Block, startBytes: number, sizeBytes: number, epoch: Epoch): ArenaBuffer {
     return this.own.makeDetachable(block, startBytes, sizeBytes, epoch)
   }
 
-  /** A block of which `makeOwner` threw: it is free again. */
+  /** Frees a block for which `makeOwner` threw. */
   takeBack(block: Block): void {
     this.own.discard(block)
     this.#heap.free(block)
   }
 
   /**
-   * Makes sure that the pages of a block, which were clean, read as zero: what was stored there since they went back goes. One call
-   * to the kernel, however many there are. Returns false where it refuses.
+   * Purges the pages of a block, all of which were clean before it was allocated, so that they read as zero.
+   * This removes what was stored there after the pages went back. It is one call to the kernel for any number
+   * of pages. Returns whether all pages went back.
    */
   renew(block: Block, sizeBytes: number): boolean {
     const { granuleShift } = this.#heap
@@ -183,12 +196,15 @@ export class BlockBuffers extends MadeOf<Parts> {
     }
   }
 
-  /** Nobody can reach a block with a buffer of its own any more. */
+  /** Frees a block with a buffer of its own. Nobody can reach the block any more. */
   protected release(block: Block): void {
     this.#heap.free(block)
   }
 
-  /** The Buffer of a block, still live, has length 0: somebody took its window away. */
+  /**
+   * Is called when the Buffer of a live block has length 0: other code took its `ArrayBuffer` away. Marks
+   * what was taken.
+   */
   notice(block: Block, sizeBytes: number): void {
     if (sizeBytes >= this.#windowBelowBytes) return
     if (this.#windows.isTaken(block)) this.#windows.lose(block)
@@ -199,12 +215,12 @@ export class BlockBuffers extends MadeOf<Parts> {
     this.#forgotten.noticeTaken((startBytes, wrapId) => this.#windows.loseGivenUp(startBytes, wrapId))
   }
 
-  /** The wrap under a block that was handed out just now. */
+  /** The wrap that holds the memory of a block which was handed out just now. */
   wrapIdOf(block: Block, sizeBytes: number): WrapId {
     return sizeBytes < this.#windowBelowBytes ? this.#windows.wrapIdOf(block) : this.own.wrapIdOf(block)
   }
 
-  /** What the arena's memory may be reached by. */
+  /** All wraps through which the memory of this arena may be reached. */
   get reaches(): Reach[] {
     const setAside = [...this.#setAside].map(([block, wrapId]) => ({
       startBytes: block * GRANULE_BYTES,
@@ -214,8 +230,9 @@ export class BlockBuffers extends MadeOf<Parts> {
   }
 
   /**
-   * The owner of a block was collected, and views of it may be left: the block is free when the buffer of `wrapId`, what
-   * `wrapIdOf` said when it was handed out, is gone.
+   * Is called when the owner of a block was collected. Views of the block may be left, so the block is free
+   * only when the buffer of `wrapId` is gone. `wrapId` is what `wrapIdOf` returned when the block was handed
+   * out.
    */
   forget(block: Block, sizeBytes: number, wrapId: WrapId): void {
     if (sizeBytes < this.#windowBelowBytes) {
@@ -241,7 +258,10 @@ export class BlockBuffers extends MadeOf<Parts> {
     else this.#heap.free(block)
   }
 
-  /** Gives up the buffer of a block's window, if it is still `wrapId` and not too many of that window were. */
+  /**
+   * Gives up the buffer of the block's window, so that the window is wrapped anew. Does nothing if that
+   * buffer is not `wrapId` any more, if other code took it, or if this window has given up too many buffers.
+   */
   #giveUpWindow(block: Block, wrapId: WrapId): void {
     const startBytes = startOfWindow(block)
     if (this.#windows.wrapIdOf(block) !== wrapId || this.#windows.isTaken(block)) return
@@ -249,7 +269,10 @@ export class BlockBuffers extends MadeOf<Parts> {
     this.#forgotten.hold(wrapId, this.#windows.giveUp(block).buffer, startBytes, true)
   }
 
-  /** The owner of a block is spent: frees the block, or sets it aside. `sizeBytes` as it was made with. */
+  /**
+   * Ends a block whose owner is spent: frees it, or sets it aside. `sizeBytes` is the size that its owner was
+   * made with.
+   */
   end(block: Block, sizeBytes: number): void {
     if (sizeBytes < this.#windowBelowBytes) {
       this.#windows.leave(block)
@@ -262,28 +285,28 @@ export class BlockBuffers extends MadeOf<Parts> {
     else this.#setAside.set(block, wrapId)
   }
 
-  /** Whether blocks are resized where they are at all. */
+  /** Whether blocks may be resized in place at all. */
   get mayResize(): boolean {
     return true
   }
 
   /**
-   * Whether a live block of `oldBytes`, whose Buffer is as it was made, may have `sizeBytes` where it is: the kind of buffer is
-   * the same, and nobody who took one away can reach the bytes.
+   * Whether a live block of `oldBytes` may be resized in place to `sizeBytes`. Its Buffer must still have its
+   * length. The kind of buffer must stay the same, and no buffer that other code took may reach the bytes.
    */
   mayResizeTo(block: Block, oldBytes: number, sizeBytes: number): boolean {
-    // The tail of what shrinks where it is would stay as it was.
+    // A block that shrinks in place would keep the bytes of its tail.
     if (this.#heap.isWiping && sizeBytes < oldBytes) return false
     const kind = this.#kindOf(sizeBytes)
     if (kind !== this.#kindOf(oldBytes)) return false
-    // Not the buffer of this block, then, but one that the same window was given since.
+    // This block's Buffer still has its length. So a buffer that was taken is a newer one of the same window.
     if (kind === SHARED) this.notice(block, sizeBytes)
     return this.#windows.lostCount === 0 || this.#windows.lostWrapOver(block, sizeBytes) === null
   }
 
   /**
-   * A new owner of another size for a live block that was resized where it is, as `mayResizeTo` allowed; the old owner ends.
-   * Throws as `makeOwner` does; nothing has changed then.
+   * Makes a new owner, of another size, for a live block that was resized in place; `mayResizeTo` must have
+   * allowed it. The old owner ends. Throws as `makeOwner` does; then nothing has changed.
    */
   replaceOwner(block: Block, sizeBytes: number, epoch: Epoch): ArenaBuffer {
     const kind = this.#kindOf(sizeBytes)
@@ -291,7 +314,7 @@ export class BlockBuffers extends MadeOf<Parts> {
       const lengthBytes = kind === DETACHED ? sizeBytes : this.#heap.sizeOf(block)
       return this.own.replace(block, sizeBytes, lengthBytes, epoch, kind === KEPT)
     }
-    // Wrapped anew where its buffer was given up.
+    // The window is wrapped anew if its buffer was given up.
     const buffer =
       this.#windows.makeOwner(block, sizeBytes, epoch) ?? this.#makeInNewWindow(block, sizeBytes, epoch)
     invariant(buffer !== null, 'the window of a live block is wrapped')
@@ -309,7 +332,10 @@ export class BlockBuffers extends MadeOf<Parts> {
     return this.#windows.has(memory) || this.own.has(memory) || this.#forgotten.holds(memory)
   }
 
-  /** The live block that holds all of these bytes of a buffer, at least its first one; NONE where there is none. */
+  /**
+   * Returns the live block that holds all bytes of a view, or NONE. A view of 0 bytes must begin inside the
+   * block.
+   */
   blockUnder({ memory, offsetBytes, lengthBytes }: ViewReach): Block {
     if (memory.byteLength === 0) return NONE
     const own = this.own.blockUnder(memory)
@@ -323,7 +349,7 @@ export class BlockBuffers extends MadeOf<Parts> {
     return first + max(1, lengthBytes) <= block * GRANULE_BYTES + this.#heap.sizeOf(block) ? block : NONE
   }
 
-  /** Whether there are buffers to drop once their pages are cold, or blocks that wait. */
+  /** Whether `dropIdle` or `recoverSetAside` may have work: idle buffers exist, or blocks wait. */
   get hasIdle(): boolean {
     if (this.#windows.idleCount > 0 || this.own.idleBytes > 0) return true
     return this.#setAside.size > 0 || this.#forgotten.collectedCount > 0
@@ -349,32 +375,34 @@ export class BlockBuffers extends MadeOf<Parts> {
     for (const [block, wrapId] of this.#forgotten.unheld()) this.#giveUpWindow(block, wrapId)
   }
 
-  /** Looks for buffers that somebody took away: before memory changes under those that only wait. */
+  /** Finds buffers that other code took away. It runs before memory under idle buffers changes. */
   noticeTaken(): void {
     this.#windows.noticeTaken()
     this.own.noticeTaken()
     this.#noticeTakenGivenUp()
   }
 
-  /** Drops the buffers that nothing uses and whose pages were given back. */
+  /** Drops the idle buffers whose pages were given back. */
   dropIdle(): void {
     const pageBytes = this.#heap.pageBytes
     this.#windows.dropIdle((firstPage, pageCount) => !this.#heap.anyDirty(firstPage, pageCount))
     this.own.dropIdle((offset, length) => !this.#heap.anyDirty(offset / pageBytes, ceil(length / pageBytes)))
   }
 
-  /** Before a segment goes that holds no live block. */
+  /** Is called before a segment without a live block goes. */
   removeSegment(segment: Segment): void {
     this.#windows.removeSegment(segment)
     this.own.removeSegment(segment)
     const { pageBytes } = this.#source
-    // What somebody took of it keeps the mapping: nothing is placed there again.
+    // If other code took a given-up buffer, the segment stays mapped for good, and no block is placed there
+    // again.
     this.#forgotten.removeRange(segment.firstPage * pageBytes, endOf(segment) * pageBytes)
   }
 
   /**
-   * Every block ends at once but for those in `staying`, with the sizes they were made with: every buffer is detached in
-   * which none of these lies. The caller frees the others, but for those set aside.
+   * Ends every block at once except those in `staying`, a map from block to the size that its owner was made
+   * with. Detaches every buffer in which no such block lies. The caller frees all other blocks that are not
+   * set aside.
    */
   clear(staying: ReadonlyMap<Block, number>): void {
     const inWindows = [...staying].filter(([, sizeBytes]) => sizeBytes < this.#windowBelowBytes)
@@ -390,15 +418,18 @@ export class BlockBuffers extends MadeOf<Parts> {
     )
   }
 
-  /** The memory of blocks set aside will not be reused any more: the books forget them. */
+  /**
+   * Is called when the arena's memory will not be used again: removes the set-aside blocks from the books.
+   */
   abandonSetAside(): void {
-    // Views of what waits may be left, and what is unmapped is gone.
+    // Views of these blocks may be left, so their bytes stay. Memory that is already unmapped must not be
+    // written to.
     this.#heap.stopWiping()
     for (const block of this.#setAside.keys()) this.release(block)
     this.#setAside.clear()
   }
 
-  /** Counts anew what a change left behind that was interrupted. */
+  /** Counts everything anew, after a change that was interrupted. */
   recount(): void {
     this.own.recount()
   }
@@ -419,7 +450,7 @@ export class BlockBuffers extends MadeOf<Parts> {
     return true
   }
 
-  /** `liveBlocks`: blocks with an owner. */
+  /** `liveBlocks`: the number of blocks that have an owner. */
   check(liveBlocks: number): void {
     this.own.check(this.own.liveBlocks)
     this.#windows.check(liveBlocks - this.own.liveBlocks + this.#forgotten.sharedBlocks)
@@ -427,7 +458,7 @@ export class BlockBuffers extends MadeOf<Parts> {
   }
 }
 
-/** The byte at which the window of a block begins. */
+/** The byte, in the page-number space, at which the window of a block begins. */
 function startOfWindow(block: Block): number {
   const offset = block * GRANULE_BYTES
   return offset - (offset % WINDOW_STRIDE_BYTES)

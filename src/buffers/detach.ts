@@ -1,13 +1,14 @@
-/** Detaching a buffer of ours. */
+/** Detaches buffers of this library. */
 import { byteLengthOf } from '../base/primordials.js'
 import type { PageSource } from '../memory/page-source.js'
 
-// Taken once, so that what somebody puts in its place is not asked.
+// Read once at load, so that a later replacement has no effect here.
 const Overflow = RangeError
 
 /**
- * Detaches a buffer. Returns false where the runtime refuses: somebody marked it as not detachable, and its views stay, as those
- * of a moved one do. Throws a `RangeError` where the stack is full: that is no refusal, and can be tried again.
+ * Detaches a buffer. Returns false where the runtime refuses, because the buffer was marked as not
+ * detachable. Its views then stay, as those of a moved buffer do. Throws a `RangeError` where the stack is
+ * full: the call can be tried again.
  */
 export function tryDetach(source: PageSource, buffer: ArrayBuffer): boolean {
   try {

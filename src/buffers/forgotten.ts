@@ -1,17 +1,19 @@
 /**
- * Blocks whose owners were collected unfreed, and the `ArrayBuffer`s that tell when their bytes may be used again.
+ * Forgotten blocks: their owners were collected without `free`. This file finds out when their bytes may be
+ * used again.
  *
- * A view may outlive the owner it was taken from: `arena.alloc(64).subarray(0, 8)` is a good Buffer, and nobody can tell from
- * outside whether there is one. But every view holds its `ArrayBuffer`. So the buffer under a forgotten block is *given up*:
- * we hold it weakly from then on, and put no new block in it. When it is collected, nobody sees those bytes, and the blocks
- * that waited for it are free. A window that was given up is wrapped a second time for the blocks to come.
+ * A view may outlive the owner it was made from: `arena.alloc(64).subarray(0, 8)` is a valid Buffer. Nothing
+ * outside V8 can tell whether such a view exists. But every view holds its `ArrayBuffer`. So the buffer under
+ * a forgotten block is *given up*: from then on the library holds it weakly and puts no new block in it. A
+ * window whose buffer was given up is wrapped again for later blocks. When the old buffer is collected,
+ * nobody sees its bytes any more.
  *
- * Who took such a buffer away (`transfer`, byte streams) keeps its memory beyond its collection. So the last word is the
- * finalizer's: a block waits until its wrap is gone.
+ * Other code that took such a buffer away (`transfer`, byte streams) keeps the memory after the buffer is
+ * collected. So collection is not enough: a block waits until the finalizer of its wrap has run.
  *
  * Invariants, checked by `check()`:
- *  1. the memory of a given-up buffer that was neither collected nor taken away is wrapped
- *  2. `countOf` a window = its given-up buffers, `MAX_GIVEN_UP` at most
+ *  1. The memory of a given-up buffer that was neither collected nor taken away is wrapped.
+ *  2. `#counts` of a window is the number of its given-up buffers, at most `MAX_GIVEN_UP`.
  */
 import { invariant } from '../base/assert.js'
 import { byteLengthOf, register, SafeMap, targetOf } from '../base/primordials.js'
@@ -24,8 +26,8 @@ import type { Reach } from './windows.js'
 const { floor } = Math
 
 /**
- * Given-up buffers of one window: each counts in full to what V8 knows as external memory. Beyond that, forgotten blocks of
- * the window wait until one of them is gone.
+ * The most given-up buffers of one window. V8 counts each of them in full as external memory. Further
+ * forgotten blocks of the window wait until one of these buffers is gone.
  */
 const MAX_GIVEN_UP = 4
 
@@ -33,16 +35,19 @@ interface Memory {
   readonly buffer: WeakRef<ArrayBuffer>
   readonly startBytes: number
   readonly isShared: boolean
-  /** Collected; where its finalizer does not follow, somebody has moved the memory. */
+  /** The buffer was collected. If its finalizer does not follow, other code has moved the memory. */
   isCollected: boolean
-  /** It is being detached here: nobody took it away, should that be interrupted. */
+  /**
+   * This class is detaching the buffer. So it is not taken for one that other code took, if that is
+   * interrupted.
+   */
   isEnding: boolean
 }
 
 interface Waiting {
-  /** The buffer under the block. */
+  /** The wrap of the buffer under the block. */
   readonly wrapId: WrapId
-  /** A buffer that reaches the block too, or null. */
+  /** The wrap of another buffer that reaches the block too, or null. */
   readonly reachedBy: WrapId | null
   readonly isShared: boolean
 }
@@ -57,24 +62,30 @@ const collections = new FinalizationRegistry<Collected>(({ forgotten, wrapId }) 
 )
 
 export class Forgotten {
-  /** Made at first use: V8 keeps what a new one refers to until the end of the task, in a loop of new arenas all of them. */
+  /**
+   * Made at first use. V8 keeps the target of a new `WeakRef` alive until the end of the task, so a loop that
+   * makes arenas would keep all of them.
+   */
   #weakSelf: WeakRef<Forgotten> | undefined
   readonly #source: PageSource
   readonly #memories = new SafeMap<WrapId, Memory>()
   readonly #blocks = new SafeMap<Block, Waiting>()
   readonly #counts = new SafeMap<number, number>()
-  /** Blocks among those that wait that lie in windows. */
+  /** The number of waiting blocks that lie in windows. */
   sharedBlocks = 0
-  /** Buffers that were collected and whose finalizers have yet to run. */
+  /** The number of buffers that were collected and whose finalizers have not run yet. */
   collectedCount = 0
-  /** Called when a buffer was collected: its finalizer runs within two turns of the event loop. Must hold no arena. */
+  /**
+   * Is called when a buffer was collected. Its finalizer runs within two turns of the event loop. It must not
+   * refer to an arena.
+   */
   onCollected: (() => void) | null = null
 
   constructor(source: PageSource) {
     this.#source = source
   }
 
-  /** Blocks that wait. */
+  /** The number of waiting blocks. */
   get size(): number {
     return this.#blocks.size
   }
@@ -83,18 +94,21 @@ export class Forgotten {
     return this.#blocks.has(block)
   }
 
-  /** A block of which only views may be left waits for the finalizer of `wrapId`, and of `reachedBy`. */
+  /**
+   * Adds a forgotten block. It waits for the finalizer of `wrapId`; `reachedBy` is another wrap that reaches
+   * it, or null.
+   */
   add(block: Block, wrapId: WrapId, isShared: boolean, reachedBy: WrapId | null = null): void {
     this.#blocks.set(block, { wrapId, reachedBy, isShared })
     if (isShared) this.sharedBlocks++
   }
 
-  /** Whether the window at that byte may give another buffer up. */
+  /** Whether the window at that byte may give up another buffer. */
   hasRoom(startBytes: number): boolean {
     return (this.#counts.get(startBytes) ?? 0) < MAX_GIVEN_UP
   }
 
-  /** Holds a buffer weakly from now on. */
+  /** Holds a given-up buffer, weakly. `startBytes` is its first byte in the page-number space. */
   hold(wrapId: WrapId, buffer: ArrayBuffer, startBytes: number, isShared: boolean): void {
     this.#memories.set(wrapId, {
       buffer: new WeakRef(buffer),
@@ -107,18 +121,21 @@ export class Forgotten {
     register(collections, buffer, { forgotten: this.#self, wrapId })
   }
 
-  /** Whether the buffer of that wrap was given up, and may still be seen. */
+  /** Whether the buffer of that wrap was given up and its memory may still be seen. */
   isHeld(wrapId: WrapId): boolean {
     return this.#memories.has(wrapId)
   }
 
-  /** Whether this is a buffer that was given up. */
+  /** Whether this buffer was given up. */
   holds(memory: ArrayBufferLike): boolean {
     for (const { buffer } of this.#memories.values()) if (targetOf(buffer) === memory) return true
     return false
   }
 
-  /** Where the window whose buffer this was begins, or NONE. */
+  /**
+   * The first byte, in the page-number space, of the window that had this buffer; NONE if none of the held
+   * windows had it.
+   */
   startOf(memory: ArrayBufferLike): number {
     for (const { buffer, startBytes, isShared } of this.#memories.values()) {
       if (isShared && buffer.deref() === memory) return startBytes
@@ -126,18 +143,19 @@ export class Forgotten {
     return NONE
   }
 
-  /** What memory may be reached by through a given-up buffer. */
+  /** All wraps of given-up buffers, each with the first byte that it shows. */
   get reaches(): Reach[] {
     return [...this.#memories].map(([wrapId, { startBytes }]) => ({ startBytes, wrapId }))
   }
 
-  /** Waiting blocks in windows, and the wrap of each: those whose window has yet to give its buffer up. */
+  /** The waiting blocks whose window has not given its buffer up yet, each with the wrap of that buffer. */
   *unheld(): Generator<[Block, WrapId]> {
     for (const [block, { wrapId, isShared }] of this.#blocks) {
       if (isShared && !this.#memories.has(wrapId)) yield [block, wrapId]
     }
   }
 
+  /** Is called when the buffer of that wrap was collected. */
   collected(wrapId: WrapId): void {
     const memory = this.#memories.get(wrapId)
     if (memory === undefined || memory.isCollected) return
@@ -147,8 +165,8 @@ export class Forgotten {
   }
 
   /**
-   * Ends the wait of every block whose bytes nobody sees any more. Calls `end` for each; `reachedBy` is what somebody else
-   * may still reach it by, or null.
+   * Ends the wait of every block whose bytes nobody sees any more, and calls `end` for it. `reachedBy` is the
+   * wrap through which other code may still reach the block, or null.
    */
   settle(end: (block: Block, isShared: boolean, reachedBy: WrapId | null) => void): void {
     for (const wrapId of this.#memories.keys()) {
@@ -162,7 +180,10 @@ export class Forgotten {
     }
   }
 
-  /** Calls `taken` with the first byte and the wrap of each window's buffer that somebody took away. */
+  /**
+   * Finds given-up buffers that other code took away. Calls `taken` with the first byte and the wrap of each
+   * one of a window.
+   */
   noticeTaken(taken: (startBytes: number, wrapId: WrapId) => void): void {
     for (const [wrapId, memory] of this.#memories) {
       const buffer = targetOf(memory.buffer)
@@ -172,7 +193,7 @@ export class Forgotten {
     }
   }
 
-  /** Nothing lives in these bytes, nor ever will: detaches the buffers over them. */
+  /** Detaches the given-up buffers that begin in a range of bytes. No block lives there, and none will. */
   removeRange(startBytes: number, endBytes: number): void {
     for (const [wrapId, memory] of this.#memories) {
       if (memory.startBytes < startBytes || memory.startBytes >= endBytes) continue
@@ -182,8 +203,9 @@ export class Forgotten {
   }
 
   /**
-   * Every block is gone: as `removeRange` of everything, but for the windows that begin at one of `staying`. Calls `reached`
-   * for each block with a taken buffer of its own.
+   * Is called when every block ends. Detaches all given-up buffers except those of windows that begin at one
+   * of `staying`, and ends every wait. Calls `taken` for each buffer of a window that other code took. Calls
+   * `reached` for each waiting block with a buffer of its own whose memory other code can still reach.
    */
   clear(
     staying: ReadonlySet<number>,
@@ -214,12 +236,13 @@ export class Forgotten {
     return this.#weakSelf
   }
 
-  /** Returns whether nobody reaches the memory by this buffer any more. */
+  /** Detaches a given-up buffer. Returns whether nobody can reach the memory through it any more. */
   #detach(wrapId: WrapId, memory: Memory): boolean {
     const buffer = targetOf(memory.buffer)
     if (buffer === undefined) {
       if (!this.#source.isWrapped(wrapId)) return true
-      // Collected a moment ago, or moved: a segment waits for that anyway, but an end that moves does not.
+      // The buffer was collected just now, or was moved before. A segment that is a mapping is not unmapped
+      // before the finalizer has run. A movable end does not wait for it, so it has to be told.
       if (this.#source.end !== null) this.#markMoved(memory)
       return false
     }
@@ -250,7 +273,7 @@ export class Forgotten {
     const counts = new Map<number, number>()
     for (const [wrapId, memory] of this.#memories) {
       const buffer = targetOf(memory.buffer)
-      // One that was taken away outlives its memory.
+      // A buffer that was taken away may outlive its wrap.
       const hasMemory = buffer !== undefined && byteLengthOf(buffer) > 0
       invariant(!hasMemory || this.#source.isWrapped(wrapId), '1: the memory of a buffer is wrapped')
       if (memory.isShared) counts.set(memory.startBytes, (counts.get(memory.startBytes) ?? 0) + 1)

@@ -1,15 +1,16 @@
 /**
- * Notices owners that are collected unfreed: says where they were allocated, and has their blocks ended.
+ * Finds owners that are collected without `free`: reports where they were allocated, and ends their blocks.
  *
- * Some owners are *sampled*: watched (see `owner.ts`), recorded with the stack of their allocation, and registered with the
- * collector. All others cost nothing but the comparison that finds the next one to sample. What an end of a sampled block
- * must do is look its record up, and drop it.
+ * Some owners are *sampled*: watched (see `owner.ts`), recorded with the stack of their allocation, and
+ * registered with the garbage collector. When a sampled block ends, its record is looked up and dropped. For
+ * every other owner the whole cost is one comparison, which finds the next owner to sample.
  *
- * How many are sampled: all, or 1 in 128 with gaps that no program's period meets, as long as that is no more than
- * `MAX_SAMPLES_PER_MS` for long: to register an owner and to write its stack down takes about as long as 200 small blocks.
+ * Either all owners are sampled, or 1 in 128. The gaps between samples are random, so that no regular pattern
+ * of a program hides a leak. `MAX_SAMPLES_PER_MS` bounds the rate over a long time, because registering an
+ * owner and writing its stack down takes much longer than allocating a small block.
  *
- * Nothing here holds an arena or an owner alive. A stack is kept as text: V8's own form of it refers to the receivers of the
- * calls, and one of them may hold the owner.
+ * Nothing here keeps an arena or an owner alive. A stack is kept as text, because V8's own form of a stack
+ * refers to the receivers of the calls, and one of them may hold the owner.
  */
 
 import { OWN_FOLDER_URL } from '../base/own-folder.js'
@@ -20,22 +21,21 @@ import { blockOf, type Owner, sizeOf, watch } from './owner.js'
 
 export type LeakMode = 'off' | 'sampled' | 'all'
 
-/** What was forgotten. */
+/** A block whose owner was collected without `free`. */
 export interface Leak {
   readonly arenaName: string
-  /** Bytes asked for. */
+  /** Bytes that were asked for. */
   readonly sizeBytes: number
-  /** Where it was allocated: lines of a stack, the innermost first. */
+  /** Where the block was allocated: the lines of a stack, the innermost first. */
   readonly stack: string
 }
 
 const MEAN_GAP = 128
-/** Samples that may be saved up, for bursts and for programs that end soon. */
+/** The most samples that may be saved up, for bursts and for programs that end soon. */
 const MAX_CREDIT = 256
 const MAX_SAMPLES_PER_MS = 0.1
 
-/** Lines of a stack that begin in this package say nothing of who forgot the block. */
-// Taken once: somebody's fake of it must not stop the sampling.
+// Read once at load, so that a later replacement by a program cannot stop the sampling.
 const { floor, min, random } = Math
 const { captureStackTrace } = Error
 
@@ -52,9 +52,9 @@ interface Sample {
 export interface LeakActions {
   /** The wrap under a block that was handed out just now. */
   wrapIdOf(block: Block, sizeBytes: number): WrapId
-  /** The owner of a live block was collected. */
+  /** Is called when the owner of a live block was collected. */
   forget(block: Block, sizeBytes: number, wrapId: WrapId): void
-  /** Tells of a leak. Must hold no arena. */
+  /** Reports a leak. It must not refer to an arena. */
   readonly report: (leak: Leak) => void
 }
 
@@ -62,13 +62,16 @@ const owners = new FinalizationRegistry<{ sample: Sample; report: (leak: Leak) =
   ({ sample, report }) => {
     const leaks = targetOf(sample.leaks)
     if (leaks !== undefined) leaks.collected(sample)
-    // Its arena went with it, unclosed.
+    // The arena was collected too, without `close()`.
     else report(leakOf(sample))
   },
 )
 
 export class Leaks {
-  /** Made at first use: V8 keeps what a new one refers to until the end of the task, in a loop of new arenas all of them. */
+  /**
+   * Made at first use. V8 keeps the target of a new `WeakRef` alive until the end of the task, so a loop that
+   * makes arenas would keep all of them.
+   */
   #weakSelf: WeakRef<Leaks> | undefined
   readonly #mode: LeakMode
   readonly #arenaName: string
@@ -87,25 +90,28 @@ export class Leaks {
     this.#actions = actions
   }
 
-  /** Owners that are sampled and live. */
+  /** The number of sampled owners that are live. */
   get size(): number {
     return this.#samples.size
   }
 
-  /** The number of the allocation to sample next, `allocations` having been made; one that never comes where none is. */
+  /**
+   * The number of the next allocation to sample, if `allocations` were made so far; -1 if none is to be
+   * sampled.
+   */
   nextAfter(allocations: number): number {
     if (this.#mode === 'off') return -1
     if (this.#mode === 'all') return allocations + 1
     return allocations + 1 + floor(random() * (2 * MEAN_GAP - 1))
   }
 
-  /** Samples the owner of a block that is being handed out by the function `through`. Never throws. */
+  /** Samples the owner of a block that the function `through` is handing out. Never throws. */
   sample(owner: Owner, through: (...args: never[]) => unknown): void {
     const block = blockOf(owner)
     if (block < 0 || !this.#takeCredit()) return
     const generation = this.#generation
     const stack = stackAbove(through)
-    // Whoever formats stacks for this process is script that may have done anything meanwhile.
+    // A formatter of stacks is script of the program. It may have ended the block meanwhile.
     if (generation !== this.#generation || blockOf(owner) !== block) return
     const sizeBytes = sizeOf(owner)
     const wrapId = this.#actions.wrapIdOf(block, sizeBytes)
@@ -115,7 +121,10 @@ export class Leaks {
     register(owners, owner, { sample, report: this.#actions.report }, sample)
   }
 
-  /** A block ends in the ordinary way: its owner is no leak. Nothing happens to a block that was not sampled. */
+  /**
+   * Drops the record of a block that ends in the ordinary way: it is no leak. Does nothing if the block was
+   * not sampled.
+   */
   end(block: Block): void {
     const sample = this.#samples.get(block)
     if (sample === undefined) return
@@ -123,20 +132,20 @@ export class Leaks {
     unregister(owners, sample)
   }
 
-  /** Every block ends. */
+  /** Drops all records, because every block ends. */
   clear(): void {
     this.#generation++
     for (const sample of this.#samples.values()) unregister(owners, sample)
     this.#samples.clear()
   }
 
-  /** The owner of a sampled block was collected. */
+  /** Is called when the owner of a sampled block was collected. */
   collected(sample: Sample): void {
-    // Another block, perhaps of another epoch, may be there by now.
+    // Another block, perhaps of another epoch, may start there by now.
     if (this.#samples.get(sample.block) !== sample) return
     this.#samples.delete(sample.block)
     this.#actions.forget(sample.block, sample.sizeBytes, sample.wrapId)
-    // Last: who hears of it may close the arena.
+    // This is last, because a listener may close the arena.
     this.#actions.report(leakOf(sample))
   }
 
@@ -156,18 +165,19 @@ export class Leaks {
   }
 }
 
-/** The lines of the stack above the innermost call of that function; what the process makes of a stack, in words. */
+/** The text of the stack above the innermost call of `through`. Empty if it cannot be had. */
 function stackAbove(through: (...args: never[]) => unknown): string {
   const holder = { stack: '' }
   try {
     captureStackTrace(holder, through)
     return String(holder.stack)
   } catch {
-    // A formatter of the process's own failed. The leak is told without its place.
+    // The program's own formatter of stacks failed. The leak is reported without its place.
     return ''
   }
 }
 
+/** The leak of a sample. Stack lines in this package are left out: they do not say who forgot the block. */
 function leakOf({ arenaName, sizeBytes, stack }: Sample): Leak {
   const lines = stack.split('\n').slice(1)
   return { arenaName, sizeBytes, stack: lines.filter(line => !line.includes(OWN_FOLDER_URL)).join('\n') }

@@ -1,14 +1,17 @@
 /**
- * Blocks with an `ArrayBuffer` of their own.
+ * Blocks with an `ArrayBuffer` of their own. There are two kinds:
  *
- * Two kinds. From `detachFromBytes` on, a block's buffer covers exactly its bytes and is detached when the block ends, so
- * that every later use of any view is an error or has length 0. Below that, a block that is too long for a window gets
- * a buffer that stays with its pages when the block ends, and serves the next block that starts there: nothing is
- * wrapped or detached while the same sizes come and go.
+ * - *Detachable*: from `detachFromBytes` on, the buffer covers exactly the bytes that were asked for. It is
+ *   detached when the block ends, so every later use of a view is an error or sees length 0.
+ * - *Kept*: a shorter block that is too long for a window. When the block ends, its buffer stays with the
+ *   pages and serves the next block that starts there. So nothing is wrapped or detached while the same sizes
+ *   come and go.
+ *
+ * A kept buffer without a live block is *idle*.
  *
  * Invariants, checked by `check()`:
- *  1. `liveBlocks` buffers are in use; the others are kept ones that wait
- *  2. `idleBytes` = the lengths of those that wait
+ *  1. `liveBlocks` buffers are in use; all others are idle.
+ *  2. `idleBytes` is the sum of the lengths of the idle buffers.
  */
 import { invariant } from '../base/assert.js'
 import { byteLengthOf, SafeMap } from '../base/primordials.js'
@@ -30,7 +33,10 @@ export interface OwnBuffer {
   /** The wrap of an earlier buffer of the same block that could not be detached, or null. */
   readonly reachedBy: WrapId | null
   isIdle: boolean
-  /** It is being detached here: nobody took it away, should that be interrupted. */
+  /**
+   * This class is detaching the buffer. So it is not taken for one that other code took, if that is
+   * interrupted.
+   */
   isEnding: boolean
 }
 
@@ -47,28 +53,28 @@ export class OwnBuffers {
   }
 
   /**
-   * The owner of a block, over a new buffer of exactly its bytes, which begin `startBytes` behind the block's start. Throws
-   * what the source throws.
+   * Makes the owner of a block over a new buffer of exactly its bytes. These begin `startBytes` after the
+   * block's start. Throws the errors of `PageSource.wrap`.
    */
   makeDetachable(block: Block, startBytes: number, sizeBytes: number, epoch: Epoch): ArenaBuffer {
     this.discard(block)
     return this.#make(block, sizeBytes, sizeBytes, epoch, false, startBytes)
   }
 
-  /** The buffer of a block goes, if it has one: kept for it, or left there by a call that was interrupted. */
+  /** Drops the buffer of a block, if it has one: a kept one, or one that an interrupted call left there. */
   discard(block: Block): void {
     const own = this.#byBlock.get(block)
     if (own !== undefined) this.#drop(block, own.isIdle ? own : this.#end(block))
   }
 
   /**
-   * The owner of a block of `usableBytes`, over the buffer kept at its start if that is long enough. Throws what the
-   * source throws.
+   * Makes the owner of a block of `usableBytes`. Uses the buffer that is kept at its start, if that is long
+   * enough. Throws the errors of `PageSource.wrap`.
    */
   makeKept(block: Block, sizeBytes: number, usableBytes: number, epoch: Epoch): ArenaBuffer {
     const kept = this.#byBlock.get(block)
     if (kept === undefined) return this.#make(block, sizeBytes, usableBytes, epoch, true)
-    // A buffer of length zero was taken by somebody else while it waited here.
+    // A buffer of length 0 was taken by other code while it was idle.
     if (byteLengthOf(kept.buffer) < sizeBytes || !kept.isIdle) {
       this.discard(block)
       return this.#make(block, sizeBytes, usableBytes, epoch, true)
@@ -80,26 +86,33 @@ export class OwnBuffers {
     return buffer
   }
 
-  /** Ends a block and keeps its buffer. Returns what `detach` does: somebody may have moved the buffer. */
+  /**
+   * Ends a block and keeps its buffer. Returns as `detach` does, because other code may have moved the
+   * buffer.
+   */
   keep(block: Block): WrapId | null {
     const own = this.#end(block)
     return byteLengthOf(own.buffer) > 0 && own.reachedBy === null ? null : this.#drop(block, own)
   }
 
   /**
-   * Ends a block and detaches its buffer. Returns null, or the wrap that still reaches the block's memory because
-   * somebody else moved the buffer or the runtime would not detach it: set the block aside until that is finalized.
+   * Ends a block and detaches its buffer. Returns null, or the wrap through which other code still reaches
+   * the memory: other code moved the buffer, or the runtime refused to detach it. The caller then sets the
+   * block aside until the finalizer of that wrap has run.
    */
   detach(block: Block): WrapId | null {
     return this.#drop(block, this.#end(block))
   }
 
-  /** The wrap of a live block's buffer. */
+  /** The wrap of a live block's buffer, or 0 if there is none. */
   wrapIdOf(block: Block): WrapId {
     return this.#byBlock.get(block)?.wrapId ?? 0
   }
 
-  /** What blocks may be reached by: where each begins, the wrap of its buffer, and of one that it had before. */
+  /**
+   * All wraps through which these blocks may be reached, each with the first byte of its block. A block has
+   * one for its buffer, and perhaps one for an earlier buffer.
+   */
   get reaches(): Reach[] {
     return [...this.#byBlock].flatMap(([block, { wrapId, reachedBy }]) => {
       const startBytes = block * GRANULE_BYTES
@@ -112,7 +125,7 @@ export class OwnBuffers {
     })
   }
 
-  /** Lets go of the buffer of a live block: it lives on with its views. */
+  /** Gives up the buffer of a live block. The buffer lives as long as its views do. */
   giveUp(block: Block): OwnBuffer {
     const own = this.#end(block)
     this.#byBlock.delete(block)
@@ -120,15 +133,16 @@ export class OwnBuffers {
     return own
   }
 
-  /** Whether somebody took the buffer of a live block away. */
+  /** Whether other code took the buffer of a live block away. */
   isTaken(block: Block): boolean {
     const own = this.#byBlock.get(block)
     return own !== undefined && byteLengthOf(own.buffer) === 0
   }
 
   /**
-   * Another buffer of `lengthBytes` for a live block, and its owner of `sizeBytes`; the old buffer is detached. `isKept`: it
-   * will stay with the pages. Throws what the source throws; nothing has changed then.
+   * Makes another buffer of `lengthBytes` for a live block, and its owner of `sizeBytes`. Detaches the old
+   * buffer. `isKept`: the new buffer is of the kept kind. Throws the errors of `PageSource.wrap`; then
+   * nothing has changed.
    */
   replace(block: Block, sizeBytes: number, lengthBytes: number, epoch: Epoch, isKept: boolean): ArenaBuffer {
     const old = this.#end(block)
@@ -146,19 +160,19 @@ export class OwnBuffers {
     }
   }
 
-  /** Whether this buffer is one of ours: what a `subarray` of a large block lies over. */
+  /** Whether this buffer belongs to a block here, as under a `subarray` of a large block. */
   has(memory: ArrayBufferLike): boolean {
     for (const own of this.#byBlock.values()) if (own.buffer === memory) return true
     return false
   }
 
-  /** The live block under this buffer, or NONE. Looks through all of them. */
+  /** Returns the live block over this buffer, or NONE. It searches all entries. */
   blockUnder(memory: ArrayBufferLike): Block {
     for (const [block, own] of this.#byBlock) if (own.buffer === memory) return own.isIdle ? NONE : block
     return NONE
   }
 
-  /** Drops the kept buffers that wait and of whose pages `isCold` (first byte, length) holds. */
+  /** Drops the idle buffers for which `isCold(offsetBytes, lengthBytes)` is true. */
   dropIdle(isCold: (offsetBytes: number, lengthBytes: number) => boolean): void {
     if (this.idleBytes === 0) return
     for (const [block, own] of this.#byBlock) {
@@ -166,7 +180,7 @@ export class OwnBuffers {
     }
   }
 
-  /** Drops the kept buffers that wait and that somebody took away. */
+  /** Drops the idle buffers that other code took away. */
   noticeTaken(): void {
     if (this.idleBytes === 0) return
     for (const [block, own] of this.#byBlock) {
@@ -174,7 +188,7 @@ export class OwnBuffers {
     }
   }
 
-  /** Drops the kept buffers of a segment in which nothing lives any more. */
+  /** Drops the kept buffers of a segment in which no block lives. */
   removeSegment(segment: Segment): void {
     const start = segment.firstPage * this.#source.pageBytes
     const end = endOf(segment) * this.#source.pageBytes
@@ -185,8 +199,8 @@ export class OwnBuffers {
   }
 
   /**
-   * Every block is gone but for those that stay: detaches the buffers of the others. Calls `taken` for each block whose
-   * memory somebody can still reach.
+   * Is called when every block ends except those for which `stays` is true. Detaches the buffers of all
+   * others. Calls `taken` for each ended block whose memory other code can still reach.
    */
   clear(stays: (block: Block) => boolean, taken: (block: Block, wrapId: WrapId) => void): void {
     for (const [block, own] of this.#byBlock) {
@@ -222,7 +236,7 @@ export class OwnBuffers {
     return own
   }
 
-  /** Gives up a buffer that waits. Returns its wrap where somebody can still reach the memory, else null. */
+  /** Drops an idle buffer. Returns its wrap where other code can still reach the memory, otherwise null. */
   #drop(block: Block, own: OwnBuffer): WrapId | null {
     const reachedBy = this.#detach(block, own)
     this.#byBlock.delete(block)
@@ -240,7 +254,7 @@ export class OwnBuffers {
     return own.wrapId
   }
 
-  /** Counts anew, after a change that was interrupted. */
+  /** Counts everything anew, after a change that was interrupted. */
   recount(): void {
     this.liveBlocks = 0
     this.idleBytes = 0

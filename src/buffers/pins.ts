@@ -1,20 +1,21 @@
 /**
- * Pins: which blocks somebody outside JavaScript uses, and what waits for them to finish.
+ * Pins: the blocks that code outside of JavaScript uses, and what waits until it has finished.
  *
- * A read of a file, a compression, another thread hold an address that no detaching takes from them. As long as such a
- * block is pinned it stays live in the heap, so its pages are not purged and its bytes not reused, and its buffer stays
- * attached. What would have ended it (`free`, `reset`, the end of a scope) spends its owner at once and is done with the
- * memory at the last unpin.
+ * A read of a file, a compression or another thread holds an address, and detaching does not take it away. A
+ * pinned block stays live in the heap, so its pages are not purged, its bytes are not used again, and its
+ * buffer stays attached. A call that would end the block (`free`, `reset`, the end of a scope) spends its
+ * owner at once. The memory ends at the last unpin.
  *
- * Two counts a block: pins, which a caller takes and gives up, and loans, which only the end of `lend` gives up. So an
- * unpin too many never takes the block from under a loan.
+ * Each block has two counts. A caller takes pins and gives them up. A loan ends only with its `lend`. So one
+ * `unpin` too many never ends a block under a loan.
  *
- * A pinned owner is watched (see `owner.ts`), and stays so: others may have something to do when it ends, too.
+ * A pinned owner is watched (see `owner.ts`). It stays watched after the last unpin, because it may be
+ * sampled, too (see `leaks.ts`).
  *
  * Invariants, checked by `check()`:
- *  1. every entry counts a pin or a loan
- *  2. an entry's block is live in the heap, or EMPTY
- *  3. an owner is spent exactly if its end waits; if not, it holds the entry's block, and is watched
+ *  1. Every entry counts at least one pin or loan.
+ *  2. The block of an entry is live in the heap, or is `EMPTY`.
+ *  3. An owner is spent exactly if its end waits. Otherwise it holds the block of the entry, and is watched.
  */
 import { invariant } from '../base/assert.js'
 import { SafeMap, SafeSet } from '../base/primordials.js'
@@ -27,13 +28,13 @@ export interface Pin {
   readonly block: Block
   pinCount: number
   loanCount: number
-  /** Its owner is spent: the block ends at the last unpin. */
+  /** The owner is spent: the block ends at the last unpin. */
   isEnding: boolean
 }
 
 /**
- * What has pinned blocks: held, so that an arena that the program drops is not collected and unmapped while somebody outside
- * uses its memory.
+ * The `Pins` that have pinned blocks. This set keeps their arenas alive, so that an arena which the program
+ * drops is not collected and unmapped while code outside of JavaScript uses its memory.
  */
 const inUse = new SafeSet<Pins>()
 
@@ -42,12 +43,15 @@ export class Pins {
   readonly #endBlock: (owner: OwnerBuffer, block: Block) => void
   #onNone: (() => void) | null = null
 
-  /** `endBlock` does what was put off: `owner` is spent, and nobody uses `block` (or EMPTY) any more. */
+  /**
+   * `endBlock` ends a block that was put off. `owner` is spent, and nobody uses `block` (or `EMPTY`) any
+   * more.
+   */
   constructor(endBlock: (owner: OwnerBuffer, block: Block) => void) {
     this.#endBlock = endBlock
   }
 
-  /** Pinned blocks, empty ones included. */
+  /** The number of pinned blocks, empty ones included. */
   get blockCount(): number {
     return this.#byOwner.size
   }
@@ -56,23 +60,23 @@ export class Pins {
     return this.#byOwner.has(buffer)
   }
 
-  /** Whether the end of a block, not EMPTY, waits for an unpin. */
+  /** Whether the end of a block waits for an unpin. The block must not be `EMPTY`. */
   isEnding(block: Block): boolean {
     for (const pin of this.#byOwner.values()) if (pin.block === block) return pin.isEnding
     return false
   }
 
-  /** Whether only loans hold it. */
+  /** Whether loans hold this Buffer, and no pins. */
   isLent(buffer: Uint8Array): boolean {
     return this.#byOwner.get(buffer)?.pinCount === 0
   }
 
-  /** One pin more of a live owner. */
+  /** Adds a pin to a live owner. */
   add(owner: OwnerBuffer): void {
     this.#entry(owner).pinCount++
   }
 
-  /** One pin less. Returns false, and changes nothing, where there is none. */
+  /** Removes a pin. Returns false, and changes nothing, if there is none. */
   remove(buffer: Uint8Array): boolean {
     const pin = this.#byOwner.get(buffer)
     if (pin === undefined || pin.pinCount === 0) return false
@@ -82,7 +86,10 @@ export class Pins {
     return true
   }
 
-  /** Calls `use` with a live owner that is on loan until what it returns has settled, or at once where that is no promise. */
+  /**
+   * Calls `use` with a loan of a live owner. If `use` returns a promise, the loan ends when it is settled;
+   * otherwise at once.
+   */
   lend<T>(owner: OwnerBuffer, use: () => T): T {
     const pin = this.#entry(owner)
     pin.loanCount++
@@ -97,7 +104,10 @@ export class Pins {
     }
   }
 
-  /** Puts the end of an owner off until it is not pinned any more, and spends it. Returns false where it is not pinned. */
+  /**
+   * Puts off the end of an owner until it is not pinned any more, and spends it. Returns false if it is not
+   * pinned.
+   */
   defer(owner: OwnerBuffer): boolean {
     const pin = this.#byOwner.get(owner)
     if (pin === undefined) return false
@@ -106,7 +116,10 @@ export class Pins {
     return true
   }
 
-  /** `defer` of all. Returns their blocks, without EMPTY ones, and the bytes asked for each. */
+  /**
+   * Calls `defer` for all pinned owners. Returns their blocks, except `EMPTY`, each with the bytes that were
+   * asked for.
+   */
   deferAll(): Map<Block, number> {
     const sizes = new Map<Block, number>()
     for (const owner of this.#byOwner.keys()) {
@@ -117,7 +130,9 @@ export class Pins {
     return sizes
   }
 
-  /** Calls `run` as soon as nothing is pinned, maybe now. The last caller's is the one that counts. */
+  /**
+   * Calls `run` as soon as nothing is pinned, perhaps now. A later call replaces a `run` that still waits.
+   */
   whenNone(run: () => void): void {
     if (this.#byOwner.size === 0) run()
     else this.#onNone = run
@@ -142,18 +157,23 @@ export class Pins {
     if (known !== undefined) return known
     const pin = { block: watchedBlock(blockOf(owner)), pinCount: 0, loanCount: 0, isEnding: false }
     if (this.#byOwner.size === 0) inUse.add(this)
-    // First: a pinned owner is always watched, whatever interrupts this.
+    // This is first: so a pinned owner is always watched, whatever interrupts this.
     watch(owner)
     this.#byOwner.set(owner, pin)
     return pin
   }
 
-  /** Before a count goes down: an entry that is known always counts something, whatever interrupts this. */
+  /**
+   * Is called before a count goes down. So every entry counts at least one pin or loan, whatever interrupts
+   * this.
+   */
   #forgetLast(owner: Uint8Array, pin: Pin): void {
     if (pin.pinCount + pin.loanCount === 1) this.#byOwner.delete(owner)
   }
 
-  /** After a count went down. */
+  /**
+   * Is called after a count went down. Ends the block if its end was put off and nothing holds it any more.
+   */
   #settle(owner: OwnerBuffer, pin: Pin): void {
     if (pin.pinCount + pin.loanCount > 0) return
     if (this.#byOwner.size === 0) inUse.delete(this)

@@ -1,18 +1,20 @@
 /**
- * The owners of an arena by their blocks: the way back from a view. Kept where an arena is asked to (`trackOwners`), and
- * held, for who has only a view left has nothing else that would hold the owner.
+ * The owners of an arena by their blocks, so that an owner can be found from a view. An arena has this only
+ * with `trackOwners`. The owners are held strongly: a program that has only a view has nothing else that
+ * holds the owner.
  *
- * What frees a block tells nothing here: an owner says itself whether it is spent. So spent ones stay until others
- * take their place, or until as many are spent as live.
+ * A call that frees a block changes nothing here, because an owner itself says whether it is spent. Spent
+ * owners stay until other owners take their places, or until there are as many spent as live ones.
  *
  * Invariant, checked by `check()`:
- *  1. it holds at most twice the live owners and a few
+ *  1. It holds fewer owners than `FORGET_FROM_COUNT`, or than twice those that were live when it last forgot
+ *     spent ones.
  */
 import { invariant } from '../base/assert.js'
 import type { Block } from '../base/units.js'
 import type { ArenaBuffer } from './owner.js'
 
-// Taken once, so that what somebody puts in their place does not run in the middle of a change.
+// Read once at load, so that a later replacement does not run in the middle of a change.
 const { max } = Math
 
 const FORGET_FROM_COUNT = 256
@@ -31,7 +33,7 @@ export class TrackedOwners {
     if (this.#byBlock.size >= this.#forgetAtCount) this.#forgetSpent()
   }
 
-  /** The live owner of a block. */
+  /** The live owner of a block, or undefined. */
   of(block: Block): ArenaBuffer | undefined {
     const owner = this.#byBlock.get(block)
     return owner !== undefined && this.#isLive(owner) ? owner : undefined

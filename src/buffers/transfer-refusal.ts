@@ -1,9 +1,11 @@
 /**
- * Refuses the honest call of `transfer` and `transferToFixedLength` on an `ArrayBuffer` that other blocks share, or will.
+ * Refuses a call of `transfer` or `transferToFixedLength` on an `ArrayBuffer` that other blocks share now or
+ * will use later.
  *
- * Own properties hide the two methods. They stop nobody who calls the prototype's, nor the runtime's own streams: see
- * `block-buffers` for what becomes of a buffer that was taken. A block of `detachFromBytes` and up has its buffer to
- * itself; it is left alone, because hiding costs 0.5 of the 1.4 microseconds that wrapping and detaching take (Node 22 to 26).
+ * Own properties of the buffer hide the two methods. This does not stop a call of the prototype's method, nor
+ * the runtime's own streams; `block-buffers` says what happens to a buffer that was taken. A block of
+ * `detachFromBytes` or more has its buffer to itself. It is not protected, because its buffer is made anew
+ * each time and hiding would cost time each time.
  */
 import { ArenaError } from '../base/errors.js'
 import { defineProperties } from '../base/primordials.js'
@@ -13,10 +15,13 @@ const NAMES = ['transfer', 'transferToFixedLength'].filter(name => name in Array
 /** Hides the methods of a buffer. */
 export type Refusal = (buffer: ArrayBuffer) => void
 
-/** For the buffers of an arena of that name. On a runtime without such methods it does nothing. */
+/**
+ * Returns the `Refusal` for the buffers of the arena with that name. It does nothing where the runtime has no
+ * such methods.
+ */
 export function transferRefusal(arenaName: string): Refusal {
   if (NAMES.length === 0) return () => {}
-  // Without prototypes: what others put on `Object.prototype` is no part of them.
+  // These objects have no prototype, so that nothing is inherited from a changed `Object.prototype`.
   const properties: PropertyDescriptorMap = Object.create(null)
   for (const name of NAMES) {
     properties[name] = Object.assign(Object.create(null), {

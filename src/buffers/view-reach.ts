@@ -1,4 +1,4 @@
-/** Which bytes of which buffer a view covers, whatever script has put onto the view itself. */
+/** Finds which bytes of which buffer a view covers, whatever properties script has put on the view. */
 
 export interface ViewReach {
   readonly memory: ArrayBufferLike
@@ -17,14 +17,14 @@ function gettersOf(prototype: object): readonly [Getter<ArrayBufferLike>, Getter
   ]
 }
 
-// Taken once, so that no accessor of somebody else's is run.
+// Read once at load, so that no accessor that a program replaced later is run.
 const OF_ARRAYS = gettersOf(Object.getPrototypeOf(Uint8Array.prototype))
 const OF_DATA_VIEWS = gettersOf(DataView.prototype)
 const isView = ArrayBuffer.isView
 const tagOf = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Array.prototype), Symbol.toStringTag)
   ?.get as Getter<string | undefined>
 
-/** Null for what is no view, and for a view of memory that was taken away. */
+/** Returns null for a value that is no view, and for a `DataView` of memory that was taken away. */
 export function reachOf(view: unknown): ViewReach | null {
   if (!isView(view)) return null
   const isArray = tagOf.call(view) !== undefined
@@ -36,7 +36,7 @@ export function reachOf(view: unknown): ViewReach | null {
       lengthBytes: byteLength.call(view),
     }
   } catch {
-    // A DataView of a detached buffer throws.
+    // A `DataView` of a detached buffer throws.
     return null
   }
 }

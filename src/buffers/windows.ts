@@ -1,18 +1,22 @@
 /**
  * Windows: the `ArrayBuffer`s that small blocks share.
  *
- * A window lies over one stride of the page-number space and as many bytes more as the largest block it serves, so that
- * no block straddles its end; windows overlap there, which is legal on every supported line. A window is wrapped when
- * the first block in it is handed out and dropped when none has been there for as long as its pages take to be given
- * back: a clone of a view copies one window at most, and `external` follows what is used.
+ * A window lies over one stride of the page-number space, and over as many bytes after it as the largest
+ * block that it serves. So no block crosses the end of its window. Neighbouring windows overlap, which is
+ * legal on every supported Node line. A window is wrapped when the first block in it is handed out. It is
+ * dropped when no block lives in it and its pages were given back. So a clone of a view copies at most one
+ * window, and `external` memory follows the use.
  *
- * Somebody may take a window's `ArrayBuffer` away (a byte stream moves it as a whole). The window is then *lost*: what
- * still lives there can be freed, but nothing new is placed in it until that buffer's finalizer ran. And we give a buffer
- * up ourselves, to wrap the same window anew, where only its collection can tell that no view of a forgotten block is left.
+ * Other code may take the `ArrayBuffer` of a window away; a byte stream moves it as a whole. The buffer is
+ * then *lost*: the blocks in it can be freed, but no new block is placed over its memory until its finalizer
+ * has run. The library also *gives up* the buffer of a window, and wraps the same window anew. It does so for
+ * a forgotten block, because only the collection of the buffer proves that no view of the block is left.
  *
  * Invariants, checked by `check()`:
- *  1. a window with live blocks is wrapped, or was lost or given up and not wrapped again since
- *  2. `live` of a window = blocks handed out that start in it; `idleCount` = wrapped windows where it is zero
+ *  1. A window with live blocks is wrapped, or its buffer was lost or given up and it was not wrapped again
+ *     since.
+ *  2. `#live` of a window counts the blocks that were handed out and start in it. `idleCount` counts the
+ *     wrapped windows whose `#live` is 0.
  */
 import { invariant } from '../base/assert.js'
 import { byteLengthOf, copyElements, lengthOf, SafeMap, SafeSet } from '../base/primordials.js'
@@ -26,19 +30,19 @@ import type { Refusal } from './transfer-refusal.js'
 
 const { ceil, clz32, max, min } = Math
 
-/** Bytes from one window's start to the next's. Segments begin at multiples of it. */
+/** Bytes from the start of one window to the start of the next. Every segment begins at a multiple of it. */
 export const WINDOW_STRIDE_BYTES = MIB
-/** How far a window reaches into the next: the largest block that a window serves. */
+/** Bytes that a window reaches into the next stride: the size of the largest block that a window serves. */
 export const WINDOW_OVERLAP_BYTES = 64 * 1024
 
-// Taken once, so that whoever replaces it in the process does not run within a change.
+// Read once at load, so that a replacement made later by a program does not run within a change.
 const Counts = Int32Array
-/** `block >>> WINDOW_SHIFT` is the window that the block starts in. */
+/** `block >>> WINDOW_SHIFT` is the index of the window in which the block starts. */
 const WINDOW_SHIFT = 31 - clz32(WINDOW_STRIDE_BYTES) - GRANULE_SHIFT
 const WINDOW_GRANULES_MASK = (1 << WINDOW_SHIFT) - 1
 const NOT_WRAPPED: WrapId = 0
 
-/** Memory that a wrap shows: its first byte in the page-number space. It ends in the same segment. */
+/** Memory that a wrap shows, as its first byte in the page-number space. It ends in the same segment. */
 export interface Reach {
   readonly startBytes: number
   readonly wrapId: WrapId
@@ -48,7 +52,7 @@ export interface Reach {
 export interface WindowBuffer {
   readonly buffer: ArrayBuffer
   readonly wrapId: WrapId
-  /** Where it lies in the page-number space. */
+  /** The first byte of the buffer in the page-number space. */
   readonly startBytes: number
 }
 
@@ -58,16 +62,24 @@ export class Windows {
   #buffers: (ArrayBuffer | null)[] = []
   #live: Int32Array = new Int32Array(0)
   #wrapIds: WrapId[] = []
-  /** Wraps of buffers that somebody else moved, and the window of each; the finalizer of the wrap ends that. */
+  /**
+   * Wraps of lost buffers, each with the index of its window. An entry goes when the finalizer of its wrap
+   * has run.
+   */
   readonly #lost = new SafeMap<WrapId, number>()
-  /** Windows whose buffer was lost or given up while blocks lived there, and that were not wrapped again since. */
+  /**
+   * Windows whose buffer was lost or given up while blocks lived there, and that were not wrapped again
+   * since.
+   */
   readonly #bare = new SafeSet<number>()
-  /** How many buffers are lost: nearly always none. */
+  /** The number of lost buffers. It is nearly always 0. */
   lostCount = 0
-  /** Wrapped windows in which no block lives. */
+  /** The number of wrapped windows in which no block lives. */
   idleCount = 0
 
-  /** The one that was detached last here: nobody took it away, should that have been interrupted. */
+  /**
+   * The buffer that this class detached last. So it is not taken for a lost one if the change is interrupted.
+   */
   #detached: ArrayBuffer | null = null
 
   constructor(source: PageSource, refuseTransfer: Refusal) {
@@ -75,10 +87,11 @@ export class Windows {
     this.#refuseTransfer = refuseTransfer
   }
 
-  /** Room for the windows of a new segment. */
+  /** Makes room for the windows of a new segment. */
   addSegment(segment: Segment): void {
     const end = this.#endOf(segment)
-    // The buffers last: all that is read for each of them is there, whatever interrupts this.
+    // `#buffers` grows last. Code that walks it reads the other columns too, and an interruption may come
+    // anywhere here.
     const length = lengthOf(this.#live)
     if (length < end) {
       const live = new Counts(max(end, length * 2))
@@ -90,8 +103,8 @@ export class Windows {
   }
 
   /**
-   * The owner of a block, or null where its window is not wrapped yet (`open` it and ask again). Throws a `TypeError`
-   * where somebody took the window's buffer away (`lose` it).
+   * Makes the owner of a block. Returns null where the window is not wrapped: call `open`, then try again.
+   * Throws a `TypeError` where other code took the window's buffer away: call `lose`.
    */
   makeOwner(block: Block, sizeBytes: number, epoch: Epoch): ArenaBuffer | null {
     const window = block >>> WINDOW_SHIFT
@@ -102,13 +115,15 @@ export class Windows {
     return buffer
   }
 
-  /** A block's owner is gone. */
+  /** Is called when the owner of a block is gone. */
   leave(block: Block): void {
     const window = block >>> WINDOW_SHIFT
     if (--this.#live[window] === 0 && this.#buffers[window] !== null) this.idleCount++
   }
 
-  /** Wraps a block's window, which must not be lost. Throws what the source throws. */
+  /**
+   * Wraps the window of a block. No lost buffer may reach the block. Throws the errors of `PageSource.wrap`.
+   */
   open(block: Block): void {
     const window = block >>> WINDOW_SHIFT
     const start = window * WINDOW_STRIDE_BYTES
@@ -123,28 +138,32 @@ export class Windows {
     this.#bare.delete(window)
   }
 
-  /** Whether the block's window is wrapped by a buffer that is not ours to use any more. */
+  /**
+   * Whether the window of the block has a buffer that was detached, mostly because other code took it away.
+   */
   isTaken(block: Block): boolean {
     return isTaken(this.#buffers[block >>> WINDOW_SHIFT])
   }
 
-  /** Gives up the buffer of the block's window, which somebody took away. */
+  /** Gives up the buffer of the block's window, which other code took away. */
   lose(block: Block): void {
     this.#lose(block >>> WINDOW_SHIFT)
   }
 
-  /** A buffer of the window at that byte, given up before, may be reached by somebody else. */
+  /**
+   * Marks as lost a buffer that the window at `startBytes` gave up earlier: other code may reach its memory.
+   */
   loseGivenUp(startBytes: number, wrapId: WrapId): void {
     this.#lost.set(wrapId, startBytes / WINDOW_STRIDE_BYTES)
     this.lostCount = this.#lost.size
   }
 
-  /** The wrap of the block's window; 0 where it is not wrapped. */
+  /** The wrap of the block's window, or 0 where the window is not wrapped. */
   wrapIdOf(block: Block): WrapId {
     return this.#wrapIds[block >>> WINDOW_SHIFT]
   }
 
-  /** What the windows may be reached by: where each begins, and its wrap. */
+  /** All wraps through which windows may be reached, each with the first byte of its window. */
   get reaches(): Reach[] {
     const wrapped = [
       ...this.#wrapIds.entries(),
@@ -155,7 +174,10 @@ export class Windows {
       .map(([window, wrapId]) => ({ startBytes: window * WINDOW_STRIDE_BYTES, wrapId }))
   }
 
-  /** Lets go of the buffer of the block's window, which is wrapped: it lives on with its views. */
+  /**
+   * Gives up the buffer of the block's window, which must be wrapped. The buffer lives as long as its views
+   * do.
+   */
   giveUp(block: Block): WindowBuffer {
     const window = block >>> WINDOW_SHIFT
     const buffer = this.#buffers[window] as ArrayBuffer
@@ -164,14 +186,14 @@ export class Windows {
     return { buffer, wrapId, startBytes: window * WINDOW_STRIDE_BYTES }
   }
 
-  /** Gives up every window whose buffer somebody took away without our having met it since. */
+  /** Marks as lost every buffer that other code took away and that was not noticed yet. */
   noticeTaken(): void {
     for (let window = 0; window < this.#buffers.length; window++) {
       if (isTaken(this.#buffers[window])) this.#lose(window)
     }
   }
 
-  /** Ends the loss of windows whose buffers were finalized. */
+  /** Forgets the lost buffers whose finalizers have run. */
   recover(): void {
     for (const wrapId of this.#lost.keys()) {
       if (!this.#source.isWrapped(wrapId)) this.#lost.delete(wrapId)
@@ -180,8 +202,8 @@ export class Windows {
   }
 
   /**
-   * The wrap of a lost window that reaches into the `sizeBytes` bytes at `block`, or null. A window reaches into the
-   * stride behind its own, and a block may reach over many strides.
+   * Returns the wrap of a lost buffer that reaches into the `sizeBytes` bytes from `block` on, or null. A
+   * window reaches into the next stride, and a block may be many strides long.
    */
   lostWrapOver(block: Block, sizeBytes: number): WrapId | null {
     const start = block * GRANULE_BYTES
@@ -193,18 +215,18 @@ export class Windows {
     return null
   }
 
-  /** Whether this buffer is one of the windows: what a `subarray` of a small block lies over. */
+  /** Whether this buffer is the current buffer of a window, as under a `subarray` of a small block. */
   has(memory: ArrayBufferLike): boolean {
     return this.#buffers.includes(memory as ArrayBuffer)
   }
 
-  /** Where the window over this buffer begins in the page-number space, or NONE. */
+  /** The first byte, in the page-number space, of the window with this buffer; NONE if no window has it. */
   startOf(memory: ArrayBufferLike): number {
     const window = this.#buffers.indexOf(memory as ArrayBuffer)
     return window < 0 ? NONE : window * WINDOW_STRIDE_BYTES
   }
 
-  /** Drops every idle window of whose stride `isCold` (first page, page count) holds. */
+  /** Drops every idle window for whose stride `isCold(firstPage, pageCount)` is true. */
   dropIdle(isCold: (firstPage: PageNumber, pageCount: number) => boolean): void {
     if (this.idleCount === 0) return
     const pageCount = WINDOW_STRIDE_BYTES / this.#source.pageBytes
@@ -219,7 +241,7 @@ export class Windows {
     }
   }
 
-  /** Drops the windows of a segment in which nothing lives any more. */
+  /** Drops the windows of a segment in which no block lives. */
   removeSegment(segment: Segment): void {
     for (let window = this.#startOf(segment); window < this.#endOf(segment); window++) {
       if (this.#buffers[window] !== null) this.#drop(window)
@@ -232,8 +254,8 @@ export class Windows {
   }
 
   /**
-   * Every block is gone but for those that stay: detaches every window in which none of these lies, so that no view of one
-   * can see what comes after.
+   * Is called when every block ends except those in `staying`. Detaches the buffer of every window in which
+   * none of these lies, so that no old view can see the bytes of later blocks.
    */
   clear(staying: Iterable<Block>): void {
     this.#live.fill(0)
@@ -255,8 +277,8 @@ export class Windows {
   }
 
   /**
-   * Gives up a window. Unless its buffer was detached here, somebody can still reach it: they took the buffer, or the runtime
-   * refused to detach it.
+   * Takes the buffer from a window. If this class did not detach the buffer, other code can still reach its
+   * memory, and it is lost: other code took it, or the runtime refused to detach it.
    */
   #lose(window: number): void {
     if (this.#buffers[window] === this.#detached && isTaken(this.#detached)) {
@@ -284,7 +306,10 @@ export class Windows {
     return ceil((endOf(segment) * this.#source.pageBytes) / WINDOW_STRIDE_BYTES)
   }
 
-  /** `liveBlocks`: how many blocks the caller knows to lie in windows; more do where a call was interrupted that ended one. */
+  /**
+   * `liveBlocks`: the number of blocks that the caller knows to lie in windows. The windows may count more of
+   * them, if a call that ended a block was interrupted.
+   */
   check(liveBlocks: number): void {
     let live = 0
     let idle = 0
@@ -302,7 +327,7 @@ export class Windows {
   }
 }
 
-/** Whether a window's buffer, if it has one, was detached. */
+/** Whether the buffer exists and is detached. */
 function isTaken(buffer: ArrayBuffer | null | undefined): boolean {
   return buffer != null && byteLengthOf(buffer) === 0
 }

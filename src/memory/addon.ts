@@ -1,6 +1,6 @@
 /**
- * The kernel seam as the addon implements it. Owns the choice of how a buffer is detached, which depends on the Node
- * line. Knows nothing of segments and blocks.
+ * The kernel interface (`kernel.ts`) as the addon implements it. It also chooses how to detach a buffer,
+ * which depends on the Node line. It knows neither segments nor blocks.
  *
  * The binary is loaded at the first `loadKernel()`, never at import.
  */
@@ -12,7 +12,7 @@ import { loadBinary } from './binary.js'
 import type { Advice, Kernel, MappingId, OwnerId, ProgramBreak, SystemError, WrapId } from './kernel.js'
 import type { Ledger } from './ledger.js'
 
-/** What the addon exports: the `*_face` files in native/, and turns.h. */
+/** What the addon exports: see the `*_face` files and `turns.h` in native/. */
 interface NativeAddon extends Omit<Kernel, 'advise'> {
   readonly MADV_DONTNEED: number
   readonly MADV_NOHUGEPAGE: number
@@ -30,15 +30,16 @@ interface NativeAddon extends Omit<Kernel, 'advise'> {
   give(lengthBytes: number): void
 }
 
-// Taken before any other code can replace it. Absent on Node 20, and from the types of that line.
+// Read once at load, before other code can replace it. Node 20 has no such method, and its types do not know
+// it.
 const transfer = (ArrayBuffer.prototype as { transfer?: (this: ArrayBuffer, length: number) => ArrayBuffer })
   .transfer
 const applyFunction = Reflect.apply
 
-/** What the kernel, or a filter, says where it does not take advice about huge pages. */
+/** Error codes where advice about huge pages is not taken: by this kernel, or because of a filter. */
 const NO_ADVICE = ['EINVAL', 'EPERM', 'EACCES', 'ENOSYS']
 
-/** The addon behind the interface of kernel.ts. */
+/** The addon behind the interface of `kernel.ts`. */
 class AddonKernel implements Kernel {
   readonly programBreak: ProgramBreak
   readonly pageBytes: number
@@ -78,8 +79,9 @@ class AddonKernel implements Kernel {
     try {
       this.#native.advise(mapping, offsetBytes, lengthBytes, this.#numberOf(advice))
     } catch (error) {
-      // EINVAL, the range being checked, says that this kernel was built without huge pages: nothing to prevent, or to have. The
-      // others are what filters (seccomp) answer: memory can be used all the same.
+      // The range was checked, so `EINVAL` means that this kernel has no huge pages. Then there are none to
+      // use or to prevent. The other codes come from filters (seccomp); the memory can be used without the
+      // advice.
       const isForHugePages = advice === 'hugepage' || advice === 'nohugepage'
       if (!isForHugePages || !NO_ADVICE.includes((error as SystemError).code)) throw error
     }
@@ -126,7 +128,7 @@ class AddonKernel implements Kernel {
   }
 
   wrap(mapping: MappingId, offsetBytes: number, lengthBytes: number, wrapId: WrapId): ArrayBuffer {
-    // Node 20 refuses longer ones only after it ran their finalizer; a clear error comes before that.
+    // Node 20 refuses a longer buffer only after it ran its finalizer. So a clear error comes before that.
     if (lengthBytes > constants.MAX_LENGTH) {
       throw outOfRange('lengthBytes', `<= ${constants.MAX_LENGTH}`, lengthBytes)
     }
@@ -135,7 +137,7 @@ class AddonKernel implements Kernel {
 
   detach(buffer: ArrayBuffer): void {
     // `napi_detach_arraybuffer` aborts the process where a detach key is set (Node 26, after
-    // `markAsUntransferable`); `transfer` throws there.
+    // `markAsUntransferable`). `transfer` throws there.
     if (transfer) applyFunction(transfer, buffer, [0])
     else this.#native.detach(buffer)
   }
@@ -145,7 +147,7 @@ class AddonKernel implements Kernel {
   }
 }
 
-/** The one sum of the process, kept in native code, where all threads meet. */
+/** The one sum of the process. Native code keeps it, for all threads. */
 class AddonLedger implements Ledger {
   readonly #native: NativeAddon
 
@@ -185,15 +187,15 @@ function load(): { readonly kernel: Kernel; readonly ledger: Ledger } {
 }
 
 /**
- * The kernel seam of this environment; the first call loads the addon, later ones return the same object.
- * Throws an `ArenaError` (`ERR_ARENA_NOT_SUPPORTED`) that says what to do when the binary is missing or may not be
- * loaded; a later call tries again.
+ * Returns the kernel interface of this environment. The first call loads the addon; later calls return the
+ * same object. Throws an `ArenaError` (`ERR_ARENA_NOT_SUPPORTED`) that says what to do when the binary is
+ * missing or may not be loaded. A later call tries again.
  */
 export function loadKernel(): Kernel {
   return load().kernel
 }
 
-/** The process's limit over all arenas. Throws what `loadKernel` throws. */
+/** Returns the limit of the process over all arenas. Throws the errors of `loadKernel`. */
 export function loadLedger(): Ledger {
   return load().ledger
 }

@@ -1,9 +1,10 @@
 /**
- * Finds and loads the addon's binary. Owns where binaries lie, and what to say where none can be had.
+ * Finds and loads the binary of the addon. Knows where binaries lie, and what to say where there is none.
  *
- * Looked for is `build/Release` first, as `native/build.mjs` leaves it, then `prebuilds`, as prebuildify names them. Nothing
- * outside the package is read, and no folder is listed, so that a process under Node's permission model need allow no
- * more than the package: see `reasonOf`. Which C library there is, Node says itself.
+ * It looks first for `build/Release`, which `native/build.mjs` makes, then for `prebuilds`, with the names of
+ * prebuildify. It reads nothing outside of the package and lists no folder. So a process under Node's
+ * permission model needs to allow no more than the package: see `reasonOf`. Node itself says which C library
+ * there is.
  */
 import { createRequire } from 'node:module'
 import { dirname } from 'node:path'
@@ -14,7 +15,10 @@ import { ArenaError } from '../base/errors.js'
 const packageRoot = dirname(dirname(dirname(fileURLToPath(import.meta.url))))
 const BUILT = `${packageRoot}/build/Release/offheap.node`
 
-/** What `native/addon.cc` exports. Throws an `ArenaError` (`ERR_ARENA_NOT_SUPPORTED`) that says what to do. */
+/**
+ * Loads what `native/addon.cc` exports. Throws an `ArenaError` (`ERR_ARENA_NOT_SUPPORTED`) that says what to
+ * do.
+ */
 export function loadBinary(): unknown {
   const require = createRequire(import.meta.url)
   try {
@@ -35,11 +39,11 @@ function prebuilt(): string {
   return `${packageRoot}/prebuilds/${process.platform}-${process.arch}/node.${libcName()}.node`
 }
 
-/** A binary for glibc may load on musl, and then fail in any way. */
+/** The C library of this process. A binary for glibc may load on musl, and then fail in any way. */
 function libcName(): 'glibc' | 'musl' {
   const { report } = process as { report?: NodeJS.ProcessReport }
   if (report === undefined) return 'glibc'
-  // Else it looks up the name of every address that the process is connected to.
+  // Without this, the report looks up the name of every address that the process is connected to.
   const { excludeNetwork } = report as { excludeNetwork?: boolean }
   Object.assign(report, { excludeNetwork: true })
   const { header } = report.getReport() as { header: { glibcVersionRuntime?: string } }
@@ -54,14 +58,15 @@ function isAbsent(error: unknown): boolean {
 function reasonOf(cause: unknown): string {
   const { code, message } = cause as NodeJS.ErrnoException
   const { permission } = process
-  // What may not be read looks as if it were absent on some lines of Node.
+  // On some Node lines a file that may not be read looks as if it were absent.
   const mayRead = permission?.has('fs.read', packageRoot) !== false
   if (
     permission !== undefined &&
     (code === 'ERR_DLOPEN_DISABLED' || code === 'ERR_ACCESS_DENIED' || !mayRead)
   ) {
-    // All that is needed at once. Whether addons are allowed cannot be asked, and to allow them twice does no harm; a path that is
-    // given twice makes Node 20 abort.
+    // The message names all flags that are needed, at once. A program cannot ask whether addons are allowed,
+    // and a second `--allow-addons` does no harm. A path that is given twice makes Node 20 abort, so it is
+    // named only if it is needed.
     const flags = mayRead ? '--allow-addons' : `--allow-addons ${shellWord(`--allow-fs-read=${packageRoot}`)}`
     return `the permission model forbids it; run node with ${flags}`
   }
@@ -74,7 +79,7 @@ function reasonOf(cause: unknown): string {
   )
 }
 
-/** As a shell takes it for one word. */
+/** The text, quoted if needed, so that a shell takes it for one word. */
 function shellWord(text: string): string {
   return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`
 }

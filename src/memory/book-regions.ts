@@ -1,15 +1,17 @@
 /**
- * Memory of fixed length for the books of many arenas, which come and go: one after the other has the same region. Regions
- * lie in long mappings, so that an arena costs neither a mapping nor an `ArrayBuffer` for them.
+ * Regions: memory of fixed length for the books of many arenas. One arena after the other uses the same
+ * region. Regions lie in long mappings (chunks), so that an arena needs neither a mapping nor an
+ * `ArrayBuffer` of its own for them.
  *
- * A region goes from arena to arena and holds no user's data. Free ones stay resident up to a bound, further ones are purged; a
- * chunk of which none is in use goes if another has free ones.
+ * A region holds no data of a user. A bounded number of free regions stays resident; all further ones are
+ * purged. A chunk without a region in use is dropped, if another chunk has free regions.
  *
- * Arenas of a thread share this, so nothing that script can replace runs between the first and the last change here.
+ * All arenas of a thread share this object. So nothing that script can replace runs between the first and the
+ * last step of a change here.
  *
  * Invariants, checked by `check()`:
- *  1. a chunk is among the open ones exactly if it has a free region
- *  2. `warmCount` counts the free regions that may be resident
+ *  1. A chunk is in `#open` exactly if it has a free region.
+ *  2. `#warmCount` is the number of free regions that may be resident.
  */
 import { invariant } from '../base/assert.js'
 import type { Deferral } from '../base/deferral.js'
@@ -21,15 +23,15 @@ import { nextWrapId } from './wrap-ids.js'
 const { ceil } = Math
 
 const CHUNK_REGIONS = 64
-/** Free regions that are not purged. */
+/** The most free regions that are not purged. */
 const MOST_WARM = 64
 
 interface Chunk {
   readonly mapping: MappingId
   readonly buffer: ArrayBuffer
-  /** Indices of its free regions, the next one last. */
+  /** The indices of its free regions. The last one is taken next. */
   readonly free: number[]
-  /** Of each region, whether it may be resident. */
+  /** Whether each region may be resident. */
   readonly isWarm: boolean[]
 }
 
@@ -43,18 +45,18 @@ export class BookRegions {
   readonly #unmapper: Unmapper
   readonly #regionBytes: number
   readonly #chunks = new SafeMap<ArrayBuffer, Chunk>()
-  /** Chunks with free regions, the one to take from last. */
+  /** The chunks with free regions. The last one is taken from next. */
   readonly #open: Chunk[] = []
   #warmCount = 0
 
-  /** `regionBytes`: what users need, rounded up to whole pages here. */
+  /** `regionBytes`: the bytes that a user needs. They are rounded up to whole pages here. */
   constructor(kernel: Kernel, deferral: Deferral, regionBytes: number) {
     this.#kernel = kernel
     this.#unmapper = new Unmapper(kernel, deferral)
     this.#regionBytes = ceil(regionBytes / kernel.pageBytes) * kernel.pageBytes
   }
 
-  /** A region that is zero. Null where there is no memory for one. */
+  /** Returns a region that reads as zero, or null where there is no memory for one. */
   take(): BookRegion | null {
     if (this.#open.length === 0 && !this.#addChunk()) return null
     const open = this.#open
@@ -68,10 +70,10 @@ export class BookRegions {
     return { buffer, offsetBytes: index * this.#regionBytes }
   }
 
-  /** Takes back what `take` returned, zeroed. */
+  /** Takes back a region that `take` returned. It must be zeroed. */
   give({ buffer, offsetBytes }: BookRegion): void {
     const chunk = this.#chunks.get(buffer)
-    // A heap's own: there was no memory for one.
+    // This memory is the heap's own: there was no memory for a region when the heap was made.
     if (chunk === undefined) return
     const { free } = chunk
     const open = this.#open
@@ -83,7 +85,7 @@ export class BookRegions {
     if (free.length === CHUNK_REGIONS && open.length > 1) this.#drop(chunk)
   }
 
-  /** Returns whether there was memory for one. Else its user has memory of its own, or none. */
+  /** Returns whether there was memory for a chunk. */
   #addChunk(): boolean {
     const lengthBytes = CHUNK_REGIONS * this.#regionBytes
     let mapping: MappingId | undefined
@@ -113,7 +115,7 @@ export class BookRegions {
       chunk.isWarm[index] = false
       this.#warmCount--
     } catch {
-      // Then it stays resident.
+      // Then the region stays resident.
     }
   }
 
@@ -128,7 +130,7 @@ export class BookRegions {
     try {
       this.#kernel.detach(chunk.buffer)
     } catch {
-      // Then the garbage collector frees it, and the mapping after it.
+      // Then the garbage collector frees the buffer, and the mapping goes after it.
     }
     this.#unmapper.add(chunk.mapping)
   }

@@ -1,8 +1,9 @@
 /**
- * Memory for an arena's books, given back as promptly as that of its blocks.
+ * Memory for the books of an arena. It is given back as promptly as the memory of blocks.
  *
- * Large columns get a mapping of their own. From `malloc`, which V8 takes them from, an outgrown column leaves a hole that
- * stays resident: its threshold for mapping grows with every large column freed, up to 32 MiB.
+ * Large columns have mappings of their own. V8 takes memory from `malloc`, where a column that was outgrown
+ * leaves a hole that stays resident: `malloc`'s threshold for mappings grows with every large column that is
+ * freed, up to 32 MiB.
  */
 
 import type { Deferral } from '../base/deferral.js'
@@ -14,9 +15,9 @@ import { nextWrapId } from './wrap-ids.js'
 
 const { ceil, floor } = Math
 
-/** Below this, `malloc` never maps and holes are small. */
+/** Below this, `malloc` never maps, and holes are small. */
 const MAPPED_FROM_BYTES = 64 * 1024
-/** Of x86-64, and of arm64 with 4 KiB pages. */
+/** A huge page of x86-64, and of arm64 with 4 KiB pages. */
 const HUGE_PAGE_BYTES = 2 * 2 ** 20
 
 export class BookStorage {
@@ -26,7 +27,7 @@ export class BookStorage {
 
   readonly #regions: BookRegions | undefined
 
-  /** `regions`: those of all arenas of the thread. */
+  /** `regions`: the regions that all arenas of the thread share. */
   constructor(kernel: Kernel, deferral: Deferral, regions?: BookRegions) {
     this.#kernel = kernel
     this.#regions = regions
@@ -37,12 +38,15 @@ export class BookStorage {
     return this.#kernel.pageBytes
   }
 
-  /** That many zeroed bytes. Throws a `SystemError` or a `RangeError` where there is no memory. */
+  /**
+   * Returns a buffer of that many zeroed bytes. Throws a `SystemError` or a `RangeError` where there is no
+   * memory.
+   */
   allocate(lengthBytes: number): ArrayBuffer {
     if (lengthBytes < MAPPED_FROM_BYTES) return new ArrayBuffer(lengthBytes)
     const mapping = this.#kernel.map(this.#wholePages(lengthBytes))
     try {
-      // The first touch would make 2 MiB resident, of books that are mostly empty.
+      // With huge pages, the first touch would make 2 MiB resident, of books that are mostly empty.
       if (lengthBytes >= HUGE_PAGE_BYTES) {
         this.#kernel.advise(mapping, 0, this.#wholePages(lengthBytes), 'nohugepage')
       }
@@ -55,7 +59,7 @@ export class BookStorage {
     }
   }
 
-  /** Memory for what an arena's books have of fixed length, or null where there is none. */
+  /** Returns a region for the fixed part of an arena's books, or null where there is none. */
   takeRegion(): BookRegion | null {
     return this.#regions?.take() ?? null
   }
@@ -64,7 +68,9 @@ export class BookStorage {
     this.#regions?.give(region)
   }
 
-  /** Gives back the whole pages of these bytes, which are not needed for now. They read as zero then. */
+  /**
+   * Gives back the whole pages within a range of bytes that are not needed for now. They read as zero then.
+   */
   purge(storage: ArrayBuffer, offsetBytes: number, lengthBytes: number): void {
     const mapping = this.#mappings.get(storage)
     if (mapping === undefined) return
@@ -75,11 +81,14 @@ export class BookStorage {
     try {
       this.#kernel.advise(mapping, first, end - first, 'dontneed')
     } catch {
-      // Then they stay resident. They are tried again when pages there are used and purged the next time.
+      // Then they stay resident until they are used and purged again.
     }
   }
 
-  /** Frees at once what `allocate` returned; a mapping goes on the next turn, a long one in slices. */
+  /**
+   * Detaches at once a buffer that `allocate` returned. Its mapping goes on the next turn, a long one in
+   * slices.
+   */
   dispose(storage: ArrayBuffer): void {
     const mapping = this.#mappings.get(storage)
     const lengthBytes = byteLengthOf(storage)
@@ -87,12 +96,12 @@ export class BookStorage {
     try {
       this.#kernel.detach(storage)
     } catch {
-      // Then the garbage collector frees it, and the mapping after it.
+      // Then the garbage collector frees the buffer, and the mapping goes after it.
     }
     if (mapping !== undefined) this.#unmapper.add(mapping, this.#wholePages(lengthBytes))
   }
 
-  /** Frees all that `allocate` returned and nobody disposed of: the books are not read any more. */
+  /** Calls `dispose` for all buffers with a mapping that are left. The books must not be read any more. */
   disposeAll(): void {
     for (const storage of [...this.#mappings.keys()]) this.dispose(storage)
   }

@@ -1,8 +1,10 @@
-/** The words for what can be wrong with the program break: what happened, why that may be, what to do. */
+/** The errors about the program break. Each says what happened, why, and what to do. */
 import { ArenaError } from '../base/errors.js'
 import type { BreakInUse, MappingId, ProgramBreak } from './kernel.js'
 
-/** Makes an arena the owner of the break. Throws `ERR_ARENA_BREAK_IN_USE` or `ERR_ARENA_BREAK_UNAVAILABLE`. */
+/**
+ * Makes an arena the owner of the break. Throws `ERR_ARENA_BREAK_IN_USE` or `ERR_ARENA_BREAK_UNAVAILABLE`.
+ */
 export function takeBreak(programBreak: ProgramBreak, arenaName: string): MappingId {
   try {
     return programBreak.take(arenaName)
@@ -26,7 +28,7 @@ export function takeBreak(programBreak: ProgramBreak, arenaName: string): Mappin
   }
 }
 
-/** Why there are no more pages, once somebody else moved the break. */
+/** The error where the arena needs more pages, but other code has moved the break. */
 export function lostError(): ArenaError {
   return new ArenaError(
     'ERR_ARENA_BREAK_UNAVAILABLE',
@@ -35,7 +37,9 @@ export function lostError(): ArenaError {
   )
 }
 
-/** Why there are no more pages, once somebody moved a buffer out of our hands. */
+/**
+ * The error where the arena needs more pages, but other code has moved an `ArrayBuffer` of the segment away.
+ */
 export function movedBufferError(): ArenaError {
   return new ArenaError(
     'ERR_ARENA_BREAK_UNAVAILABLE',

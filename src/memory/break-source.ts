@@ -1,25 +1,27 @@
 /**
- * Pages from the program break: the classic source, one segment whose end goes up and down by `sbrk`. One such source in
- * a process at a time, for all threads.
+ * Pages from the program break: one segment, whose end goes up and down by `sbrk`. There is at most one such
+ * source in a process at a time, for all threads.
  *
- * malloc moves the same break. Two things keep it away. The fence, a mapping directly above our top, makes its attempts
- * fail, so that it maps memory instead. And to move the break we open the fence by steps that are shorter than anything
- * malloc asks for (`STEP_BYTES`), having waited before each for calls that began before the last, so that it fails
- * while the fence is open too. Every step is verified. What is left is in docs/program-break.md; where somebody did move
- * the break, it is *lost*: never moved again, while all that is held serves on.
+ * malloc moves the same break. Two measures keep it away. First, the *fence*, a mapping directly above our
+ * top, makes malloc's attempts fail, so that malloc maps memory instead. Second, the fence is opened only by
+ * steps that are shorter than any request of malloc (`STEP_BYTES`). Before each step the source waits for
+ * calls of malloc that began before the last step. So malloc fails also while the fence is open. Every step
+ * is verified. docs/program-break.md says what is still not safe. Once other code has moved the break, the
+ * break is *lost*: this source never moves it again, and serves only what it holds.
  *
- * The fence is readable and writable, and reaches further than any window over the last page: a buffer over pages that
- * were given up, or not taken yet, can be read and written without a fault, and is valid again when the break comes back.
- * There is no instant at which pages are not mapped over which there ever was a buffer: over those the break moves as a number.
- * Where the kernel does not let us, it does not go down over them. It rests once somebody moved an `ArrayBuffer` out of our
- * hands, whose pages another thread may use.
+ * The fence is readable and writable, and reaches further than any window over the last page. So a buffer
+ * over pages that were given up, or that are not there yet, can be read and written without a fault. It is
+ * valid again when the break comes back. Pages over which there ever was a buffer are mapped at every
+ * instant: over those the break moves as a number. Where the kernel does not allow that, the break does not
+ * go down over them. Once other code moved an `ArrayBuffer` of the segment away, the break does not go down
+ * any more, and does not rise over such pages: another thread may use them.
  *
- * It knows no block, and is told how many pages at its end are free.
+ * This source knows no block. Its caller says how many pages at its end are free.
  *
  * Invariants, checked by `check()`:
- *  1. the segment ends at the break, or below it after a move that failed half way
- *  2. all wraps end where the fence does, or before
- *  3. the break is owned until `close`, or until it is lost
+ *  1. The segment ends at the break, or below it after a move that failed half way.
+ *  2. Every wrap ends at the end of the fence or before it.
+ *  3. The break is owned until `close`, or until it is lost.
  */
 import { invariant } from '../base/assert.js'
 import type { Deferral } from '../base/deferral.js'
@@ -34,11 +36,17 @@ import { nextWrapId } from './wrap-ids.js'
 
 const { floor, max, min } = Math
 
-/** glibc asks for more than M_TOP_PAD, 128 KiB, rounded up to pages; the opening is this and one page. */
+/** glibc asks for more than `M_TOP_PAD` (128 KiB), rounded up to pages. The opening is this and one page. */
 const STEP_BYTES = 128 * KIB
-/** More than a window is long: the last page's window, and every other, ends within the fence. */
+/**
+ * The fence reaches this far above the break. It is more than the length of a window, so every window ends
+ * within it.
+ */
 const FENCE_BYTES = 2 * MIB
-/** The least that the break rises by, and the most, unless one block needs more; between, a quarter of what is held. */
+/**
+ * The break rises by a quarter of the bytes held, within these bounds. If one block needs more, it rises by
+ * more.
+ */
 const MIN_RISE_BYTES = MIB
 const MAX_RISE_BYTES = 16 * MIB
 
@@ -52,23 +60,22 @@ export class BreakSource implements PageSource, MovableEnd {
   readonly #unmapper: Unmapper
   readonly #canMoveViewed: boolean
   readonly #segment: Segment & { pageCount: PageCount }
-  /** Where the break is, and where the fence ends, counted from the first page. */
+  /** Where the break is, and where the fence ends. Both count from the first page. */
   #topBytes = 0
   #reachBytes = 0
-  /** Where the furthest buffer ends that ever was. */
+  /** The furthest end of all buffers that were ever made, counted from the first page. */
   #wrappedBytes = 0
   #isOwned = true
   #isClosed = false
-  // Hysteresis: see `surplus`.
+  // These three belong to the hysteresis: see `surplus`.
   #wasLowered = false
   #isBouncing = false
   #isWaiting = false
 
   /**
-   * Takes the break of this process. Throws `ERR_ARENA_BREAK_IN_USE` and `ERR_ARENA_BREAK_UNAVAILABLE`; `cause` is the
-   * system error.
+   * Takes the break of this process. `isSecret`: core files leave its pages out. Throws
+   * `ERR_ARENA_BREAK_IN_USE` or `ERR_ARENA_BREAK_UNAVAILABLE`; the `cause` is the system error.
    */
-  /** `isSecret`: core files leave its pages out. */
   constructor(kernel: Kernel, deferral: Deferral, arenaName: string, isSecret = false) {
     this.#isSecret = isSecret
     this.pageBytes = kernel.pageBytes
@@ -96,7 +103,7 @@ export class BreakSource implements PageSource, MovableEnd {
     return this.#isOwned
   }
 
-  /** Pages behind those there are: the segment grows at its end. */
+  /** Adds pages at the end of the segment. */
   reserve(pageCount: PageCount): PageStretch {
     const firstPage = endOf(this.#segment)
     if ((firstPage + pageCount) * this.pageBytes > MAX_SPACE_BYTES) {
@@ -138,7 +145,7 @@ export class BreakSource implements PageSource, MovableEnd {
     this.#kernel.advise(mapping, firstPage * this.pageBytes, pageCount * this.pageBytes, 'populate')
   }
 
-  /** Never: what lies at the end goes up and down, and glibc's malloc comes and goes behind it. */
+  /** Makes no guard, because the end of the segment moves, and glibc's malloc uses what is behind it. */
   guard(): boolean {
     return false
   }
@@ -162,12 +169,12 @@ export class BreakSource implements PageSource, MovableEnd {
   }
 
   close(): void {
-    // A second time where the first was interrupted.
+    // `close` is called a second time where the first call was interrupted.
     if (this.#isClosed) return
     this.#isClosed = true
     const { mapping, hasMovedBuffer } = this.#segment
     this.#break.leave(mapping, hasMovedBuffer)
-    // Left for good where somebody may still use the memory.
+    // If other code may still use the memory, it stays mapped for good.
     if (!hasMovedBuffer) this.#unmapper.add(mapping)
   }
 
@@ -179,7 +186,7 @@ export class BreakSource implements PageSource, MovableEnd {
       this.#break.leave(mapping, true)
       end.whenGone()
     } else {
-      // Unmapping leaves the break first. Until then it is ours, and nobody else's.
+      // The unmap leaves the break first. Until then the break belongs to this source.
       this.#unmapper.add(mapping, pageCount * this.pageBytes, end)
     }
   }
@@ -204,12 +211,12 @@ export class BreakSource implements PageSource, MovableEnd {
     return this.#kernel.isWrapped(wrapId)
   }
 
-  // ---- the movable end -------------------------------------------------------------------------------------------
+  // ---- the movable end ------------------------------------------------------------------------------------
 
   /**
-   * Hysteresis: after the break went down and up again it does not go down on a freeing call, but only at the next
-   * moment of quiet (a tick of the release timer, or `trim`). So a block that comes and goes at the top moves the break
-   * twice in such an interval at most, however often it does.
+   * Implements a hysteresis. After the break went down and up again, it does not go down on a freeing call,
+   * but only at the next quiet moment (a tick of the release timer, or `trim`). So a block that comes and
+   * goes at the top, however often, moves the break at most twice between two quiet moments.
    */
   surplus(freePages: PageCount): PageCount {
     if (!this.#canMove) return 0
@@ -239,7 +246,8 @@ export class BreakSource implements PageSource, MovableEnd {
       this.#isWaiting = true
       throw error
     } finally {
-      // Nothing is called here, which might overflow: whoever reads the length must not find more than there is.
+      // No function is called here, because a call might overflow the stack. `pageCount` must never count
+      // pages that are gone.
       const topPages = this.#topBytes / pageBytes
       if (topPages < before) {
         this.#wasLowered = true
@@ -248,14 +256,17 @@ export class BreakSource implements PageSource, MovableEnd {
     }
   }
 
-  // ---- moving the break ------------------------------------------------------------------------------------------
+  // ---- moving the break -----------------------------------------------------------------------------------
 
-  /** The break is ours and nobody else uses memory that it would move over. */
+  /** Whether the break is ours and no other code uses memory that it would move over. */
   get #canMove(): boolean {
     return this.#isOwned && !this.#segment.hasMovedBuffer
   }
 
-  /** At the end: all, or those over which there never was a buffer. */
+  /**
+   * The pages at the end over which the break may go down: all of them, or only those that never had a
+   * buffer.
+   */
   get #movablePages(): PageCount {
     if (this.#canMoveViewed) return this.#topBytes / this.pageBytes
     return max(0, floor((this.#topBytes - this.#wrappedBytes) / this.pageBytes))
@@ -277,12 +288,12 @@ export class BreakSource implements PageSource, MovableEnd {
     const fromBytes = this.#topBytes
     if (!this.#break.isOurs(mapping)) this.#lose()
     if (!this.#isOwned) throw lostError()
-    // First, because it may fail: the fence must reach over all that a window may lie over.
+    // This is first, because it may fail: the fence must reach over all that a window may lie over.
     this.#close(targetBytes + FENCE_BYTES)
     while (this.#topBytes < targetBytes) this.#stepUp(min(STEP_BYTES, targetBytes - this.#topBytes))
     if (!this.#break.isOurs(mapping)) this.#lose()
     if (!this.#isOwned) throw lostError()
-    // Huge pages would refill purged holes (khugepaged, max_ptes_none).
+    // Huge pages would fill purged holes again (khugepaged, `max_ptes_none`).
     if (targetBytes <= fromBytes) return
     this.#kernel.advise(mapping, fromBytes, targetBytes - fromBytes, 'nohugepage')
     if (this.#isSecret) this.#kernel.advise(mapping, fromBytes, targetBytes - fromBytes, 'dontdump')
@@ -300,7 +311,7 @@ export class BreakSource implements PageSource, MovableEnd {
     if (!this.#isOwned) throw lostError()
   }
 
-  /** A move may have been interrupted after the break was moved, and before that was written down. */
+  /** Reads where the break is. An interruption may have come after a move, before `#topBytes` was set. */
   #meetTop(): void {
     if (this.#isOwned) this.#topBytes = this.#break.heldBytes(this.#segment.mapping)
   }
@@ -319,18 +330,24 @@ export class BreakSource implements PageSource, MovableEnd {
     }
   }
 
-  /** The break goes down to the segment's end. Where that fails it stays; the next rise begins there. */
+  /**
+   * Lowers the break to the segment's end, as far as it may go. If that fails, the next rise begins where the
+   * break stays.
+   */
   #undo(): void {
     if (!this.#canMove) return
     const { pageCount } = this.#segment
     try {
       this.#lowerTo(max(pageCount, this.#topBytes / this.pageBytes - this.#movablePages) * this.pageBytes)
     } catch {
-      // `lower` tries again, whenever it is called. There is a better error to throw, or nobody to throw it to.
+      // The next call of `lower` tries again. The caller has a better error to throw, or must not throw.
     }
   }
 
-  /** An open fence lets others in and lets stale views fault, so that one refusal is not taken for an answer. */
+  /**
+   * Closes the fence and makes it reach at least to `reachBytes`. It tries twice before it throws, because an
+   * open fence lets other callers in, and a stale view over it would fault.
+   */
   #close(reachBytes: number): void {
     const { mapping } = this.#segment
     try {
@@ -341,7 +358,7 @@ export class BreakSource implements PageSource, MovableEnd {
     this.#reachBytes = max(this.#reachBytes, reachBytes)
   }
 
-  /** Somebody else has moved the break. What is above the segment may be theirs. */
+  /** Is called when other code has moved the break. What is above the segment may belong to that code. */
   #lose(): void {
     this.#isOwned = false
     this.#reachBytes = this.#segment.pageCount * this.pageBytes

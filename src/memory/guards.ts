@@ -1,33 +1,39 @@
 /**
- * Guard pages: pages of which any access is a fault. By `MADV_GUARD_INSTALL` where the kernel knows it, which costs no
- * kernel mapping; else by `mprotect`, of which each costs two of the 65,530 that a process has, so that there is a bound
- * for all arenas of a thread.
+ * Guard pages: any access to such a page is a fault. They are made by `MADV_GUARD_INSTALL` where the kernel
+ * knows it, which needs no further kernel mapping. Otherwise they are made by `mprotect`. Each of these costs
+ * two of the 65,530 kernel mappings of a process, so their number is bounded, for all arenas of a thread
+ * together.
  *
  * Invariant, checked by `check()`:
- *  1. never more pages are protected than the bound says
+ *  1. No more pages are protected by `mprotect` than the bound allows.
  */
 import { invariant } from '../base/assert.js'
 import { SafeSet } from '../base/primordials.js'
 import type { PageCount, PageNumber } from '../base/units.js'
 import type { Kernel, MappingId, SystemError } from './kernel.js'
 
-/** By `mprotect`, in one thread: a sixteenth of the kernel mappings of a process. */
+/** The most guards by `mprotect` in one thread. They take a sixteenth of the kernel mappings of a process. */
 export const MAX_PROTECTED_PAGES = 2_048
 
 let protectedPages = 0
 
 export class Guards {
   readonly #kernel: Kernel
-  /** Cleared by the first `EINVAL`: a kernel before 6.13, or locked memory. */
+  /**
+   * Whether `MADV_GUARD_INSTALL` works. The first `EINVAL` clears it: a kernel before 6.13, or locked memory.
+   */
   #hasAdvice = true
-  /** Pages that are guarded by `mprotect`. */
+  /** The pages that are guarded by `mprotect`. */
   readonly #protected = new SafeSet<PageNumber>()
 
   constructor(kernel: Kernel) {
     this.#kernel = kernel
   }
 
-  /** Guards one page, `page` by its arena's number. Returns whether it is one now: the kernel, or the bound, may refuse. */
+  /**
+   * Makes one page a guard. `page` is its number in the arena. Returns whether it is a guard now: the kernel,
+   * or the bound, may refuse.
+   */
   install(page: PageNumber, mapping: MappingId, offsetBytes: number): boolean {
     if (this.#hasAdvice) {
       try {
@@ -42,7 +48,8 @@ export class Guards {
     try {
       this.#kernel.protect(mapping, offsetBytes, this.#kernel.pageBytes, false)
     } catch {
-      // No room for more kernel mappings. Guards are a help, not a promise: the caller does without.
+      // There is no room for more kernel mappings. A guard is a help and not a promise, so the caller goes on
+      // without it.
       return false
     }
     this.#protected.add(page)
@@ -50,7 +57,10 @@ export class Guards {
     return true
   }
 
-  /** The page can be used again; its contents are undefined. Throws a `SystemError`; it is still a guard then. */
+  /**
+   * Makes a guard an ordinary page again. Its contents are undefined. Throws a `SystemError`; it is still a
+   * guard then.
+   */
   remove(page: PageNumber, mapping: MappingId, offsetBytes: number): void {
     if (!this.#protected.has(page)) {
       this.#kernel.advise(mapping, offsetBytes, this.#kernel.pageBytes, 'unguard')
@@ -60,7 +70,7 @@ export class Guards {
     this.#forget(page)
   }
 
-  /** These pages are going to be unmapped, guards and all. */
+  /** Is called before these pages are unmapped together with their guards. */
   forgetRange(firstPage: PageNumber, pageCount: PageCount): void {
     for (const page of this.#protected) {
       if (page >= firstPage && page < firstPage + pageCount) this.#forget(page)

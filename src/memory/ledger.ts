@@ -1,14 +1,14 @@
 /**
- * One sum over all arenas of the process, in all threads: how many bytes of pages they may hold together. Counts and
- * compares; who gives pages back when there is no room is decided above.
+ * One sum over all arenas of the process, in all threads: how many bytes of pages they hold together. It
+ * counts and compares. The layers above decide who gives pages back when there is no room.
  */
 export interface Ledger {
-  /** Most bytes that may be taken; `Infinity` where there is no limit. Setting it takes nothing back. */
+  /** The most bytes that may be taken; `Infinity` where there is no limit. Setting it takes nothing back. */
   limitBytes: number
-  /** Bytes taken now, by all threads. */
+  /** Bytes that are taken now, by all threads. */
   readonly takenBytes: number
-  /** Takes bytes. Returns false, and takes nothing, where that would be more than the limit. */
+  /** Takes bytes. Returns false, and takes nothing, where the sum would pass the limit. */
   take(lengthBytes: number): boolean
-  /** Gives back what was taken. What a thread has not given back when it ends is given back then. */
+  /** Gives back bytes that were taken. When a thread ends, all that it has taken is given back. */
   give(lengthBytes: number): void
 }

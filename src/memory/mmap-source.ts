@@ -1,19 +1,20 @@
 /**
  * Pages from private anonymous mappings: the default source.
  *
- * Each segment is one mapping, obtained in one `mmap` and given up whole, its addresses kept empty; pieces are never
- * unmapped, since that
- * splits kernel mappings, of which a process has 65,530. The first segment is small and further ones double what the
- * arena has, so a small arena stays small and a large one has few segments. A request that would take most of a
- * regular segment gets one of its own, twice as long if asked for, so that its block can grow where it is. Address space costs
- * nothing until it is touched.
+ * Each segment is one mapping. It is obtained by one `mmap` and given up as a whole, and its addresses are
+ * kept empty. Parts of a segment are never unmapped, because that splits kernel mappings, of which a process
+ * has 65,530. The first segment is small, and each further one doubles what the arena has, up to 64 MiB each.
+ * So a small arena stays small, and a large one has few segments. A request for most of a regular segment
+ * gets a segment of its own. If the caller asks for room, that segment is twice as long, so that its block
+ * can grow in place. Address space costs nothing until it is touched.
  *
- * Page numbers: a segment begins at a multiple of `SEGMENT_ALIGN_BYTES`, and at least one number between two segments
- * belongs to neither, so runs never coalesce across segments and no stretch of dirty pages crosses them.
+ * A segment begins at a multiple of `SEGMENT_ALIGN_BYTES` in the page-number space. At least one page number
+ * between two segments belongs to neither. So no run and no stretch of dirty pages crosses from one segment
+ * to another.
  *
  * Invariants, checked by `check()`:
- *  1. segments ascend, begin at multiples of `SEGMENT_ALIGN_BYTES` and do not touch
- *  2. `segmentOf` finds each by its pages
+ *  1. Segments ascend, begin at multiples of `SEGMENT_ALIGN_BYTES`, and do not touch.
+ *  2. `segmentOf` finds each segment by its pages.
  */
 import { invariant } from '../base/assert.js'
 import type { Deferral } from '../base/deferral.js'
@@ -30,21 +31,26 @@ import { nextWrapId } from './wrap-ids.js'
 const { ceil, floor, max, min } = Math
 
 const FIRST_SEGMENT_BYTES = 4 * MIB
-/** Of an arena that starts small, the first one, and how much longer the next is until the usual length. */
+/**
+ * For an arena that starts small: the length of its first segment, and how many times longer each further one
+ * is.
+ */
 const SMALL_SEGMENT_BYTES = 16 * KIB
 const SMALL_STEPS = 4
 const MAX_REGULAR_SEGMENT_BYTES = 64 * MIB
-/** A segment for one long block is so many times as long. */
+/** How many times longer a segment with room is, for one long block. */
 const ROOM_FACTOR = 2
-/** A huge page of x86-64 and of arm64 with 4 KiB pages. */
+/** A huge page of x86-64, and of arm64 with 4 KiB pages. */
 const HUGE_PAGE_BYTES = 2 * MIB
 
 export interface MmapOptions {
-  /** Ask for transparent huge pages, and give whole ones back only. */
+  /** Ask for transparent huge pages, and give back whole ones only. */
   readonly hugePages?: boolean
-  /** Core files leave its pages out. */
+  /** Core files leave the pages of this source out. */
   readonly isSecret?: boolean
-  /** Begin with a piece of 16 KiB, for one of many arenas. Not with the others. */
+  /**
+   * Begin with a piece of 16 KiB, for one of many arenas. It has no effect together with the other options.
+   */
   readonly startsSmall?: boolean
 }
 
@@ -59,9 +65,9 @@ export class MmapSource implements PageSource {
   readonly #guards: Guards
   readonly #alignPages: PageCount
   readonly unitPages: PageCount
-  /** In order of page number. */
+  /** The segments in order of page number. */
   #segments: Segment[] = []
-  /** The segment at each multiple of `#alignPages`. */
+  /** The segment at each multiple of `#alignPages`. Index 1 is page number `#alignPages`. */
   readonly #segmentAt: (Segment | undefined)[] = []
 
   readonly #firstBytes: number
@@ -69,7 +75,7 @@ export class MmapSource implements PageSource {
   constructor(kernel: Kernel, deferral: Deferral, options: MmapOptions = {}) {
     const { hugePages = false, isSecret = false, startsSmall = false } = options
     const smallBytes = max(SMALL_SEGMENT_BYTES, kernel.pageBytes)
-    // Pieces of one mapping are alike to the kernel.
+    // Pieces of one slab cannot have advice of their own.
     this.#firstBytes = startsSmall && !hugePages && !isSecret ? smallBytes : FIRST_SEGMENT_BYTES
     this.#isSecret = isSecret
     this.pageBytes = kernel.pageBytes
@@ -91,7 +97,8 @@ export class MmapSource implements PageSource {
       try {
         return this.#reserveExactly(ROOM_FACTOR * length)
       } catch {
-        // No addresses for the room: overcommit mode 2 and RLIMIT_AS count them, and an arena's own come to an end.
+        // There are no addresses for the room. Overcommit mode 2 and `RLIMIT_AS` count them, and the arena's
+        // space is limited.
       }
     }
     return this.#reserveExactly(length)
@@ -125,7 +132,10 @@ export class MmapSource implements PageSource {
     return segment
   }
 
-  /** Those in the first one's segment: they are one mapping. */
+  /**
+   * Purges those stretches that lie in the segment of the first one, because one call of the kernel is for
+   * one mapping.
+   */
   purge(stretches: Uint32Array, from: number, end: number): PageCount {
     const segment = this.segmentOf(stretches[2 * from])
     const segmentEnd = endOf(segment)
@@ -139,7 +149,7 @@ export class MmapSource implements PageSource {
     this.#kernel.advise(mapping, (firstPage - base) * this.pageBytes, pageCount * this.pageBytes, 'populate')
   }
 
-  /** Not in huge pages, which a guard would break up. */
+  /** Makes no guard among huge pages, because a guard would break one up. */
   guard(page: PageNumber): boolean {
     if (this.unitPages > 1) return false
     const { mapping, firstPage } = this.segmentOf(page)
@@ -170,7 +180,10 @@ export class MmapSource implements PageSource {
     if (!segment.hasMovedBuffer) this.#unmapper.add(segment.mapping)
   }
 
-  /** What it gave up is kept for whoever may still hold it, and for nobody else. */
+  /**
+   * Ends the claim of this source to the addresses that it gave up. They stay kept for code that may still
+   * hold one, and no other arena gets them.
+   */
   close(): void {
     this.#unmapper.disown()
   }
@@ -213,7 +226,8 @@ export class MmapSource implements PageSource {
     if (isPiece) return this.#kernel.mapPiece(lengthBytes)
     const mapping = this.#kernel.map(lengthBytes, this.unitPages * this.pageBytes, this.#owner)
     try {
-      // Huge pages would refill purged holes (khugepaged, max_ptes_none), unless no hole is smaller than one.
+      // Huge pages would fill purged holes again (khugepaged, `max_ptes_none`), unless a hole is at least one
+      // huge page.
       this.#kernel.advise(mapping, 0, lengthBytes, this.unitPages > 1 ? 'hugepage' : 'nohugepage')
       if (this.#isSecret) this.#kernel.advise(mapping, 0, lengthBytes, 'dontdump')
     } catch (error) {
@@ -231,7 +245,7 @@ export class MmapSource implements PageSource {
     return this.#segments.reduce((longest, { pageCount }) => max(longest, pageCount), 0) * this.pageBytes
   }
 
-  /** How long to make a segment for a request of `pageCount` pages. */
+  /** How many pages to give a segment for a request of `pageCount` pages. */
   #segmentPages(pageCount: PageCount): PageCount {
     const held = this.#segments.reduce((pages, segment) => pages + segment.pageCount, 0)
     const heldBytes = held * this.pageBytes
@@ -240,12 +254,12 @@ export class MmapSource implements PageSource {
         ? min(FIRST_SEGMENT_BYTES, max(this.#firstBytes, SMALL_STEPS * this.#longestBytes))
         : min(MAX_REGULAR_SEGMENT_BYTES, heldBytes)
     const regular = regularBytes / this.pageBytes
-    // A piece costs nothing but its addresses.
+    // The rest of the first piece costs only addresses.
     if (this.#startsSmall && held === 0 && pageCount <= regular) return regular
     return pageCount > regular / 2 ? ceil(pageCount / this.unitPages) * this.unitPages : regular
   }
 
-  /** The lowest page numbers free for a segment of that length. */
+  /** The lowest page number at which a segment of that length can begin. */
   #findPages(pageCount: PageCount): PageNumber {
     let firstPage = 0
     for (const segment of this.#segments) {

@@ -1,39 +1,51 @@
 /**
- * What an arena needs of the place its pages come from. It speaks in the arena's page numbers and segments; it knows no
- * block and no Buffer, and decides nothing about when pages go back.
+ * The interface between an arena and the place that its pages come from. It is in terms of the arena's page
+ * numbers and segments. It knows neither blocks nor Buffers, and does not decide when pages go back.
  */
 import type { PageCount, PageNumber } from '../base/units.js'
 import type { WrapId } from './kernel.js'
 import type { PageStretch, Segment } from './segment.js'
 import type { End } from './unmapper.js'
 
-/** Segments begin at multiples of this many bytes in the page-number space, and never touch one another. */
+/** Every segment begins at a multiple of this many bytes in the page-number space. No two segments touch. */
 export const SEGMENT_ALIGN_BYTES = 2 ** 20
 
-/** An `ArrayBuffer` over managed memory, with the name its finalizer will answer to. */
+/** An `ArrayBuffer` over managed memory, with the number that its finalizer answers to. */
 export interface Wrap {
   readonly buffer: ArrayBuffer
   readonly wrapId: WrapId
 }
 
-/** The end of a source's one segment, where that can give up free pages, addresses and all, and grow again. */
+/**
+ * The end of a source that has one segment and can give up free pages at its end, with their addresses, and
+ * grow again.
+ */
 export interface MovableEnd {
-  /** Always the same one, also while it has no page. Its page numbers begin at 0. */
+  /**
+   * The one segment. It is always the same object, also while it has no page. Its page numbers begin at 0.
+   */
   readonly segment: Segment
-  /** Whether the end can still be moved: nobody else did. */
+  /** Whether the end can still be moved: false once other code has moved it. */
   readonly isOwned: boolean
-  /** Pages could be given up at the next moment of quiet. */
+  /** Whether pages were kept that may be given up at the next quiet moment (see `settle`). */
   readonly isWaiting: boolean
 
-  /** How many of the free, clean pages at the end to give up now. Those it keeps wait for the next moment of quiet. */
+  /**
+   * How many of the `freePages` free, clean pages at the end to give up now. All others wait for the next
+   * quiet moment.
+   */
   surplus(freePages: PageCount): PageCount
 
-  /** This is a moment of quiet: what came and went before it is forgotten. */
+  /**
+   * Says that this is a quiet moment: a tick of the release timer, or a `trim`. The source forgets how the
+   * end moved before.
+   */
   settle(): void
 
   /**
-   * Gives up that many pages at the end; buffers over them read as zeros. Afterwards `segment.pageCount` says how many
-   * are left. Throws a `SystemError` where the kernel refused; what it did not take waits for the next moment of quiet.
+   * Gives up `pageCount` pages at the end. Buffers over them read as zero. Afterwards `segment.pageCount` is
+   * what is left. Throws a `SystemError` where the kernel refuses; the pages that are left then wait for the
+   * next quiet moment.
    */
   lower(pageCount: PageCount): void
 }
@@ -42,74 +54,95 @@ export interface PageSource {
   readonly name: 'mmap' | 'sbrk'
   readonly pageBytes: number
   readonly segments: readonly Segment[]
-  /** Pages go back in whole units of so many, at multiples of it: 1, or a huge page. */
+  /** Pages go back in units of this many pages, at multiples of it. It is 1, or the pages of a huge page. */
   readonly unitPages: PageCount
-  /** Null where segments come and go whole. */
+  /** The end that can move. Null where segments come and go only as a whole. */
   readonly end: MovableEnd | null
 
   /**
-   * At least `pageCount` more pages, all clean: a new segment, or more of the one there is. `hasRoom`: a long segment gets room
-   * behind those, where there are addresses for it, so that a block can grow. Throws a `SystemError` where the kernel
-   * refuses, an `ArenaError` where the source has come to its end, a `RangeError` where the page-number space
-   * has no room; nothing has changed then.
+   * Adds at least `pageCount` pages, all clean: a new segment, or more pages of the one that exists.
+   * `hasRoom`: if there are addresses for it, a long segment gets more pages than that, so that its block can
+   * grow. Where this call throws, nothing has changed. It throws a `SystemError` where the kernel refuses, an
+   * `ArenaError` where the source cannot grow any more, and a `RangeError` where the page-number space has no
+   * room.
    */
   reserve(pageCount: PageCount, hasRoom?: boolean): PageStretch
 
-  /** Gives up what `reserve` just returned, unused. */
+  /** Gives up the pages that `reserve` returned just now. They must be unused. */
   unreserve(stretch: PageStretch): void
 
-  /** The segment that page lies in; it must be in one. */
+  /** The segment in which the page lies. The page must be in one. */
   segmentOf(page: PageNumber): Segment
 
-  /** Pages of this segment below here may be wrapped: up to its end, or what it may grow into. */
+  /**
+   * The page number before which all wraps of this segment end: the segment's end, or the end of what it may
+   * grow into.
+   */
   reachOf(segment: Segment): PageNumber
 
   /**
-   * Gives stretches of pages back to the kernel: not resident, zeros when read. `stretches[2 * i]` is the first page of the
-   * `i`-th, `stretches[2 * i + 1]` how many there are, at least 1, each within one segment, ascending. Those from `from` up to
-   * `end` are meant, one at least. Returns how many pages went back, in order: it may be a part of them, and the rest wants
-   * another call, which throws where the kernel refuses. Throws a `SystemError` where none went back.
+   * Gives stretches of pages back to the kernel. They are not resident then and read as zero.
+   * `stretches[2 * i]` is the first page of stretch `i`, and `stretches[2 * i + 1]` its number of pages, at
+   * least 1. Stretches ascend, and each lies within one segment. The call is about the stretches from index
+   * `from` up to, but not including, `end`; at least one.
+   *
+   * Returns how many pages went back, in order. If these are not all, call it again for the rest. Throws a
+   * `SystemError` where the kernel refused and no page went back.
    */
   purge(stretches: Uint32Array, from: number, end: number): PageCount
 
-  /** Makes free, clean pages of one segment resident. Throws a `SystemError`; some of them may be resident then. */
+  /**
+   * Makes free, clean pages of one segment resident. Throws a `SystemError`; some of the pages may be
+   * resident then.
+   */
   populate(firstPage: PageNumber, pageCount: PageCount): void
 
   /**
-   * From now on any access to the page is a fault, where this source has such pages. Returns whether it does. `unguard`
-   * it before it is purged, or before its segment is given up while buffers over it are in use.
+   * Makes the page a guard, if this source can have guards: any access to it is a fault. Returns whether it
+   * is a guard now. Call `unguard` before the page is purged, and before its segment is given up while
+   * buffers over it are in use.
    */
   guard(page: PageNumber): boolean
 
-  /** Ends that; the contents of the page are undefined. Throws a `SystemError`; it is still guarded then. */
+  /**
+   * Makes a guard an ordinary page again. Its contents are undefined. Throws a `SystemError`; the page is
+   * still a guard then.
+   */
   unguard(page: PageNumber): void
 
-  /** Writes `byte` to bytes of one segment, none of them guarded, `offsetBytes` being counted from page number 0. */
+  /**
+   * Writes `byte` to each byte of a range. `offsetBytes` counts from page number 0. The range lies in one
+   * segment and has no guard.
+   */
   fill(offsetBytes: number, lengthBytes: number, byte: number): void
 
-  /** Offset, in bytes of one segment as for `fill`, of the first that is not `byte`, or -1 where all are. */
+  /**
+   * Returns the index, within a range as for `fill`, of the first byte that is not `byte`. Returns -1 if
+   * there is none.
+   */
   firstOther(offsetBytes: number, lengthBytes: number, byte: number): number
 
   /**
-   * Lets go of a segment that holds no block and whose buffers were detached: its page numbers are free from now on, its
-   * mapping is removed on a later turn of the event loop, never on the caller's stack, and never while a buffer over it
-   * still awaits its finalizer. One with `hasMovedBuffer` stays mapped for good.
+   * Gives up a segment that holds no block and whose buffers were detached. Its page numbers are free at
+   * once. Its mapping goes on a later turn of the event loop, when the finalizers of all buffers over it have
+   * run; it never goes during the call. A segment with `hasMovedBuffer` stays mapped for good.
    */
   retire(segment: Segment): void
 
-  /** Every segment was retired: gives up all else. Called once; nothing but `isWrapped` may be called afterwards. */
+  /** Gives up everything else, after every segment was retired. Only `isWrapped` may be called afterwards. */
   close(): void
 
   /**
-   * Nobody will ever call again: gives up everything, each segment once no buffer shows its bytes (its `End` says so, and is
-   * told when it is gone). Buffers that live stay as they are. One with `hasMovedBuffer` stays mapped for good.
+   * Gives up everything where the arena was collected, so nobody will call again. The `End` of a segment says
+   * whether a buffer may still show its bytes; the segment goes when that is false, and the `End` is told.
+   * Live buffers stay as they are. A segment with `hasMovedBuffer` stays mapped for good.
    */
   abandon(endOf: (segment: Segment) => End): void
 
   /** How many bytes of all segments the kernel holds resident now. Throws a `SystemError`. */
   residentBytes(): number
 
-  /** An `ArrayBuffer` over bytes of one segment, `offsetBytes` being counted from page number 0. */
+  /** Makes an `ArrayBuffer` over bytes of one segment. `offsetBytes` counts from page number 0. */
   wrap(offsetBytes: number, lengthBytes: number): Wrap
 
   /** Detaches a buffer. Throws where the runtime refuses. */

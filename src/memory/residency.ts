@@ -1,4 +1,4 @@
-/** What the kernel says is resident of the pages of one mapping. */
+/** How many pages of a mapping are resident, as the kernel says. */
 import type { PageCount } from '../base/units.js'
 import type { Kernel, MappingId } from './kernel.js'
 

@@ -1,26 +1,27 @@
-/** A segment: one mapping, and the page numbers it has in its arena. */
+/** A segment: one mapping, and its page numbers in the arena. */
 import type { PageCount, PageNumber } from '../base/units.js'
 import type { MappingId } from './kernel.js'
 
 export interface Segment {
   readonly mapping: MappingId
   readonly firstPage: PageNumber
-  /** The same for life, but of the segment of a `MovableEnd`. */
+  /** Constant for the life of the segment, except for the segment of a `MovableEnd`. */
   readonly pageCount: PageCount
   /**
-   * Somebody moved an `ArrayBuffer` of this segment out of our hands (a transfer), so memory of it may be in use where
-   * we cannot see it, even in another thread and after its finalizer ran here. Such a segment is never unmapped.
+   * Whether other code moved an `ArrayBuffer` of this segment away (a transfer). Its memory may then be in
+   * use where we cannot see it, even in another thread and after its finalizer ran here. Such a segment is
+   * never unmapped.
    */
   hasMovedBuffer: boolean
 }
 
-/** Pages that lie together. Ranges of pages are half-open. */
+/** Pages in a row. Ranges of pages are half-open. */
 export interface PageStretch {
   readonly firstPage: PageNumber
   readonly pageCount: PageCount
 }
 
-/** Where the pages after this segment begin. */
+/** The first page number after this segment. */
 export function endOf(segment: Segment): PageNumber {
   return segment.firstPage + segment.pageCount
 }

@@ -1,40 +1,44 @@
 /**
  * Removes mappings on a later turn of the event loop.
  *
- * Never at once: Node's own C++ may be on the stack with a pointer into the memory, when script that it called freed the
- * buffer (`buf.fill({ valueOf() { arena.close() } })`). And never while a buffer over the mapping awaits its finalizer,
- * which runs by the next turn after the buffer was detached. A mapping that the kernel will not let go of is tried again.
+ * A mapping is never removed at once. Node's own C++ may be on the stack with a pointer into the memory,
+ * because it called the script that frees the buffer (`buf.fill({ valueOf() { arena.close() } })`). A mapping
+ * also stays while a buffer over it waits for its finalizer, which runs by the next turn after the buffer was
+ * detached. If the kernel refuses to remove a mapping, it is tried again.
  *
- * Nor is anything unmapped over which users had Buffers: its pages go back, its addresses are kept for whoever may still hold one,
- * a thread or the kernel (see native/kept.h), and for the arena that had them.
+ * Memory over which users had Buffers is not unmapped at all. Its pages go back, and its addresses are kept:
+ * for a thread or the kernel, which may still hold one, and for the arena that had them (see native/kept.h).
  *
- * Unmapping resident pages takes the kernel time. Where there are many they go in slices, so that no turn takes long.
+ * Unmapping resident pages takes the kernel time. Many of them go in slices, so that no turn takes long.
  */
 import type { Deferral } from '../base/deferral.js'
 import type { Kernel, MappingId, OwnerId } from './kernel.js'
 
 const { min } = Math
 
-// By the next turn the finalizers have run; a second try covers those that were queued behind us.
+// The finalizers have run by the next turn. Further tries at once are for finalizers that were queued after
+// this run.
 const EAGER_TRIES = 3
 const RETRY_MS = 100
 const MAX_RETRY_MS = 10_000
-/** Of resident pages, a quarter to half a millisecond of the kernel's time. */
+/** The most resident bytes that one run gives up: a quarter to half a millisecond of the kernel's time. */
 const SLICE_BYTES = 2 * 2 ** 20
 const SLICE_PAUSE_MS = 1
 
 interface Waiting {
   readonly mapping: MappingId
-  /** What may be resident at its start. */
+  /** Bytes at the start of the mapping that may be resident. */
   residentBytes: number
   readonly end: End | undefined
 }
 
-/** What must be before a mapping goes, and what follows. */
+/** A condition for the end of a mapping, and a call that follows it. */
 export interface End {
-  /** Whether some buffer may still show its bytes: nothing is purged or unmapped then. */
+  /**
+   * Whether a buffer may still show bytes of the mapping. While it is true, nothing is purged or unmapped.
+   */
   isReached(): boolean
-  /** Called when the mapping is gone. */
+  /** Is called when the mapping is gone. */
   whenGone(): void
 }
 
@@ -43,30 +47,39 @@ export class Unmapper {
   readonly #deferral: Deferral
   #waiting: Waiting[] = []
   #tries = 0
-  /** Of the run under way. */
+  /** Resident bytes that the run under way may still give up. */
   #budgetBytes = 0
-  /** Runs that are due: what one of them does, a later one finds done. */
+  /**
+   * Whether a run is due on the next turn, and whether one is due by timer. Both may be; the later one finds
+   * less to do.
+   */
   #isNextTurnDue = false
   #isRetryDue = false
   #hasKept = false
 
   #owner: OwnerId | undefined
 
-  /** `owner`: who may have the addresses again; none where users never had Buffers over the mappings, which then are unmapped. */
+  /**
+   * `owner` may have the addresses again (0: no arena may). Leave it out where users never had Buffers over
+   * the mappings; these are unmapped.
+   */
   constructor(kernel: Kernel, deferral: Deferral, owner?: OwnerId) {
     this.#kernel = kernel
     this.#deferral = deferral
     this.#owner = owner
   }
 
-  /** The owner asks for nothing any more. */
+  /** Says that the owner will not ask for the addresses any more. */
   disown(): void {
     if (this.#owner === undefined || this.#owner === 0) return
     if (this.#hasKept) this.#kernel.disown(this.#owner)
     this.#owner = 0
   }
 
-  /** `residentBytes`: how much at the start of the mapping was not purged before; whole pages. */
+  /**
+   * Adds a mapping to remove. `residentBytes`: bytes at its start, in whole pages, that were not purged
+   * before.
+   */
   add(mapping: MappingId, residentBytes = 0, end?: End): void {
     this.#waiting[this.#waiting.length] = { mapping, residentBytes, end }
     this.#tries = 0
@@ -99,7 +112,7 @@ export class Unmapper {
     this.#tries++
     this.#budgetBytes = SLICE_BYTES
     const waiting = this.#waiting
-    // What is added meanwhile comes behind those that stay.
+    // The new array takes the mappings that stay, and those that are added meanwhile.
     this.#waiting = []
     for (let i = 0; i < waiting.length; i++) {
       if (!this.#remove(waiting[i])) this.#waiting[this.#waiting.length] = waiting[i]
@@ -113,7 +126,7 @@ export class Unmapper {
     }
   }
 
-  /** Returns whether the mapping is gone. */
+  /** Removes a mapping, or a slice of its pages. Returns whether the mapping is gone. */
   #remove(waiting: Waiting): boolean {
     const { mapping, residentBytes, end } = waiting
     if (end?.isReached() === true) return false
@@ -134,7 +147,7 @@ export class Unmapper {
     try {
       this.#kernel.advise(mapping, offsetBytes, lengthBytes, 'dontneed')
     } catch {
-      // Then unmapping gives these pages back, if in one piece.
+      // Then these pages go back when the mapping is unmapped, in one piece.
     }
   }
 
@@ -144,8 +157,8 @@ export class Unmapper {
       if (isGone) this.#hasKept = true
       return isGone
     } catch {
-      // At vm.max_map_count even munmap fails where it would split a kernel mapping. The pages are purged already; the
-      // addresses follow when there is room. There is no caller to tell.
+      // At `vm.max_map_count` even `munmap` fails where it would split a kernel mapping. The pages are purged
+      // already; the addresses follow when there is room. No caller is left to throw to.
       return false
     }
   }

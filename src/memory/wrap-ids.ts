@@ -1,9 +1,11 @@
-/** Names for wraps: one sequence for all arenas of a thread, because the kernel interface knows no arenas. */
+/**
+ * Numbers for wraps. All arenas of a thread share one sequence, because the kernel interface knows no arenas.
+ */
 import type { WrapId } from './kernel.js'
 
 let last: WrapId = 0
 
-/** An id never returned before in this thread, above 0. */
+/** Returns a number above 0 that was never returned before in this thread. */
 export function nextWrapId(): WrapId {
   last++
   return last

@@ -1,12 +1,14 @@
 /**
- * Blocks and Buffers while `debug` is on. Every block has an `ArrayBuffer` of exactly its bytes, detached at the end, so
- * that script finds length 0 ever after. What code outside JavaScript does is found by patterns: around every block while it
- * lives, and all over it while it waits in quarantine, before its memory is used again. Behind a block of a page and more lies
- * a guard, a page on which any access is a fault; where there can be none, that page has the pattern.
+ * Blocks and Buffers while `debug` is on. Every block has an `ArrayBuffer` of exactly its bytes, detached
+ * when the block ends. So script finds length 0 from then on. Writes by code outside of JavaScript are found
+ * by patterns: one around every live block, and one all over a block in quarantine. Both are looked at before
+ * the memory is used again. A block of a page or more has a guard behind it: a page on which any access is a
+ * fault. Where there can be no guard, that page has the pattern.
  *
  * Invariants, checked by `check()`:
- *  1. every live block of the heap has its record: those with an owner, those that wait, those set aside
- *  2. while blocks are in quarantine the timer is due, where they leave it by timer
+ *  1. Every live block of the heap has a record: blocks with an owner, blocks in quarantine, and blocks set
+ *     aside.
+ *  2. While blocks are in quarantine, a timer is due, if blocks leave it by timer.
  */
 import { invariant } from '../../base/assert.js'
 import type { Deferral, Timer } from '../../base/deferral.js'
@@ -22,7 +24,7 @@ import { debugLayoutOf } from './debug-layout.js'
 import { Quarantine, type QuarantineBounds } from './debug-quarantine.js'
 import { Trace } from './trace.js'
 
-/** No small number, no text, no plausible address. */
+/** These bytes make no small number, no text and no plausible address. */
 const SLACK_BYTE = 0xfd
 const FREED_BYTE = 0xdb
 const NOWHERE = new Trace()
@@ -31,28 +33,28 @@ const NOWHERE = new Trace()
 interface DebugBlock {
   readonly block: Block
   readonly sizeBytes: number
-  /** Where in the block its owner's bytes begin. */
+  /** The first byte of the owner's bytes, counted from the block's start. */
   readonly startBytes: number
-  /** Bytes of the block that can be read: not those of a guard. */
+  /** The bytes of the block that can be read: all but its guard. */
   readableBytes: number
-  /** The last page is guarded, or about to be. */
+  /** Whether the last page is a guard, or will be one in a moment. */
   isGuarded: boolean
-  /** What surrounds it is filled. */
+  /** Whether the bytes around the owner's bytes have their pattern. */
   isFilled: boolean
   readonly allocatedAt: Trace
   freedAt: Trace | null
-  /** Nobody freed it: what surrounds it is yet to be looked at. */
+  /** Whether the owner was collected without `free`. The pattern around the block is then looked at later. */
   isForgotten: boolean
 }
 
 export interface DebugSurroundings extends QuarantineBounds {
   readonly arenaName: string
   readonly deferral: Deferral
-  /** As asked for: within this time a block has left the quarantine, and its pages are back. */
+  /** The option of the arena: within this time a freed block leaves the quarantine and its pages go back. */
   readonly releaseAfterMs: number
-  /** Blocks came free outside of a call that frees. */
+  /** Is called when blocks became free outside of a call that frees. */
   readonly cameFree: () => void
-  /** The same by timer: their time is up, so that pages are to go back now. */
+  /** Is called when blocks became free by timer: their pages are to go back now. */
   readonly giveBack: () => void
 }
 
@@ -63,11 +65,14 @@ export class DebugBuffers extends BlockBuffers {
   readonly #reports: DamageReports
   readonly #quarantine: Quarantine<DebugBlock>
   readonly #records = new SafeMap<Block, DebugBlock>()
-  /** For errors about a Buffer, for as long as there is one. */
+  /** The record of each Buffer, for errors about it, for as long as the Buffer exists. */
   readonly #recordOf = new WeakMap<object, DebugBlock>()
-  /** Blocks that ended and whose guard the kernel would not lift yet. */
+  /** Blocks that ended and whose guard the kernel has not removed yet. */
   readonly #stuck = new SafeMap<Block, DebugBlock>()
-  /** Stacks of the call under way: taken before it changes anything, because script may run then. */
+  /**
+   * The stacks of the call under way. They are taken before it changes anything, because a formatter of
+   * stacks is script.
+   */
   #allocatedAt = NOWHERE
   #allFreedAt = NOWHERE
   #timer: Timer | null = null
@@ -80,7 +85,7 @@ export class DebugBuffers extends BlockBuffers {
     this.#surroundings = surroundings
     this.#reports = new DamageReports(surroundings.arenaName)
     const { quarantineBlocks, quarantineBytes, releaseAfterMs } = surroundings
-    // Nothing may wait where pages go back on the freeing call.
+    // Where pages go back on the freeing call, no block may wait.
     this.#quarantine = new Quarantine({
       quarantineBlocks: releaseAfterMs === 0 ? 0 : quarantineBlocks,
       quarantineBytes,
@@ -115,7 +120,7 @@ export class DebugBuffers extends BlockBuffers {
     return debugLayoutOf(sizeBytes, alignBytes, this.#heap.pageBytes).alignBytes
   }
 
-  /** Resizing moves, so that whoever still uses the old bytes is found out. */
+  /** A resize always moves the block, so that code which still uses the old bytes is found. */
   override get mayResize(): boolean {
     return false
   }
@@ -126,7 +131,7 @@ export class DebugBuffers extends BlockBuffers {
 
   override makeOwner(block: Block, sizeBytes: number, epoch: Epoch, alignBytes: number): ArenaBuffer {
     const { startBytes, hasGuard } = debugLayoutOf(sizeBytes, alignBytes, this.#heap.pageBytes)
-    // First, because it may throw.
+    // This is first, because it may throw.
     const buffer = this.makeDetachable(block, startBytes, sizeBytes, epoch)
     const heldBytes = this.#heap.sizeOf(block)
     const record: DebugBlock = {
@@ -140,7 +145,7 @@ export class DebugBuffers extends BlockBuffers {
       freedAt: null,
       isForgotten: false,
     }
-    // Before there is a guard: where this is interrupted, somebody must know of it.
+    // The record comes before the guard. After an interruption, only the record tells of the guard.
     this.#records.set(block, record)
     if (hasGuard && !this.#source.guard(this.#guardPageOf(block, heldBytes))) {
       record.isGuarded = false
@@ -152,7 +157,7 @@ export class DebugBuffers extends BlockBuffers {
     return buffer
   }
 
-  /** What surrounds the block has its pattern already. */
+  /** A purge would remove the pattern around the block. */
   override renew(): boolean {
     return false
   }
@@ -176,20 +181,21 @@ export class DebugBuffers extends BlockBuffers {
 
   protected override release(block: Block): void {
     const record = this.#record(block)
-    // Not before: until now native code may have been at work on a view.
+    // Not earlier: until now native code may have used a view.
     if (record.isForgotten) this.#checkSlack(record)
     if (this.#isClosing || !this.#quarantine.accepts(record.sizeBytes)) {
       this.#letGo(record)
       return
     }
-    // First: where this is interrupted, nobody must look for what was around the block.
+    // This is first: after an interruption the pattern around the block must not be looked for, because it is
+    // overwritten.
     record.isFilled = false
     this.#fill(record, 0, record.readableBytes, FREED_BYTE)
     for (const oldest of this.#quarantine.add(record)) this.#leave(oldest)
     this.#arm()
   }
 
-  /** Ends the quarantine of all that is in it. Returns how many blocks came free. */
+  /** Ends the quarantine of all blocks. Returns how many became free. */
   override emptyQuarantine(): number {
     const leaving = this.#quarantine.takeAll()
     for (const record of leaving) this.#leave(record)
@@ -199,7 +205,7 @@ export class DebugBuffers extends BlockBuffers {
 
   override recoverSetAside(): void {
     super.recoverSetAside()
-    // A copy: what is refused again is stuck again.
+    // A copy, because `#letGo` adds a block again whose guard the kernel still refuses to remove.
     for (const [block, record] of [...this.#stuck]) {
       this.#stuck.delete(block)
       this.#letGo(record)
@@ -236,7 +242,7 @@ export class DebugBuffers extends BlockBuffers {
     }
     super.clear(staying)
     const ended = ending.filter(({ block }) => !this.isSetAside(block))
-    // Only those are patterned that stay: the pattern makes pages resident.
+    // Only blocks that stay in quarantine get the pattern, because it makes pages resident.
     const first = this.#quarantine.firstFitting(ended)
     for (const record of ended.slice(0, first)) this.#letGo(record)
     for (const record of ended.slice(first)) this.release(record.block)
@@ -248,13 +254,13 @@ export class DebugBuffers extends BlockBuffers {
     this.#timer = null
     this.emptyQuarantine()
     super.abandonSetAside()
-    // What is unmapped may well be guarded.
+    // Memory that is going to be unmapped may keep its guards.
     for (const { block } of this.#stuck.values()) this.#heap.free(block)
     this.#stuck.clear()
     this.#records.clear()
   }
 
-  /** Where a Buffer's block was first freed, and, as its `cause`, where it was allocated. */
+  /** Where a Buffer's block was first freed. The `cause` is where it was allocated. */
   override historyOf(buffer: unknown): Error | undefined {
     const record = typeof buffer === 'object' && buffer !== null ? this.#recordOf.get(buffer) : undefined
     if (record === undefined) return undefined
@@ -262,15 +268,18 @@ export class DebugBuffers extends BlockBuffers {
     return record.freedAt === null ? allocated : record.freedAt.toError('It was first freed here', allocated)
   }
 
-  // ---- quarantine ------------------------------------------------------------------------------------------------
+  // ---- quarantine -----------------------------------------------------------------------------------------
 
-  /** A block's time is over: nobody may have written to it. */
+  /** Ends the quarantine of a block: looks for writes to it, then frees it. */
   #leave(record: DebugBlock): void {
     this.#checkFreed(record)
     this.#letGo(record)
   }
 
-  /** The memory of a block that ended is free, unless the kernel will not lift its guard: that is tried again. */
+  /**
+   * Frees the memory of a block that ended. If the kernel refuses to remove its guard, that is tried again
+   * later.
+   */
   #letGo(record: DebugBlock): void {
     const { block, isGuarded } = record
     if (isGuarded) {
@@ -289,7 +298,10 @@ export class DebugBuffers extends BlockBuffers {
     return this.#surroundings.releaseAfterMs < Number.POSITIVE_INFINITY
   }
 
-  /** Two of its runs see a block in quarantine before it leaves: it stays for half of `releaseAfterMs` to all of it. */
+  /**
+   * Starts the timer. A block leaves at the second run that sees it, so it waits for half of `releaseAfterMs`
+   * to all of it.
+   */
   #arm(): void {
     if (this.#timer !== null || this.#quarantine.blocks === 0 || !this.#isTimed) return
     this.#timer = this.#surroundings.deferral.after(this.#surroundings.releaseAfterMs / 2, () => {
@@ -301,7 +313,7 @@ export class DebugBuffers extends BlockBuffers {
     })
   }
 
-  // ---- patterns --------------------------------------------------------------------------------------------------
+  // ---- patterns -------------------------------------------------------------------------------------------
 
   #checkSlack(record: DebugBlock): void {
     if (!record.isFilled) return
@@ -314,7 +326,10 @@ export class DebugBuffers extends BlockBuffers {
     this.#checkBytes(record, 'write-after-free', 0, record.readableBytes, FREED_BYTE)
   }
 
-  /** Reports the first byte of a stretch of the block that is not `byte`, once. Returns whether there is one. */
+  /**
+   * Reports the first byte of a stretch of the block that is not `byte`, and repairs the pattern, so that
+   * damage is reported once. Returns whether there was such a byte.
+   */
   #checkBytes(
     record: DebugBlock,
     kind: DamageKind,
@@ -348,7 +363,7 @@ export class DebugBuffers extends BlockBuffers {
     return record
   }
 
-  /** Reports damage that it finds, and does not take it for a broken invariant. */
+  /** Reports the damage that it finds. Damage is not a broken invariant. */
   override check(liveBlocks: number): void {
     super.check(liveBlocks)
     this.#quarantine.check()
@@ -364,7 +379,10 @@ export class DebugBuffers extends BlockBuffers {
   }
 }
 
-/** What surrounds a block's bytes: the stretches before and behind them, first byte in the block and length, if any. */
+/**
+ * The stretches of a block before and after its owner's bytes: first byte, counted from the block's start,
+ * and length.
+ */
 function slackOf(record: DebugBlock): [fromBytes: number, lengthBytes: number][] {
   const { startBytes, sizeBytes, readableBytes } = record
   const endBytes = startBytes + sizeBytes

@@ -1,32 +1,34 @@
 /**
- * How a block lies in its memory while `debug` is on: how much of it the heap gives out, and what surrounds the user's bytes.
+ * The layout of a block while `debug` is on: how many bytes the heap allocates, and what lies around the
+ * user's bytes.
  *
- * Shorter than a page: the bytes, then slack of 16 to 31 bytes. A page and more: whole pages and a page behind them, the
- * *guard*; the bytes end right before it, as far as their alignment allows, and slack lies before them.
+ * - A block shorter than a page: the user's bytes, then 16 to 31 bytes of slack.
+ * - A longer block: whole pages, and one page behind them, the *guard*. The user's bytes end at the guard, as
+ *   closely as their alignment allows. Slack lies before them.
  */
 import { GRANULE_BYTES, MAX_SPACE_BYTES } from '../../base/units.js'
 
 const { ceil, floor } = Math
 
 export interface DebugLayout {
-  /** Bytes of the block, guard and all. */
+  /** Bytes of the block, with its guard. */
   readonly heldBytes: number
-  /** What the block's start must be a multiple of. */
+  /** The block must start at a multiple of this many bytes. */
   readonly alignBytes: number
-  /** Where in the block the user's bytes begin. */
+  /** The first byte of the user's bytes, counted from the block's start. */
   readonly startBytes: number
   /** Whether the last page of the block is a guard. */
   readonly hasGuard: boolean
 }
 
-/** `alignBytes`: a power of two from 16 to `pageBytes`. */
+/** Returns the layout of a block. `alignBytes` is a power of two from 16 to `pageBytes`. */
 export function debugLayoutOf(sizeBytes: number, alignBytes: number, pageBytes: number): DebugLayout {
   if (sizeBytes < pageBytes) {
     return { heldBytes: sizeBytes + GRANULE_BYTES, alignBytes, startBytes: 0, hasGuard: false }
   }
   const roomBytes = ceil(sizeBytes / pageBytes) * pageBytes
   const startBytes = floor((roomBytes - sizeBytes) / alignBytes) * alignBytes
-  // The one size that takes all the space there is goes without.
+  // A block that takes all the space there is has no guard.
   const hasGuard = roomBytes + pageBytes <= MAX_SPACE_BYTES
   return {
     heldBytes: hasGuard ? roomBytes + pageBytes : roomBytes,

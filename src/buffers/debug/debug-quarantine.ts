@@ -1,10 +1,11 @@
 /**
- * The order in which freed blocks wait before their memory is used again, while `debug` is on: first in, first out, and
- * no more than so many blocks and bytes. Knows no memory: whoever asks checks and frees what leaves.
+ * The quarantine: while `debug` is on, freed blocks wait here before their memory is used again. The first
+ * block in is the first out. The number of blocks and of bytes is bounded. This file touches no memory: its
+ * caller looks at the blocks that leave, and frees them.
  *
  * Invariants, checked by `check()`:
- *  1. `blocks` and `bytes` count what waits, and are within their bounds
- *  2. no more have aged than wait
+ *  1. `blocks` and `bytes` count the blocks that wait, and are within their bounds.
+ *  2. No more blocks have aged than wait.
  */
 import { invariant } from '../../base/assert.js'
 import { SafeMap } from '../../base/primordials.js'
@@ -12,23 +13,23 @@ import type { Block } from '../../base/units.js'
 
 export interface Quarantined {
   readonly block: Block
-  /** What counts towards the bound: bytes asked for. */
+  /** Bytes that were asked for. The bound counts these. */
   readonly sizeBytes: number
 }
 
 export interface QuarantineBounds {
-  /** Most blocks that wait. */
+  /** The most blocks that wait. */
   readonly quarantineBlocks: number
-  /** Most bytes of them: what was asked for. */
+  /** The most bytes of all blocks that wait, as asked for. */
   readonly quarantineBytes: number
 }
 
 export class Quarantine<T extends Quarantined> {
   readonly #bounds: QuarantineBounds
-  /** In the order in which they came. */
+  /** The waiting blocks, in the order in which they came. */
   readonly #waiting = new SafeMap<Block, T>()
   #bytes = 0
-  /** How many, the oldest, were there at the last `takeAged`. */
+  /** How many of the waiting blocks, the oldest ones, waited already at the last `takeAged`. */
   #agedBlocks = 0
 
   constructor(bounds: QuarantineBounds) {
@@ -56,7 +57,10 @@ export class Quarantine<T extends Quarantined> {
     return this.#bounds.quarantineBlocks > 0 && sizeBytes <= this.#bounds.quarantineBytes
   }
 
-  /** Of blocks that end together, the first index from which on all have room, were nothing else there. */
+  /**
+   * For blocks that end together: the first index from which all further ones have room in an empty
+   * quarantine.
+   */
   firstFitting(ending: readonly T[]): number {
     const { quarantineBlocks, quarantineBytes } = this.#bounds
     let index = ending.length
@@ -69,7 +73,7 @@ export class Quarantine<T extends Quarantined> {
     return index
   }
 
-  /** Adds a block that is accepted. Returns those that have to leave for it, the oldest first. */
+  /** Adds a block that `accepts` allows. Returns the blocks that must leave for it, the oldest first. */
   add(entry: T): T[] {
     const { quarantineBlocks, quarantineBytes } = this.#bounds
     const leaving: T[] = []
@@ -85,7 +89,7 @@ export class Quarantine<T extends Quarantined> {
     return leaving
   }
 
-  /** Takes out those that were there at the last call of this already. */
+  /** Removes and returns the blocks that waited already at the previous call. */
   takeAged(): T[] {
     const aged = this.#take(this.#agedBlocks)
     this.#agedBlocks = this.#waiting.size
