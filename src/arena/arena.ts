@@ -1,12 +1,14 @@
 /**
- * `Arena`: what users hold. Checks arguments, delegates to the layers below, owns the lifetime of all of them.
+ * `Arena`: the object that users hold. It checks arguments, delegates to the layers below and owns the
+ * lifetime of all of them.
  *
- * The warm paths of `allocUnsafe` and `free` are one heap operation and one Buffer: no native call, no system call, no
- * look-up. Whatever may grow, purge, wrap or throw lies in the methods behind them.
+ * The warm paths of `allocUnsafe` and `free` are one heap operation and one Buffer: no native call, no system
+ * call, no look-up. Code that may grow, purge, wrap or throw is in the methods behind them.
  *
- * Invariants, checked by `check()` together with those of the layers:
- *  1. live blocks of the heap = blocks with an owner + blocks set aside + what interrupted calls left: `lostBlocks`
- *  2. no more pages are managed than the source's segments have
+ * Invariants, checked by `check()` together with those of the layers below:
+ *  1. live blocks of the heap = blocks with an owner + blocks set aside + blocks that interrupted calls left
+ *     behind (`lostBlocks`)
+ *  2. the heap manages exactly the pages of the source's segments
  */
 import { type InspectOptionsStylized, inspect } from 'node:util'
 import { requireFunction } from '../base/arguments.js'
@@ -66,12 +68,19 @@ import { settled, settleIfDropped } from './unclosed.js'
 
 const { max } = Math
 
-// Taken once, so that whoever replaces them in the process does not run within a change.
+// Taken once at load. A program may replace the globals later; its replacement must not run within a change.
 const Bytes = Uint8Array
 const Memory = ArrayBuffer
 
 /**
  * Off-heap memory that goes back to the operating system when it is freed.
+ *
+ * The arena hands out *blocks*. Each block is a Buffer, and that Buffer is the *owner* of the block. The
+ * owner is *spent* once the block has ended: every further call with it throws `ERR_ARENA_DOUBLE_FREE`.
+ *
+ * Calls that allocate, free or release memory throw `ERR_ARENA_BUSY` if they are made in the middle of
+ * another call of the same arena (see docs/lifetimes.md). After any throw the arena is as it was before the
+ * call.
  *
  * ```ts
  * const arena = new Arena({ name: 'uploads', limitBytes: 512 * 2 ** 20 })
@@ -110,32 +119,43 @@ export class Arena extends MadeOf<Parts> {
     report: publishBlockLeak,
   })
   #epoch: Epoch = { arena: this.#identity }
-  /** From `closeWhenIdle` or `close` on it is false. */
+  /** Whether `alloc` and the like may hand out blocks. False once `closeWhenIdle` or `close` was called. */
   #givesBlocks = true
   #isClosed = false
   /** `close` has come to its end. */
   #isGone = false
-  /** `#endAll` began, and has yet to come to its end. */
+  /** `#endAll` has begun and has not come to its end yet. */
   #isEnding = false
   #closing: Promise<void> | undefined
   #slicedTrim: SlicedTrim | undefined
-  /** Blocks are handed out as the heap gives them: `#givesBlocks`, and neither `debug` nor `trackOwners`. */
+  /**
+   * Whether `allocUnsafe` may take its warm path: `#givesBlocks` is true, neither `debug` nor `trackOwners`
+   * is set, and no `#endAll` is under way.
+   */
   #isPlain = partsOf(this).options.debug === null && !partsOf(this).options.trackOwners
   #allocations = 0
-  /** The number of the allocation whose owner is sampled next, see `buffers/leaks`. */
+  /** The number of the allocation whose owner is sampled next. See `buffers/leaks`. */
   #sampleAt = this.#leaks.nextAfter(0)
   #frees = 0
   #liveBytes = 0
-  /** Live blocks of zero bytes: they have an owner and no block in the heap. */
+  /** Live blocks of zero bytes. They have an owner, but no block in the heap. */
   #emptyBlocks = 0
 
   /**
-   * Maps nothing yet: an arena costs memory when it is used.
+   * Makes an arena. It maps nothing yet: memory is taken at the first allocation.
    *
-   * Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE` or `ERR_OUT_OF_RANGE` for options outside what `ArenaOptions`
-   * says, `ERR_ARENA_NOT_SUPPORTED` for what this version or this runtime cannot do; with `source: 'sbrk'`
-   * `ERR_ARENA_BREAK_IN_USE` where another arena has the program break, in whichever thread, and
-   * `ERR_ARENA_BREAK_UNAVAILABLE` where it cannot be moved (`cause` is the system error).
+   * Throws
+   * - `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE` or `ERR_OUT_OF_RANGE` for options that `ArenaOptions`
+   *   does not allow
+   * - `ERR_ARENA_NOT_SUPPORTED` for what this version or this runtime cannot do
+   * - `ERR_ARENA_BREAK_IN_USE`, with `source: 'sbrk'`, if another arena of the process, in any thread, has
+   *   the program break
+   * - `ERR_ARENA_BREAK_UNAVAILABLE`, with `source: 'sbrk'`, if the program break cannot be moved; `cause` is
+   *   the system error
+   *
+   * ```ts
+   * const arena = new Arena({ name: 'uploads', limitBytes: 512 * 2 ** 20 })
+   * ```
    */
   constructor(options?: ArenaOptions)
   /** @internal */
@@ -154,24 +174,44 @@ export class Arena extends MadeOf<Parts> {
   }
 
   /**
-   * A zero-filled `Buffer` of exactly `sizeBytes` bytes, at a multiple of 16 or of `align`.
+   * Allocates a block and fills it with zeros. Returns a `Buffer` of exactly `sizeBytes` bytes. Its address
+   * is a multiple of 16, or of `align`.
    *
-   * Pages that were given back are zero, and stay untouched. What somebody stored there since, through a view of a small block
-   * that was freed or from outside JavaScript, goes first.
+   * A block on pages that were given back already reads as zero. The arena does not touch such pages, so they
+   * become resident only when you write to them. If something was stored there after they went back (through
+   * a view of a freed small block, or from outside JavaScript), the arena gives them back once more first.
    *
-   * Throws `ERR_INVALID_ARG_TYPE` or `ERR_OUT_OF_RANGE` (bad arguments), `ERR_ARENA_LIMIT` (over `limitBytes` even after
-   * giving back all that is free), `ERR_ARENA_OUT_OF_MEMORY` (the kernel refused; `cause` is the system error),
-   * `ERR_ARENA_CLOSED`. After any throw the arena is as it was.
+   * Throws
+   * - `ERR_INVALID_ARG_TYPE` or `ERR_OUT_OF_RANGE` for bad arguments
+   * - `ERR_ARENA_LIMIT` if the block would pass `limitBytes` or `setProcessLimit()`, even after all free
+   *   pages were given back
+   * - `ERR_ARENA_OUT_OF_MEMORY` if the kernel or V8 has no memory; `cause` is the system error
+   * - `ERR_ARENA_CLOSED` after `close` or `closeWhenIdle`
+   *
+   * ```ts
+   * const chunk = arena.alloc(64 * 1024)
+   * const sector = arena.alloc(4096, { align: 4096 })
+   * ```
    */
   alloc(sizeBytes: number, options?: AllocOptions): ArenaBuffer {
     const buffer = this.allocUnsafe(sizeBytes, options)
     const block = watchedBlock(blockOf(buffer as Buffer & Owner))
-    // Clean pages are zero, and touching them would only make them resident.
+    // The block lies on clean pages. They read as zero, and filling them would only make them resident.
     if (block !== this.#heap.zeroedBlock || !this.#buffers.renew(block, sizeBytes)) fillBytes(buffer, 0)
     return buffer
   }
 
-  /** The same with undefined contents: what earlier blocks of this arena left there, never anybody else's data. */
+  /**
+   * Allocates a block without filling it. Returns a `Buffer` of exactly `sizeBytes` bytes at a multiple of
+   * 16, or of `align`. Its contents are undefined: bytes that earlier blocks of this arena left there, never
+   * data of another arena or process.
+   *
+   * Throws the errors that `alloc` throws.
+   *
+   * ```ts
+   * const chunk = arena.allocUnsafe(64 * 1024)
+   * ```
+   */
   allocUnsafe(sizeBytes: number, options?: AllocOptions): ArenaBuffer {
     if (
       typeof sizeBytes === 'number' &&
@@ -190,7 +230,15 @@ export class Arena extends MadeOf<Parts> {
     return this.#allocateSlow(sizeBytes, options)
   }
 
-  /** `alloc`, but `undefined` where memory is refused (`ERR_ARENA_LIMIT`, `ERR_ARENA_OUT_OF_MEMORY`). */
+  /**
+   * Does what `alloc` does, but returns `undefined` if memory is refused (`ERR_ARENA_LIMIT`,
+   * `ERR_ARENA_OUT_OF_MEMORY`). It throws the other errors of `alloc`.
+   *
+   * ```ts
+   * const chunk = arena.tryAlloc(64 * 1024)
+   * if (chunk === undefined) return response.writeHead(503).end()
+   * ```
+   */
   tryAlloc(sizeBytes: number, options?: AllocOptions): ArenaBuffer | undefined {
     try {
       return this.alloc(sizeBytes, options)
@@ -199,7 +247,15 @@ export class Arena extends MadeOf<Parts> {
     }
   }
 
-  /** `allocUnsafe`, but `undefined` where memory is refused (`ERR_ARENA_LIMIT`, `ERR_ARENA_OUT_OF_MEMORY`). */
+  /**
+   * Does what `allocUnsafe` does, but returns `undefined` if memory is refused (`ERR_ARENA_LIMIT`,
+   * `ERR_ARENA_OUT_OF_MEMORY`). It throws the other errors of `allocUnsafe`.
+   *
+   * ```ts
+   * const chunk = arena.tryAllocUnsafe(64 * 1024)
+   * if (chunk === undefined) return response.writeHead(503).end()
+   * ```
+   */
   tryAllocUnsafe(sizeBytes: number, options?: AllocOptions): ArenaBuffer | undefined {
     try {
       return this.allocUnsafe(sizeBytes, options)
@@ -209,19 +265,29 @@ export class Arena extends MadeOf<Parts> {
   }
 
   /**
-   * A `Buffer` of `sizeBytes` with the contents of `buffer` as far as they fit, in place where that is possible. Bytes
-   * beyond the old length are undefined. The old `buffer` is spent, even if the memory did not move. It is at a multiple of what
-   * `buffer` was asked for at, or of `align`.
+   * Changes the length of a block. Returns a new `Buffer` of `sizeBytes` bytes with the contents of `buffer`,
+   * as far as they fit; bytes beyond the old length are undefined. The block stays in place if it can, and
+   * moves if it has to. Its address is a multiple of the alignment that `buffer` was allocated with, or of
+   * `align`. `buffer` is spent in both cases: go on with the Buffer that is returned.
    *
-   * Throws what `allocUnsafe` and `free` throw, `ERR_ARENA_PINNED` where `buffer` is pinned, and `ERR_ARENA_DETACHED` where
-   * somebody else took the block's `ArrayBuffer` away; `buffer` is then still the live owner of its block.
+   * Throws the errors of `allocUnsafe` and `free`, and
+   * - `ERR_ARENA_PINNED` if `buffer` is pinned
+   * - `ERR_ARENA_DETACHED` if other code took the `ArrayBuffer` of the block away (for example by
+   *   `transfer()`)
+   *
+   * After a throw `buffer` is still the live owner of its block.
+   *
+   * ```ts
+   * let body = arena.allocUnsafe(1024)
+   * body = arena.realloc(body, 4096)
+   * ```
    */
   realloc(buffer: Uint8Array, sizeBytes: number, options?: AllocOptions): ArenaBuffer {
     const owner = this.#liveOwner('realloc', buffer)
     requireSize(sizeBytes)
     const alignBytes = this.#alignFor(owner, options)
     this.#requireGiving('realloc')
-    // Again, because reading the options may have run script that freed it.
+    // Checked again: reading the options may have run script that freed the block.
     this.#liveOwner('realloc', buffer)
     if (this.#pins.has(owner)) throw reallocPinnedError(this.#identity)
     const block = watchedBlock(blockOf(owner))
@@ -241,9 +307,9 @@ export class Arena extends MadeOf<Parts> {
       ? this.allocUnsafe(sizeBytes)
       : this.#allocate(sizeBytes, alignBytes, sizeBytes > oldBytes)
     try {
-      // What runs while memory is made free may have ended the block.
+      // Making memory free may have run script that ended the block.
       this.#liveOwner('realloc', buffer)
-      // Of zero bytes there is nothing to copy, and their buffer may be gone.
+      // A Buffer of zero bytes has nothing to copy, and other code may have taken its `ArrayBuffer` away.
       if (oldBytes > sizeBytes) copyBytes(moved, new Bytes(bufferOf(buffer), byteOffsetOf(buffer), sizeBytes))
       else if (oldBytes > 0) copyBytes(moved, buffer)
       this.free(buffer)
@@ -255,12 +321,23 @@ export class Arena extends MadeOf<Parts> {
   }
 
   /**
-   * Ends a block: `buffer` must be the very object that this arena returned. From `detachFromBytes` on every view of it
-   * has length 0 afterwards; the bytes of a smaller one are reused, so views of it must not be used any more. Of a pinned
-   * block only the owner is spent now; its memory and views stay until the last `unpin`.
+   * Ends a block. `buffer` must be the very object that this arena returned, not a view of it. Its pages are
+   * back with the kernel within `releaseAfterMs`.
    *
-   * Throws `ERR_ARENA_DOUBLE_FREE`, `ERR_ARENA_FOREIGN_BUFFER` (another arena's, or nobody's), `ERR_ARENA_NOT_OWNER` (a
-   * `subarray` or other view), `ERR_INVALID_ARG_TYPE` (no Buffer at all), `ERR_ARENA_CLOSED`.
+   * Every view of a block of `detachFromBytes` and more has length 0 afterwards. The bytes of a smaller block
+   * are used again, so its views must not be used any more. If the block is pinned, only its owner is spent
+   * now; the memory and the views stay valid until the last `unpin`.
+   *
+   * Throws
+   * - `ERR_ARENA_DOUBLE_FREE` if the block has ended before, by `free`, `realloc`, `reset` or its scope
+   * - `ERR_ARENA_NOT_OWNER` for a `subarray` or another view of a block
+   * - `ERR_ARENA_FOREIGN_BUFFER` for a Buffer that this arena did not return
+   * - `ERR_INVALID_ARG_TYPE` for a value that is no Buffer
+   * - `ERR_ARENA_CLOSED` after `close`
+   *
+   * ```ts
+   * arena.free(chunk)
+   * ```
    */
   free(buffer: Uint8Array): void {
     if (!isOwner(buffer) || epochOf(buffer) !== this.#epoch || this.#gate.isTaken)
@@ -282,12 +359,15 @@ export class Arena extends MadeOf<Parts> {
   }
 
   /**
-   * Counts one more user of a block outside JavaScript: a read or write of a file or socket under way, `zlib`, `crypto`,
-   * another thread. While a block is pinned, whatever ends it (`free`, `reset`, the end of a scope) takes effect at the
-   * last `unpin`: until then its bytes stay valid, its views attached and its pages resident. It can be pinned any
-   * number of times, and is kept from the garbage collector.
+   * Counts one more user of a block outside JavaScript: a read or write of a file or socket that is under
+   * way, `zlib`, `crypto`, or another thread. Call `unpin` once for each `pin`.
    *
-   * Throws what `free` throws, and `ERR_ARENA_DETACHED` where somebody else took the block's `ArrayBuffer` away.
+   * While a block is pinned, its end is put off: after `free`, `reset` or the end of its scope its bytes stay
+   * valid, its views attached and its pages resident until the last `unpin`. A pinned block is not
+   * garbage-collected.
+   *
+   * Throws the errors of `free`, and `ERR_ARENA_DETACHED` if other code took the `ArrayBuffer` of the block
+   * away.
    *
    * ```ts
    * arena.pin(chunk)
@@ -300,20 +380,29 @@ export class Arena extends MadeOf<Parts> {
   }
 
   /**
-   * Takes back one `pin`. Where that was the last, a block that was freed, or reset, meanwhile ends here.
+   * Takes one `pin` of `buffer` back. If it was the last one and the block was freed or reset meanwhile, the
+   * block ends here.
    *
-   * Throws `ERR_ARENA_NOT_PINNED` for a block of this arena that is not pinned, freed or not, and for one that `lend` alone
-   * holds; else what `free` throws.
+   * Throws `ERR_ARENA_NOT_PINNED` if a block of this arena, live or ended, is not pinned, or is held by
+   * `lend` only. For anything else it throws the errors of `free`.
+   *
+   * ```ts
+   * arena.pin(chunk)
+   * file.write(chunk, 0, chunk.length, 0, () => arena.unpin(chunk))
+   * ```
    */
   unpin(buffer: Uint8Array): void {
     if (!this.#pins.remove(buffer)) throw this.#unpinMisuse(buffer)
   }
 
   /**
-   * Pins a block for as long as `use` takes: until the promise it returns is settled, or until it returns or throws.
-   * Returns what `use` returned; a promise comes back as another that settles alike, once the block is unpinned.
+   * Pins a block for as long as `use` takes: until the promise that `use` returns is settled, or, without a
+   * promise, until `use` returns or throws. Such a pin is a *loan*.
    *
-   * Throws what `pin` throws, `ERR_INVALID_ARG_TYPE` where `use` is no function, and what `use` throws.
+   * Returns the result of `use`. If that is a promise, `lend` returns another promise, which is settled in
+   * the same way once the block is unpinned.
+   *
+   * Throws the errors of `pin`, `ERR_INVALID_ARG_TYPE` if `use` is no function, and what `use` throws.
    *
    * ```ts
    * const { bytesWritten } = await arena.lend(chunk, bytes => file.write(bytes))
@@ -325,8 +414,10 @@ export class Arena extends MadeOf<Parts> {
   }
 
   /**
-   * A `Scope`: what is allocated from it is freed when it ends, by `scope.end()`, or by itself with `using`. Throws
-   * `ERR_ARENA_CLOSED`.
+   * Makes a `Scope`: a group of blocks that end together. They are freed by `scope.end()`, or at the end of
+   * the block of code with `using scope = arena.scope()`.
+   *
+   * Throws `ERR_ARENA_CLOSED` after `close` or `closeWhenIdle`.
    *
    * ```ts
    * const scope = arena.scope()
@@ -343,8 +434,15 @@ export class Arena extends MadeOf<Parts> {
   }
 
   /**
-   * Frees every block at once. Their Buffers are spent, and every view of them has length 0. Blocks that are pinned stay
-   * as they are until the last `unpin`, and so do views of small blocks that lie close to one. Throws `ERR_ARENA_CLOSED`.
+   * Frees every block at once. Their Buffers are spent, and every view of them has length 0. A pinned block
+   * stays valid until its last `unpin`, and so do views of small blocks that lie close to a pinned one.
+   *
+   * Throws `ERR_ARENA_CLOSED` after `close`.
+   *
+   * ```ts
+   * arena.reset()
+   * const chunk = arena.allocUnsafe(1024) // the arena goes on
+   * ```
    */
   reset(): void {
     this.#buffers.noteEndOfAll()
@@ -355,18 +453,24 @@ export class Arena extends MadeOf<Parts> {
   }
 
   /**
-   * Whether `view` (any typed array or `DataView`, a Buffer or part of one) lies in one live block of this arena. False for
-   * anything else. A view of a small block that was freed lies in what came there since: see docs/lifetimes.md.
+   * Returns whether `view` lies in one live block of this arena. `view` may be any typed array or `DataView`,
+   * a Buffer or a part of one; for any other value the result is false. A view of a small block that was
+   * freed lies in whatever block is there now, so the result may be true (see docs/lifetimes.md).
+   *
+   * ```ts
+   * if (arena.owns(chunk)) arena.free(chunk)
+   * ```
    */
   owns(view: unknown): boolean {
     return this.#isLive(view) || this.#blockUnder(view) !== NONE
   }
 
   /**
-   * The very Buffer that this arena returned for the live block in which `view` lies, for `free` and `realloc`; `undefined`
-   * where `owns` is false. Of such a Buffer itself it works in every arena, of another view with `trackOwners: true`.
+   * Returns the Buffer that this arena returned for the live block in which `view` lies, for use with `free`
+   * and `realloc`. Returns `undefined` if `owns(view)` is false.
    *
-   * Throws `ERR_ARENA_NOT_SUPPORTED` where `view` lies in a block and `trackOwners` is not set.
+   * If `view` is that Buffer itself, this works in every arena. For any other view the arena needs
+   * `trackOwners: true`; without it `ownerOf` throws `ERR_ARENA_NOT_SUPPORTED`.
    *
    * ```ts
    * const arena = new Arena({ trackOwners: true })
@@ -383,10 +487,17 @@ export class Arena extends MadeOf<Parts> {
   }
 
   /**
-   * Gives every free page back to the kernel now, and free segments but for a spare one. Returns the bytes given back.
+   * Gives every free page back to the kernel now, and gives up the segments that hold no block, except for
+   * one spare. Returns the number of bytes that went back.
    *
-   * Throws `ERR_ARENA_CLOSED`, and `ERR_ARENA_PURGE_FAILED` where the kernel refused (`cause` is the system error): all
-   * else is done then, and calling again tries the rest.
+   * Throws
+   * - `ERR_ARENA_PURGE_FAILED` if the kernel refused to take pages back; `cause` is the system error.
+   *   Everything else is done by then, and another call tries the rest again
+   * - `ERR_ARENA_CLOSED` after `close`
+   *
+   * ```ts
+   * const purgedBytes = arena.trim()
+   * ```
    */
   trim(): number {
     this.#requireOpen('trim')
@@ -397,11 +508,16 @@ export class Arena extends MadeOf<Parts> {
   }
 
   /**
-   * `trim()` in slices of about a millisecond, all else that is due having its turn in between. Resolves to the bytes given
-   * back. Calls wait for one another. The process does not end by itself before it is done. Where `close()` comes first, that
-   * gives back the rest, and it resolves to what went before.
+   * Does what `trim` does in slices of about a millisecond, with a turn of the event loop between two slices.
+   * Resolves to the number of bytes that went back. Calls wait for one another. The process does not end by
+   * itself before the promise is settled. If `close()` comes first, it gives back the rest, and the promise
+   * resolves to the bytes that went back before.
    *
-   * Rejects with what `trim` throws.
+   * Rejects with the errors that `trim` throws.
+   *
+   * ```ts
+   * const purgedBytes = await arena.trimAsync()
+   * ```
    */
   async trimAsync(): Promise<number> {
     this.#requireOpen('trimAsync')
@@ -410,7 +526,14 @@ export class Arena extends MadeOf<Parts> {
     return pageCount * this.#heap.pageBytes
   }
 
-  /** What the arena holds and has done. Makes no system call. Works on a closed arena too. */
+  /**
+   * Returns what the arena holds now and what it has done since it was made. Makes no system call. Works on a
+   * closed arena too.
+   *
+   * ```ts
+   * const { usedBytes, dirtyBytes } = arena.stats()
+   * ```
+   */
   stats(): ArenaStats {
     const counted = {
       name: this.#identity.name,
@@ -427,13 +550,14 @@ export class Arena extends MadeOf<Parts> {
     return statsOf(counted, this.#heap, this.#source, this.#scavenger)
   }
 
-  /** `stats()` and `isClosed`, for `JSON.stringify`, which makes null of `Infinity`. */
+  /** Returns `stats()` and `isClosed`, for `JSON.stringify`, which turns `Infinity` into null. */
   toJSON(): ArenaStats & { isClosed: boolean } {
     return { ...this.stats(), isClosed: this.#isClosed }
   }
 
   /**
-   * For `util.inspect` and `console.log`: one line with what is live, used, dirty, committed and mapped.
+   * Serves `util.inspect` and `console.log`: one line with the bytes that are live, used, dirty, committed
+   * and mapped.
    *
    * @internal Not declared: the types of Node name its options one way here and another there.
    */
@@ -442,9 +566,11 @@ export class Arena extends MadeOf<Parts> {
   }
 
   /**
-   * Calls `listener` after the arena crossed `softLimitBytes`: it has given back all that is free and still needs more.
-   * Once for each crossing, soon after the call that crossed it. Throws `ERR_INVALID_ARG_VALUE` for another event,
-   * `ERR_INVALID_ARG_TYPE` for no function.
+   * Registers `listener` for `'limit'`. It is called when the arena has crossed `softLimitBytes`: all free
+   * pages were given back, and the arena still needs more. It is called once for each crossing, soon after
+   * the call that crossed.
+   *
+   * Throws `ERR_INVALID_ARG_VALUE` for another event and `ERR_INVALID_ARG_TYPE` if `listener` is no function.
    *
    * ```ts
    * arena.on('limit', ({ committedBytes }) => cache.shrinkBy(committedBytes / 4))
@@ -456,24 +582,44 @@ export class Arena extends MadeOf<Parts> {
     return this
   }
 
-  /** Ends one `on` with the same arguments, if there is one. */
+  /**
+   * Removes a listener that `on` registered. Does nothing if there is none. If the listener was registered
+   * several times, one registration is removed. Throws the errors of `on`.
+   *
+   * ```ts
+   * arena.off('limit', listener)
+   * ```
+   */
   off(event: 'limit', listener: LimitListener): this {
     requireListener(event, listener)
     this.#notices.removeLimitListener(listener)
     return this
   }
 
-  /** Bytes of the arena that the kernel holds resident now (`mincore`). Throws a system error; `ERR_ARENA_CLOSED`. */
+  /**
+   * Asks the kernel (`mincore`) and returns how many bytes of the arena are resident now.
+   *
+   * Throws `ERR_ARENA_CLOSED` after `close`, and a system error if the call fails.
+   *
+   * ```ts
+   * gauge.set({ arena: arena.name }, arena.residentBytes())
+   * ```
+   */
   residentBytes(): number {
     this.#requireOpen('residentBytes')
     return this.#source.residentBytes()
   }
 
   /**
-   * Frees every block, detaches every view and gives every page back; the mappings themselves go on the next turn of
-   * the event loop. Afterwards every method but `stats`, `close`, `closeWhenIdle` and `check` throws `ERR_ARENA_CLOSED`.
+   * Frees every block, detaches every view and gives every page back. The mappings themselves go on the next
+   * turn of the event loop. Afterwards every method but `stats`, `close`, `closeWhenIdle` and `check` throws
+   * `ERR_ARENA_CLOSED`. A second `close` does nothing.
    *
    * Throws `ERR_ARENA_PINNED`, and does nothing, while blocks are pinned.
+   *
+   * ```ts
+   * arena.close()
+   * ```
    */
   close(): void {
     if (this.#isGone) return
@@ -483,9 +629,15 @@ export class Arena extends MadeOf<Parts> {
   }
 
   /**
-   * `close()` as soon as nothing is pinned: now, or in the last `unpin` or the end of the last `lend`. Returns a promise
-   * of that moment, the same one each time; it does not keep the process alive. From now on no new blocks are given out:
-   * `alloc…`, `realloc` and `scope` throw `ERR_ARENA_CLOSED`; everything else works until the arena is closed.
+   * Closes the arena as soon as nothing is pinned: now, or in the last `unpin` or at the end of the last
+   * `lend`. Until then `alloc…`, `realloc` and `scope` throw `ERR_ARENA_CLOSED`; everything else works.
+   *
+   * Returns a promise that resolves when the arena is closed, and rejects with what `close` throws. Every
+   * call returns that one promise. It does not keep the process alive.
+   *
+   * ```ts
+   * await arena.closeWhenIdle()
+   * ```
    */
   closeWhenIdle(): Promise<void> {
     this.#stopGiving()
@@ -503,7 +655,8 @@ export class Arena extends MadeOf<Parts> {
   }
 
   /**
-   * Blocks that nobody can free, because a call that made or ended them was interrupted. They end with `reset` or `close`.
+   * Blocks that nobody can free, because a call that made or ended them was interrupted. They end with
+   * `reset` or `close`.
    *
    * @internal
    */
@@ -512,17 +665,20 @@ export class Arena extends MadeOf<Parts> {
     return this.#heap.liveBlocks - owned - this.#buffers.setAsideBlocks
   }
 
-  /** `close()`. */
+  /** Calls `close()`, for `using arena = new Arena()`. */
   [Symbol.dispose](): void {
     this.close()
   }
 
-  /** `closeWhenIdle()`. */
+  /** Calls `closeWhenIdle()`, for `await using arena = new Arena()`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.closeWhenIdle()
   }
 
-  /** Throws an `Error` that names the first broken invariant, of this class or of those below. Walks everything: for tests. */
+  /**
+   * Checks the invariants of this class and of all below, and throws an `Error` that names the first one that
+   * is broken. Walks all books: for tests.
+   */
   check(): void {
     this.#within('check', () => this.#check())
   }
@@ -547,13 +703,13 @@ export class Arena extends MadeOf<Parts> {
     this.#owners?.check()
   }
 
-  // ---- behind the warm paths -------------------------------------------------------------------------------------
+  // ---- behind the warm paths ------------------------------------------------------------------------------
 
   #allocateSlow(sizeBytes: number, options: AllocOptions | undefined): ArenaBuffer {
     requireSize(sizeBytes)
     const alignBytes = requireAlign(options, this.#heap.pageBytes)
     this.#buffers.noteAllocation()
-    // Last, because reading the options, and taking a stack, may have run script that closed the arena.
+    // Checked last: reading the options, and taking a stack, may have run script that closed the arena.
     this.#requireGiving('alloc')
     return this.#allocate(sizeBytes, alignBytes, false)
   }
@@ -565,7 +721,8 @@ export class Arena extends MadeOf<Parts> {
         ? this.#within('alloc', () => this.#issueEmpty())
         : this.#obtain(sizeBytes, alignBytes, isGrown)
     if (alignBytes > GRANULE_BYTES) stampAlign(buffer as Buffer & Owner, alignBytes)
-    // With `debug` each end begins by taking a stack: off the warm path.
+    // Blocks of arenas with `debug` or `trackOwners` do not end on the warm path of `free`: with `debug`,
+    // each end begins by taking a stack.
     if (!this.#isPlain) watch(buffer as ArenaBuffer & Owner)
     return buffer
   }
@@ -585,7 +742,7 @@ export class Arena extends MadeOf<Parts> {
         return buffer
       }
     } catch (error) {
-      // Refused in the end, with nothing half done.
+      // A refusal by a limit leaves nothing half done, so the change counts as done.
       this.#gate.isDone = isLimit(error)
       throw error
     } finally {
@@ -594,12 +751,12 @@ export class Arena extends MadeOf<Parts> {
     }
   }
 
-  /** Begins a change. Throws `ERR_ARENA_BUSY` in the middle of another. */
+  /** Begins a change. Throws `ERR_ARENA_BUSY` in the middle of another one. */
   #enter(method: string): void {
     if (!this.#gate.enter()) throw busyError(this.#identity, method)
   }
 
-  /** Makes good what calls left behind that did not come to their end: before anything else in a change. */
+  /** Finishes what interrupted changes left undone. It runs before anything else in a change. */
   #finish(): void {
     if (this.#isEnding) this.#endAll()
     this.#releaser.mend()
@@ -622,21 +779,23 @@ export class Arena extends MadeOf<Parts> {
   }
 
   #issueEmpty(): ArenaBuffer {
-    // Ordinary memory, which anybody may take away: of each its own.
+    // Each one has an `ArrayBuffer` of its own. It is ordinary memory, and other code may take it away
+    // without harm.
     const buffer = makeOwner(new Memory(0), 0, 0, this.#epoch, EMPTY)
     this.#emptyBlocks++
     if (++this.#allocations === this.#sampleAt) this.#sample(buffer, allocUnsafe)
     return buffer
   }
 
-  /** What the block that takes the place of `owner`'s has to be a multiple of. */
+  /** The alignment, in bytes, of the block that takes the place of the block of `owner`. */
   #alignFor(owner: Owner, options: AllocOptions | undefined): number {
     return requireAlign(options, this.#heap.pageBytes, max(GRANULE_BYTES, alignOf(owner)))
   }
 
   /**
-   * The Buffer of a new block, or null where the block had to be set aside. Short, like all that makes an owner on the warm
-   * path: V8 inlines 920 bytecodes at most into `allocUnsafe`, and an owner made beyond that takes twice as long.
+   * Makes the Buffer of a new block. Returns null if the block had to be set aside. It is short, like all
+   * code that makes an owner on the warm path: V8 inlines 920 bytecodes at most into `allocUnsafe`, and an
+   * owner made beyond that takes twice as long.
    */
   #issue(block: Block, sizeBytes: number, alignBytes: number): ArenaBuffer | null {
     let buffer: ArenaBuffer | null
@@ -657,13 +816,16 @@ export class Arena extends MadeOf<Parts> {
     return outOfMemory(this.name, sizeBytes, 'the runtime could not make its ArrayBuffer', cause)
   }
 
-  /** A block was set aside: a tick must look after it. */
+  /** A block was set aside. Arms a tick, which will look after it. */
   #seeToSetAside(): null {
     this.#releaser.noteFree()
     return null
   }
 
-  /** A new owner for a block that fits `sizeBytes` where it is, or null where it has to move. `owner` is spent then. */
+  /**
+   * Resizes a block where it is. Returns its new owner, and `owner` is spent. Returns null if the block has
+   * to move, and `owner` stays live.
+   */
   #resizeInPlace(
     owner: Uint8Array & Owner,
     block: Block,
@@ -673,7 +835,8 @@ export class Arena extends MadeOf<Parts> {
     const oldBytes = sizeOf(owner)
     const usableBytes = this.#heap.sizeOf(block)
     if ((block * GRANULE_BYTES) % alignBytes !== 0) return null
-    // First: nobody ends the block meanwhile, and no owner ever sees more than its block, whatever interrupts this.
+    // The old owner is spent first. So nothing can end the block meanwhile, and no owner ever reaches beyond
+    // its block, wherever this is interrupted.
     const held = blockOf(owner)
     spend(owner)
     this.#frees++
@@ -709,7 +872,7 @@ export class Arena extends MadeOf<Parts> {
 
   #freeUncommon(buffer: Uint8Array & Owner, block: Block): void {
     if (block !== SPENT) this.#buffers.noteEnd(watchedBlock(block))
-    // It may have run script that ended the block.
+    // `noteEnd` may have run script that ended the block.
     if (!this.#isLive(buffer)) throw this.#misuse('free', buffer)
     this.#within('free', () => {
       this.#leaks.end(watchedBlock(block))
@@ -718,7 +881,7 @@ export class Arena extends MadeOf<Parts> {
     this.#releaser.noteFree()
   }
 
-  /** Ends a block, or the owner of zero bytes where `block` is EMPTY. */
+  /** Ends a block. If `block` is EMPTY, only the owner of zero bytes ends. */
   #end(buffer: Uint8Array & Owner, block: Block): void {
     if (block !== EMPTY) {
       this.#endBlock(buffer, block)
@@ -729,23 +892,27 @@ export class Arena extends MadeOf<Parts> {
     this.#emptyBlocks--
   }
 
-  /** The same at the last unpin, wherever that is. What is called meanwhile is refused. */
+  /**
+   * Ends a block at its last unpin, which may come in the middle of another change. If the gate is open, it
+   * is taken, so that calls of the arena are refused meanwhile.
+   */
   #endUnpinned(owner: Uint8Array & Owner, block: Block): void {
     if (!this.#gate.attempt(() => this.#end(owner, block))) this.#end(owner, block)
     this.#releaser.noteFree()
   }
 
-  /** Samples an owner that is being handed out through that method. */
+  /** Samples an owner that is about to be handed out. `through` is the method that the caller called. */
   #sample(buffer: Buffer, through: (...args: never[]) => unknown): void {
-    // First: where this is interrupted, the next one is sampled all the same.
+    // Set first: if this is interrupted, a later owner is sampled all the same.
     this.#sampleAt = this.#leaks.nextAfter(this.#allocations)
     this.#leaks.sample(buffer as Buffer & Owner, through)
     if (this.#sampleAt <= this.#allocations) this.#sampleAt = this.#leaks.nextAfter(this.#allocations)
   }
 
-  /** The owner of a live block was collected: the block ends, its bytes wait until nobody sees them. */
+  /** The owner of a live block was collected. The block ends; its bytes wait until no view reaches them. */
   #forget(block: Block, sizeBytes: number, wrapId: WrapId): void {
-    // A collector runs finalizers between two calls. Should the gate still be taken, by a call that was interrupted, it stays so.
+    // The collector runs finalizers between two calls, so the gate is open. If an interrupted call has left
+    // it taken, it stays taken.
     const forget = () => {
       this.#frees++
       this.#liveBytes -= sizeBytes
@@ -756,8 +923,8 @@ export class Arena extends MadeOf<Parts> {
   }
 
   /**
-   * Every block ends, in the books and in every view; pinned ones at their last unpin. Done again from the start where it did
-   * not come to its end; no owner is live from its first step on.
+   * Ends every block, in the books and in every view. Pinned blocks end at their last unpin. No owner is live
+   * from the first step on. If this is interrupted, it is done again from the start.
    */
   #endAll(): void {
     this.#isEnding = true
@@ -793,7 +960,7 @@ export class Arena extends MadeOf<Parts> {
     this.#isGone = true
   }
 
-  /** The live block with a live owner in which a view lies, or NONE. */
+  /** Returns the live block with a live owner in which `view` lies, or NONE. */
   #blockUnder(view: unknown): Block {
     const reach = reachOf(view)
     const block = reach === null ? NONE : this.#buffers.blockUnder(reach)
@@ -822,7 +989,7 @@ export class Arena extends MadeOf<Parts> {
     throw this.#misuse(method, buffer)
   }
 
-  /** The error of a `free` that was refused: `buffer` is no live owner, or a change is under way. */
+  /** Returns the error of a `free` that was refused: `buffer` is no live owner, or a change is under way. */
   #freeRefused(buffer: unknown): Error {
     if (!this.#isLive(buffer)) return this.#misuse('free', buffer)
     this.#enter('free')
@@ -862,10 +1029,11 @@ export class Arena extends MadeOf<Parts> {
   }
 }
 
-// What stacks of allocations begin above. Whoever replaces the methods still calls these.
+// The stack of a sampled allocation begins above these methods. A program that replaces them still calls
+// these.
 const { allocUnsafe, realloc } = Arena.prototype
 
-// Outside of the class: what a constructor's closures share would hold the arena.
+// Outside of the class: a closure made in the constructor would share its context, and so hold the arena.
 function publishBlockLeak({ arenaName, sizeBytes, stack }: Leak): void {
   publishLeak({ arena: arenaName, kind: 'block', blocks: 1, bytes: sizeBytes, stack })
 }

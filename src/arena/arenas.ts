@@ -1,13 +1,15 @@
-/** All arenas of this thread, and what they come to, as users ask for it. */
+/** All arenas of this thread and their sums, as users ask for them. */
 
 import { loadLedger } from '../memory/addon.js'
 import { group } from '../process/environment.js'
 import { ArenaMember } from './member.js'
 import type { ArenaStats } from './stats.js'
 
-/** Bytes, unless named otherwise. */
+/** The sums that `totals()` returns. Numbers are bytes, unless a field says otherwise. */
 export interface ArenaTotals {
-  /** Open arenas of this thread, a count. What follows, up to `metadataBytes`, is the sum over them. */
+  /**
+   * Open arenas of this thread, a count. The fields from here to `metadataBytes` are sums over these arenas.
+   */
   arenas: number
   liveBlocks: number
   liveBytes: number
@@ -18,17 +20,18 @@ export interface ArenaTotals {
   committedBytes: number
   metadataBytes: number
   /**
-   * What all arenas of the process, those of Workers too, have taken of `processLimitBytes`: what they hold, and up to an
-   * eighth more each.
+   * What all arenas of the process, those of Workers included, have taken of `processLimitBytes`: what they
+   * hold, and up to an eighth more each.
    */
   processTakenBytes: number
-  /** What `setProcessLimit` said; `Infinity` where there is no limit. */
+  /** The limit that `setProcessLimit` set; `Infinity` if there is none. */
   processLimitBytes: number
 }
 
 /**
- * The statistics of each open arena of this thread, in the order in which they were made. Those of Workers are not among them. An
- * arena that is closed, or that was collected, is no longer listed; none is kept from the collector. Makes no system call.
+ * Returns the statistics of each open arena of this thread, in the order in which the arenas were made.
+ * Arenas of Workers are not among them. An arena that was closed or collected is not listed, and this list
+ * keeps none from the collector. Makes no system call.
  *
  * ```ts
  * for (const { name, committedBytes } of arenas()) gauge.set({ arena: name }, committedBytes)
@@ -43,9 +46,14 @@ export function arenas(): ArenaStats[] {
 }
 
 /**
- * The sums over the arenas of this thread, and what all those of the process have taken. Makes no system call.
+ * Returns the sums over the open arenas of this thread, and what all arenas of the process have taken of the
+ * process's limit. Makes no system call.
  *
- * Throws `ERR_ARENA_NOT_SUPPORTED` where the addon cannot be loaded.
+ * Throws `ERR_ARENA_NOT_SUPPORTED` if the addon cannot be loaded.
+ *
+ * ```ts
+ * const { committedBytes, processTakenBytes } = totals()
+ * ```
  */
 export function totals(): ArenaTotals {
   const { takenBytes, limitBytes } = loadLedger()

@@ -5,11 +5,17 @@ import { invalidArgType, invalidArgValue, outOfRange } from '../base/errors.js'
 import { keysOf, requireKnownKeys } from '../base/known-keys.js'
 import { GRANULE_BYTES, isPowerOfTwo, MAX_SPACE_BYTES } from '../base/units.js'
 
-/** The longest Buffer this Node can make (4 GiB on Node 20), or what an arena addresses. */
+/**
+ * The longest block, in bytes: the longest Buffer that this Node can make (4 GiB on Node 20), or the space of
+ * an arena if that is less.
+ */
 export const MAX_SIZE_BYTES = Math.min(constants.MAX_LENGTH, MAX_SPACE_BYTES)
 
 export interface AllocOptions {
-  /** The block's address is a multiple of this: a power of two up to the page size. Default 16. */
+  /**
+   * The block's address is a multiple of this number of bytes: a power of two, from 1 up to the page size.
+   * Default 16.
+   */
   align?: number
 }
 
@@ -22,14 +28,20 @@ export function requireSize(sizeBytes: unknown): asserts sizeBytes is number {
   }
 }
 
-/** Options that are read once, and are no script any more. Their values are yet to be checked. */
+/**
+ * Reads the options once and returns plain ones, so that reading those runs no script. The value of `align`
+ * is not checked yet.
+ */
 export function readOptions(options: AllocOptions): AllocOptions {
   requireKnownKeys('options', options, KNOWN_OPTIONS)
   const { align } = options
   return align === undefined ? {} : { align }
 }
 
-/** The alignment asked for, `GRANULE_BYTES` where every block has it; `otherwise` where none was. */
+/**
+ * Returns the alignment that `options` ask for, in bytes, and at least `GRANULE_BYTES`, which every block
+ * has. Returns `otherwise` if they ask for none.
+ */
 export function requireAlign(
   options: AllocOptions | undefined,
   pageBytes: number,

@@ -1,13 +1,16 @@
 /**
- * How arenas and scopes look in a log: one line of plain facts for `util.inspect` and `console.log`. For `JSON.stringify`,
- * see `toJSON` of each. Runs no script but that of who asks.
+ * How arenas and scopes look in a log: one line of plain facts for `util.inspect` and `console.log`. For
+ * `JSON.stringify` see their `toJSON`. It runs no script but what the caller passes in.
  */
 import type { InspectOptionsStylized, inspect } from 'node:util'
 import type { ArenaStats } from './stats.js'
 
 type Facts = Record<string, unknown>
 
-/** What `[util.inspect.custom]` returns: `label { fact: value, … }`, or `[label]` where that is too deep. */
+/**
+ * Returns the text for `[util.inspect.custom]`: `label { fact: value, … }`, or `[label]` if that is nested
+ * too deep.
+ */
 export function describe(
   label: string,
   facts: Facts,
@@ -19,7 +22,7 @@ export function describe(
   return `${label} ${show(facts, { ...options, depth, breakLength: Number.POSITIVE_INFINITY })}`
 }
 
-/** What a reader of a log wants to know of an arena: what is always there, and what is unusual. */
+/** Returns the facts of an arena for a log: the usual numbers, and others only if they are unusual. */
 export function factsOf(stats: ArenaStats, isClosed: boolean): Facts {
   const { liveBlocks, liveBytes, usedBytes, dirtyBytes, committedBytes, mappedBytes } = stats
   const facts: Facts = { liveBlocks, liveBytes, usedBytes, dirtyBytes, committedBytes, mappedBytes }

@@ -1,4 +1,4 @@
-/** The errors of misuse of an arena: what came, what is allowed, what to do. */
+/** The errors of misuse of an arena. A message says what was passed, what is allowed and what to do. */
 import { ArenaError, invalidArgType } from '../base/errors.js'
 import { type ArenaIdentity, epochOf, isOwner } from '../buffers/owner.js'
 
@@ -6,7 +6,7 @@ export function closedError(arena: ArenaIdentity, method: string): ArenaError {
   return new ArenaError('ERR_ARENA_CLOSED', `arena '${arena.name}': ${method}() after close()`)
 }
 
-/** A change of the arena is under way. */
+/** The error of a call in the middle of a change of the same arena. */
 export function busyError(arena: ArenaIdentity, method: string): ArenaError {
   return new ArenaError(
     'ERR_ARENA_BUSY',
@@ -16,7 +16,7 @@ export function busyError(arena: ArenaIdentity, method: string): ArenaError {
   )
 }
 
-/** `closeWhenIdle()` was called, and pinned blocks are still waited for. */
+/** The error of a call after `closeWhenIdle()`, while it waits for pinned blocks. */
 export function closingError(arena: ArenaIdentity, method: string, pinnedBlocks: number): ArenaError {
   return new ArenaError(
     'ERR_ARENA_CLOSED',
@@ -25,7 +25,7 @@ export function closingError(arena: ArenaIdentity, method: string, pinnedBlocks:
   )
 }
 
-/** The arena cannot be closed under those who use its memory. */
+/** The error of `close()` while blocks are pinned, so that their memory is in use. */
 export function closePinnedError(arena: ArenaIdentity, pinnedBlocks: number): ArenaError {
   return new ArenaError(
     'ERR_ARENA_PINNED',
@@ -34,7 +34,7 @@ export function closePinnedError(arena: ArenaIdentity, pinnedBlocks: number): Ar
   )
 }
 
-/** The bytes of a pinned block are being used where they are. */
+/** The error of `realloc()` of a pinned block: its bytes are in use where they are. */
 export function reallocPinnedError(arena: ArenaIdentity): ArenaError {
   return new ArenaError(
     'ERR_ARENA_PINNED',
@@ -55,7 +55,7 @@ function blocks(pinnedBlocks: number): string {
   return pinnedBlocks === 1 ? '1 pinned block' : `${pinnedBlocks} pinned blocks`
 }
 
-/** A block's memory is no longer behind its Buffer, so its contents cannot be moved. */
+/** The error of a call that needs the contents of a block whose `ArrayBuffer` other code took away. */
 export function detachedError(arena: ArenaIdentity, method: string): ArenaError {
   return new ArenaError(
     'ERR_ARENA_DETACHED',
@@ -64,7 +64,7 @@ export function detachedError(arena: ArenaIdentity, method: string): ArenaError 
   )
 }
 
-/** The arena holds no owners. */
+/** The error of `ownerOf()` of a view in an arena that does not hold its Buffers. */
 export function untrackedError(arena: ArenaIdentity): ArenaError {
   return new ArenaError(
     'ERR_ARENA_NOT_SUPPORTED',
@@ -73,7 +73,7 @@ export function untrackedError(arena: ArenaIdentity): ArenaError {
   )
 }
 
-/** The kernel did not take pages back. */
+/** The error of `trim()` and `trimAsync()` if the kernel did not take pages back. */
 export function purgeError(arena: ArenaIdentity, method: string, cause: unknown): ArenaError {
   return new ArenaError(
     'ERR_ARENA_PURGE_FAILED',
@@ -84,8 +84,9 @@ export function purgeError(arena: ArenaIdentity, method: string, cause: unknown)
 }
 
 /**
- * Why `buffer` is not a live owner of this arena. `isOurs` tells whether an `ArrayBuffer` is over the arena's memory,
- * `history` where the block was allocated and first freed, if that is known.
+ * Returns the error that says why `buffer` is not a live owner of this arena. `isOurs` says whether an
+ * `ArrayBuffer` lies over the arena's memory. `history` says where the block was allocated and first freed,
+ * if that is known.
  */
 export function bufferMisuse(
   arena: ArenaIdentity,

@@ -1,4 +1,4 @@
-/** An arena as the group of its thread sees it. */
+/** What the group of a thread's arenas sees of an arena. */
 import type { Gate } from '../base/gate.js'
 import type { PageCount } from '../base/units.js'
 import type { BlockHeap } from '../heap/block-heap.js'
@@ -14,12 +14,17 @@ interface MemberParts {
   readonly releaser: Releaser
 }
 
-/** An arena as its group sees it. It lives as long as the arena refers to it. */
+/**
+ * What the group of a thread's arenas sees of an arena. The group refers to it weakly, the arena strongly.
+ */
 export class ArenaMember implements Member {
-  /** Null when the arena is closed: V8 keeps a member until the end of the task, but not all the rest. */
+  /**
+   * Null once the arena is closed. V8 keeps a member until the end of the task, and must not keep all the
+   * parts with it.
+   */
   #parts: MemberParts | null
 
-  /** The arena's statistics, once it is whole. */
+  /** Returns the arena's statistics. Undefined until the arena is complete. */
   stats: (() => ArenaStats) | undefined
 
   constructor(parts: MemberParts) {

@@ -1,84 +1,93 @@
-/** The options of an arena: checked here once, complete ever after. */
+/** The options of an arena. They are checked once, here, and are complete afterwards. */
 import { requireBoolean, requireNumber } from '../base/arguments.js'
 import { ArenaError, invalidArgType, invalidArgValue } from '../base/errors.js'
 import { keysOf, requireKnownKeys } from '../base/known-keys.js'
 import type { LeakMode } from '../buffers/leaks.js'
 
 /**
- * Freed blocks wait in quarantine before their memory is used again, so that late writes to them are found: the last few
- * of them, until the first of these bounds, for `releaseAfterMs` at most, and until a limit is reached.
+ * How many freed blocks wait in *quarantine*. A freed block waits there before its memory is used again, so
+ * that late writes to it are found. It leaves when newer blocks need its place under either of these bounds,
+ * after `releaseAfterMs` at the latest, and earlier if the arena reaches a limit.
  */
 export interface DebugOptions {
-  /** Most blocks that wait. Default 64. */
+  /** Most blocks that wait at once. Default 64. */
   quarantineBlocks?: number
-  /** Most bytes of them; a longer block does not wait at all. Default 1 MiB. */
+  /** Most bytes that wait at once. A longer block does not wait at all. Default 1 MiB. */
   quarantineBytes?: number
 }
 
 export interface ArenaOptions {
-  /** Appears in errors and statistics. Default `'arena-N'`. */
+  /** The arena's name in errors and statistics: 1 to 128 characters. Default `'arena-N'`. */
   name?: string
   /**
-   * Where pages come from: mappings of their own, or the program break, which one arena in a process can have at a time
-   * (docs/program-break.md says why nearly nobody wants that). Default `'mmap'`.
+   * Where pages come from: from mappings of the arena's own (`'mmap'`), or from the program break (`'sbrk'`),
+   * which one arena of a process can have at a time. Few programs want the program break;
+   * docs/program-break.md says why. Default `'mmap'`.
    */
   source?: 'mmap' | 'sbrk'
   /**
-   * Most bytes of pages this arena may hold: used and dirty ones. At the limit it first gives back all it can, then
-   * throws `ERR_ARENA_LIMIT`. Rounded down to whole pages. Default: none.
+   * Most bytes of pages that this arena may hold, used and dirty ones together. At the limit the arena first
+   * gives back all it can, then throws `ERR_ARENA_LIMIT`. Rounded down to whole pages. Default: none.
    */
   limitBytes?: number
   /**
-   * At this many bytes of pages the arena gives back all it can; if it still needs more, it goes on, and listeners of
-   * `'limit'` are told, once each time it is crossed. Default: none.
+   * Bytes of pages at which the arena gives back all it can. If it still needs more after that, it goes on,
+   * and listeners of `'limit'` are called, once for each crossing. Default: none.
    */
   softLimitBytes?: number
   /**
-   * Within this many milliseconds after a page comes free it is back with the kernel, even if nobody calls again. `0`:
-   * on the freeing call. `Infinity`: only by `trim()`, limits, and growth beyond 1.25 times what
-   * was in use. Default 1000.
+   * Milliseconds within which a free page is back with the kernel, even if nobody calls the arena again. `0`:
+   * pages go back in the call that frees them. `Infinity`: pages go back only by `trim()`, at limits, under
+   * memory pressure while `onPressure` has a listener, and when the arena grows beyond 1.25 times the most
+   * that was in use and 8 MiB. Default 1000.
    */
   releaseAfterMs?: number
   /**
-   * Blocks of at least this many bytes have an `ArrayBuffer` of their own, detached by `free`: any later use is an error
-   * or has length 0. `0`: every block. `Infinity`: none. Default 64 KiB.
+   * Blocks of at least this many bytes have an `ArrayBuffer` of their own, and `free` detaches it: any later
+   * use is an error or has length 0. `0`: every block. `Infinity`: none. Default 64 KiB.
    */
   detachFromBytes?: number
   /**
-   * Look for misuse, at the cost of time and memory: every block has an `ArrayBuffer` of its own, detached by `free`, whatever
-   * `detachFromBytes` says; what code outside JavaScript writes to freed memory, or around a block, is reported; errors
-   * about a Buffer say where it was allocated and freed; behind a block of a page or more lies a page on which any access is a
-   * fault. `DebugOptions` says how much freed memory waits to be looked at. Default false.
+   * Look for misuse of memory, at the cost of time and memory:
+   * - every block has an `ArrayBuffer` of its own, which `free` detaches, whatever `detachFromBytes` says
+   * - what code outside JavaScript writes to freed memory, or around a block, is reported
+   * - errors about a Buffer say where it was allocated and freed
+   * - a block of a page or more ends at a guard page, on which any access is a fault
+   *
+   * `DebugOptions` says how much freed memory waits to be looked at. Default false.
    */
   debug?: boolean | DebugOptions
   /**
-   * Ask for transparent huge pages (2 MiB), and give back whole ones only: first touch costs a tenth, and a live block keeps
-   * the 2 MiB around it resident. Not with `source: 'sbrk'`. Default false.
+   * Ask the kernel for transparent huge pages (2 MiB), and give back whole ones only. The first touch of
+   * memory then costs a tenth, and a live block keeps the 2 MiB around it resident. Not with `source:
+   * 'sbrk'`. Default false.
    */
   hugePages?: boolean
   /**
-   * Make the pages of each segment resident when it is mapped, as far as `limitBytes` allows, so that using them faults no
-   * more. `releaseAfterMs` is then `Infinity`, and may be nothing else: only `trim()`, limits, and a longer segment that is
-   * mapped in place of a free one give pages back. Needs
-   * Linux 5.14. Not with `source: 'sbrk'`. Default false.
+   * Make the pages of each segment resident when it is mapped, as far as the limits allow, so that using them
+   * causes no page fault. `releaseAfterMs` is `Infinity` then, and may be nothing else. Pages go back only by
+   * `trim()`, at limits, and when a longer segment is mapped in place of a free one. Needs Linux 5.14. Not
+   * with `source: 'sbrk'`. Default false.
    */
   prefault?: boolean
   /**
-   * Which Buffers are watched for being garbage-collected without `free`: 1 in 128 (100 a second at
-   * most, if that goes on for long), all, or none. What is found is told on the diagnostics channel `offheap:leak` with the
-   * stack of its allocation, the first time in a thread also by a process warning (`OFFHEAP_LEAK`), and its memory is
-   * free again when no view of it is left. `'all'` costs some microseconds for each block. Default `'sampled'`.
+   * Which Buffers are watched for being garbage-collected without `free`: 1 in 128 (`'sampled'`, 100 a second
+   * at most if that goes on for long), all (`'all'`), or none (`'off'`). A forgotten Buffer is reported on
+   * the diagnostics channel `offheap:leak` with the stack of its allocation. The first one in a thread is
+   * also reported by a process warning (`OFFHEAP_LEAK`). Its memory is free again when no view of it is left.
+   * `'all'` costs some microseconds for each block. Default `'sampled'`.
    */
   leaks?: LeakMode
   /**
-   * Hold each Buffer until its block ends, so that `ownerOf` finds it from any view: for who is left with a `subarray`. A map
-   * entry for each block, and no block is found forgotten, so `leaks` is `'off'` and may be nothing else. Default false.
+   * Hold each Buffer until its block ends, so that `ownerOf` finds it from any view, for code that is left
+   * with a `subarray`. Costs a map entry for each block. No forgotten block can be found then, so `leaks` is
+   * `'off'` and may be nothing else. Default false.
    */
   trackOwners?: boolean
   /**
-   * For keys and tokens: a block's bytes are zeros before its memory can be used again, and core files leave the arena's pages out
-   * (`MADV_DONTDUMP`). Copies elsewhere are not found: those that `toString`, `Buffer.concat` or the kernel made, nor swap.
-   * Default false.
+   * For keys and tokens. The bytes of a block are set to zero before its memory can be used again, and core
+   * files leave the arena's pages out (`MADV_DONTDUMP`). It does not reach copies elsewhere: those that
+   * `toString`, `Buffer.concat` or the kernel made, and swap. Default false.
    */
   wipeOnFree?: boolean
 }
@@ -108,7 +117,7 @@ const DEFAULT_QUARANTINE_BYTES = 2 ** 20
 const MAX_RELEASE_AFTER_MS = 2 ** 31 - 1
 const MAX_NAME_LENGTH = 128
 
-// Of every key, so that the compiler notices one that is missing here.
+// It lists every key, so that the compiler notices one that is missing here.
 const KNOWN_OPTIONS = keysOf<ArenaOptions>({
   name: true,
   source: true,
@@ -127,7 +136,10 @@ const KNOWN_DEBUG_OPTIONS = keysOf<DebugOptions>({ quarantineBlocks: true, quara
 
 let arenaCount = 0
 
-/** Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`, `ERR_INVALID_ARG_VALUE`, or `ERR_ARENA_NOT_SUPPORTED`. */
+/**
+ * Checks the options and fills in the defaults. Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`,
+ * `ERR_INVALID_ARG_VALUE` or `ERR_ARENA_NOT_SUPPORTED`.
+ */
 export function resolveOptions(options: ArenaOptions): ResolvedOptions {
   requireKnownKeys('options', options, KNOWN_OPTIONS)
   const {

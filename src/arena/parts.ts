@@ -1,7 +1,8 @@
 /**
- * The parts of an arena, and how they are joined: what each calls when it needs another.
+ * The parts of an arena and how they are joined: what each calls when it needs another.
  *
- * Some parts outlive an arena that is collected without `close()`: see `unclosed`. So nothing here refers to the arena itself.
+ * Some parts outlive an arena that is collected without `close()` (see `unclosed`). So nothing here refers to
+ * the arena itself.
  */
 import { Gate } from '../base/gate.js'
 import { GRANULE_BYTES } from '../base/units.js'
@@ -26,7 +27,10 @@ import { Supply } from '../supply/supply.js'
 import { ArenaMember } from './member.js'
 import type { ResolvedOptions } from './options.js'
 
-/** Blocks of that size and up start on a page, and fresh ones read as zero. It is the longest that a window serves. */
+/**
+ * Blocks of this size and up start on a page, and fresh ones read as zero. It is the longest block that a
+ * window serves.
+ */
 export const WHOLE_PAGES_FROM_BYTES = WINDOW_OVERLAP_BYTES
 
 /** What an arena is made of. */
@@ -45,12 +49,13 @@ export interface Parts {
   readonly limits: Limits
   readonly supply: Supply
   readonly releaser: Releaser
-  /** What the group of arenas sees. It holds it weakly: whoever has the parts must hold it. */
+  /** What the group of arenas sees. The group refers to it weakly, so the arena must hold it. */
   readonly member: ArenaMember
 }
 
 /**
- * Makes the parts of an arena. Throws what the source of pages throws where it cannot be opened, and a `RangeError` where there is no memory for the books: nothing is left behind then.
+ * Makes the parts of an arena. Throws what the source of pages throws if it cannot be opened, and a
+ * `RangeError` if there is no memory for the books. Nothing is left behind then.
  */
 export function assemble(options: ResolvedOptions, environment: Environment): Parts {
   const { name } = options
@@ -68,7 +73,7 @@ export function assemble(options: ResolvedOptions, environment: Environment): Pa
   const share = new Share(ledger, pageBytes)
   const limits = new Limits(heap, options, share, {
     purge: () => buffers.emptyQuarantine() + releaser.purgeAll('limit'),
-    // What is prefaulted is there to stay.
+    // Prefaulted pages are there to stay.
     boundPages: usedPages => {
       if (options.prefault) return Number.MAX_SAFE_INTEGER
       policy.recordPeak(heap.takePeakUsed())
@@ -134,7 +139,7 @@ function openSource(
   })
 }
 
-/** Where there is no memory for its books, the source is given up. */
+/** Makes the heap. If there is no memory for its books, the source is closed. */
 function makeHeap(
   { releaseAfterMs, wipeOnFree }: ResolvedOptions,
   kernel: Kernel,
@@ -175,9 +180,10 @@ function makeBuffers(
   })
 }
 
-// What outlives the arena is given closures of these functions: those of `assemble` share what they hold, the releaser too.
+// Parts that outlive the arena get closures of the function below. Closures made in `assemble` would share
+// its context, and so hold the releaser.
 
-/** A releaser that is yet to be made. Weakly, for what outlives the arena. */
+/** A releaser that is made later. The reference is weak, for parts that outlive the arena. */
 interface LateReleaser {
   releaser: WeakRef<Releaser> | undefined
 }

@@ -1,13 +1,15 @@
 /**
- * A scope: blocks that end together, at the latest when the scope does. It remembers what it handed out in the order of
- * asking, and nothing else: whether a block was freed meanwhile, its owner knows.
+ * A scope: blocks that end together, at the latest when the scope ends. It remembers the owners that it
+ * handed out, in the order of the calls, and nothing else. The stamp of an owner says whether its block was
+ * freed meanwhile.
  *
- * Script may run in any call of the arena (an accessor among the options, a formatter of stacks), and may end the scope. So
- * that is asked after the arena has returned, too.
+ * Script may run in any call of the arena (an accessor among the options, a formatter of stacks), and may end
+ * the scope. So each method asks whether the scope has ended once more after the arena has returned.
  *
  * Invariants, checked by the arena's fuzz from outside:
  *  1. every live block that the scope handed out and did not keep ends with it
- *  2. what it remembers is at most twice the live ones and a few, so that a long scope does not grow by what was freed
+ *  2. from `FORGET_FROM_COUNT` owners on, a scope drops the spent ones whenever it has twice as many as were
+ *     live the last time. So a long scope does not grow by freed blocks
  */
 import { type InspectOptionsStylized, inspect } from 'node:util'
 import { ArenaError, invalidArgValue } from '../base/errors.js'
@@ -16,11 +18,11 @@ import type { ArenaBuffer } from '../buffers/owner.js'
 import { type AllocOptions, readOptions } from './arguments.js'
 import { describe } from './description.js'
 
-// Taken once, so that what somebody puts in their place does not run in the middle of a change.
+// Taken once at load. A program may replace the globals later; its replacement must not run within a change.
 const { max } = Math
 const { isArray } = Array
 
-/** What a scope asks of its arena. */
+/** The methods of an arena that a scope calls. */
 export interface ScopeArena {
   readonly name: string
   alloc(sizeBytes: number, options?: AllocOptions): ArenaBuffer
@@ -31,21 +33,23 @@ export interface ScopeArena {
   free(buffer: Uint8Array): void
 }
 
-/** What a scope asks of its arena that is nobody else's business. */
+/** What a scope needs from its arena besides the public methods. */
 export interface ScopeHost {
   readonly arena: ScopeArena
-  /** Throws `ERR_ARENA_CLOSED` where the arena gives out no blocks any more. */
+  /** Throws `ERR_ARENA_CLOSED` if the arena does not hand out blocks any more. */
   requireGiving(method: string): void
-  /** Throws what `free` would throw where `buffer` is not a live owner of the arena. */
+  /** Throws the error of `free` if `buffer` is not a live owner of the arena. */
   requireLive(method: string, buffer: Uint8Array): void
-  /** Whether one of its owners is neither freed nor reset. */
+  /** Whether an owner of the arena is live: neither freed nor reset. */
   isLive(owner: Uint8Array): boolean
 }
 
 const FORGET_FROM_COUNT = 256
 /**
- * `keep` looks through the array of blocks from its end. Once it has passed so many of them for each that is there, they move
- * into a set, where each is found at once. An array costs a scope that keeps nothing, or its newest, a third of what a set does.
+ * `keep` searches the array of blocks from its end. Once the number of blocks that it passed is more than
+ * `PASSED_FOR_EACH` times the blocks in the array, plus `PASSED_AT_LEAST`, the blocks move into a set, which
+ * finds each at once. The array comes first: for a scope that keeps nothing, or only its newest block, it
+ * costs a third of a set.
  */
 const PASSED_FOR_EACH = 16
 const PASSED_AT_LEAST = 1024
@@ -68,7 +72,7 @@ const PASSED_AT_LEAST = 1024
 export class Scope {
   readonly #host: ScopeHost
   readonly #parent: Scope | null
-  /** In the order of asking. */
+  /** The owners that the scope holds, in the order of the calls. Spent ones are dropped from time to time. */
   #blocks: Uint8Array[] | SafeSet<Uint8Array> = []
   #forgetAtCount = FORGET_FROM_COUNT
   /** Blocks that `keep` has passed in the array. */
@@ -82,26 +86,49 @@ export class Scope {
     this.#parent = parent
   }
 
-  /** `arena.alloc`; the block ends with the scope. Throws `ERR_ARENA_SCOPE_ENDED` too. */
+  /**
+   * Calls `arena.alloc`: returns a zero-filled Buffer of `sizeBytes` bytes. The block ends with the scope.
+   *
+   * Throws the errors of `arena.alloc`, and `ERR_ARENA_SCOPE_ENDED`.
+   */
   alloc(sizeBytes: number, options?: AllocOptions): ArenaBuffer {
     if (this.#isEnded) throw this.#ended('alloc')
     return this.#add(this.#host.arena.alloc(sizeBytes, options), 'alloc')
   }
 
-  /** `arena.allocUnsafe`; the block ends with the scope. Throws `ERR_ARENA_SCOPE_ENDED` too. */
+  /**
+   * Calls `arena.allocUnsafe`: returns a Buffer of `sizeBytes` bytes with undefined contents. The block ends
+   * with the scope.
+   *
+   * Throws the errors of `arena.allocUnsafe`, and `ERR_ARENA_SCOPE_ENDED`.
+   *
+   * ```ts
+   * const body = scope.allocUnsafe(64 * 1024)
+   * ```
+   */
   allocUnsafe(sizeBytes: number, options?: AllocOptions): ArenaBuffer {
     if (this.#isEnded) throw this.#ended('allocUnsafe')
     return this.#add(this.#host.arena.allocUnsafe(sizeBytes, options), 'allocUnsafe')
   }
 
-  /** `arena.tryAlloc`; the block ends with the scope. Throws `ERR_ARENA_SCOPE_ENDED` too. */
+  /**
+   * Calls `arena.tryAlloc`: returns a zero-filled Buffer of `sizeBytes` bytes, or `undefined` if memory is
+   * refused. The block ends with the scope.
+   *
+   * Throws the errors of `arena.tryAlloc`, and `ERR_ARENA_SCOPE_ENDED`.
+   */
   tryAlloc(sizeBytes: number, options?: AllocOptions): ArenaBuffer | undefined {
     if (this.#isEnded) throw this.#ended('tryAlloc')
     const buffer = this.#host.arena.tryAlloc(sizeBytes, options)
     return buffer === undefined ? undefined : this.#add(buffer, 'tryAlloc')
   }
 
-  /** `arena.tryAllocUnsafe`; the block ends with the scope. Throws `ERR_ARENA_SCOPE_ENDED` too. */
+  /**
+   * Calls `arena.tryAllocUnsafe`: returns a Buffer of `sizeBytes` bytes with undefined contents, or
+   * `undefined` if memory is refused. The block ends with the scope.
+   *
+   * Throws the errors of `arena.tryAllocUnsafe`, and `ERR_ARENA_SCOPE_ENDED`.
+   */
   tryAllocUnsafe(sizeBytes: number, options?: AllocOptions): ArenaBuffer | undefined {
     if (this.#isEnded) throw this.#ended('tryAllocUnsafe')
     const buffer = this.#host.arena.tryAllocUnsafe(sizeBytes, options)
@@ -109,23 +136,38 @@ export class Scope {
   }
 
   /**
-   * `arena.realloc`; what it returns ends with this scope, wherever `buffer` came from. (What `arena.realloc` returns belongs
-   * to no scope.) Throws `ERR_ARENA_SCOPE_ENDED` too.
+   * Calls `arena.realloc`. The block of the Buffer that is returned ends with this scope, even if `buffer`
+   * came from another scope or from the arena itself. (A Buffer that `arena.realloc` returns belongs to no
+   * scope.)
+   *
+   * Throws the errors of `arena.realloc`, and `ERR_ARENA_SCOPE_ENDED`.
+   *
+   * ```ts
+   * body = scope.realloc(body, 128 * 1024)
+   * ```
    */
   realloc(buffer: Uint8Array, sizeBytes: number, options?: AllocOptions): ArenaBuffer {
     if (this.#isEnded) throw this.#ended('realloc')
-    // Read first, and once: script that ends the scope here leaves `buffer` what it was.
+    // The options are read first, and once. If reading them runs script that ends the scope, `buffer` stays
+    // as it was.
     const read = options === undefined ? undefined : readOptions(options)
     if (this.#isEnded) throw this.#ended('realloc')
     return this.#add(this.#host.arena.realloc(buffer, sizeBytes, read), 'realloc')
   }
 
   /**
-   * Takes a live block out of the scope and returns it: it belongs to no scope then, and `arena.free` ends it. Many can be
-   * kept in any order: all together take time in proportion to the blocks of the scope.
+   * Takes a live block out of the scope, so that it outlives the scope. Returns `buffer`. The block belongs
+   * to no scope from then on; `arena.free` ends it. Blocks can be kept in any order: all `keep` calls
+   * together take time in proportion to the number of blocks of the scope.
    *
-   * Throws what `arena.free` throws, `ERR_INVALID_ARG_VALUE` for a block that this scope does not hold (a nested one does,
-   * or none), `ERR_ARENA_SCOPE_ENDED`.
+   * Throws
+   * - the errors of `arena.free` if `buffer` is not a live owner of the arena
+   * - `ERR_INVALID_ARG_VALUE` if this scope does not hold the block (another scope does, or none)
+   * - `ERR_ARENA_SCOPE_ENDED`
+   *
+   * ```ts
+   * const cached = scope.keep(body)
+   * ```
    */
   keep<B extends Uint8Array>(buffer: B): B {
     if (this.#isEnded) throw this.#ended('keep')
@@ -136,8 +178,13 @@ export class Scope {
   }
 
   /**
-   * A scope within this one: it ends when this one does, if it has not ended before. Throws `ERR_ARENA_SCOPE_ENDED`,
-   * `ERR_ARENA_CLOSED`.
+   * Makes a scope within this one. It ends when this one ends, or before.
+   *
+   * Throws `ERR_ARENA_SCOPE_ENDED`, and `ERR_ARENA_CLOSED` after `close` or `closeWhenIdle` of the arena.
+   *
+   * ```ts
+   * const inner = scope.scope()
+   * ```
    */
   scope(): Scope {
     if (this.#isEnded) throw this.#ended('scope')
@@ -149,16 +196,22 @@ export class Scope {
   }
 
   /**
-   * Ends the scopes within it and frees every block that it still holds; pinned ones at their last `unpin`. Nested scopes
-   * come first, in the order in which they were made, each after those within it; the blocks of each in the order of asking.
-   * Blocks freed before, and those of an arena that was reset or closed meanwhile, are passed over; twice is fine.
-   * Afterwards every other method throws `ERR_ARENA_SCOPE_ENDED`.
+   * Ends the scope: first ends the scopes within it, then frees every block that it still holds. A pinned
+   * block ends at its last `unpin`. Nested scopes end in the order in which they were made, each after the
+   * scopes within it. Blocks are freed in the order in which they were allocated. Blocks that were freed
+   * before are passed over, and so are those of an arena that was reset or closed meanwhile. A second call
+   * does nothing. Afterwards every method but `end` and `toJSON` throws `ERR_ARENA_SCOPE_ENDED`.
    *
-   * Nothing it frees can be refused. Should one block throw all the same, the others are freed before that is thrown (more
-   * than one as an `AggregateError`), and the scope still holds it: `end()` once more tries it again.
+   * The arena has no reason to refuse any of these frees. If one throws all the same, the other blocks are
+   * freed before the error is thrown (several errors as one `AggregateError`). The scope still holds that
+   * block, and the next `end()` tries again.
+   *
+   * ```ts
+   * scope.end()
+   * ```
    */
   end(): void {
-    // No recursion: scopes may be nested deeper than calls can be.
+    // No recursion: scopes may be nested deeper than the stack allows.
     const scopes = this.#withinAndSelf()
     for (let i = 0; i < scopes.length; i++) scopes[i].#isEnded = true
     const failures: unknown[] = []
@@ -171,7 +224,10 @@ export class Scope {
     this.end()
   }
 
-  /** For `JSON.stringify`: the arena's name, live blocks that the scope holds itself, the scopes within it. */
+  /**
+   * Returns, for `JSON.stringify`, the arena's name, the number of live blocks that the scope itself holds,
+   * the number of scopes within it, and whether it has ended.
+   */
   toJSON(): { arena: string; liveBlocks: number; scopes: number; isEnded: boolean } {
     let liveBlocks = 0
     this.#each(block => {
@@ -182,7 +238,7 @@ export class Scope {
   }
 
   /**
-   * For `util.inspect` and `console.log`: the same.
+   * Serves `util.inspect` and `console.log`: one line with the facts of `toJSON()`.
    *
    * @internal
    */
@@ -191,7 +247,7 @@ export class Scope {
     return describe(`Scope of arena '${arena}'`, facts, depth, options, show)
   }
 
-  /** The scopes within it, and itself, in the order in which they end. */
+  /** Returns this scope and all scopes within it, in the order in which they end. */
   #withinAndSelf(): Scope[] {
     const found: Scope[] = []
     const waiting: Scope[] = [this]
@@ -206,14 +262,17 @@ export class Scope {
     return reversed(found)
   }
 
-  /** Whatever script replaced, it does not run between two blocks. */
+  /** Visits each block. No built-in method that a program may have replaced runs between two blocks. */
   #each(visit: (block: Uint8Array) => void): void {
     const blocks = this.#blocks
     if (isArray(blocks)) for (let i = 0; i < blocks.length; i++) visit(blocks[i])
     else blocks.forEach(visit)
   }
 
-  /** Frees its own blocks. What throws stays, and so does all if this does not come to its end. */
+  /**
+   * Frees the blocks that the scope itself holds. A block whose `free` throws stays in the scope. If this is
+   * interrupted, all blocks stay, and the next `end()` passes over those that are spent.
+   */
   #freeAll(failures: unknown[]): void {
     const { arena } = this.#host
     const refused: Uint8Array[] = []
@@ -231,7 +290,9 @@ export class Scope {
     if (isOver && this.#parent !== null) this.#parent.#children?.delete(this)
   }
 
-  /** Remembers a block, unless script that ran while it was made has ended the scope: then the block ends, too. */
+  /**
+   * Remembers a block. If script that ran while it was made has ended the scope, the block ends here instead.
+   */
   #add(buffer: ArenaBuffer, method: string): ArenaBuffer {
     if (this.#isEnded) {
       if (this.#host.isLive(buffer)) this.#host.arena.free(buffer)
@@ -245,7 +306,7 @@ export class Scope {
     return buffer
   }
 
-  /** Returns whether it was there. */
+  /** Removes a block from those that the scope holds. Returns whether it was there. */
   #remove(buffer: Uint8Array): boolean {
     const blocks = this.#blocks
     if (!isArray(blocks)) return blocks.delete(buffer)
@@ -274,7 +335,10 @@ export class Scope {
   }
 }
 
-/** Most that are kept are among the newest, at the end. */
+/**
+ * Removes the element at `index`. Shifting the rest is cheap: most blocks that are kept are among the newest,
+ * at the end.
+ */
 function removeAt(blocks: Uint8Array[], index: number): void {
   for (let i = index; i + 1 < blocks.length; i++) blocks[i] = blocks[i + 1]
   blocks.length--

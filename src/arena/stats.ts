@@ -1,60 +1,80 @@
-/** What an arena says of itself. */
+/** The statistics of an arena. */
 import type { BlockHeap } from '../heap/block-heap.js'
 import type { PageSource } from '../memory/page-source.js'
 import type { Scavenger } from '../release/scavenger.js'
 
-/** Bytes, unless named otherwise. All sums hold at every moment. */
+/**
+ * The statistics of an arena, as `arena.stats()` returns them. Numbers are bytes, unless a field says
+ * otherwise. The sums hold at every moment.
+ *
+ * ```ts
+ * const { usedBytes, dirtyBytes, cleanBytes, mappedBytes } = arena.stats()
+ * usedBytes + dirtyBytes + cleanBytes === mappedBytes // true
+ * ```
+ */
 export interface ArenaStats {
   name: string
   source: 'mmap' | 'sbrk'
   /**
-   * Whether the program break can still be moved: false from the moment at which somebody else was seen to have moved it.
-   * Null with another source.
+   * Whether the program break can still be moved. False once other code was seen to have moved it. Null if
+   * `source` is not `'sbrk'`.
    */
   breakOwned: boolean | null
-  /** Mappings held, a count. */
+  /** Segments that the arena has, a count. */
   segments: number
-  /** Blocks handed out and not freed, a count. One that was freed while pinned counts until its last `unpin`. */
+  /**
+   * Blocks that were handed out and have not ended, a count. A block that was freed while pinned counts until
+   * its last `unpin`.
+   */
   liveBlocks: number
-  /** What was asked for by those blocks. */
+  /** The bytes that were asked for by the live blocks. */
   liveBytes: number
   /** Pages that hold live blocks. */
   usedBytes: number
   /** Free pages that may still be resident. */
   dirtyBytes: number
-  /** Free pages given back, or never touched. */
+  /** Free pages that were given back, or never touched. They read as zero. */
   cleanBytes: number
   /** `usedBytes + dirtyBytes + cleanBytes`. */
   mappedBytes: number
-  /** `usedBytes + dirtyBytes`: never less than what the kernel holds resident. */
+  /** `usedBytes + dirtyBytes`: an upper bound of what the kernel holds resident. */
   committedBytes: number
   peakCommittedBytes: number
-  /** `Infinity` where there is none. */
+  /** The option `limitBytes`; `Infinity` if there is no limit. */
   limitBytes: number
-  /** `Infinity` where there is none. */
+  /** The option `softLimitBytes`; `Infinity` if there is no limit. */
   softLimitBytes: number
-  /** The promise in force, in milliseconds: as asked for, or longer where pages were purged in vain or are kept for traffic. */
+  /**
+   * The promise in force, in milliseconds: free pages are back with the kernel within this time. It is the
+   * option `releaseAfterMs`, or longer while pages turn out to be purged in vain.
+   */
   releaseAfterMs: number
-  /** Blocks handed out, ever, a count. */
+  /** Blocks handed out since the arena was made, a count. */
   allocations: number
-  /** Blocks freed, ever, a count: `allocations - frees === liveBlocks`. */
+  /** Blocks freed since the arena was made, a count: `allocations - frees === liveBlocks`. */
   frees: number
-  /** Calls that gave pages back, ever, a count. */
+  /**
+   * Calls that gave pages back since the arena was made, a count. One call gives back many stretches of
+   * pages.
+   */
   purges: number
   purgedBytes: number
-  /** Pages that were used again after they had been given back, ever. */
+  /** Pages that were used again after they had been given back, since the arena was made. */
   refaultedBytes: number
-  /** Blocks that somebody outside JavaScript uses, a count: pinned, or on loan. */
+  /** Blocks in use outside JavaScript, a count: pinned or on loan. */
   pinnedBlocks: number
-  /** Blocks that were freed and wait before their memory is used again, a count: none but with `debug`. */
+  /** Freed blocks that wait in quarantine before their memory is used again, a count. 0 without `debug`. */
   quarantinedBlocks: number
-  /** What was asked for by those blocks. Their pages count as used. */
+  /** The bytes that were asked for by the blocks in quarantine. Their pages count as used. */
   quarantinedBytes: number
-  /** The books, in typed arrays outside the pages: what of them was written to, and takes memory. */
+  /**
+   * Memory that the arena's books take. They lie in typed arrays outside the pages; what was written to
+   * counts.
+   */
   metadataBytes: number
 }
 
-/** What the arena itself counts, and its options say. */
+/** The numbers that come from the arena itself and from its options. */
 type Counted = Pick<
   ArenaStats,
   | 'name'

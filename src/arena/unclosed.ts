@@ -1,11 +1,12 @@
 /**
- * What becomes of an arena that is collected without `close()`.
+ * What happens to an arena that is collected without `close()`.
  *
- * Its free pages go back at once. Its Buffers stay valid for as long as somebody holds them. Each segment is unmapped when the
- * last buffer over it is gone, the books at once, the share of the process's limit with the last segment.
+ * Its free pages go back at once. Its Buffers stay valid as long as the program refers to them. Each segment
+ * is unmapped when the last buffer over it is gone. The books go at once, and the share of the process's
+ * limit goes with the last segment.
  *
- * Timers hold an arena weakly, groups and the pressure watch too, so that it is collected as soon as the program does not
- * refer to it. What is held here for that moment must not refer to it either.
+ * Timers, groups and the pressure watch refer to an arena weakly, so it is collected as soon as the program
+ * does not refer to it. The parts that are held here for that moment must not refer to it either.
  */
 import { register, unregister } from '../base/primordials.js'
 import type { BlockBuffers } from '../buffers/block-buffers.js'
@@ -32,12 +33,12 @@ export interface Remains {
 
 const arenas = new FinalizationRegistry<Remains>(settle)
 
-/** Settles what `arena` leaves behind, should it be collected. */
+/** Registers `arena`: if it is collected, its remains are settled. */
 export function settleIfDropped(arena: object, remains: Remains): void {
   register(arenas, arena, remains, arena)
 }
 
-/** The arena was closed: nothing is left to settle. */
+/** Removes `arena` after it was closed: nothing is left to settle. */
 export function settled(arena: object): void {
   unregister(arenas, arena)
 }
@@ -51,7 +52,7 @@ function settle({ name, leaks, heap, source, buffers, scavenger, storage, share 
     publishLeak({ arena: name, kind: 'arena', blocks, bytes, stack: '' })
   }
   buffers.emptyQuarantine()
-  // Where the kernel refuses, unmapping gives these pages back.
+  // If the kernel refuses, unmapping gives these pages back.
   scavenger.purgeAll()
   share.shrinkTo(heap.committedPages)
   const { reaches } = buffers

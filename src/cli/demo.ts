@@ -1,7 +1,7 @@
 /**
- * `offheap demo`: two cases, each once with plain Buffers and once with an Arena, each run in a process of its own
- * (`memory-run.ts`); then a table and, for each run, how memory went over time. Owns the cases, the progress and the
- * words; every number shown was measured in this very run.
+ * `offheap demo`: two cases, each once with plain Buffers and once with an Arena, each run in a process of
+ * its own (`memory-run.ts`). Then it shows a table and, for each run, the memory over time. This file has the
+ * cases, the progress and the words. Every number that is shown was measured in this very run.
  */
 import { relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -19,16 +19,21 @@ type DemoCase = (typeof DEMO_CASES)[number]
 const DEMO_ALLOCATORS = ['buffer', 'arena'] as const
 type DemoAllocator = (typeof DEMO_ALLOCATORS)[number]
 
-/** The recording of the case `service`; published with the package. */
+/** The recording of the case `service`. It is published with the package. */
 const SERVICE_TRACE = fileURLToPath(new URL('../../bench/traces/node-json-scope.trace.gz', import.meta.url))
 
-/** The case `sparse`: this many blocks of this size are written, then all but one in `SPARSE_KEEP_ONE_IN` freed. */
+/**
+ * The case `sparse`: this many blocks of this size are written, then all but one in `SPARSE_KEEP_ONE_IN` are
+ * freed.
+ */
 const SPARSE_BLOCKS = 2048
 const SPARSE_BLOCK_BYTES = 64 * 1024
 const SPARSE_KEEP_ONE_IN = 64
 
 const PACE_MS: Record<DemoCase, number> = { service: 2400, sparse: 1200 }
-/** How long the process is left alone before its last sample: an arena's 1 s and a grace for late timers. */
+/**
+ * How long the process is left alone before its last sample: the 1 s of an arena and a grace for late timers.
+ */
 const IDLE_MS = 1250
 
 export const demoHelp = `Usage: offheap demo [options]
@@ -70,7 +75,7 @@ export async function demo(args: string[]): Promise<void> {
   }
   if (positionals.length > 0) throw new UsageError('demo takes no arguments', COMMAND)
   const settings: ArenaSettings = { source: oneOf(COMMAND, 'source', values.source, SOURCE_NAMES) }
-  // Shows here, in this process and in plain words, whether there is an arena to demonstrate.
+  // If no arena can be made here, this throws in this process, with a plain message.
   await blocksMaker('arena', settings)
   if (settings.source === 'sbrk') process.stdout.write(BREAK_NOTE)
   const traces = { service: await readTrace(SERVICE_TRACE), sparse: sparseTrace() }
@@ -95,7 +100,10 @@ const BREAK_NOTE = "The Arena's pages come from the program break (source: 'sbrk
 // Carriage return, then "erase to the end of the line".
 const CLEAR_LINE = '\r\u001b[K'
 
-/** Shows a step's progress in place on a terminal; elsewhere a line when it begins. */
+/**
+ * Shows the progress of a step: in place on a terminal, elsewhere as one line when the step begins. Returns a
+ * function that takes the fraction done.
+ */
 function progressOf(step: string): (fraction: number) => void {
   const { stdout } = process
   if (!stdout.isTTY) {
@@ -123,13 +131,13 @@ function specOf(demoCase: DemoCase, allocator: DemoAllocator, settings: ArenaSet
     idleSamples: 25,
     paceMs: PACE_MS[demoCase],
     freeRest: false,
-    // Buffers get their garbage collected for them; an arena needs no such help.
+    // Garbage is collected explicitly for Buffers. An arena needs no such help.
     collect: allocator === 'buffer',
     idleMs: IDLE_MS,
   }
 }
 
-/** What a sample says the process holds more than at the baseline. */
+/** Returns how many bytes more than at the baseline the process holds. */
 function heldBytes(sample: MemorySample): number {
   return Math.max(0, sample.residentBytes)
 }
@@ -180,7 +188,9 @@ function describe(runs: readonly Run[]): string {
   ].join('\n')
 }
 
-/** For each run of one case a line for what was live and one for what was held, all on one scale. */
+/**
+ * Returns two lines for each run of one case, one for live bytes and one for held bytes, all on one scale.
+ */
 function charts(runs: readonly Run[]): string[] {
   const most = Math.max(...runs.flatMap(run => run.result.samples.flatMap(s => [s.liveBytes, heldBytes(s)])))
   const rows = runs.flatMap(run =>

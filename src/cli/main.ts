@@ -1,8 +1,8 @@
 #!/usr/bin/env node
 /**
- * The command `offheap`: finds the command, runs it, and turns what it throws into one line on stderr and an exit code:
- * 0 fine, 1 a failure while running, 2 wrong usage or malformed input. Commands are loaded when they are called for, so
- * that help works wherever Node does.
+ * The command `offheap`. It finds the command, runs it, and turns an error into one line on stderr and an
+ * exit code: 0 fine, 1 a failure while running, 2 wrong usage or malformed input. Commands are loaded only
+ * when they are called, so that help works wherever Node does.
  */
 import { readFileSync } from 'node:fs'
 import { nearest } from '../base/known-keys.js'
@@ -28,7 +28,7 @@ const EXIT_INPUT = 2
 
 type Command = (args: string[]) => Promise<void>
 
-/** The commands; the last one is what the others start their own processes with. */
+/** The commands. With the last one, the others start processes of their own. */
 const COMMANDS: Record<string, () => Promise<Command>> = {
   demo: async () => (await import('./demo.js')).demo,
   replay: async () => (await import('./replay.js')).replay,
@@ -72,7 +72,7 @@ function report(error: unknown): void {
 
 for (const stream of [process.stdout, process.stderr]) {
   stream.on('error', (error: NodeJS.ErrnoException) => {
-    // The reader has gone (`offheap … | head`): nobody is left to tell.
+    // The reader has gone (`offheap … | head`). Nobody would see a message.
     if (error.code === 'EPIPE') process.exit()
     throw error
   })

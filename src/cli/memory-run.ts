@@ -1,13 +1,15 @@
 /**
- * The memory pass: one recording on one allocator in a process of its own, so that what the kernel says belongs to this
- * run alone. Both ends are here: `runMemory` has the process started and collects what it saw, `memoryRun` is what the process
- * does. Shows nothing.
+ * The memory pass: one recording on one allocator in a process of its own, so that the kernel's numbers
+ * belong to this run alone. Both sides are here: `runMemory` starts the process and collects its samples,
+ * `memoryRun` runs in that process. Nothing is shown here.
  *
- * Every page of every block is written, the kernel asked at even points and at the most live bytes. Then nothing calls
- * the allocator any more, and the process is watched for a while.
+ * Every page of every block is written. The kernel is asked at even points and at the most live bytes. Then
+ * the allocator is not called any more, and the process is watched for a while.
  *
- * 1. The recording, the tables, the meter and compiled code are there before the baseline, and garbage has been collected.
- * 2. From the sample right after the last call on, the allocator is not called, but for one question after the last sample.
+ *  1. The recording, the tables, the meter and compiled code exist before the baseline, and garbage has been
+ *     collected.
+ *  2. From the sample right after the last call on, the allocator is not called, except for one question
+ *     after the last sample.
  */
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
@@ -20,7 +22,7 @@ import { type Resident, ResidentMeter } from '../replay/resident.js'
 import type { Trace } from '../replay/trace.js'
 import { headerOf, receiveTrace, sendColumns, type TraceHeader } from '../replay/trace-pipe.js'
 
-// As in the table of commands in main.ts.
+// The name must be that in the table of commands in main.ts.
 const MEMORY_RUN = 'internal-memory-run'
 const NAME = 'the memory pass'
 
@@ -34,32 +36,41 @@ export interface MemorySpec {
   /** About how many samples to take during the recording, and how many after it. */
   activeSamples: number
   idleSamples: number
-  /** How long to spread the recording over, the event loop idle in between; 0: as fast as possible, one turn a sample. */
+  /**
+   * The milliseconds over which the recording is spread, with the event loop idle in between. 0: as fast as
+   * possible, one turn of the event loop a sample.
+   */
   paceMs: number
-  /** Whether to free, after the recording, what it leaves live. */
+  /** Whether to free, after the recording, the blocks that it leaves live. */
   freeRest: boolean
   /** Whether to collect garbage explicitly after the last call. */
   collect: boolean
-  /** How long to leave the process alone after the last call. */
+  /** How many milliseconds to leave the process alone after the last call. */
   idleMs: number
 }
 
-/** The state at one moment; resident figures are growth over the baseline. */
+/** The state at one moment. Resident figures are growth over the baseline. */
 export interface MemorySample extends Resident {
   timeMs: number
   liveBytes: number
-  /** Of `residentBytes`, the part that is the arena's own pages, as the kernel says; `null` where nobody asked. */
+  /**
+   * The part of `residentBytes` that is the arena's own pages, as the kernel says; `null` if it was not
+   * asked.
+   */
   arenaBytes: number | null
 }
 
-/** What a run saw. */
+/** The result of a run. */
 export interface MemoryResult {
-  /** Oldest first. */
+  /** The oldest first. */
   samples: MemorySample[]
-  /** The samples right after the recording's last operation, and right after the last call of all. */
+  /**
+   * The indices of the sample right after the recording's last operation, and of the one right after the last
+   * call of all.
+   */
   endIndex: number
   afterIndex: number
-  /** What the allocator says the most was that it ever held, where it says so. */
+  /** The most bytes that the allocator ever held, by its own count; `null` if it does not count. */
   peakCommittedBytes: number | null
 }
 
@@ -69,8 +80,8 @@ type Message =
   | { kind: 'failure'; message: string }
 
 /**
- * Carries out `spec` on `trace` in a new process; `onProgress` hears the fraction done. Throws `RunError` where the process
- * fails, in whatever way; none is left then.
+ * Carries out `spec` on `trace` in a new process. `onProgress` is called with the fraction done. Throws
+ * `RunError` if the process fails in whatever way; no process is left then.
  */
 export function runMemory(
   trace: Trace,
@@ -94,7 +105,10 @@ export function runMemory(
   })
 }
 
-/** Whether it can be read like one: another version of this file may have sent it, or a script that Node was told to load. */
+/**
+ * Whether `value` has the shape of a result. Another version of this file may have sent it, or a script that
+ * Node was told to load.
+ */
 function isResult(value: MemoryResult | undefined): boolean {
   if (!Array.isArray(value?.samples)) return false
   const { samples, endIndex, afterIndex } = value
@@ -104,13 +118,14 @@ function isResult(value: MemoryResult | undefined): boolean {
   )
 }
 
-/** Runs `offheap internal-memory-run JOB`: the started process's side. */
+/** Runs `offheap internal-memory-run JOB` in the process that was started. */
 export async function memoryRun(args: string[]): Promise<void> {
   if (process.send === undefined || args.length !== 1) {
     throw new UsageError(`${MEMORY_RUN} is what offheap starts its own processes with`)
   }
   const send = (message: Message) => process.send?.(message)
-  // Without its parent a run has nobody to report to. Listening keeps a process alive, which is not to be.
+  // Without its parent this process has no use, so it ends. Listening would keep it alive; `unref` prevents
+  // that.
   process.once('disconnect', () => process.exit())
   process.channel?.unref()
   try {
@@ -122,13 +137,13 @@ export async function memoryRun(args: string[]): Promise<void> {
       result: await measure(trace, spec, fraction => send({ kind: 'progress', fraction })),
     })
   } catch (error) {
-    // Said once, by the parent.
+    // The parent reports the failure, once.
     send({ kind: 'failure', message: describeFailure(error) })
     process.exitCode = 1
   }
 }
 
-// JSON has no Infinity, which both of an arena's settings may be.
+// JSON has no Infinity, which both number settings of an arena may be.
 const INFINITY = 'Infinity'
 const withInfinity = (spec: MemorySpec) => ({
   ...spec,
@@ -190,7 +205,7 @@ async function measure(
   return { samples: sampler.samples, endIndex, afterIndex, peakCommittedBytes }
 }
 
-/** Takes samples on a clock that starts with it. */
+/** Takes samples on a clock that starts when it is made. */
 class Sampler {
   readonly samples: MemorySample[] = []
   readonly #meter: ResidentMeter
@@ -202,7 +217,7 @@ class Sampler {
     this.#blocks = blocks
   }
 
-  /** `askArena` is false where the allocator is to be left alone. */
+  /** `askArena` is false while the allocator is to be left alone. */
   take(liveBytes: number, askArena: boolean): void {
     const growth = this.#meter.growth()
     const arenaBytes = askArena ? (this.#blocks.residentBytes() ?? null) : null
@@ -215,7 +230,7 @@ class Sampler {
 }
 
 async function collectGarbage(): Promise<void> {
-  // The memory of dead Buffers is given back behind the collection's back; a second one waits for it.
+  // A collection gives the memory of dead Buffers back in the background. A second one waits for that.
   globalThis.gc?.()
   await nextTurn()
   globalThis.gc?.()

@@ -1,6 +1,7 @@
 /**
- * Command-line arguments, on top of `node:util` `parseArgs`: the same strict rules, but every fault is a `UsageError`
- * of one line that names the command. Also the number options, which `parseArgs` knows only as text.
+ * Command-line arguments, on top of `parseArgs` of `node:util`. The rules are as strict, but every fault is a
+ * `UsageError` of one line that names the command. Options that are numbers are read here, too: `parseArgs`
+ * knows only text.
  */
 import { type ParseArgsConfig, parseArgs } from 'node:util'
 import { nearest } from '../base/known-keys.js'
@@ -11,7 +12,7 @@ type Parsed<O extends Options> = ReturnType<
   typeof parseArgs<{ args: string[]; options: O; allowPositionals: true; strict: true }>
 >
 
-/** Parses the arguments of `command` strictly: an unknown or incomplete option is a `UsageError`. */
+/** Parses the arguments of `command` strictly. Throws a `UsageError` for an unknown or incomplete option. */
 export function parseOptions<const O extends Options>(
   command: string,
   args: string[],
@@ -20,7 +21,7 @@ export function parseOptions<const O extends Options>(
   try {
     return parseArgs({ args, options, allowPositionals: true, strict: true })
   } catch (error) {
-    // parseArgs explains at length; its first sentence names the option and the fault.
+    // The first sentence of the long message of parseArgs names the option and the fault.
     const sentence = (error as Error).message.split(/\.\s|\n/)[0].replace(/\.$/, '')
     const unknown = /^Unknown option '(--[^']+)'/.exec(sentence)?.[1]
     const meant = unknown === undefined ? undefined : nearest(unknown, Object.keys(options))
@@ -28,7 +29,7 @@ export function parseOptions<const O extends Options>(
   }
 }
 
-/** One of `names`; anything else is a `UsageError`. */
+/** Returns `text` if it is one of `names`. Throws a `UsageError` otherwise. */
 export function oneOf<const Name extends string>(
   command: string,
   option: string,
@@ -40,7 +41,10 @@ export function oneOf<const Name extends string>(
   throw new UsageError(`--${option} takes one of ${names.join(', ')}; got ${JSON.stringify(text)}`, command)
 }
 
-/** A whole number `>= least`, or `Infinity` where `orInfinity`; anything else is a `UsageError`. */
+/**
+ * Returns the whole number in `text`, which must be at least `least`, or `Infinity` if `orInfinity` is set.
+ * Throws a `UsageError` otherwise.
+ */
 export function wholeNumber(
   command: string,
   option: string,

@@ -1,13 +1,13 @@
 /**
- * What a replay found, as the object that `--json` prints and as the table for people. Only puts figures into words; the
- * figures come from `passes.ts`, `verify.ts` and the allocators.
+ * The result of a replay, as the object that `--json` prints and as the table for people. It only puts
+ * figures into words. The figures come from `passes.ts`, `verify.ts` and the allocators.
  */
 import type { AllocatorName } from '../replay/allocators.js'
 import type { Trace } from '../replay/trace.js'
 import type { MemoryResult, MemorySpec } from './memory-run.js'
 import { formatBytes, formatCount, formatTable } from './report.js'
 
-/** The JSON object of `--json`; its fields are explained in the help of `replay.ts`. */
+/** The JSON object of `--json`. Its fields are explained in the help of `replay.ts`. */
 export interface ReplayResult {
   trace: string
   allocator: AllocatorName
@@ -41,7 +41,7 @@ export interface ReplayResult {
   garbageCollected: boolean
 }
 
-/** The fields that say what was replayed. */
+/** Returns the fields that say what was replayed. */
 export function traceFields(trace: Trace, path: string, allocator: AllocatorName) {
   return {
     trace: path,
@@ -56,7 +56,7 @@ export function traceFields(trace: Trace, path: string, allocator: AllocatorName
   }
 }
 
-/** The fields of the memory pass. */
+/** Returns the fields of the memory pass. */
 export function memoryFields(trace: Trace, { samples, ...memory }: MemoryResult, spec: MemorySpec) {
   const peak = samples.reduce((most, sample) => (sample.residentBytes > most.residentBytes ? sample : most))
   const end = samples[memory.endIndex]
@@ -85,7 +85,7 @@ export function memoryFields(trace: Trace, { samples, ...memory }: MemoryResult,
   }
 }
 
-/** The same fields where there was none. */
+/** The fields of the memory pass if there was none. */
 export const NO_MEMORY_FIELDS = {
   peakResidentBytes: null,
   peakArenaBytes: null,
@@ -104,7 +104,7 @@ export const NO_MEMORY_FIELDS = {
   garbageCollected: false,
 }
 
-/** The fields of the timed passes, to a tenth of a nanosecond. */
+/** Returns the fields of the timed passes, to a tenth of a nanosecond. */
 export function timeFields(passCount: number, nsPerOperation: number | undefined) {
   return {
     passes: passCount,
@@ -112,7 +112,7 @@ export function timeFields(passCount: number, nsPerOperation: number | undefined
   }
 }
 
-/** To four decimals; null where a tiny recording left nothing to divide by. */
+/** Returns `part / whole` to four decimals, or null if `whole` is not above 0, as after a tiny recording. */
 export function ratio(part: number, whole: number): number | null {
   return whole > 0 ? Math.round((part / whole) * 10_000) / 10_000 : null
 }
@@ -125,7 +125,7 @@ function percent(value: number | null): string {
   return value === null ? '-' : `${(value * 100).toFixed(1)} %`
 }
 
-/** The tables for people. */
+/** Returns the tables for people. */
 export function describeReplay(result: ReplayResult): string {
   const source = result.source === 'sbrk' ? ' over the program break' : ''
   const title = `${result.trace} on ${result.allocator}${source}\n`
@@ -147,7 +147,10 @@ export function describeReplay(result: ReplayResult): string {
   return [title, formatTable(rows, [0, 2]), '', memoryTable(result), '', ...memoryNotes(result)].join('\n')
 }
 
-/** Resident memory at the four moments that count: in all, of it the arena's, of it V8's. */
+/**
+ * Returns the table of resident memory at the four moments that count: that of the process, that of the arena
+ * and that of V8.
+ */
 function memoryTable(result: ReplayResult): string {
   const isArena = result.allocator === 'arena'
   const row = (

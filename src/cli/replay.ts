@@ -1,7 +1,8 @@
 /**
- * `offheap replay`: one recording on one allocator in three separate passes: memory in a process of its own, then the
- * verification and the time in this one. Owns the options and the order of the passes; the passes themselves are in
- * `memory-run.ts`, `verify.ts` and `passes.ts`, what is said about them in `replay-result.ts`.
+ * `offheap replay`: one recording on one allocator in three separate passes: memory in a process of its own,
+ * then the verification and the time in this one. This file has the options and the order of the passes. The
+ * passes are in `memory-run.ts`, `verify.ts` and `passes.ts`; their results become text in
+ * `replay-result.ts`.
  */
 import {
   ALLOCATOR_NAMES,
@@ -31,7 +32,7 @@ import {
 const COMMAND = 'replay'
 const DEFAULT_PASSES = 9
 const DEFAULT_RELEASE_AFTER_MS = 1000
-// The kernel is asked this long after the pages are due, as timers may be late.
+// The kernel is asked this long after the pages are due, because timers may be late.
 const GRACE_MS = 250
 const LONGEST_WAIT_MS = 60_000
 const ACTIVE_SAMPLES = 150
@@ -151,7 +152,7 @@ async function replayOnBuffers(
 ): Promise<ReplayResult> {
   const makeBlocks = await blocksMaker(allocator, settings)
   const releaseAfterMs = settings.releaseAfterMs ?? DEFAULT_RELEASE_AFTER_MS
-  // With Infinity nothing is due, ever.
+  // With Infinity nothing is ever due.
   const dueMs = releaseAfterMs === Number.POSITIVE_INFINITY ? 0 : Math.min(releaseAfterMs, LONGEST_WAIT_MS)
   const spec: MemorySpec = {
     allocator,

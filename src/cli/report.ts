@@ -1,28 +1,31 @@
 /**
- * Text for people: bytes, counts, tables and one-line charts. Pure functions of their arguments; nothing here measures or
- * prints.
+ * Text for people: bytes, counts, tables and one-line charts. Pure functions of their arguments; nothing here
+ * measures or prints.
  */
 
 const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB']
 const UNIT_STEP = 1024
 
-/** `6819139` as `'6.5 MiB'`: one decimal, none for plain bytes; the sign of a shrinkage is kept. */
+/**
+ * Returns `6819139` as `'6.5 MiB'`: with one decimal, or none for plain bytes. A negative number keeps its
+ * sign.
+ */
 export function formatBytes(bytes: number): string {
   let value = Math.abs(bytes)
   let unit = 0
-  // 1023.95 and up would be shown as 1024.0.
+  // From 1023.95 on it would be shown as 1024.0.
   for (; value >= UNIT_STEP - 0.05 && unit < UNITS.length - 1; unit++) value /= UNIT_STEP
   return `${bytes < 0 ? '-' : ''}${unit === 0 ? Math.round(value) : value.toFixed(1)} ${UNITS[unit]}`
 }
 
-/** `304717` as `'304,717'`. */
+/** Returns `304717` as `'304,717'`. */
 export function formatCount(count: number): string {
   return String(count).replace(/\B(?=(\d{3})+$)/g, ',')
 }
 
 /**
- * Rows of cells as lines of aligned columns, two spaces apart. The columns in `leftColumns` are set left, all others
- * right, as numbers are. Nothing is left at the ends of lines.
+ * Returns rows of cells as lines of aligned columns, two spaces apart. The columns in `leftColumns` are set
+ * left, all others right, as numbers are. Lines have no spaces at their ends.
  */
 export function formatTable(
   rows: readonly (readonly string[])[],
@@ -44,7 +47,7 @@ export function formatTable(
 
 const BARS = '▁▂▃▄▅▆▇█'
 
-/** One bar a value, from nothing at 0 to the full height at `max`. */
+/** Returns one bar for each value, from the lowest at 0 to the full height at `max`. */
 export function sparkline(values: readonly number[], max: number): string {
   const bar = (value: number) => {
     const eighth = max > 0 ? Math.round((value / max) * BARS.length) - 1 : 0
@@ -60,8 +63,8 @@ export interface Moment {
 }
 
 /**
- * Moments at uneven times, oldest first, as `columnCount` values at even ones: the largest value within each stretch of
- * time, or the last one before it where nothing was measured in it.
+ * Turns moments at uneven times, oldest first, into `columnCount` values at even times. Each value is the
+ * largest within its stretch of time, or the last one before it if nothing was measured in it.
  */
 export function resample(moments: readonly Moment[], columnCount: number): number[] {
   if (moments.length === 0) return []

@@ -1,7 +1,7 @@
 /**
- * How damage is told that code outside JavaScript did to memory while `debug` is on: on a channel of
- * `node:diagnostics_channel`, or as a warning of the process where nobody listens there. After the call that found it, never
- * within it and never by throwing: whoever made that call is not to blame.
+ * Reports damage that code outside JavaScript did to memory while `debug` is on: on a channel of
+ * `node:diagnostics_channel`, or, if the channel has no subscriber, as a warning of the process. It is
+ * reported after the call that found it, never by throwing, because the caller did not cause it.
  */
 import { channel } from 'node:diagnostics_channel'
 import { soon } from '../base/deferral.js'
@@ -9,28 +9,37 @@ import { soon } from '../base/deferral.js'
 export type DamageKind = 'write-after-free' | 'overrun'
 
 /**
- * On `offheap:write-after-free`: memory of a freed block was written to. On `offheap:overrun`: memory around a block was, by
- * the time that the block was freed.
+ * The message on `offheap:write-after-free`: memory of a freed block was written to. And the message on
+ * `offheap:overrun`: memory around a block was written to before the block was freed.
  */
 export interface DamageMessage {
   /** The arena's name. */
   arena: string
-  /** What the block was asked for. */
+  /** The bytes that the block was asked for. */
   sizeBytes: number
-  /** The first byte that was changed, counted from the block's first; negative where that lies before it. */
+  /**
+   * The offset of the first byte that was changed, counted from the block's first byte. Negative if it lies
+   * before the block.
+   */
   offsetBytes: number
   /** The stack of the call that allocated the block, a line for each frame. */
   allocatedAt: string
-  /** The same of the call that freed it; empty for a block that is live still, as only `check()` finds them. */
+  /**
+   * The stack of the call that freed the block, a line for each frame. Empty if the block is still live,
+   * which only `check()` finds.
+   */
   freedAt: string
 }
 
-/** Where a call was made. `frames` is the text of its stack, a line for each frame; it is read once the call has ended. */
+/**
+ * Where a call was made. `frames` is the text of its stack, a line for each frame. It is read once the call
+ * has ended.
+ */
 interface CallSite {
   readonly frames: string
 }
 
-/** What the message is made of, once the call has ended. */
+/** What a message is made from, once the call has ended. */
 export interface Damage {
   readonly sizeBytes: number
   readonly offsetBytes: number
@@ -43,7 +52,10 @@ const channels = {
   'write-after-free': channel('offheap:write-after-free'),
   overrun: channel('offheap:overrun'),
 }
-/** Warnings of one arena: what damages one block damages a thousand, and the first few tell where. */
+/**
+ * Most warnings of one arena. A program that damages one block often damages a thousand, and the first few
+ * tell where.
+ */
 export const MAX_WARNINGS = 10
 
 export class DamageReports {

@@ -1,68 +1,84 @@
 /**
- * What an arena tells the outside: the channels of `node:diagnostics_channel` and the listeners of an arena. Nothing is
- * made where nobody listens. Everything is told after the call that caused it, never within it: whatever a listener
- * does to the arena, it does between two calls.
+ * What an arena tells the outside, by the channels of `node:diagnostics_channel` and by the listeners of the
+ * arena. No message is made if nobody listens. Every message goes out after the call that caused it, never
+ * within it. So a listener that calls the arena does so between two calls.
  */
 import { channel } from 'node:diagnostics_channel'
 import { soon } from '../base/deferral.js'
 
-/** Why pages went back. `'growth'`: more memory was needed, and too much of what the arena had was free. */
+/**
+ * Why pages went back to the kernel:
+ * - `'timer'`: their time was over
+ * - `'free'`: they came free, with `releaseAfterMs: 0`
+ * - `'trim'`: `trim()` or `trimAsync()` was called
+ * - `'limit'`: a limit was reached
+ * - `'pressure'`: memory was short around the process
+ * - `'growth'`: the arena needed more memory, and too much of what it held was free
+ */
 export type PurgeReason = 'timer' | 'free' | 'trim' | 'limit' | 'pressure' | 'growth'
 
-/** On `offheap:purge`: pages went back to the kernel. */
+/** The message on `offheap:purge`: pages went back to the kernel. */
 export interface PurgeMessage {
   /** The arena's name. */
   arena: string
   bytes: number
-  /** System calls made for it, a count. */
+  /** Calls that gave the pages back, a count. One call gives back many stretches of pages. */
   calls: number
   reason: PurgeReason
 }
 
-/** On `offheap:grow`: an arena mapped a segment. */
+/** The message on `offheap:grow`: an arena mapped a segment. */
 export interface GrowMessage {
   arena: string
-  /** Of the new segment. */
+  /** The length of the new segment, in bytes. */
   bytes: number
-  /** Of all segments, this one included. */
+  /** The bytes of all segments, the new one included. */
   mappedBytes: number
 }
 
-/** On `offheap:limit`, and for listeners of `'limit'`: an arena holds more than its soft limit, or was refused more. */
+/**
+ * The message on `offheap:limit`, and for listeners of `'limit'`: an arena crossed its soft limit, or was
+ * refused more memory.
+ */
 export interface LimitMessage {
   arena: string
-  /** Which limit: `'soft'` was crossed, after all that is free went back; the others refused an allocation. */
+  /**
+   * Which limit it was. `'soft'`: `softLimitBytes` was crossed after all free pages went back. `'arena'`:
+   * `limitBytes` refused an allocation. `'process'`: the limit of `setProcessLimit()` refused one.
+   */
   kind: 'soft' | 'arena' | 'process'
   limitBytes: number
-  /** Bytes of pages that the arena holds. */
+  /** Bytes of pages that the arena holds, used and dirty. */
   committedBytes: number
 }
 
-/** On `offheap:leak`: nobody can free this memory any more, because what it was to be freed by was collected. */
+/**
+ * The message on `offheap:leak`: the Buffer or the arena that could free this memory was garbage-collected.
+ */
 export interface LeakMessage {
   arena: string
   /**
-   * `'block'`: the Buffer that the arena returned was collected unfreed. `'arena'`: the arena was, unclosed and with live
-   * blocks.
+   * `'block'`: a Buffer was collected without `free`. `'arena'`: an arena was collected without `close`, with
+   * live blocks in it.
    */
   kind: 'block' | 'arena'
-  /** Live blocks: 1, or all of the arena's. */
+  /** Live blocks: 1 for a block, all blocks of an arena. */
   blocks: number
-  /** Of a block: what was asked for. Of an arena: its pages in use. */
+  /** For a block, the bytes that were asked for. For an arena, the bytes of its pages in use. */
   bytes: number
-  /** Where the block was allocated, the lines of a stack; empty for an arena. */
+  /** Where the block was allocated: the lines of a stack. Empty for an arena. */
   stack: string
 }
 
-/** On `offheap:purge-refused`: the kernel refuses to take pages back, again and again. */
+/** The message on `offheap:purge-refused`: the kernel has refused again and again to take pages back. */
 export interface PurgeRefusedMessage {
   /** The arena's name. */
   arena: string
-  /** Bytes of free pages that stay. */
+  /** Bytes of free pages that the arena still holds. */
   bytes: number
-  /** What the kernel said: `code`, `errno` and `syscall`. */
+  /** The system error, with `code`, `errno` and `syscall`. */
   error: unknown
-  /** Why that may be, and what to do. */
+  /** A likely reason, and what to do about it. */
   advice: string
 }
 
@@ -81,8 +97,8 @@ let hasWarned = false
 let hasWarnedOfRefusal = false
 
 /**
- * Tells `offheap:leak`, and, for the first leak of this thread, whoever listens to the process's warnings. The caller stands
- * between two calls already.
+ * Publishes `message` on `offheap:leak`. For the first leak of this thread it also emits a process warning.
+ * It does so at once: the caller is never in the middle of a call of an arena.
  */
 export function publishLeak(message: LeakMessage): void {
   if (channels.leak.hasSubscribers) channels.leak.publish(message)
@@ -103,7 +119,7 @@ function leakWarning({ arena, kind, blocks, bytes }: LeakMessage): string {
     : `arena '${arena}' was garbage-collected without close(), with ${blocks} live blocks on ${bytes} bytes of pages`
 }
 
-/** Why a kernel may refuse, and what to do. */
+/** Returns why the kernel may refuse, and what to do about it. */
 function adviceOn(error: unknown): string {
   const { code } = error as { code?: string }
   if (code === 'EINVAL')
@@ -131,7 +147,10 @@ function warnOfRefusal({ arena, bytes, error, advice }: PurgeRefusedMessage): vo
   )
 }
 
-/** Tells `offheap:pressure`; the caller stands between two calls already. */
+/**
+ * Publishes `message` on `offheap:pressure`. It does so at once: the caller is never in the middle of a call
+ * of an arena.
+ */
 export function publishPressure(message: object): void {
   if (channels.pressure.hasSubscribers) channels.pressure.publish(message)
 }
@@ -159,7 +178,7 @@ export class Notices {
     soon(() => channels.purge.publish(message))
   }
 
-  /** The kernel refuses to take pages back, and is asked ever more rarely. */
+  /** The kernel keeps refusing to take pages back. It is asked ever more rarely from now on. */
   purgeRefused(error: unknown, bytes: number): void {
     const message: PurgeRefusedMessage = { arena: this.#arenaName, bytes, error, advice: adviceOn(error) }
     soon(() => {
@@ -177,7 +196,8 @@ export class Notices {
   /** The soft limit was crossed. */
   crossed(limitBytes: number, committedBytes: number): void {
     const message: LimitMessage = { arena: this.#arenaName, kind: 'soft', limitBytes, committedBytes }
-    // Each in a task of its own: what one throws is an uncaught exception, and keeps the others from nothing.
+    // Each listener is called in a task of its own. If it throws, that is an uncaught exception, and the
+    // other listeners are called all the same.
     for (const listener of this.#limitListeners) soon(() => listener(message))
     this.#publishLimit(message)
   }

@@ -1,14 +1,19 @@
 /**
- * The open arenas of one thread: what has to be done to all of them, when the process nears a limit. Holds none of them
- * alive.
+ * The open arenas of one thread, and what is done to all of them when the process nears a limit. It refers to
+ * arenas weakly.
  */
 import type { PageCount } from '../base/units.js'
 
-/** What a group asks of an arena. */
+/** What a group calls on an arena. */
 export interface Member {
-  /** Gives every free page back, whatever the kernel says; none in the middle of a change. Returns the bytes. */
+  /**
+   * Gives every free page back, and does not throw if the kernel refuses. Gives nothing back in the middle of
+   * a change. Returns the bytes that went back.
+   */
   giveBack(reason: 'limit' | 'pressure'): number
-  /** Gives back what it took from the process's limit and does not need; nothing in the middle of a change. */
+  /**
+   * Gives back the part of the arena's share that it does not need. Does nothing in the middle of a change.
+   */
   yieldShare(): void
   /** The arena is closed: from now on there is nothing to give back. */
   leave(): void
@@ -19,7 +24,7 @@ export interface Member {
 export class ArenaGroup {
   readonly #members = new Set<WeakRef<Member>>()
 
-  /** Returns what takes it out again. */
+  /** Adds an arena. Returns a function that removes it. */
   add(member: Member): () => void {
     const reference = new WeakRef(member)
     this.#members.add(reference)
@@ -33,7 +38,7 @@ export class ArenaGroup {
     return this.#members.size
   }
 
-  /** Every arena but `except` gives back what is free. Returns the bytes. */
+  /** Has every arena but `except` give back what is free. Returns the bytes that went back. */
   giveBack(reason: 'limit' | 'pressure', except?: Member): number {
     let bytes = 0
     this.#each(member => {
@@ -53,7 +58,7 @@ export class ArenaGroup {
     return hasDirty
   }
 
-  /** All of them, in the order in which they were added. */
+  /** Returns all open arenas, in the order in which they were added. */
   list(): Member[] {
     const list: Member[] = []
     this.#each(member => list.push(member))

@@ -1,4 +1,7 @@
-/** What an arena needs of the world: injected, so that tests can count, fail or hold still what really runs. */
+/**
+ * What an arena needs from the outside. It is injected, so that tests can count calls, make them fail or hold
+ * the clock still.
+ */
 
 import { type Deferral, eventLoop, now } from '../base/deferral.js'
 import { REGION_BYTES } from '../heap/layout.js'
@@ -12,14 +15,20 @@ import { PressureWatch } from './pressure-watch.js'
 export interface Environment {
   readonly kernel: Kernel
   readonly deferral: Deferral
-  /** Milliseconds of a clock that never goes back. */
+  /** Returns the milliseconds of a clock that never goes back. */
   now(): number
-  /** The process's limit, and the arenas of this thread; an arena without them is on its own. */
+  /**
+   * The ledger of the process's limit, and the arenas of this thread. Without them an arena has only its own
+   * limits.
+   */
   readonly ledger?: Ledger
   readonly group?: ArenaGroup
-  /** Whether arenas begin with a small segment, which suits many of them; one alone maps less often without. */
+  /**
+   * Whether arenas begin with a small segment. That suits many arenas; a single one maps less often without
+   * it.
+   */
   readonly startsSmall?: boolean
-  /** Memory for the books of all arenas of this thread; without it each has its own. */
+  /** Memory for the books of all arenas of this thread. Without it each arena has its own. */
   readonly bookRegions?: BookRegions
   /** Looks for memory pressure while an arena has something to give back. */
   readonly watch?: PressureWatch
@@ -28,12 +37,14 @@ export interface Environment {
 /** The arenas of this thread. */
 export const group = new ArenaGroup()
 
-/** The pressure that they and the listeners of this thread are told of. */
+/** The watch that tells the arenas and the listeners of this thread of memory pressure. */
 export const watch = new PressureWatch(group, eventLoop, now)
 
 let real: Environment | undefined
 
-/** The real one. Loads the addon at first use; throws what `loadKernel` throws. */
+/**
+ * Returns the environment of real arenas. Loads the addon at first use, and throws what `loadKernel` throws.
+ */
 export function realEnvironment(): Environment {
   if (real !== undefined) return real
   const kernel = loadKernel()

@@ -5,13 +5,15 @@ import { watch } from './environment.js'
 import type { PressureListener } from './pressure-watch.js'
 
 /**
- * Calls `listener` when memory gets short around this process: its container nears its limit, or tasks wait for memory.
- * Every arena of this thread has given back what is free by then; the event says how much that was and how much is still
- * missing, so that a service can shed its caches before it is killed. While the pressure lasts, it is called again every
- * five seconds. Returns what ends it. Keeps no process alive. Where nothing can be read (`pressureSource()` is `'none'`)
- * it is never called.
+ * Calls `listener` when memory gets short around this process: its container nears its memory limit, or tasks
+ * wait for memory. Every arena of this thread has given back its free pages by then. The event says how many
+ * bytes went back and how many are still missing, so that a service can shrink its caches before it is
+ * killed. While the pressure lasts, `listener` is called again every five seconds.
  *
- * Throws `ERR_INVALID_ARG_TYPE` for what is no function.
+ * Returns a function that removes the listener. Listening does not keep the process alive. If nothing can be
+ * read (`pressureSource()` is `'none'`), `listener` is never called.
+ *
+ * Throws `ERR_INVALID_ARG_TYPE` if `listener` is no function.
  *
  * ```ts
  * const stop = onPressure(({ missingBytes }) => cache.evictBytes(missingBytes))
@@ -22,7 +24,15 @@ export function onPressure(listener: PressureListener): () => void {
   return watch.add(listener)
 }
 
-/** What tells of pressure here; `'none'` where nothing can be read, and pressure is not noticed. */
+/**
+ * Returns which files of the kernel tell of memory pressure here: `'cgroup'` (use, limits and events of the
+ * container), `'poll'` (use and limits only) or `'psi'` (waiting times only). `'none'` means that nothing can
+ * be read, and pressure is not noticed.
+ *
+ * ```ts
+ * if (pressureSource() === 'none') log.warn('memory pressure is not noticed here')
+ * ```
+ */
 export function pressureSource(): PressureSource {
   return watch.source
 }

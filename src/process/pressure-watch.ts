@@ -1,11 +1,11 @@
 /**
- * Looks for memory pressure now and then, has every arena of this thread give back what is free, then tells listeners,
- * so that a service can shed its caches before it is killed.
+ * Looks for memory pressure now and then. If there is pressure, it has every arena of this thread give back
+ * what is free, then calls the listeners, so that a service can shrink its caches before it is killed.
  *
- * It looks while somebody listens or while an arena has something to give back; then, one unref'd timer is due.
+ * It looks while it has a listener or an arena has something to give back. Then one unref'd timer is due.
  *
  * Invariant, checked by `check()`:
- *  1. while somebody listens and there is something to read, a look is due
+ *  1. while there is a listener and something to read, a look is due
  */
 import { readFileSync } from 'node:fs'
 import { invariant } from '../base/assert.js'
@@ -15,40 +15,44 @@ import { Pressure, type PressureSource, type Shortage } from '../release/pressur
 import type { FileReader } from '../release/pressure-files.js'
 import type { ArenaGroup } from './arena-group.js'
 
-// Taken once, so that what somebody puts in their place does not run in the middle of a change.
+// Taken once at load. A program may replace the globals later; its replacement must not run within a change.
 const { max } = Math
 
-/** What listeners are told. */
+/** What listeners of `onPressure` are told. */
 export interface PressureEvent {
-  /** Where the news comes from. */
+  /** Which files of the kernel told of the pressure. */
   source: PressureSource
   /**
-   * `'near-limit'`: the container uses 90 % of its limit. `'held-up'`: the kernel throttled it or reclaimed from it, at 75 %
-   * and above. `'stalled'`: tasks waited for memory for a tenth of the time.
+   * Why there is pressure. `'near-limit'`: the container uses 90 % of its limit. `'held-up'`: the kernel
+   * throttled it or reclaimed from it, and it uses at least 75 %. `'stalled'`: tasks waited for memory for a
+   * tenth of the time.
    */
   reason: Shortage['reason']
-  /** The limit nearest to being reached; `Infinity` where there is none. */
+  /** The limit, in bytes, of the container that is nearest to its limit; `Infinity` if there is none. */
   limitBytes: number
-  /** What was in use before anything was given back. */
+  /** Bytes that were in use before the arenas gave anything back. */
   usedBytes: number
-  /** What the arenas of this thread gave back just now. */
+  /** Bytes that the arenas of this thread have just given back. */
   releasedBytes: number
-  /** What is still missing for the pressure to end: shed that much, or more. 0 where enough was given back, or nobody knows. */
+  /**
+   * Bytes that are still missing to end the pressure: free that much, or more. 0 if enough was given back, or
+   * if the kernel's files do not tell.
+   */
   missingBytes: number
 }
 
 export type PressureListener = (event: PressureEvent) => void
 
 const LOOK_EVERY_MS = 500
-/** While the pressure lasts, listeners are told again after so long. */
+/** While the pressure lasts, listeners are called again after this time. */
 const TELL_AGAIN_MS = 5_000
 
-/** The text of one of the kernel's files, or undefined where it cannot be read. */
+/** Returns the text of one of the kernel's files, or undefined if it cannot be read. */
 export const readKernelFile: FileReader = path => {
   try {
     return readFileSync(path, 'latin1')
   } catch {
-    // Absent, forbidden, or gone with its cgroup: nothing to read is an answer.
+    // The file is absent, forbidden, or gone with its cgroup. That is an answer, too.
     return undefined
   }
 }
@@ -61,7 +65,7 @@ export class PressureWatch {
   #pressure: Pressure | null = null
   #listeners: readonly PressureListener[] = []
   #timer: Timer | null = null
-  /** When listeners were last told; -Infinity while there is no pressure. */
+  /** When listeners were last called; -Infinity while there is no pressure. */
   #toldMs = Number.NEGATIVE_INFINITY
 
   constructor(group: ArenaGroup, deferral: Deferral, now: () => number, read: FileReader = readKernelFile) {
@@ -71,21 +75,21 @@ export class PressureWatch {
     this.#read = read
   }
 
-  /** For arenas: something can be given back. */
+  /** For arenas to call when something can be given back. */
   readonly onArmed = (): void => this.wake()
 
   get source(): PressureSource {
     return this.#source.source
   }
 
-  /** Files are looked for at first use. */
+  /** The files are looked for at first use. */
   get #source(): Pressure {
     this.#pressure ??= new Pressure(this.#read, this.#now())
     return this.#pressure
   }
 
   add(listener: PressureListener): () => void {
-    // One entry for each call, also where a listener is added twice.
+    // Each call makes an entry of its own, even if a listener is added twice.
     const entry: PressureListener = event => listener(event)
     this.#listeners = [...this.#listeners, entry]
     this.wake()
@@ -95,7 +99,7 @@ export class PressureWatch {
     }
   }
 
-  /** An arena has something to give back, or somebody listens. */
+  /** Makes sure that a look is due, because an arena has something to give back or there is a listener. */
   wake(): void {
     if (this.#timer !== null || this.source === 'none') return
     this.#timer = this.#deferral.after(LOOK_EVERY_MS, () => this.#look())
@@ -128,7 +132,8 @@ export class PressureWatch {
     const missingBytes = max(0, shortage.missingBytes - releasedBytes)
     const event = { source: this.source, reason, limitBytes, usedBytes, releasedBytes, missingBytes }
     publishPressure(event)
-    // Each in a task of its own: what one throws is an uncaught exception, and keeps the others from nothing.
+    // Each listener is called in a task of its own. If it throws, that is an uncaught exception, and the
+    // other listeners are called all the same.
     for (const listener of this.#listeners) soon(() => listener({ ...event }))
   }
 

@@ -5,13 +5,15 @@ import { loadLedger } from '../memory/addon.js'
 import { group } from './environment.js'
 
 /**
- * Most bytes of pages that all arenas of this process may hold together, in all threads: used and dirty ones. At the limit
- * an arena first gives back what it has free, then has the other arenas of its thread do so, then throws
- * `ERR_ARENA_LIMIT`. `Infinity`, the default, for none. A limit below what is held makes the arenas of this thread give
- * back what is free now, and takes nothing from anyone's live blocks.
+ * Sets the most bytes of pages, used and dirty ones, that all arenas of this process may hold together, in
+ * all threads. `Infinity`, the default, means no limit.
  *
- * Throws `ERR_INVALID_ARG_TYPE` or `ERR_OUT_OF_RANGE` (not a number from 0 to Infinity), and `ERR_ARENA_NOT_SUPPORTED` where
- * the addon cannot be loaded.
+ * At the limit an arena first gives back what it has free, then has the other arenas of its thread do so,
+ * then throws `ERR_ARENA_LIMIT`. A limit below what is held makes the arenas of this thread give back what is
+ * free now; live blocks stay.
+ *
+ * Throws `ERR_INVALID_ARG_TYPE` or `ERR_OUT_OF_RANGE` unless `limitBytes` is a number from 0 to Infinity, and
+ * `ERR_ARENA_NOT_SUPPORTED` if the addon cannot be loaded.
  *
  * ```ts
  * setProcessLimit(2 ** 30)
@@ -24,7 +26,16 @@ export function setProcessLimit(limitBytes: number): void {
   if (ledger.takenBytes > limitBytes) group.giveBack('limit')
 }
 
-/** The limit over all arenas and what they hold of it, in bytes; each arena counts up to an eighth more than it holds. */
+/**
+ * Returns the limit over all arenas of the process (`limitBytes`, `Infinity` for none) and what they have
+ * taken of it (`takenBytes`), both in bytes. Each arena takes up to an eighth more than it holds.
+ *
+ * Throws `ERR_ARENA_NOT_SUPPORTED` if the addon cannot be loaded.
+ *
+ * ```ts
+ * const { limitBytes, takenBytes } = processLimit()
+ * ```
+ */
 export function processLimit(): { limitBytes: number; takenBytes: number } {
   const { limitBytes, takenBytes } = loadLedger()
   return { limitBytes, takenBytes }

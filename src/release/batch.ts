@@ -1,12 +1,13 @@
 /**
- * Stretches of free pages that go back together: collected, handed to the source in one call, and told to the heap as far
- * as the kernel took them. What it refuses stays dirty, and nothing is lost.
+ * A batch: stretches of free pages that go back together. They are collected, handed to the source in one
+ * call, and marked as purged in the heap as far as the kernel took them. Pages that the kernel refuses stay
+ * dirty, and nothing is lost.
  *
- * A short stretch of clean pages between two is purged along: one stretch less is cheaper than the few pages that were
- * looked at in vain. Never a page that holds a live byte.
+ * If only a few clean pages lie between two stretches, they are purged along: one stretch less is cheaper
+ * than a few pages more. A page that holds a live byte is never purged.
  *
- * The array that stretches are collected in serves all arenas of the thread, one after the other: whoever collects calls
- * `start` first and `flush` last, in one go.
+ * All arenas of the thread share the array in which stretches are collected. So a caller calls `start` first
+ * and `flush` last, within one call of its own.
  */
 import type { PageCount, PageNumber } from '../base/units.js'
 import type { BlockHeap } from '../heap/block-heap.js'
@@ -14,16 +15,22 @@ import type { PageSource } from '../memory/page-source.js'
 
 const { min } = Math
 
-/** What one system call takes. */
+/** Most stretches that one system call takes. */
 const MOST_STRETCHES = 512
-/** So many clean pages between two stretches are purged along. */
+/** Up to this many clean pages between two stretches are purged along. */
 const BRIDGED_PAGES = 8
-/** After so many refusals in a row the kernel is asked no more, for now. Fewer are pages that somebody locked. */
+/**
+ * After this many refusals in a row the kernel is not asked any more, until `forgive`. Fewer refusals may
+ * just be pages that are locked.
+ */
 const MOST_REFUSALS = 16
-/** A batch is full before there is room for less than this: a stretch is cut at its end, and a call costs as much as three pages. */
+/**
+ * A batch is full if it has room for fewer pages than this. A stretch is cut where the room ends, and each
+ * further call costs as much as three pages.
+ */
 export const LEAST_CALL_PAGES = 16
 
-/** First page and page count, in turn. */
+/** For each stretch: its first page, then its page count. */
 const stretches = new Uint32Array(2 * MOST_STRETCHES)
 
 export class Batch {
@@ -31,15 +38,15 @@ export class Batch {
   readonly #source: PageSource
   #maxPages: PageCount = 0
   #maxStretches = 0
-  /** Stretches collected, the dirty pages in them, and where the last one ends. */
+  /** The number of stretches collected, the dirty pages in them, and the page where the last one ends. */
   #count = 0
   #dirtyPages: PageCount = 0
   #end: PageNumber = 0
   #refusals = 0
-  /** Calls that gave something back, and the dirty pages, ever. */
+  /** Calls that gave pages back, and the dirty pages that they gave back, ever. */
   purges = 0
   purgedPages: PageCount = 0
-  /** What the kernel said when it last refused, since the last `forgive`. */
+  /** The system error of the last refusal since the last `forgive`, else null. */
   failure: unknown = null
 
   constructor(heap: BlockHeap, source: PageSource) {
@@ -47,18 +54,18 @@ export class Batch {
     this.#source = source
   }
 
-  /** The kernel is asked again, whatever it said. */
+  /** Forgets all refusals, so that the kernel is asked again. */
   forgive(): void {
     this.failure = null
     this.#refusals = 0
   }
 
-  /** The kernel refused too often in a row: what is collected from now on stays as it is. */
+  /** Whether the kernel refused too often in a row. `flush` leaves its pages as they are then. */
   get hasGivenUp(): boolean {
     return this.#refusals >= MOST_REFUSALS
   }
 
-  /** Nothing is collected yet. What `flush` hands over in one call is bounded by so many pages and stretches. */
+  /** Begins an empty batch. It takes about `maxPages` pages and `maxStretches` stretches until it is full. */
   start(maxPages: PageCount, maxStretches: number): void {
     this.#maxPages = maxPages
     this.#maxStretches = min(MOST_STRETCHES, maxStretches)
@@ -70,22 +77,22 @@ export class Batch {
     return this.#count
   }
 
-  /** Dirty pages that are collected and still there. */
+  /** Dirty pages in the batch. */
   get dirtyPages(): PageCount {
     return this.#dirtyPages
   }
 
-  /** How many more pages there is room for. */
+  /** How many more pages the batch has room for. */
   get roomPages(): PageCount {
     return this.#maxPages - this.#dirtyPages
   }
 
-  /** `flush` before more is added. */
+  /** Whether `flush` must be called before more is added. */
   get isFull(): boolean {
     return this.#count >= this.#maxStretches || this.roomPages < LEAST_CALL_PAGES
   }
 
-  /** Collects [firstPage, end): dirty pages behind all that were added since `start`. */
+  /** Collects the dirty pages [firstPage, end). They must lie behind all that were added since `start`. */
   add(firstPage: PageNumber, end: PageNumber): void {
     this.#dirtyPages += end - firstPage
     const last = 2 * this.#count - 2
@@ -110,7 +117,7 @@ export class Batch {
     return this.purgedPages - before
   }
 
-  /** Hands over the stretches from `from` up to `end`. Returns the first one that is left. */
+  /** Hands the stretches from `from` up to `end` over in one call. Returns the first one that is left. */
   #purge(from: number, end: number): number {
     let done: PageCount
     try {

@@ -1,31 +1,35 @@
 /**
- * How much of the memory that came free may still be warm, as time passes: all of it for a while, then less in steps, and
- * nothing at the end of the promise.
+ * How many of the pages that came free may stay warm, as time passes: all of them for a while, then fewer in
+ * steps, and none at the end of the promise.
  *
- * Free pages are told apart by a mark. At each mark every dirty page gets it; it loses it when it is used. The pages marked
- * then are a *cohort*: after half an interval of grace it shrinks in equal steps, and is gone at the next mark. A page
- * that came free right after a mark gets it an interval later and is gone after another one, so two intervals are the
- * longest it takes, and half a one the shortest. Two intervals make 0.9 of the promise.
+ * Free pages are told apart by a mark. At each mark every dirty page gets it, and a page loses it when it is
+ * used. The pages that got their mark at one time are a *cohort*. A cohort has half an interval of grace,
+ * then shrinks in equal steps, and is gone at the next mark. A page that came free right after a mark is
+ * marked an interval later, and is gone after another interval. So a page goes after half an interval at the
+ * earliest, and after two intervals at the latest. Two intervals are 0.9 of the promise.
  *
  * Invariants, checked by `check()`:
- *  1. the share that may stay never rises within an interval, is all of it at the mark and nothing at the next
+ *  1. the share that may stay never rises within an interval; it is 1 at the mark and 0 at the next mark
  *  2. two intervals and a step of delay stay within the promise
  */
 import { invariant } from '../base/assert.js'
 import type { PageCount } from '../base/units.js'
 
-// Taken once, so that what somebody puts in their place does not run in the middle of a change.
+// Taken once at load. A program may replace the globals later; its replacement must not run within a change.
 const { floor, max } = Math
 
-/** Two intervals make 0.9 of the promise; the rest is for timers that fire late and ticks of many slices. */
+/**
+ * The length of an interval as a share of the promise. Two intervals make 0.9; the rest is for timers that
+ * fire late and for ticks of many slices.
+ */
 const INTERVAL_SHARE = 0.45
 const STEPS = 8
-/** Steps in which a cohort is left alone: what is used again within them never faults. */
+/** The steps of grace, in which a cohort is left alone. Pages that are used again within them never fault. */
 const GRACE_STEPS = 4
-/** Times are sums of fractions: a step that is due to the nanosecond is due. */
+/** Times are sums of fractions. This tolerance lets a step that is due at this very moment count as due. */
 const EPSILON_STEPS = 1e-6
 
-/** The share of a cohort that may be warm after that many steps, 0 to `STEPS` and beyond. */
+/** Returns the share of a cohort that may stay warm after `step` steps, 0 to `STEPS` and beyond. */
 export function keptShare(step: number): number {
   if (step <= GRACE_STEPS) return 1
   return max(0, (STEPS - step) / (STEPS - GRACE_STEPS))
@@ -36,7 +40,7 @@ export class Decay {
   #cohortPages: PageCount = 0
   #intervalMs = 0
 
-  /** From one mark to the next. */
+  /** Milliseconds from one mark to the next. */
   get intervalMs(): number {
     return this.#intervalMs
   }
@@ -45,7 +49,10 @@ export class Decay {
     return this.#intervalMs / STEPS
   }
 
-  /** A mark: the dirty pages that had none are the cohort from now on. `promiseMs` holds until the next mark. */
+  /**
+   * Notes a mark. The cohort is the `cohortPages` dirty pages that had no mark before. `promiseMs` counts
+   * until the next mark.
+   */
   mark(nowMs: number, cohortPages: PageCount, promiseMs: number): void {
     this.#markedMs = nowMs
     this.#cohortPages = cohortPages
@@ -56,7 +63,7 @@ export class Decay {
     return this.#stepAt(nowMs) >= STEPS
   }
 
-  /** How many marked pages may stay. */
+  /** Returns how many marked pages may stay. */
   keptPages(nowMs: number): PageCount {
     return floor(this.#cohortPages * keptShare(this.#stepAt(nowMs)))
   }

@@ -1,52 +1,64 @@
 /**
- * The demand floor: how much free memory recent traffic keeps coming back to, so that it is worth keeping warm.
+ * The demand floor: how much free memory is kept warm, because recent traffic keeps coming back to it.
  *
- * Demand (pages in use) goes up and down. How far it comes back after it fell is what `returns` counts. What
- * was reached twice within ten seconds, or three times within a minute (or within D and six times D, where those are longer), will
- * probably be reached again: the floor is what is missing from the pages in use now to that. A single burst leaves no
- * floor, however high, and neither does what only came down. Some times what `misfit` says comes on top, and some times what the
- * waves are high at most.
+ * Demand is the number of pages in use. It goes up and down, and `returns` counts how far it comes back after
+ * it fell. Demand that was reached twice within ten seconds, or three times within a minute, will probably be
+ * reached again. (These times are D and six times D if those are longer; D is the promise in force.) The
+ * floor is the pages that are missing from the pages in use now to that demand. A single burst leaves no
+ * floor, however high it is, and neither does demand that only fell. Room for blocks that do not fit
+ * (`misfit`) is added.
  *
- * The floor is there for traffic. It stands for a while after the last call, then falls to nothing: how
- * long that takes is the caller's to say, since the promise decides it.
+ * The floor serves traffic. It stands for a while after the last call, then falls to nothing. The caller says
+ * how long that takes, because that depends on the promise.
  *
- * It knows counts and times only; which pages are kept is not its business.
+ * This file knows counts and times only. Which pages are kept is decided elsewhere.
  *
- * Invariant, checked by `check()` together with those of `returns`:
- *  1. the floor is no higher than demand has been
+ * Invariant, checked by `check()` together with those of `returns` and `misfit`:
+ *  1. pages in use and expected pages together are at most the highest demand that there was
  */
 import { invariant } from '../base/assert.js'
 import type { PageCount } from '../base/units.js'
 import { Misfit } from './misfit.js'
 import { Returns } from './returns.js'
 
-// Taken once, so that what somebody puts in their place does not run in the middle of a change.
+// Taken once at load. A program may replace the globals later; its replacement must not run within a change.
 const { floor, max, min } = Math
 
-/** Reached twice, which is one return, within `SHORT_MS`; or three times within `LONG_MS`. */
+/**
+ * Demand counts that was reached twice (one return) within `SHORT_MS`, or three times (two returns) within
+ * `LONG_MS`.
+ */
 const SHORT_MS = 10_000
 const LONG_MS = 60_000
 
-/** Committed memory stays within a quarter more than what traffic had in use, and a little. */
+/**
+ * The share of expected demand that may be kept warm for blocks that do not fit, besides the spare pages.
+ */
 const MISFIT_SHARE = 1 / 4
-/** Where blocks are uneven, what was missing once is little of what will be: the worst that happens is so many times as much. */
+/**
+ * Pages to keep warm for each page of misfit. If blocks are uneven, the misfit so far is only a part of what
+ * it will be; this factor covers the worst case.
+ */
 const MISFIT_TIMES = 4
 
-/** What demand is known by. */
+/** The counts of a heap that describe demand. */
 export interface DemandCounts {
   readonly usedPages: PageCount
-  /** Most that were used at once since the last time. */
+  /** Most pages that were in use at once since the last `observe`. */
   readonly peakUsedPages: PageCount
   readonly dirtyPages: PageCount
 }
 
-/** After the last traffic the floor stands for `fullMs`, then falls, and nothing of it is left after `endMs`. */
+/**
+ * How long the floor lasts. It stands in full until `fullMs` after the last traffic, then falls, and is
+ * nothing after `endMs`.
+ */
 export interface Hold {
   readonly fullMs: number
   readonly endMs: number
 }
 
-/** How much of the floor stands when nobody has called for `quietMs`. */
+/** Returns the share of the floor, 0 to 1, that stands after `quietMs` without traffic. */
 export function standingShare(quietMs: number, { fullMs, endMs }: Hold): number {
   if (quietMs <= fullMs) return 1
   return max(0, (endMs - quietMs) / (endMs - fullMs))
@@ -58,13 +70,14 @@ export class Demand {
   #highestPages: PageCount = 0
   #trafficMs = Number.NEGATIVE_INFINITY
   #expectedPages: PageCount = 0
-  /** What does not fit is worth so many times as much at most. */
+  /** The height of the highest return within the short time. More misfit than that does not count. */
   #highestReturn: PageCount = 0
   readonly #misfit = new Misfit()
 
   /**
-   * What happened since the last call: `peakUsedPages` is the most that were in use meanwhile, `hasTraffic` whether
-   * any block was allocated or freed. `promiseMs`: the promise in force.
+   * Notes the counts and the traffic since the last call. `peakUsedPages` is the most that were in use at
+   * once meanwhile. `hasTraffic` says whether any block was allocated or freed. `promiseMs` is the promise in
+   * force.
    */
   observe(nowMs: number, counts: DemandCounts, hasTraffic: boolean, promiseMs: number): void {
     const { usedPages, peakUsedPages, dirtyPages } = counts
@@ -81,19 +94,19 @@ export class Demand {
     this.#misfit.observe(nowMs, peakUsedPages, usedPages + dirtyPages)
   }
 
-  /** So many dirty pages went back. */
+  /** Notes that `pageCount` dirty pages went back. */
   purged(pageCount: PageCount): void {
     this.#misfit.purged(pageCount)
   }
 
-  /** Since when no block has been allocated or freed, in ms. */
+  /** Returns the milliseconds since a block was last allocated or freed. */
   quietMs(nowMs: number): number {
     return nowMs - this.#trafficMs
   }
 
   /**
-   * Free pages to keep warm now, by what was last observed. `sparePages`: for what does not fit, besides a quarter of
-   * what is expected to be in use.
+   * Returns how many free pages to keep warm now, by what was last observed. For blocks that do not fit, it
+   * counts `sparePages` and a quarter of expected demand at most.
    */
   floorPages(nowMs: number, hold: Hold, sparePages: PageCount): PageCount {
     const likelyPages = MISFIT_TIMES * min(this.#misfit.pages, this.#highestReturn)
@@ -102,8 +115,8 @@ export class Demand {
   }
 
   /**
-   * Free pages that are no reason for haste, where `floorPages` are kept warm: what traffic of that height may hold, unless it is
-   * lower than `leastPages`.
+   * Returns how many free pages need not go at once, while `floorPages` are kept warm. If the floor is at
+   * least `leastPages`, that is the most that traffic of such a height may hold. Otherwise it is the floor.
    */
   calmPages(floorPages: PageCount, sparePages: PageCount, leastPages: PageCount): PageCount {
     if (floorPages < leastPages) return floorPages

@@ -1,31 +1,35 @@
 /**
- * The most pages that were in use at any moment of the last so many milliseconds. Whoever asks says how long that is, since the
- * promise may change.
+ * The most pages that were in use at any moment of the last `spanMs` milliseconds. The caller says how long
+ * the span is, since the promise may change.
  *
- * Peaks are recorded with the time at which they were looked at, and stand for all that happened since the look before. Those
- * of one look in sixteen of the span are taken together, so that there are few, and count as if they were as old as the first:
- * what is said to have been the most was in use within the span, never before it.
+ * Each peak is recorded with the time of the call, and stands for all that happened since the call before. A
+ * span is divided into sixteen stretches. The peaks of one stretch become one peak, so that there are few. It
+ * counts as old as the first of them: a peak that is returned was in use within the span, never before it.
  *
  * Invariant, checked by `check()`:
- *  1. peaks are in order of time, each lower than the one before it: one that is followed by a higher says nothing
+ *  1. peaks are in order of time, each lower than the one before it: a peak that is followed by a higher one
+ *     is not needed
  */
 import { invariant } from '../base/assert.js'
 import type { PageCount } from '../base/units.js'
 
-/** So many stretches of a span are told apart. */
+/** The stretches of a span. Peaks of one stretch become one. */
 const STRETCHES = 16
 
 interface Peak {
-  /** When the first look of its stretch was. */
+  /** The time of the first call in its stretch. */
   readonly fromMs: number
   pageCount: PageCount
 }
 
 export class HighWater {
-  /** Latest last. */
+  /** The latest last. */
   readonly #peaks: Peak[] = []
 
-  /** So many pages were in use at once at some moment since the last call. `spanMs`: 0 to Infinity. */
+  /**
+   * Records that `pageCount` pages were in use at once at some moment since the last call. `spanMs` is 0 to
+   * Infinity.
+   */
   record(nowMs: number, pageCount: PageCount, spanMs: number): void {
     const peaks = this.#peaks
     let fromMs = nowMs
@@ -40,7 +44,7 @@ export class HighWater {
     this.#forget(nowMs - spanMs)
   }
 
-  /** The most in the `spanMs` before now; 0 where nothing was recorded in that time. */
+  /** Returns the most pages in the `spanMs` before now; 0 if nothing was recorded in that time. */
   most(nowMs: number, spanMs: number): PageCount {
     this.#forget(nowMs - spanMs)
     return this.#peaks[0]?.pageCount ?? 0

@@ -1,17 +1,18 @@
 /**
- * How much more memory traffic takes than the pages it has in use. Blocks of uneven lengths leave gaps that the next one does
- * not fit: then clean pages are taken although as many dirty ones are at hand. Counted is by how much committed memory
- * grew between two looks, beyond what the highest demand would have needed had everything fitted.
+ * Misfit: how much more memory traffic takes than the pages it has in use. Blocks of uneven lengths leave
+ * gaps that the next block does not fit. Then clean pages are taken although as many dirty ones are free.
  *
- * What was missing then will be missing again while such traffic lasts, so it counts for a while, and fades.
+ * Misfit is counted between two calls of `observe`: the growth of committed memory, less the growth that the
+ * highest demand would have needed if every block had fitted. Such growth will come again while such traffic
+ * lasts, so it is remembered, and fades by half in a minute.
  *
  * Invariant, checked by `check()`:
- *  1. what is missing is never negative
+ *  1. misfit is never negative
  */
 import { invariant } from '../base/assert.js'
 import type { PageCount } from '../base/units.js'
 
-// Taken once, so that what somebody puts in their place does not run in the middle of a change.
+// Taken once at load. A program may replace the globals later; its replacement must not run within a change.
 const { max } = Math
 
 const HALF_LIFE_MS = 60_000
@@ -19,10 +20,13 @@ const HALF_LIFE_MS = 60_000
 export class Misfit {
   #pages: PageCount = 0
   #atMs = 0
-  /** Committed pages after the last look, and what it had purged. */
+  /** Committed pages at the last `observe`, less those purged since. */
   #committedPages: PageCount = 0
 
-  /** Demand rose to `peakUsedPages` since the last call, and `committedPages` are used or dirty now. */
+  /**
+   * Notes that demand rose to `peakUsedPages` since the last call, and that `committedPages` are used or
+   * dirty now.
+   */
   observe(nowMs: number, peakUsedPages: PageCount, committedPages: PageCount): void {
     this.#pages *= 2 ** ((this.#atMs - nowMs) / HALF_LIFE_MS)
     this.#atMs = nowMs
@@ -32,12 +36,12 @@ export class Misfit {
     this.#committedPages = committedPages
   }
 
-  /** So many dirty pages went back since the last look. */
+  /** Notes that `pageCount` dirty pages went back. */
   purged(pageCount: PageCount): void {
     this.#committedPages -= pageCount
   }
 
-  /** Free pages that are worth keeping beyond what demand is expected to want. */
+  /** The misfit: free pages that are worth keeping beyond those that demand is expected to need. */
   get pages(): PageCount {
     return this.#pages
   }

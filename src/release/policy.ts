@@ -1,27 +1,30 @@
 /**
- * When pages go back to the kernel, and how many: pure decisions over counts and an injected clock. `scavenger` carries
- * them out.
+ * When pages go back to the kernel, and how many: pure decisions over counts and an injected clock.
+ * `scavenger` carries them out.
  *
- * Promise: a page that came free is back within `releaseAfterMs` (D), even if nobody ever calls again. Four rules share
- * the work, each in a file of its own:
+ * The promise: a page that came free is back within `releaseAfterMs` (D), even if nobody ever calls again.
+ * Four rules share the work, each in a file of its own:
  *
  * - `decay`: pages that nobody uses go in steps, none before 0.22 D, all by 0.9 D
- * - `demand`: a floor of warm memory under traffic that keeps coming back to it (`returns`), with room for what does not fit
- *   (`misfit`); gone before the promise ends
- * - `budget`: one percent of the time, while there is traffic
- * - `refaults`: purging in vain stretches D, up to 30 s
+ * - `demand`: a floor of warm memory while traffic keeps coming back to it (`returns`), with room for blocks
+ *   that do not fit (`misfit`). It is gone before the promise ends
+ * - `budget`: purging takes one percent of the time at most, while there is traffic
+ * - `refaults`: many purges in vain stretch D, up to 30 s
  *
- * And wholly free runs of a MiB and more do not wait at all, unless the floor wants them.
+ * Runs of a MiB and more that are wholly free do not wait at all, unless the floor wants them.
  *
- * Time alone bounds nothing while a program allocates and frees in one turn of the event loop. So there is a bound on what may
- * be committed too, see `boundPages`: what is free goes before more is committed than that, and whatever else would keep it, the
- * floor and the budget too, once the bound falls.
+ * Timers do nothing while a program allocates and frees within one turn of the event loop. So there is also a
+ * *bound* on committed memory, see `boundPages`. Before more is committed than the bound allows, free pages
+ * go back. And when the bound falls, free pages above it go back, even if the floor or the budget would keep
+ * them.
  *
- * Once traffic has stopped, floor and budget have ended by the time a page's last step comes: the promise comes first.
+ * Once traffic has stopped, floor and budget end before the last step of a page comes, so that the promise is
+ * kept.
  *
  * Invariants, checked by `check()` together with those of the four rules:
- *  1. the budget ends a step before an interval does, the floor well before the longest decay: none delays its end
- *  2. of the dirty pages, no more are marked than there are
+ *  1. the budget ends at least a step before an interval does, and the floor at least two steps before the
+ *     longest decay (two intervals), so neither delays the end of the promise
+ *  2. no more pages are marked than are dirty
  */
 import { invariant } from '../base/assert.js'
 import { PAUSE_MS, SLICE_MS } from '../base/timer-queue.js'
@@ -32,64 +35,73 @@ import { Demand, type Hold } from './demand.js'
 import { HighWater } from './high-water.js'
 import { Refaults } from './refaults.js'
 
-// Taken once, so that what somebody puts in their place does not run in the middle of a change.
+// Taken once at load. A program may replace the globals later; its replacement must not run within a change.
 const { floor, max, min } = Math
 
-/** Where pages go back on the freeing call: after the kernel refused to take some. */
+/** With `releaseAfterMs: 0`: how long to wait before the kernel is asked again for pages that it refused. */
 const RETRY_MS = 1_000
-/** A system call cannot be cut short, so none is for more pages than half a slice is expected to take, within limits. */
+/**
+ * A system call cannot be interrupted. So one call is for no more pages than are expected to take this share
+ * of a slice, within `MIN_CALL_PAGES` and `MAX_CALL_PAGES`.
+ */
 const CALL_SHARE = 0.5
 const MIN_CALL_PAGES = 256
 /**
- * And for no more stretches than took half a slice. They cost a microsecond each where the kernel takes many at once, up to 150
- * where it does not and the machine is virtual: so the number is found out, from these few on.
+ * One call is also for no more stretches than take that share of a slice. The cost of a stretch depends on
+ * the kernel and on the machine, so the number begins here and is adapted to the time that calls take.
  */
 const FIRST_CALL_STRETCHES = 16
 const MAX_CALL_STRETCHES = 512
 const MAX_CALL_PAGES = 2_048
-/** The share of an interval that the budget counts when traffic has stopped: a step less than all of it. */
+/** How long after the last call the budget counts, as a share of an interval: all of it but one step. */
 const BUDGET_SHARE = 7 / 8
 /**
- * How many intervals the demand floor stands after the last call, and when it is gone. Two are the longest that
- * decay takes: a wave may come back until there is just time to give all of it back.
+ * How long after the last call the demand floor stands in full, and when it is gone, in intervals. Decay
+ * takes two intervals at most: a wave may come back until there is just time left to give everything back.
  */
 const FLOOR_FULL_SHARE = 1.3
 const FLOOR_END_SHARE = 1.5
-/** That time is as many times what the pages are expected to cost: slices of a turn pause, and others want the CPU. */
+/**
+ * The floor ends earlier by this many times the time that purging all dirty pages is expected to take. More
+ * than once, because slices pause between turns, and other processes want the CPU.
+ */
 const COST_SHARE = 3
-/** However much there is to give back, the floor stands for this share of an interval. */
+/** The floor stands in full for this share of an interval at least, however much there is to give back. */
 const LEAST_FULL_SHARE = 0.4
-/** What may be committed: so many times the most that was in use lately, and that much more. */
+/** The bound on committed pages: this factor times the most that was in use lately, plus the spare bytes. */
 const BOUND_FACTOR = 1.25
 const BOUND_SPARE_BYTES = 8 * MIB
 /**
- * Lately is less than the promise: what was in use is heard of a step late, and what goes then goes another step later. Two steps
- * are 0.1125 of the promise; the rest is for timers that fire late.
+ * What counts as *lately*, as a share of the promise. The policy learns a step late what was in use, and
+ * pages go another step later. Two steps are 0.1125 of the promise; the rest is for timers that fire late.
  */
 const LATELY_SHARE = 0.85
-/** Of it, what may be kept for blocks that do not fit what is free, besides a quarter of what traffic has in use. */
+/**
+ * The part of the spare bytes that may be kept warm for blocks that do not fit, besides a quarter of expected
+ * demand.
+ */
 const SPARE_BYTES = 7 * MIB
 /** Wholly free runs of this length go back at once. */
 export const AT_ONCE_BYTES = MIB
 
-/** What an arena and its heap count. */
+/** The counts of an arena and its heap that the policy reads. */
 export interface Counts {
-  /** Blocks allocated and freed, ever: traffic is what changes it. */
+  /** Blocks allocated and freed, ever. There was traffic if it has changed. */
   readonly calls: number
   readonly usedPages: PageCount
-  /** Most that were used at once since the last time. */
+  /** Most pages that were in use at once since the last `observe`. */
   readonly peakUsedPages: PageCount
   readonly dirtyPages: PageCount
-  /** Dirty at the last mark, and not used since. */
+  /** Pages that were dirty at the last mark and have not been used since. */
   readonly agedPages: PageCount
   /** Purged pages that came into use again, ever. */
   readonly refaultedPages: PageCount
 }
 
 export class ReleasePolicy {
-  /** Free pages go back on the call that frees them. */
+  /** Whether free pages go back in the call that frees them: `releaseAfterMs` is 0. */
   readonly isImmediate: boolean
-  /** Free pages go back by timer. */
+  /** Whether free pages go back by timer: `releaseAfterMs` is neither 0 nor Infinity. */
   readonly isTimed: boolean
   readonly atOncePages: PageCount
   readonly #sparePages: PageCount
@@ -109,14 +121,18 @@ export class ReleasePolicy {
   #dirtyPages: PageCount = 0
   #agedPages: PageCount = 0
   #refaultedPages: PageCount = 0
-  /** Free pages that traffic is likely to want again: as of the last `observe`. */
+  /** The floor at the last `observe`: free pages that traffic is likely to want again. */
   warmPages: PageCount = 0
 
-  /** Free pages of which none goes at once: those, and some of which it is not yet known whether traffic wants them. */
+  /**
+   * Free pages of which none goes at once: the warm ones, and others while it is not known yet whether
+   * traffic wants them.
+   */
   calmPages: PageCount = 0
 
   /**
-   * `releaseAfterMs`: 0 to Infinity. `now`: milliseconds of a clock that never goes back. `pageBytes`: 4 KiB to 64 KiB.
+   * `releaseAfterMs` is 0 to Infinity. `now` returns the milliseconds of a clock that never goes back.
+   * `pageBytes` is 4 KiB to 64 KiB.
    */
   constructor(releaseAfterMs: number, now: () => number, pageBytes: number) {
     this.isImmediate = releaseAfterMs === 0
@@ -128,33 +144,34 @@ export class ReleasePolicy {
     this.#refaults = new Refaults(releaseAfterMs)
   }
 
-  /** Most stretches for one call. */
+  /** Most stretches for one call. `called` adapts it. */
   maxCallStretches = FIRST_CALL_STRETCHES
 
-  /** Most pages for one call, by what a page was measured to cost. */
+  /** Most pages for one call, by the measured cost of a page. */
   get maxCallPages(): PageCount {
     const pageCount = floor((CALL_SHARE * SLICE_MS) / this.#budget.msPerPage)
     return min(MAX_CALL_PAGES, max(MIN_CALL_PAGES, pageCount))
   }
 
-  /** The promise in force: `releaseAfterMs`, or more where purging proved to be in vain. */
+  /** The promise in force, in milliseconds: `releaseAfterMs`, or more if pages were purged in vain. */
   get promiseMs(): number {
     return this.#refaults.promiseMs
   }
 
-  /** The first page came free after nothing was dirty: a new interval begins. */
+  /** Notes that the first page came free after nothing was dirty: a new interval begins. */
   start(): void {
     this.#decay.mark(this.#now(), 0, this.promiseMs)
     this.isFlushDue = true
   }
 
   /**
-   * Whether blocks that are kept for the next of their size are to be given up now: when pages are marked, since that costs the
-   * time that keeping was to save; and a step after the start, so that the first wave is seen to fall before the next one.
+   * Whether the blocks that are kept on the stacks of their sizes are to be given up now. That costs the time
+   * that keeping them saves, so it is done when pages are marked, and also a step after the start, so that
+   * the first wave is seen to fall before the next one.
    */
   isFlushDue = false
 
-  /** What has happened since the last time. Before any quota is asked for. */
+  /** Notes what happened since the last call. Must be called before any quota is read. */
   observe(counts: Counts): void {
     const nowMs = this.#now()
     const hasTraffic = counts.calls !== this.#calls
@@ -176,22 +193,25 @@ export class ReleasePolicy {
     this.calmPages = min(mostPages, calmPages)
   }
 
-  /** So many pages were in use at once at some moment since the last call of this, or of `observe`. */
+  /**
+   * Notes that `pageCount` pages were in use at once at some moment since the last call of this, or of
+   * `observe`.
+   */
   recordPeak(pageCount: PageCount): void {
     this.#highWater.record(this.#now(), pageCount, this.#latelyMs)
     this.#toldPeakPages = max(this.#toldPeakPages, pageCount)
   }
 
   /**
-   * Most pages that may be committed while `usedPages` are in use: 1.25 times the most that was in use within the promise, and
-   * 8 MiB. After `recordPeak`.
+   * Returns the bound: the most pages that may be committed while `usedPages` are in use. It is 1.25 times
+   * the most that was in use lately (see `LATELY_SHARE`), plus 8 MiB. `recordPeak` must be called before.
    */
   boundPages(usedPages: PageCount): PageCount {
     const mostPages = max(usedPages, this.#highWater.most(this.#now(), this.#latelyMs))
     return floor(mostPages * BOUND_FACTOR) + this.#spareOfBoundPages
   }
 
-  /** How many dirty pages are to go back now, marked or not, whatever that costs: what was in use once was so too long ago. */
+  /** How many dirty pages are above the bound. They go back now, marked or not, whatever that costs. */
   get excessPages(): PageCount {
     return max(0, this.#usedPages + this.#dirtyPages - this.boundPages(this.#usedPages))
   }
@@ -200,7 +220,7 @@ export class ReleasePolicy {
     return this.promiseMs * LATELY_SHARE
   }
 
-  /** How many pages of wholly free, long runs are to go back as soon as the budget allows, whenever they came free. */
+  /** How many pages of long runs that are wholly free are to go back at once, as far as the budget allows. */
   get atOncePagesWanted(): PageCount {
     const excess = this.#dirtyPages - this.calmPages
     return excess < this.atOncePages ? 0 : excess
@@ -213,16 +233,22 @@ export class ReleasePolicy {
     return this.affordable(max(0, this.#agedPages - keptPages))
   }
 
-  /** Long runs were purged since `startMeasure`: `pageCount` pages, of which `agedPages` had a mark. */
+  /**
+   * Notes that `pageCount` pages were purged without waiting since `startMeasure`; `agedPages` of them had a
+   * mark.
+   */
   purgedAtOnce(pageCount: PageCount, agedPages: PageCount): void {
     this.#spent(pageCount, agedPages)
     const nowMs = this.#now()
-    // Those with a mark had their time, and a longer promise would have kept them.
+    // Pages with a mark had waited, so a longer promise would have kept them.
     this.#refaults.purged(nowMs, agedPages)
     this.#refaults.purgedEarly(nowMs, pageCount - agedPages)
   }
 
-  /** So many marked pages were purged since `startMeasure`. A longer promise would have kept them. */
+  /**
+   * Notes that `pageCount` marked pages were purged since `startMeasure`. A longer promise would have kept
+   * them.
+   */
   purgedAged(pageCount: PageCount): void {
     this.#spent(pageCount, pageCount)
     this.#refaults.purged(this.#now(), pageCount)
@@ -235,29 +261,32 @@ export class ReleasePolicy {
     this.#remember(this.#dirtyPages - pageCount, this.#agedPages - agedPages)
   }
 
-  /** Whether the last tick marked all dirty pages anew. */
+  /** Whether all dirty pages were marked anew since the last `observe`. */
   isMarked = false
 
-  /** Whether all dirty pages are to be marked anew. */
+  /** Whether all dirty pages are to be marked anew now. */
   get isMarkDue(): boolean {
     return this.#decay.isMarkDue(this.#now())
   }
 
-  /** All dirty pages were marked. */
+  /** Notes that all dirty pages were marked. */
   marked(): void {
-    // Pages that had a mark already, and were kept for traffic or for the budget's sake, get no second grace.
+    // Pages that had a mark already, and were kept for traffic or because of the budget, get no second grace.
     this.#decay.mark(this.#now(), this.#dirtyPages - this.#agedPages, this.promiseMs)
     this.isMarked = true
     this.#remember(this.#dirtyPages, this.#dirtyPages)
   }
 
-  /** What purging costs is measured from here on. */
+  /** Starts to measure what purging costs. */
   startMeasure(): void {
     this.#measuredFromMs = this.#now()
     this.#lastCallMs = this.#measuredFromMs
   }
 
-  /** One call has ended, for so many stretches: the next one is for more where that was quick, for fewer where it was slow. */
+  /**
+   * Notes that one call has ended, which was for `stretchCount` stretches. If it was quick, the next one is
+   * for more; if it was slow, for fewer.
+   */
   called(stretchCount: number): void {
     const nowMs = this.#now()
     const tookMs = nowMs - this.#lastCallMs
@@ -267,12 +296,17 @@ export class ReleasePolicy {
       this.maxCallStretches = min(MAX_CALL_STRETCHES, 2 * this.maxCallStretches)
   }
 
-  /** Whether one more call is likely to end within the slice of this turn of the event loop, which began at `turnStartMs`. */
+  /**
+   * Returns whether one more call is likely to end within the slice of this turn of the event loop, which
+   * began at `turnStartMs`.
+   */
   hasTime(turnStartMs: number): boolean {
     return this.#now() - turnStartMs < (1 - CALL_SHARE) * SLICE_MS
   }
 
-  /** How long to wait for the next tick, or for the next slice of an unfinished one. */
+  /**
+   * Returns the milliseconds to wait for the next tick, or for the next slice of a tick that is not finished.
+   */
   delayMs(isFinished: boolean, hasDirty: boolean): number {
     if (!isFinished) return PAUSE_MS
     if (!this.isTimed) return RETRY_MS
@@ -290,7 +324,7 @@ export class ReleasePolicy {
     return { fullMs, endMs: fullMs + (FLOOR_END_SHARE - FLOOR_FULL_SHARE) * intervalMs }
   }
 
-  /** How many of these pages may go now: under traffic, what the budget allows. */
+  /** Returns how many of `pageCount` pages may go now. Under traffic, that is what the budget allows. */
   affordable(pageCount: PageCount): PageCount {
     const nowMs = this.#now()
     if (this.#demand.quietMs(nowMs) >= this.#budgetMs) return pageCount

@@ -1,23 +1,26 @@
 /**
- * Where the kernel says how much memory there is for us: which of its files exist here, and what they say. Knows formats,
- * and no policy. The reader is given, so that recorded files can be read.
+ * The kernel's files about memory: which of them exist here, and what they say. It knows formats, and no
+ * policy. The reader is an argument, so that recorded files can be read.
  *
  * Formats: Linux, Documentation/admin-guide/cgroup-v2.rst and Documentation/accounting/psi.rst.
  */
 
-// Taken once, so that what somebody puts in their place does not run in the middle of a change.
+// Taken once at load. A program may replace the globals later; its replacement must not run within a change.
 const { max, min } = Math
 
-/** The text of a file, or undefined where it does not exist or may not be read. */
+/** Returns the text of a file, or undefined if it does not exist or may not be read. */
 export type FileReader = (path: string) => string | undefined
 
-/** One level of the cgroup hierarchy that this process is in and whose memory is accounted. */
+/** What the files say of one cgroup that this process is in and whose memory is accounted. */
 export interface CgroupReading {
-  /** The lesser of `memory.high` and `memory.max`; `Infinity` where neither is set. */
+  /** The lesser of `memory.high` and `memory.max`; `Infinity` if neither is set. */
   readonly limitBytes: number
   /** `memory.current`, without the file cache that the kernel would drop first (`inactive_file`). */
   readonly usedBytes: number
-  /** How often it was held up, or killed from, for its limits: `high`, `max` and `oom` of `memory.events`. */
+  /**
+   * How often the kernel held the cgroup up, or killed a process of it, because of its limits: the sum of
+   * `high`, `max` and `oom` in `memory.events`.
+   */
   readonly events: number | undefined
 }
 
@@ -26,17 +29,17 @@ export type StallUs = number
 
 /** The files that can be read here. */
 export interface PressureFiles {
-  /** Folders of the levels, the innermost first. */
+  /** The folders of the cgroups, the innermost first. */
   readonly cgroups: readonly string[]
   readonly hasEvents: boolean
-  /** The pressure file to read, the cgroup's own where there is one. */
+  /** The pressure file to read: the cgroup's own, or that of the system if the cgroup has none. */
   readonly stall: string | undefined
 }
 
 const MOUNT = /^\S+ \S+ \S+ (\S+) (\S+) .* - cgroup2 /
 const SYSTEM_STALL = '/proc/pressure/memory'
 
-/** Looks for the files once. */
+/** Finds the files that can be read. To be called once. */
 export function findPressureFiles(read: FileReader): PressureFiles {
   const levels = cgroupFolders(read)
   const cgroups = levels.filter(folder => numberOf(read(`${folder}/memory.current`)) !== undefined)
@@ -48,19 +51,19 @@ export function findPressureFiles(read: FileReader): PressureFiles {
   }
 }
 
-/** The folders of this process's cgroup and of those around it, as far as they are mounted here. */
+/** Returns the folders of this process's cgroup and of those around it, as far as they are mounted here. */
 function cgroupFolders(read: FileReader): string[] {
   const path = /^0::(.*)$/m.exec(read('/proc/self/cgroup') ?? '')?.[1]
   const mount = (read('/proc/self/mountinfo') ?? '').split('\n').flatMap(line => MOUNT.exec(line) ?? [])
   if (path === undefined || mount.length === 0) return []
   const [, root, mountPoint] = mount
-  // Only what lies below the mounted part of the hierarchy has files here.
+  // Only cgroups below the mounted part of the hierarchy have files here.
   const below = root === '/' ? path : path.startsWith(root) ? path.slice(root.length) : ''
   const names = below.split('/').filter(name => name !== '' && name !== '..')
   return names.map((_, i) => [mountPoint, ...names.slice(0, names.length - i)].join('/')).concat(mountPoint)
 }
 
-/** What a level says now, or undefined where it does not any more. */
+/** Returns what a cgroup's files say now, or undefined if they are gone. */
 export function readCgroup(read: FileReader, folder: string): CgroupReading | undefined {
   const currentBytes = numberOf(read(`${folder}/memory.current`))
   if (currentBytes === undefined) return undefined
@@ -77,7 +80,10 @@ export function readStall(read: FileReader, path: string): StallUs | undefined {
   return stallOf(read(path))
 }
 
-/** Bytes that the whole system could still hand out, and has: `MemAvailable` and `MemTotal`. */
+/**
+ * Returns the bytes that the whole system can still hand out (`MemAvailable`), and those that it has
+ * (`MemTotal`).
+ */
 export function readSystem(read: FileReader): { availableBytes: number; totalBytes: number } | undefined {
   const text = read('/proc/meminfo') ?? ''
   const [total, available] = ['MemTotal', 'MemAvailable'].map(name =>

@@ -1,13 +1,13 @@
 /**
- * Whether memory is short around this process, and by how much. Pure: what the kernel's files say comes from a reader,
- * the time from the caller. What to do about it is decided above.
+ * Whether memory is short around this process, and by how much. It is pure: a reader reads the kernel's
+ * files, and the caller gives the time. What follows from it is decided above.
  *
- * There is pressure when a cgroup uses nine tenths of its limit (the file cache that the kernel would drop first does not
- * count); when the kernel has held it up at its limits since the last look, and it uses three quarters; or when tasks
- * waited for memory for a tenth of the time.
+ * There is pressure in three cases: a cgroup uses nine tenths of its limit (file cache that the kernel would
+ * drop first does not count); the kernel has held it up at its limits since the last look, and it uses three
+ * quarters; tasks waited for memory for a tenth of the time.
  *
  * Invariant, checked by `check()`:
- *  1. the source says what the files found can tell
+ *  1. the source fits the files that were found
  */
 import { invariant } from '../base/assert.js'
 import {
@@ -20,31 +20,34 @@ import {
   readSystem,
 } from './pressure-files.js'
 
-// Taken once, so that what somebody puts in their place does not run in the middle of a change.
+// Taken once at load. A program may replace the globals later; its replacement must not run within a change.
 const { ceil, max } = Math
 
 /**
- * What tells of pressure: `'cgroup'`, the container's limits and what the kernel says of reaching them (cgroup v2);
- * `'poll'`, only how much the container uses; `'psi'`, only how long tasks wait for memory; `'none'`, nothing can be read.
+ * Which files of the kernel tell of memory pressure:
+ * - `'cgroup'`: the use and the limits of the container, and how often it was held up at them (cgroup v2)
+ * - `'poll'`: the use and the limits of the container only
+ * - `'psi'`: how long tasks wait for memory
+ * - `'none'`: nothing can be read
  */
 export type PressureSource = 'cgroup' | 'psi' | 'poll' | 'none'
 
 export interface Shortage {
   readonly reason: 'near-limit' | 'held-up' | 'stalled'
-  /** Of the cgroup that is nearest to its limit; `Infinity` where none has one. */
+  /** The limit, in bytes, of the cgroup that is nearest to its limit; `Infinity` if no cgroup has one. */
   readonly limitBytes: number
-  /** What that cgroup, or the system, uses. */
+  /** Bytes that this cgroup uses, or the system if no cgroup has a limit. */
   readonly usedBytes: number
-  /** What would have to be given back for the pressure to end; 0 where the files do not tell. */
+  /** Bytes that have to be given back to end the pressure; 0 if the files do not tell. */
   readonly missingBytes: number
 }
 
 const NEAR = 0.9
 const HELD_UP_NEAR = 0.75
 const STALLED_SHARE = 0.1
-/** Two looks that are closer say little about how long tasks wait. */
+/** Two looks that are closer than this say little about how long tasks wait. */
 const LEAST_LOOK_US = 50_000
-/** What a system with stalled tasks should have free. */
+/** The share of memory that a system should have free when tasks wait for memory. */
 const SYSTEM_FREE_SHARE = 0.1
 
 export class Pressure {
@@ -59,12 +62,12 @@ export class Pressure {
     this.#read = read
     this.#files = findPressureFiles(read)
     this.source = sourceOf(this.#files)
-    // What happened before we looked is no news.
+    // Events and waiting times from before the first look do not count.
     this.#takeEvents(this.#readCgroups())
     this.#takeStall(nowMs)
   }
 
-  /** What is short now, or null. */
+  /** Returns the shortage that there is now, or null. */
   look(nowMs: number): Shortage | null {
     const cgroups = this.#readCgroups()
     const wasHeldUp = this.#takeEvents(cgroups)
@@ -88,7 +91,7 @@ export class Pressure {
       .filter(reading => reading !== undefined)
   }
 
-  /** Whether the kernel held a cgroup up since the last time. */
+  /** Returns whether the kernel has held a cgroup up since the last call. */
   #takeEvents(cgroups: CgroupReading[]): boolean {
     const events = cgroups.reduce((sum, reading) => sum + (reading.events ?? 0), 0)
     const hasRisen = events > this.#events
@@ -96,7 +99,7 @@ export class Pressure {
     return hasRisen
   }
 
-  /** Whether tasks have waited for memory for long since the last time. */
+  /** Returns whether tasks have waited for memory for a tenth of the time since the last call. */
   #takeStall(nowMs: number): boolean {
     const { stall } = this.#files
     const stallUs = stall === undefined ? undefined : readStall(this.#read, stall)

@@ -1,42 +1,46 @@
 /**
- * Whether pages are purged too early, and what to do then. A page that is used again within twice the promise after it
- * was purged was purged in vain, and cost a fault. Many such refaults, of more than one round of purging, double the promise, up to
- * 30 seconds; few let it shrink back to what was asked for.
+ * Finds out whether pages are purged too early, and stretches the promise then.
  *
- * Long runs that went at once are the demand floor's business: had they been wanted repeatedly, it would have kept them.
+ * A page that is used again within twice the promise after its purge was purged in vain, and cost a fault. If
+ * there are many such refaults, after more than one round of purging, the promise doubles, up to 30 seconds.
+ * If there are few, it shrinks back to the promise that was asked for.
  *
- * Pages are counted, not tracked: of the refaults that come within two promises of a purge, as many count as it
- * purged. Which page was faulted in does not matter: had those been kept, they would have been taken instead.
+ * Refaults of long runs that went at once do not count. A longer promise would not have kept those; the
+ * demand floor does, if traffic wants them repeatedly.
+ *
+ * Pages are counted, not tracked: of the refaults within two promises after a purge, as many count as the
+ * purge had pages. Which page faults does not matter: if the purged pages had been kept, they would have been
+ * taken instead.
  *
  * Invariants, checked by `check()`:
  *  1. the promise lies between the one asked for and the greater of that and 30 s
- *  2. purges are remembered in order of time, each with pages that may still count
+ *  2. purges are remembered in order of time, each with at least one page whose refault may still count
  */
 import { invariant } from '../base/assert.js'
 import type { PageCount } from '../base/units.js'
 
-// Taken once, so that what somebody puts in their place does not run in the middle of a change.
+// Taken once at load. A program may replace the globals later; its replacement must not run within a change.
 const { max, min } = Math
 
 const LONGEST_MS = 30_000
 const STRETCH = 2
-/** Half of a stretch is gone after four quiet windows. */
+/** The factor of one quiet window. Four quiet windows undo one stretch. */
 const SHRINK = 2 ** -0.25
-/** Refaults among the pages purged: above the first they are many, below the second they are few. */
+/** Refaults as a share of the pages purged. Above `MANY` the promise stretches, up to `FEW` it shrinks. */
 const MANY = 1 / 4
 const FEW = 1 / 16
 /**
- * Fewer refaults than this are not worth a longer promise: they cost half a millisecond. A single round of them is chance, however
- * many.
+ * Fewer refaults than `LEAST_PAGES` are not worth a longer promise: they cost about half a millisecond in
+ * all. And a single round of refaults, however many, may be chance: `LEAST_ROUNDS` are needed.
  */
 const LEAST_PAGES = 256
 const LEAST_ROUNDS = 2
 
 interface Purge {
   readonly atMs: number
-  /** Pages of it whose refault would still count. */
+  /** Pages of this purge whose refault would still count. */
   pageCount: PageCount
-  /** A longer promise would have kept them. */
+  /** Whether these pages waited for their time to pass, so that a longer promise would have kept them. */
   readonly isByDecay: boolean
 }
 
@@ -44,12 +48,18 @@ export class Refaults {
   readonly #askedMs: number
   #promiseMs: number
   #windowStartMs = 0
-  /** Latest last. */
+  /** Purges within the last two promises, the latest last. */
   #purges: Purge[] = []
-  /** Of late: both are halved at the end of each window of two promises. */
+  /**
+   * Pages purged by decay, and those of them that faulted. Both are halved at the end of each window of two
+   * promises.
+   */
   #purgedPages = 0
   #refaultedPages = 0
-  /** Times that purging was followed by refaults, since the promise last changed or a window without any. */
+  /**
+   * Rounds: how many times a purge was followed by refaults since the promise last changed, or since a window
+   * with few of them.
+   */
   #rounds = 0
   #hasPurged = false
 
@@ -58,7 +68,7 @@ export class Refaults {
     this.#promiseMs = askedMs
   }
 
-  /** The promise in force. */
+  /** The promise in force, in milliseconds. */
   get promiseMs(): number {
     return this.#promiseMs
   }
@@ -71,14 +81,14 @@ export class Refaults {
   }
 
   /**
-   * So many pages went back without waiting. A longer promise would not have kept them, so their refaults must not be taken
-   * for those of others.
+   * Notes that `pageCount` pages went back without waiting. A longer promise would not have kept them. They
+   * are remembered so that their refaults are not counted as refaults of other pages.
    */
   purgedEarly(nowMs: number, pageCount: PageCount): void {
     if (pageCount > 0) this.#purges.push({ atMs: nowMs, pageCount, isByDecay: false })
   }
 
-  /** So many purged pages came into use again since the last call. */
+  /** Notes that `pageCount` purged pages came into use again since the last call, and adapts the promise. */
   refaulted(nowMs: number, pageCount: PageCount): void {
     const sinceMs = nowMs - 2 * this.#promiseMs
     this.#purges = this.#purges.filter(purge => purge.atMs >= sinceMs)
@@ -93,7 +103,10 @@ export class Refaults {
     else this.#endWindows(nowMs)
   }
 
-  /** Sets refaults against the pages of the latest purges; returns how many there are of pages purged by decay. */
+  /**
+   * Sets `pageCount` refaults off against the pages of the latest purges. Returns how many of them are pages
+   * purged by decay.
+   */
   #count(pageCount: PageCount): PageCount {
     let left = pageCount
     let counting = 0
@@ -113,7 +126,7 @@ export class Refaults {
     this.#startAnew(nowMs)
   }
 
-  /** What happened before the promise changed says nothing about the new one. */
+  /** Forgets the counts. What happened before the promise changed says nothing about the new promise. */
   #startAnew(nowMs: number): void {
     this.#windowStartMs = nowMs
     this.#purges = []
@@ -125,7 +138,8 @@ export class Refaults {
   #endWindows(nowMs: number): void {
     while (nowMs - this.#windowStartMs >= 2 * this.#promiseMs) {
       this.#windowStartMs += 2 * this.#promiseMs
-      // Counts that are halved again and again come below chance: no gap, however long, takes many rounds.
+      // The counts are halved in each window, so even after a long gap this loop is short: the promise soon
+      // is at its least, and then the window begins now.
       if (this.#refaultedPages <= FEW * this.#purgedPages || this.#refaultedPages < LEAST_PAGES) {
         if (this.#promiseMs === this.#askedMs) this.#windowStartMs = nowMs
         this.#promiseMs = max(this.#askedMs, this.#promiseMs * SHRINK)

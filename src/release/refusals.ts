@@ -1,24 +1,25 @@
 /**
- * How long to wait before a kernel that refuses to take pages back is asked again: as long as ever after the first refusal,
- * twice as long after each further one, up to a minute. One answer that it took some ends that.
+ * How long to wait before a kernel that refused to take pages back is asked again: the usual time after the
+ * first refusal, twice as long after each further one, up to a minute. The usual time counts again once the
+ * kernel took some pages.
  *
  * Invariant, checked by `check()`:
- *  1. the wait is never shorter than usual
+ *  1. the wait is never shorter than the usual time
  */
 import { invariant } from '../base/assert.js'
 
-// Taken once, so that what somebody puts in their place does not run in the middle of a change.
+// Taken once at load. A program may replace the globals later; its replacement must not run within a change.
 const { max, min } = Math
 
 const LONGEST_MS = 60_000
-/** A refusal or two may be a shortage that passes. */
+/** From this many refusals in a row on they count as lasting. Fewer may be a shortage that passes. */
 const LASTING = 3
 
 export class Refusals {
-  /** Since the kernel last took something. */
+  /** Refusals since the kernel last took something. */
   #count = 0
 
-  /** It took nothing. */
+  /** Notes that the kernel took nothing. */
   refused(): void {
     this.#count++
   }
@@ -27,12 +28,12 @@ export class Refusals {
     this.#count = 0
   }
 
-  /** It has refused so often that the cause is one that lasts. */
+  /** Whether the kernel has refused so often that the cause is likely to last. */
   get isLasting(): boolean {
     return this.#count >= LASTING
   }
 
-  /** `usualMs`: how long to wait where nothing was refused. */
+  /** Returns the milliseconds to wait. `usualMs` is the wait if nothing was refused. */
   delayMs(usualMs: number): number {
     return this.#count === 0 ? usualMs : max(usualMs, min(LONGEST_MS, usualMs * 2 ** (this.#count - 1)))
   }

@@ -1,10 +1,12 @@
 /**
- * Carries out the release policy over an arena's parts: runs the scavenger by timer, then drops the buffers that nothing
- * uses and the segments that hold nothing. One timer at most is due, none while there is nothing to give back, and none
- * keeps the process alive. Long runs that come free bring it forward.
+ * Carries out the release policy over the parts of an arena: runs the scavenger by timer, then drops the
+ * buffers that no block uses and the segments that hold nothing. At most one timer is due, and none while
+ * there is nothing to give back. No timer keeps the process alive. When long runs come free, the timer is
+ * brought forward.
  *
  * Invariant, checked by `check()`:
- *  1. while pages are dirty, buffers idle, or an end waits to be lowered, a tick is due, unless nothing is released by timer
+ *  1. while pages are dirty, blocks are kept, buffers are idle or an end waits to be lowered, a tick is due,
+ *     unless `isSettled` says that none is needed
  */
 import { invariant } from '../base/assert.js'
 import type { Deferral, Timer } from '../base/deferral.js'
@@ -20,53 +22,56 @@ import type { ReleasePolicy } from './policy.js'
 import { Refusals } from './refusals.js'
 import type { Scavenger } from './scavenger.js'
 
-/** What releasing memory asks of the buffers over it. */
+/** What the releaser needs from the buffers over the memory. */
 export interface ReleasableBuffers {
   /** Whether there are buffers that no live block needs. */
   readonly hasIdle: boolean
   /** Is called when memory that a forgotten block waited for was collected. */
   onCollected: (() => void) | null
-  /** Detaches buffers that no live block needs and whose pages went back. */
+  /** Detaches the buffers that no live block needs and whose pages went back. */
   dropIdle(): void
   /** Detaches the buffers over a segment that is about to go. */
   removeSegment(segment: Segment): void
-  /** Lets go of what waits in the quarantine of `debug`. Returns how many blocks that were. */
+  /** Ends the wait of all blocks in quarantine (`debug`). Returns how many blocks waited. */
   emptyQuarantine(): number
-  /** Frees what was set aside and is seen by nobody any more. */
+  /** Frees the blocks that were set aside and that no `ArrayBuffer` reaches any more. */
   recoverSetAside(): void
-  /** Gives up what was set aside: its memory goes with the arena. */
+  /** Forgets the blocks that were set aside: their memory goes with the arena. */
   abandonSetAside(): void
-  /** Looks for buffers that somebody took away, so that no end moves under them. */
+  /** Looks for buffers that other code took away, so that no end of a segment moves under them. */
   noticeTaken(): void
-  /** Counts anew, after a change that did not come to its end. */
+  /** Counts again after an interrupted change. */
   recount(): void
 }
 
-/** The parts of an arena that releasing memory touches. */
+/** The parts of an arena that the releaser works with. */
 export interface ReleaserParts {
   readonly gate: Gate
   readonly heap: BlockHeap
   readonly source: PageSource
   readonly scavenger: Scavenger
   readonly buffers: ReleasableBuffers
-  /** `settle`: pages went back, and what the arena may hold follows. */
+  /** `settle`: adapts what the arena may hold, after pages went back. */
   readonly limits: { settle(): void }
   readonly notices: Pick<Notices, 'purged' | 'purgeRefused'>
   readonly deferral: Deferral
-  /** A tick was armed: something can be given back. */
+  /** Is called when a tick is armed, that is, when something can be given back. */
   readonly onArmed?: (() => void) | undefined
 }
 
-/** What one part of a trim did, and where the next one begins; at 0 where there is none. */
+/** The result of one slice of a trim. `nextPage` is where the next slice begins, or 0 after the last one. */
 export interface TrimSlice {
   readonly nextPage: PageNumber
   readonly pageCount: PageCount
-  /** What the kernel said where it refused something, or null. */
+  /** The system error if the kernel refused something, else null. */
   readonly failure: unknown
 }
 
 export class Releaser {
-  /** Made at first use: V8 keeps what a new one refers to until the end of the task, in a loop of new arenas all of them. */
+  /**
+   * Made at first use: V8 keeps the target of a new WeakRef until the end of the task, so a loop that makes
+   * arenas would keep all of them.
+   */
   #weakSelf: WeakRef<Releaser> | undefined
   readonly #policy: ReleasePolicy
   readonly #gate: Gate
@@ -78,28 +83,31 @@ export class Releaser {
   readonly #limits: { settle(): void }
   readonly #notices: Pick<Notices, 'purged' | 'purgeRefused'>
   readonly #onArmed: (() => void) | undefined
-  /** Blocks that the arena has allocated and freed, ever. The arena sets it: it does not exist before its parts. */
+  /**
+   * Returns the number of blocks that the arena has allocated and freed, ever. The arena sets it, because it
+   * is made after its parts.
+   */
   calls: () => number = () => 0
   readonly #endLowering: EndLowering
   readonly #refusals = new Refusals()
-  /** It was told that the kernel refuses, and it has not taken anything since. */
+  /** Whether the notice that the kernel refuses was given, and the kernel has taken nothing since. */
   #hasToldRefusal = false
-  /** Pages that the kernel did not take when it was last asked. */
+  /** Dirty pages that were left when the kernel last refused; 0 if it has taken something since. */
   #refusedPages: PageCount = 0
   /** Pages that went back in the slices of the tick under way. */
   #tickPages: PageCount = 0
   #isStopped = false
-  /** What the kernel said where it refused something in the last `releaseAll`, or null. */
+  /** The system error if the kernel refused something in the last `releaseAll`, else null. */
   failure: unknown = null
-  /** The tick that is due. */
+  /** The tick that is due, or null. */
   #timer: Timer | null = null
-  /** Something came free in the middle of a change, and goes back at once after it. */
+  /** Whether something came free in the middle of a change, and is to go back at once after it. */
   #isOwed = false
-  /** It is due at once: long runs may have come free. */
+  /** Whether the tick is due at once, because long runs may have come free. */
   #isUrgent = false
   /**
-   * Nothing is to be done when something comes free: a tick is due already, or nothing is released but by `trim`. Read on
-   * every `free`.
+   * Whether nothing is to be done when something comes free: a tick is due already, or nothing is given back
+   * by timer or by `free`. Every `free` reads it.
    */
   isSettled: boolean
 
@@ -118,49 +126,54 @@ export class Releaser {
     this.isSettled = !policy.isTimed && !policy.isImmediate
   }
 
-  /** Something came free, or may have. */
+  /** Notes that something came free, or may have. */
   noteFree(): void {
     if (!this.isSettled) this.afterFree()
   }
 
-  /** After something came free, where `isSettled` is false. */
+  /** Does what is due after something came free. To be called only if `isSettled` is false. */
   afterFree(): void {
     this.#scavenger.stuckPages = 0
     if (this.#policy.isImmediate) {
       this.#isOwed = this.#gate.isTaken
-      // Whoever has the gate sees to it once it is open.
+      // The change that has the gate calls `afterFree` once the gate is open.
       if (this.#isOwed) return
       this.giveBack('free')
     }
-    // Most blocks that come free leave others on their page, and nothing to do: no clock is read for those.
+    // Most frees leave other blocks on the page, so that there is nothing to do. They return before the clock
+    // is read.
     if (this.#refusedPages > 0) this.#wake()
     if (this.#timer !== null || !this.#hasWork) return
     this.#policy.start()
     this.#arm(true)
   }
 
-  /** After an allocation, in which something may have come free, where `isSettled` is false. */
+  /**
+   * Does what is due after an allocation, in which something may have come free. To be called only if
+   * `isSettled` is false.
+   */
   afterAllocation(): void {
     if (this.#isOwed || !this.#policy.isImmediate) this.afterFree()
   }
 
   /**
-   * After a run of `AT_ONCE_BYTES` or more may have come free: it goes back when the event loop had its turn, unless
-   * traffic is likely to want it again.
+   * To be called after a run of `AT_ONCE_BYTES` or more may have come free. The run goes back once the event
+   * loop had a turn, unless traffic is likely to want it again.
    */
   afterLargeFree(): void {
     if (this.#isUrgent || !this.#policy.isTimed || this.#refusals.isLasting) return
     const { atOncePages, calmPages } = this.#policy
     if (this.#heap.dirtyPages - calmPages < atOncePages) return
     const earlier = this.#timer
-    // The next tick first: whatever interrupts this, one is due.
+    // The next tick is armed before the earlier one is cancelled: wherever this is interrupted, a tick is
+    // due.
     this.#armIn(PAUSE_MS)
     this.#isUrgent = true
     this.isSettled = true
     earlier?.cancel()
   }
 
-  /** A block was forgotten: when the memory under it is collected, it is to be looked after. */
+  /** Notes that a block was forgotten. When the memory under it is collected, the block is looked after. */
   noteForgotten(): void {
     this.#buffers.onCollected ??= recoveryBy(this.#self)
     this.noteFree()
@@ -171,21 +184,27 @@ export class Releaser {
     return this.#weakSelf
   }
 
-  /** Memory that nobody sees any more was collected: what waits for its finalizer is free within two turns. */
+  /**
+   * Frees blocks that were set aside, after memory was collected. Their finalizers have run within two turns
+   * of the event loop.
+   */
   recoverSoon(): void {
     const self = this.#self
     const deferral = this.#deferral
     deferral.nextTurn(() => deferral.nextTurn(() => self.deref()?.recover()))
   }
 
-  /** Frees what waited and need not wait any more. */
+  /** Frees the blocks that were set aside and need not wait any more. */
   recover(): void {
     if (this.#isStopped) return
     const isDone = this.#attempt(() => this.#buffers.recoverSetAside())
     if (isDone) this.noteFree()
   }
 
-  /** `releaseAll` as a change of its own. Nothing is given back in the middle of another. */
+  /**
+   * Calls `releaseAll` as a change of its own. Gives nothing back in the middle of another change. Returns
+   * the number of pages.
+   */
   giveBack(reason: PurgeReason): PageCount {
     let pageCount: PageCount = 0
     this.#attempt(() => {
@@ -194,7 +213,10 @@ export class Releaser {
     return pageCount
   }
 
-  /** Gives everything back that is free. Returns the pages; `failure` says whether some were refused. */
+  /**
+   * Gives back everything that is free. Returns the number of pages; `failure` says whether some were
+   * refused.
+   */
   releaseAll(reason: PurgeReason): PageCount {
     if (reason !== 'free' && reason !== 'timer') this.#buffers.emptyQuarantine()
     this.#buffers.recoverSetAside()
@@ -202,12 +224,15 @@ export class Releaser {
     const failure = this.#lowerEnd(reason !== 'free' && reason !== 'limit')
     this.failure = failure ?? this.#scavenger.failure
     this.#dropUnused()
-    // An end that the kernel did not let go down is tried again.
+    // If the kernel refused to lower an end, a tick tries again.
     if (!this.isSettled) this.#arm(true)
     return pageCount
   }
 
-  /** Gives every dirty page back, and leaves buffers and segments as they are: an allocation is under way. */
+  /**
+   * Gives every dirty page back, and leaves buffers and segments as they are, because an allocation is under
+   * way. Returns the number of pages.
+   */
   purgeAll(reason: PurgeReason): PageCount {
     const callsBefore = this.#scavenger.purges
     const pageCount = this.#scavenger.purgeAll()
@@ -215,7 +240,10 @@ export class Releaser {
     return pageCount
   }
 
-  /** Gives about so many dirty pages back: more memory is needed than the bound allows. */
+  /**
+   * Gives about `pageCount` dirty pages back, because the arena needs more memory than the bound allows.
+   * Returns the number of pages.
+   */
   purgeSome(pageCount: PageCount): PageCount {
     const callsBefore = this.#scavenger.purges
     const purgedPages = this.#scavenger.purgeSome(pageCount)
@@ -223,7 +251,9 @@ export class Releaser {
     return purgedPages
   }
 
-  /** Gives up every segment in which nothing lives: none has room for what is about to be mapped. */
+  /**
+   * Gives up every segment in which no block lives, before a new one is mapped: none of them has enough room.
+   */
   giveUpFreeSegments(): void {
     if (this.#source.end !== null) return
     const { purges, purgedPages } = this.#scavenger
@@ -231,9 +261,12 @@ export class Releaser {
     this.#tell(this.#scavenger.purgedPages - purgedPages, purges, 'growth')
   }
 
-  /** What a part of `trim` is to `trimAsync`: see `Scavenger.purgeSlice`. Null in the middle of a change: try again. */
+  /**
+   * Runs one slice of `trimAsync`; see `Scavenger.purgeSlice`. Returns null in the middle of a change: the
+   * caller tries again.
+   */
   trimSlice(from: PageNumber, turnStartMs: number): TrimSlice | null {
-    // Closed meanwhile: that gave everything back.
+    // The arena was closed meanwhile, which gave everything back.
     if (this.#isStopped) return { nextPage: 0, pageCount: 0, failure: null }
     let slice: TrimSlice | null = null
     this.#attempt(() => {
@@ -254,7 +287,10 @@ export class Releaser {
     return { nextPage, pageCount, failure: this.#scavenger.failure }
   }
 
-  /** Then, in parts too: the end goes down, and what is unused is dropped. */
+  /**
+   * Runs one of the last slices of `trimAsync`: lowers the end, then drops what is unused. `isDone` says
+   * whether it was the last one.
+   */
   endTrimSlice(): { isDone: boolean; failure: unknown } {
     if (this.#isStopped) return { isDone: true, failure: null }
     let slice = { isDone: false, failure: null as unknown }
@@ -280,21 +316,26 @@ export class Releaser {
     this.#notices.purged(pageCount * this.#heap.pageBytes, this.#scavenger.purges - callsBefore, reason)
   }
 
-  /** Gives up the pages at a movable end; says what the kernel said, where it refused. */
+  /**
+   * Gives up the pages at an end that can move. Returns the system error if the kernel refused, else null.
+   */
   #lowerEnd(isQuiet: boolean): unknown {
     if (this.#source.end === null) return null
     this.#buffers.noticeTaken()
     return this.#endLowering.lower(isQuiet)
   }
 
-  /** Where the kernel refuses, `isDue` says so too, and a later tick tries again. */
+  /**
+   * Lowers the end by one slice. Returns the system error if the kernel refused, else null.
+   * `EndLowering.isDue` stays true then, and a later tick tries again.
+   */
   #lowerEndSlice(): unknown {
     if (this.#source.end === null) return null
     this.#buffers.noticeTaken()
     return this.#endLowering.lowerSlice()
   }
 
-  /** A tick has ended, in which that many pages went back. */
+  /** Notes that a tick has ended, in which `purgedPages` pages went back. */
   #noteRefusal(purgedPages: PageCount): void {
     const { failure } = this.#scavenger
     if (purgedPages > 0) this.#refusedPages = 0
@@ -306,7 +347,7 @@ export class Releaser {
     this.#notices.purgeRefused(failure, this.#heap.dirtyPages * this.#heap.pageBytes)
   }
 
-  /** More came free than what the kernel refused: it is asked for that in time. */
+  /** If more pages came free than the kernel refused, the kernel is asked again after the usual time. */
   #wake(): void {
     if (this.#heap.dirtyPages <= this.#refusedPages) return
     this.#refusedPages = 0
@@ -317,14 +358,14 @@ export class Releaser {
     this.#armIn(this.#policy.delayMs(true, true))
   }
 
-  /** Every block is gone: gives up every segment, and never runs again. */
+  /** Gives up every segment, after every block has ended, and stops for ever. */
   close(): void {
     this.#isStopped = true
     this.isSettled = true
     this.#timer?.cancel()
     this.#timer = null
     this.#buffers.emptyQuarantine()
-    // Where the kernel refuses, the unmapping that follows gives these pages back.
+    // If the kernel refuses, the unmapping that follows gives these pages back.
     this.#scavenger.purgeAll()
     this.#buffers.abandonSetAside()
     this.#heap.flush()
@@ -336,7 +377,7 @@ export class Releaser {
     this.#heap.dropBooks()
   }
 
-  /** Makes good what a change left behind that did not come to its end: before anything else in the next one. */
+  /** Finishes what an interrupted change left undone. It runs before anything else in the next change. */
   mend(): void {
     const { wasInterrupted } = this.#gate
     this.#heap.mend()
@@ -347,16 +388,16 @@ export class Releaser {
     this.#gate.wasInterrupted = false
     if (this.#isStopped) return
     if (this.#heap.wasRebuilt) this.#settleRebuilt()
-    // After the heap: what it says is held is right now.
+    // Runs after the heap was mended, because it reads the counts of the heap.
     else if (wasInterrupted) this.#limits.settle()
   }
 
-  /** Whether there is something to make good. */
+  /** Whether a change was interrupted and not mended yet. */
   get isUnfinished(): boolean {
     return this.#heap.wasRebuilt || this.#gate.wasInterrupted
   }
 
-  /** A change of its own. Returns false, and does nothing, in the middle of another. */
+  /** Runs a change of its own. Returns false, and does nothing, in the middle of another change. */
   #attempt(change: () => void): boolean {
     return this.#gate.attempt(() => {
       if (this.isUnfinished) this.mend()
@@ -364,7 +405,10 @@ export class Releaser {
     })
   }
 
-  /** Gives up what was reserved for the heap, or removed from it, by a call that was interrupted in between. */
+  /**
+   * Gives up pages that the source has and the heap does not: an interrupted call reserved them and did not
+   * add them, or removed them from the heap and did not retire them.
+   */
   dropUnmanaged(): void {
     const { ranges } = this.#heap
     for (const segment of [...this.#source.segments]) {
@@ -378,23 +422,26 @@ export class Releaser {
     }
   }
 
-  /** The heap made its books anew, and takes all that is free for dirty, beyond all limits: that goes back. */
+  /**
+   * The heap has made its books anew. It counts all free pages as dirty, which may be more than the limits
+   * allow, so they go back.
+   */
   #settleRebuilt(): void {
     this.purgeAll('limit')
     this.#limits.settle()
     this.#arm(true)
-    // Last: where this is interrupted, it is done again.
+    // Last: if this is interrupted, it is done again.
     this.#heap.wasRebuilt = false
   }
 
-  /** Sees to it that a tick is due where one must be: a call may have been interrupted before it said so. */
+  /** Arms a tick if one must be due. An interrupted call may have ended before it did so. */
   rearm(): void {
     if (!this.isSettled && !this.#isStopped) this.#arm(true)
   }
 
-  /** What is due by timer. */
+  /** Does what is due by timer. */
   tick(turnStartMs: number): void {
-    // Else somebody else's timers run it in the middle of a change.
+    // If timers that are not ours run this in the middle of a change, it waits for a pause.
     if (!this.#attempt(() => this.#tick(turnStartMs))) this.#armIn(PAUSE_MS)
   }
 
@@ -418,7 +465,7 @@ export class Releaser {
       this.#noteRefusal(this.#tickPages)
       this.#tickPages = 0
     }
-    // What was in use once was so too long ago, perhaps.
+    // The most that was in use may be too long ago by now, so the bound may have fallen.
     this.#limits.settle()
     if (isFinished && (this.#policy.isMarked || this.#heap.dirtyPages === 0)) {
       this.#buffers.recoverSetAside()
@@ -432,12 +479,13 @@ export class Releaser {
     if (this.#timer !== null || !this.#hasWork) return
     this.#onArmed?.()
     this.#armIn(this.#refusals.delayMs(this.#policy.delayMs(isFinished, this.#heap.dirtyPages > 0)))
-    // With `releaseAfterMs: 0` a tick is for what could not go back at once; all else still does.
+    // With `releaseAfterMs: 0` a tick serves only pages that could not go back at once. All others still do.
     this.isSettled = !this.#policy.isImmediate && this.#refusedPages === 0
   }
 
   #armIn(delayMs: number): void {
-    // Weakly: an arena that nobody refers to is collected although a tick is due, and settled then (see `arena/unclosed`).
+    // A weak reference: an arena that nobody refers to is collected although a tick is due. Then it is
+    // settled (see `arena/unclosed`).
     const self = this.#self
     this.#timer = this.#deferral.after(delayMs, turnStartMs => self.deref()?.tick(turnStartMs))
   }
@@ -448,11 +496,11 @@ export class Releaser {
     return dirtyPages > stuckPages || holdsPages || this.#buffers.hasIdle || this.#endLowering.isDue
   }
 
-  /** Buffers that nothing uses, and segments beyond the spare one. */
+  /** Drops the buffers that no block uses, and the free segments beyond the spare one. */
   #dropUnused(): void {
     this.#buffers.dropIdle()
     for (const segment of this.#scavenger.surplusSegments()) this.#remove(segment)
-    // Not while traffic keeps pages warm: it would have to be granted room for the blocks that it frees anew.
+    // Not while traffic keeps pages warm: the books would soon need the room again for the blocks to come.
     if (this.#heap.dirtyPages <= this.#scavenger.stuckPages) this.#heap.shrinkBooks()
   }
 
@@ -471,7 +519,7 @@ export class Releaser {
   }
 }
 
-// Outside of the class: it outlives the arena, and what a method's closures share would hold that.
+// Outside of the class: the function outlives the arena, and a closure made in a method would hold the arena.
 function recoveryBy(releaser: WeakRef<Releaser>): () => void {
   return () => releaser.deref()?.recoverSoon()
 }

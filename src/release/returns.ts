@@ -1,35 +1,36 @@
 /**
- * How far demand comes back after it fell. Demand is pages in use; a *return* is a rise after a fall, as far as the fall
- * went: where demand fell from 24 to 16 and rises to 30, eight pages came back. What only came down is none, and neither is
- * a first rise.
+ * How far demand comes back after it fell. Demand is the number of pages in use. A *return* is a rise after a
+ * fall, as far as the fall went: if demand fell from 24 to 16 and rises to 30, eight pages came back. A fall
+ * alone is no return, and neither is a first rise.
  *
- * Waves lie within waves, on top of memory that stays or drifts. So the peaks that no later one has reached are
- * kept, each with the lowest demand since. A rise ends those that it reaches: for each of them it is a return, from the
- * lowest point since, up to that peak. Of the first that it does not reach it is one as well, up to where it got.
+ * Waves lie within waves, on top of memory that stays or drifts. So each peak that no later one has reached
+ * is kept, with the lowest demand since. When demand rises, it reaches some of these peaks. Each of them
+ * gives a return, from the lowest point since that peak up to the peak, and is dropped. The first peak that
+ * is not reached gives a return up to where demand got, and stays.
  *
- * It knows counts and times only.
+ * This file knows counts and times only.
  *
  * Invariants, checked by `check()`:
- *  1. peaks are in descending order, and in order of time
- *  2. demand never stood above a peak since, and a return is no higher than where it got
+ *  1. peaks are in descending order of height, and in order of time
+ *  2. the low of a peak is not above the peak, and the height of a return is above 0 and not above its top
  */
 import { invariant } from '../base/assert.js'
 import type { PageCount } from '../base/units.js'
 
-// Taken once, so that what somebody puts in their place does not run in the middle of a change.
+// Taken once at load. A program may replace the globals later; its replacement must not run within a change.
 const { max, min } = Math
 
-/** More would be noise: what falls out is the oldest. */
+/** Most peaks and returns that are remembered; the oldest is dropped first. More would be noise. */
 const MOST_PEAKS = 64
 const MOST_RETURNS = 64
 
-/** A high of demand that was not reached since, and the low after it. */
+/** A peak of demand that was not reached since. */
 interface Peak {
   readonly pages: PageCount
   readonly atMs: number
   /** The lowest demand since this peak, up to the next one. */
   lowPages: PageCount
-  /** Which low that is: rises from the same low are one return. */
+  /** The number of that low. Rises from one low count as one return. */
   readonly low: number
 }
 
@@ -39,19 +40,22 @@ interface Return {
   readonly sinceMs: number
   readonly heightPages: PageCount
   readonly topPages: PageCount
-  /** Lows from which later returns went as high and as far: after two it says nothing more. */
+  /**
+   * How many later lows had returns as high and as far as this one, and the last such low. After two of them
+   * this return is dropped, as it says nothing more.
+   */
   coveredBy: number
   coveredLow: number
 }
 
 export class Returns {
-  /** Highest first. */
+  /** Highest first, which is also the oldest first. */
   #peaks: Peak[] = []
   /** Oldest first. */
   #returns: Return[] = []
   #lastLow = 0
 
-  /** Demand rose to `peakUsedPages` since the last call, and is `usedPages` now. */
+  /** Notes that demand rose to `peakUsedPages` since the last call, and is `usedPages` now. */
   observe(nowMs: number, usedPages: PageCount, peakUsedPages: PageCount): void {
     this.#rise(peakUsedPages)
     this.#peaks.push({ pages: peakUsedPages, atMs: nowMs, lowPages: usedPages, low: ++this.#lastLow })
@@ -101,8 +105,9 @@ export class Returns {
   }
 
   /**
-   * How many more pages than `usedPages` one return wanted, or two: of those that began and ended since `sinceMs`, the
-   * one that wanted the most, or the second.
+   * Returns how many pages more than `usedPages` the greatest return since `sinceMs` would need
+   * (`returnCount` 1), or the second greatest (`returnCount` 2). A return counts if it began and ended since
+   * `sinceMs`.
    */
   expected(sinceMs: number, usedPages: PageCount, returnCount: 1 | 2): PageCount {
     let most = 0
@@ -120,7 +125,7 @@ export class Returns {
     return returnCount === 1 ? most : second
   }
 
-  /** How far the highest return went that began and ended since `sinceMs`. */
+  /** Returns the height, in pages, of the highest return that began and ended since `sinceMs`. */
   highest(sinceMs: number): PageCount {
     let most = 0
     for (const one of this.#returns) if (one.sinceMs >= sinceMs) most = max(most, one.heightPages)

@@ -1,11 +1,12 @@
 /**
- * Finds stretches of dirty pages in the heap, and has them go back in batches. It carries out what the policy allows, for a
- * millisecond in one turn of the event loop at most.
+ * Finds stretches of dirty pages in the heap and gives them back in batches. It carries out what the policy
+ * allows, and takes a millisecond at most in one turn of the event loop.
  *
- * Longest first: a page costs nine times less in a long stretch, so a tick sweeps over the long ones, then over shorter
- * ones, then over all.
+ * The longest stretches go first, because a page costs much less in a long stretch. So a tick sweeps over the
+ * long ones, then over shorter ones, then over all.
  *
- * A purge that the kernel refuses leaves its pages dirty: nothing is lost, and a later tick or `trim` tries again.
+ * If the kernel refuses a purge, the pages stay dirty. Nothing is lost, and a later tick or `trim` tries
+ * again.
  */
 import { NONE, type PageCount, type PageNumber } from '../base/units.js'
 import type { BlockHeap } from '../heap/block-heap.js'
@@ -16,26 +17,32 @@ import type { ReleasePolicy } from './policy.js'
 
 const { ceil, max, min } = Math
 
-/** The stretches that each sweep over the marked pages takes: of at least so many pages. */
+/** The sweeps over the marked pages. Each takes the stretches of at least this many pages. */
 const SWEEPS: readonly PageCount[] = [256, 16, 1]
-/** Stretches that are too short for a sweep cost time too: the clock is read after so many. */
+/** The clock is read after this many stretches: those that are too short for a sweep take time, too. */
 const LOOKS = 64
 
 export class Scavenger {
   readonly #heap: BlockHeap
   readonly #source: PageSource
   readonly #policy: ReleasePolicy
-  /** Which sweep over the marked pages is under way, and where it goes on: a tick of many slices starts no sweep twice. */
+  /**
+   * The sweep over the marked pages that is under way, and the page where it goes on. So a tick of many
+   * slices starts no sweep twice.
+   */
   #sweep = 0
   #cursor: PageNumber = 0
-  /** Long runs may have come free: search for them, and where that goes on. */
+  /** Whether to search for long runs, which may have come free, and the page where that search goes on. */
   #seeksLong = false
   #longCursor: PageNumber = 0
-  /** The same of the search for what is beyond the bound. */
+  /** The page where the search for pages above the bound goes on. */
   #excessCursor: PageNumber = 0
-  /** The last call of a slice ended inside a stretch that was long enough: the rest of it is, too. */
+  /**
+   * Whether the last slice ended inside a stretch that was long enough for its sweep. The rest of that
+   * stretch is then taken, too.
+   */
   #isInside = false
-  /** Dirty pages that cannot go back because a live block is in their unit, when that was last looked at. */
+  /** Dirty pages that cannot go back because a live block lies in their unit, as of the last look. */
   stuckPages: PageCount = 0
   readonly #batch: Batch
 
@@ -46,7 +53,7 @@ export class Scavenger {
     this.#policy = policy
   }
 
-  /** Calls that gave pages back, and the dirty pages they gave back, ever. */
+  /** Calls that gave pages back, and the dirty pages that they gave back, ever. */
   get purges(): number {
     return this.#batch.purges
   }
@@ -55,15 +62,18 @@ export class Scavenger {
     return this.#batch.purgedPages
   }
 
-  /** What the kernel said when it last refused, since the last tick or call that purges began; null where it did not. */
+  /**
+   * The system error of the last refusal since the last tick or purging call began; null if nothing was
+   * refused.
+   */
   get failure(): unknown {
     return this.#batch.failure
   }
 
   /**
-   * One slice of a tick: what the policy wants back, while this turn of the event loop, whose work began at
-   * `turnStartMs`, has time for it. `calls`: blocks allocated and freed, ever. `seeksLong`: long runs have
-   * come free. Returns whether the tick is finished.
+   * Runs one slice of a tick: gives back what the policy wants back, while this turn of the event loop has
+   * time for it. `turnStartMs` is when the work of this turn began. `calls` is the number of blocks allocated
+   * and freed, ever. `seeksLong` says that long runs have come free. Returns whether the tick is finished.
    */
   tick(turnStartMs: number, calls: number, seeksLong: boolean): boolean {
     const heap = this.#heap
@@ -92,8 +102,8 @@ export class Scavenger {
   }
 
   /**
-   * The same where only whole units go back: those that no live block touches, long runs at once, others at the mark.
-   * Returns whether the tick is finished.
+   * Runs one slice of a tick for a source that gives back whole units only: units that no live block touches.
+   * Long runs go at once, others at the mark. Returns whether the tick is finished.
    */
   #tickUnits(turnStartMs: number): boolean {
     const policy = this.#policy
@@ -106,12 +116,16 @@ export class Scavenger {
     if (!isMarkDue) return true
     this.#heap.ageDirtyPages()
     policy.marked()
-    // Kept warm for traffic, or with a live neighbour in its unit: looked at again when something comes free.
+    // What is left is kept warm for traffic, or has a live block in its unit. It is looked at again when
+    // something comes free.
     if (this.#heap.dirtyPages > policy.warmPages) this.stuckPages = this.#dirtyInUsedUnits()
     return true
   }
 
-  /** Purges units that no live block touches, while `hasTime()`. Returns whether all that are to go are gone. */
+  /**
+   * Purges units that no live block touches, while `hasTime()` is true. Returns whether all that are to go
+   * are gone.
+   */
   #purgeUnits(isAgedOnly: boolean, hasTime: () => boolean): boolean {
     const { unitPages } = this.#source
     const heap = this.#heap
@@ -127,7 +141,7 @@ export class Scavenger {
     return true
   }
 
-  /** First pages of the units that no live block touches. */
+  /** Returns the first pages of the units that no live block touches. */
   #unusedUnits(): PageNumber[] {
     const { unitPages } = this.#source
     const unused = this.#heap.listUnused()
@@ -139,7 +153,7 @@ export class Scavenger {
     return units
   }
 
-  /** Whether a page of the range came free since the last mark. */
+  /** Returns whether a page of [firstPage, end) came free since the last mark. */
   #hasYoung(firstPage: PageNumber, end: PageNumber): boolean {
     const heap = this.#heap
     for (let page = heap.nextDirty(firstPage, false); page !== NONE && page < end; ) {
@@ -164,19 +178,19 @@ export class Scavenger {
     return heap.dirtyPages - inUnused
   }
 
-  /** Wholly free, long runs. Returns whether all that are to go are gone. */
+  /** Gives back long runs that are wholly free. Returns whether all that are to go are gone. */
   #purgeLong(turnStartMs: number): boolean {
     if (!this.#seeksLong) return true
     const policy = this.#policy
     const wanted = policy.atOncePagesWanted
     const quota = policy.affordable(wanted)
-    // What the budget does not allow now is looked for again later.
+    // If the budget does not allow all of it now, the search is repeated later.
     this.#seeksLong = wanted > 0
     if (quota === 0) return true
     const before = this.purgedPages
     const agedBefore = this.#heap.agedPages
     policy.startMeasure()
-    // Blocks come from low pages first: those are the ones to keep for the next.
+    // The heap takes low pages first, so the low ones are kept for the next blocks.
     const keptPages = this.#longCursor === 0 ? this.#heap.dirtyPages - wanted : 0
     this.#longCursor = this.#sweepOver(
       this.#longCursor,
@@ -193,7 +207,7 @@ export class Scavenger {
     return true
   }
 
-  /** Marked pages whose time has come. Returns whether all that are to go are gone. */
+  /** Gives back marked pages whose time has come. Returns whether all that are to go are gone. */
   #purgeAged(turnStartMs: number): boolean {
     const quota = this.#policy.agedQuota
     const batch = this.#batch
@@ -210,7 +224,7 @@ export class Scavenger {
     return true
   }
 
-  /** What is beyond the bound. Returns whether all of it is gone. */
+  /** Gives back what is above the bound. Returns whether all of it is gone. */
   #purgeExcess(turnStartMs: number): boolean {
     const quota = this.#policy.excessPages
     if (quota === 0) {
@@ -236,8 +250,9 @@ export class Scavenger {
   }
 
   /**
-   * Purges stretches of at least `leastPages` from `from` on, about `quota` pages of them; passes over the first
-   * `keptPages` of them. Returns where to go on when time is up, or 0 where there is nothing left to do.
+   * Purges about `quota` pages in stretches of at least `leastPages`, beginning at page `from`. Passes over
+   * the first `keptPages` pages of such stretches. Returns the page where to go on when time is up, or 0 if
+   * there is nothing left to do.
    */
   #sweepOver(
     from: PageNumber,
@@ -309,9 +324,10 @@ export class Scavenger {
   }
 
   /**
-   * Purges `pageCount` dirty pages now, or all that there are, the longest stretches first, whenever they came free. Returns how
-   * many; `failure` says whether some were refused. What is kept for the next block of its size is not given up. Where
-   * only whole units go back, all of those do.
+   * Purges about `pageCount` dirty pages now, or all if there are fewer, the longest stretches first,
+   * whenever they came free. Blocks that are kept on the stacks of their sizes stay there. A source that
+   * gives back whole units only gives back all that it can. Returns how many pages went back; `failure` says
+   * whether some were refused.
    */
   purgeSome(pageCount: PageCount): PageCount {
     const before = this.purgedPages
@@ -326,8 +342,8 @@ export class Scavenger {
   }
 
   /**
-   * A part of what `purgeAll` does: as much as this turn of the event loop has time for, whose work began at `turnStartMs`.
-   * `from`: 0 to begin with, then what the last part returned. Returns 0 when all is done.
+   * Does a part of `purgeAll`: as much as there is time for in this turn of the event loop, whose work began
+   * at `turnStartMs`. `from` is 0 at first, then what the last part returned. Returns 0 when all is done.
    */
   purgeSlice(from: PageNumber, turnStartMs: number): PageNumber {
     if (from === 0) {
@@ -339,7 +355,7 @@ export class Scavenger {
       this.stuckPages = this.#dirtyInUsedUnits()
       return 0
     }
-    // A tick may be under way, and goes on where it was.
+    // A tick may be under way. It must go on where it was.
     const wasInside = this.#isInside
     this.#policy.startMeasure()
     const next = this.#sweepOver(from, Number.MAX_SAFE_INTEGER, 1, false, turnStartMs)
@@ -347,7 +363,10 @@ export class Scavenger {
     return next
   }
 
-  /** Segments in which nothing lives, all purged now: those whose pages the kernel does not take are not among them. */
+  /**
+   * Purges the segments in which no block lives, and returns those that are wholly purged. A segment with
+   * pages that the kernel refused is not among them.
+   */
   purgeFreeSegments(): Segment[] {
     const heap = this.#heap
     heap.flush()
@@ -363,7 +382,10 @@ export class Scavenger {
     return this.#source.segments.filter(segment => !segment.hasMovedBuffer && this.#heap.isRangeFree(segment))
   }
 
-  /** Purges dirty stretches of at least `leastPages` in [from, to), about `quota` pages of them, however long it takes. */
+  /**
+   * Purges about `quota` dirty pages in [from, to), in stretches of at least `leastPages`, however long that
+   * takes.
+   */
   #purgeFrom(
     from: PageNumber,
     leastPages: PageCount,
@@ -388,8 +410,8 @@ export class Scavenger {
   }
 
   /**
-   * Segments that hold nothing and could be unmapped: wholly free and purged, but for one spare, the smallest, so that
-   * an arena that goes to and fro around empty does not map and unmap.
+   * Returns the segments that can be unmapped: wholly free, and purged. The smallest is left out as a spare,
+   * so that an arena that is now empty, now not, does not map and unmap each time.
    */
   surplusSegments(): Segment[] {
     const free = this.#freeSegments().filter(

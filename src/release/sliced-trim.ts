@@ -1,6 +1,6 @@
 /**
- * `trim` in slices: a millisecond in one turn of the event loop at most, and all else that is due in between. It keeps the
- * process alive until it is done: somebody waits for it.
+ * `trim` in slices of a millisecond at most, one in a turn of the event loop. It keeps the process alive
+ * until it is done, because a caller waits for its promise.
  *
  * Calls wait for one another, so that each gives back all that was free when it was made.
  */
@@ -10,7 +10,7 @@ import type { Releaser, TrimSlice } from './releaser.js'
 
 export interface TrimResult {
   readonly pageCount: PageCount
-  /** What the kernel said where it refused something, or null. */
+  /** The system error if the kernel refused something, else null. */
   readonly failure: unknown
 }
 
@@ -26,7 +26,7 @@ export class SlicedTrim {
     this.#now = now
   }
 
-  /** Rejects with what a slice threw. */
+  /** Runs one trim after those that were asked for before. Rejects with the error that a slice threw. */
   run(): Promise<TrimResult> {
     const run = this.#last.then(() => this.#runOne())
     this.#last = run.catch(() => {})

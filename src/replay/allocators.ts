@@ -1,18 +1,20 @@
 /**
- * The allocators a recording can be replayed on, behind one small face: blocks are named by the slots of the recording
- * (`trace.ts`), and each adapter keeps its own table from slot to block.
+ * The allocators that a recording can be replayed on, behind one small interface. Blocks are named by the
+ * slots of the recording (`trace.ts`), and each adapter keeps its own table from slot to block.
  *
- * The addon is loaded here and only when an arena is asked for, so that help, `buffer` and `heap` work without it.
+ * The addon is loaded here, and only for an arena. So help, `buffer` and `heap` work without it.
  *
- * 1. An entry of a table is set exactly while the slot's block is live: a freed block is not kept alive by its replay.
- * 2. The table of Buffers is handed in, because whoever measures memory wants it there before the baseline.
+ *  1. An entry of a table is set exactly while the slot's block is live, so the replay keeps no freed block
+ *     alive.
+ *  2. The table of Buffers is an argument, because a process that measures memory makes it before the
+ *     baseline.
  */
 import { type Block, Heap } from '../heap/index.js'
 import type { Arena } from '../index.js'
 import { RunError } from './errors.js'
 import type { Trace } from './trace.js'
 
-/** The names `--allocator` takes. */
+/** The names that `--allocator` accepts. */
 export const ALLOCATOR_NAMES = ['arena', 'buffer', 'heap'] as const
 export type AllocatorName = (typeof ALLOCATOR_NAMES)[number]
 
@@ -23,10 +25,10 @@ export interface ArenaSettings {
   detachFromBytes?: number
 }
 
-/** The names `--source` takes. */
+/** The names that `--source` accepts. */
 export const SOURCE_NAMES = ['mmap', 'sbrk'] as const
 
-/** What a recording asks of an allocator. */
+/** The operations of a recording, as an allocator carries them out. */
 export interface Blocks {
   allocate(slot: number, sizeBytes: number): void
   resize(slot: number, sizeBytes: number): void
@@ -35,19 +37,24 @@ export interface Blocks {
 
 /** An allocator whose blocks are memory. */
 export interface BufferBlocks extends Blocks {
-  /** The live block in `slot`. */
+  /** Returns the live block in `slot`. */
   bufferOf(slot: number): Buffer
-  /** Ends the allocator; its blocks are gone. */
+  /** Ends the allocator and all its blocks. */
   close(): void
-  /** What the kernel says is resident of the allocator's own pages, where that can be asked. */
+  /**
+   * Returns the bytes of the allocator's own pages that are resident, as the kernel says. Undefined if the
+   * allocator cannot tell.
+   */
   residentBytes(): number | undefined
-  /** What the allocator itself says the most was that it ever held, where it says so. */
+  /**
+   * Returns the most bytes that the allocator ever held, by its own count. Undefined if it does not count.
+   */
   peakCommittedBytes(): number | undefined
 }
 
 export type BufferTable = (Buffer | undefined)[]
 
-/** A table for the Buffers of `slotCount` slots, its memory in place. */
+/** Returns a table for the Buffers of `slotCount` slots. Its memory is in place already. */
 export function bufferTable(slotCount: number): BufferTable {
   return new Array(slotCount).fill(undefined)
 }
@@ -93,7 +100,10 @@ export class ArenaBlocks implements BufferBlocks {
   }
 }
 
-/** Blocks from `Buffer.allocUnsafeSlow`. To free one is to drop the reference; the collector does the rest when it runs. */
+/**
+ * Blocks from `Buffer.allocUnsafeSlow`. A block is freed by dropping the reference; the garbage collector
+ * does the rest when it runs.
+ */
 export class PlainBlocks implements BufferBlocks {
   readonly #table: BufferTable
 
@@ -102,7 +112,8 @@ export class PlainBlocks implements BufferBlocks {
   }
 
   allocate(slot: number, sizeBytes: number): void {
-    // The pooled allocUnsafe would keep 8 KiB alive for as long as any piece of it is referenced.
+    // `allocUnsafe` takes pieces of a pool, which would keep 8 KiB alive as long as any piece of it is
+    // referenced.
     this.#table[slot] = Buffer.allocUnsafeSlow(sizeBytes)
   }
 
@@ -133,15 +144,16 @@ export class PlainBlocks implements BufferBlocks {
   }
 }
 
-// The heap is given this much more than the most that is ever live, so that how it rounds and fragments shows in its
-// statistics rather than as a refusal; the least keeps tiny recordings clear of the heap's own granularity.
+// The capacity of the heap is this many times the most that is ever live. So rounding and fragmentation show
+// in its statistics and not as a refusal. The least capacity keeps tiny recordings clear of the heap's own
+// granularity.
 const HEAP_ROOM = 4
 const HEAP_LEAST_BYTES = 64 * 2 ** 20
-// A heap's own limit.
+// The greatest capacity of a heap.
 const HEAP_MOST_BYTES = 32 * 2 ** 30
 const HEAP_PAGE_BYTES = 4096
 
-/** The bookkeeping alone: blocks are numbers in a space that no memory stands behind. */
+/** The bookkeeping alone: blocks are numbers in a space without memory behind it. */
 export class HeapBlocks implements Blocks {
   readonly heap: Heap
   readonly capacityBytes: number
@@ -171,23 +183,23 @@ export class HeapBlocks implements Blocks {
     this.heap.free(this.#blocks[slot] as Block)
   }
 
-  /** First byte of the live block in `slot`. */
+  /** Returns the offset of the first byte of the live block in `slot`. */
   offsetOf(slot: number): number {
     return this.heap.offsetOf(this.#blocks[slot] as Block)
   }
 
-  /** Usable bytes of the live block in `slot`. */
+  /** Returns the usable bytes of the live block in `slot`. */
   sizeOf(slot: number): number {
     return this.heap.sizeOf(this.#blocks[slot] as Block)
   }
 }
 
-/** Makes allocators of blocks that are memory, one as good as new at each call. */
+/** Makes an allocator whose blocks are memory, a new one at each call. */
 export type MakeBlocks = (table: BufferTable) => BufferBlocks
 
 /**
- * How to make the blocks of `name`. For `arena` this loads the addon and opens an arena once to see that it works;
- * throws `RunError` when it does not.
+ * Returns a function that makes the allocator `name`. For `arena` this loads the addon and opens an arena
+ * once to see that it works. Throws `RunError` if it does not.
  */
 export async function blocksMaker(
   name: 'arena' | 'buffer',

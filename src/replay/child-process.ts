@@ -1,10 +1,10 @@
 /**
- * A process of our own that is started for one answer. Owns its end: whatever goes wrong there is a `RunError` here, and it
- * never outlives this process. Knows nothing of what is asked.
+ * A process of our own that is started for one answer. Any failure of it becomes a `RunError` here, and it
+ * never outlives this process. This file does not know what is asked.
  *
- * 1. The answer is the first that was read, or the first failure: nothing that comes later changes it.
- * 2. While the process lives, this one kills it before it ends itself, by a signal or otherwise. Where this one is killed
- *    (SIGKILL), the other sees its channel close.
+ *  1. The answer is the first that was read, or the first failure. Nothing that comes later changes it.
+ *  2. This process kills the other before it ends itself, by a signal or otherwise. If this one is killed
+ *     (SIGKILL), the other sees its channel close.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import type { Writable } from 'node:stream'
@@ -21,11 +21,17 @@ export interface Question<T> {
   readonly args: readonly string[]
   /** Writes the standard input of the process, and ends it. */
   feed(stdin: Writable): void
-  /** The answer, or undefined where the message is none yet. What it throws is the failure. */
+  /**
+   * Returns the answer, or undefined if the message is not the answer. An error that it throws is the
+   * failure.
+   */
   read(message: unknown): T | undefined
 }
 
-/** Starts the process and waits until it has ended. Throws `RunError` where it gave no answer, or failed after that. */
+/**
+ * Starts the process and waits until it has ended. Throws `RunError` if it gave no answer, or failed after
+ * that.
+ */
 export async function askProcess<T>({ name, args, feed, read }: Question<T>): Promise<T> {
   const child = spawn(process.execPath, args, { stdio: ['pipe', 'inherit', 'inherit', 'ipc'] })
   const release = endWithUs(child)
@@ -35,7 +41,10 @@ export async function askProcess<T>({ name, args, feed, read }: Question<T>): Pr
       let failure: unknown
       let isSettled = false
       let isKilled = false
-      /** Returns true once. The process may end by itself then: it may have profiles to write. */
+      /**
+       * Notes that the process has answered or failed. Returns true the first time. The process gets time to
+       * end by itself, because it may have profiles to write.
+       */
       const settle = () => {
         if (isSettled) return false
         isSettled = true
@@ -45,7 +54,7 @@ export async function askProcess<T>({ name, args, feed, read }: Question<T>): Pr
         return true
       }
       child.on('error', error => reject(new RunError(`${name} cannot be started: ${error.message}`)))
-      // A process that fails early does not read its input; its end says so.
+      // A process that fails early does not read its input. How it ended is reported below.
       child.stdin?.on('error', () => {})
       child.on('message', message => {
         try {
@@ -55,7 +64,8 @@ export async function askProcess<T>({ name, args, feed, read }: Question<T>): Pr
           if (settle()) failure = thrown
         }
       })
-      // Also how a process looks that is about to be found dead: how it ended is the better word then.
+      // A process that has just died disconnects, too. Then the way it ended, which `close` tells, is the
+      // better message.
       child.on('disconnect', settle)
       child.on('close', (code, signal) => {
         if (failure !== undefined) reject(failure)
@@ -71,19 +81,19 @@ export async function askProcess<T>({ name, args, feed, read }: Question<T>): Pr
 
 function endOf(code: number | null, signal: NodeJS.Signals | null, isKilled: boolean): string {
   if (isKilled) return 'without a result'
-  // Which of the two it was, the kernel tells nobody but its log.
+  // Only the kernel's log says which of the two it was.
   if (signal === 'SIGKILL') return 'with SIGKILL: killed by somebody, or by the kernel for want of memory'
   if (signal !== null) return `with ${signal}`
   return code === 0 ? 'without a result' : `with exit code ${code}`
 }
 
-/** Kills `child` when this process ends (invariant 2); returns what takes that back. */
+/** Kills `child` when this process ends (invariant 2). Returns a function that undoes that. */
 function endWithUs(child: ChildProcess): () => void {
   const kill = () => void child.kill('SIGKILL')
   const onSignal = (signal: NodeJS.Signals) => {
     release()
     kill()
-    // As if nobody had listened: whoever waits for us is to see that it was a signal.
+    // Sends the signal again without listeners, so that the parent sees that this process ended by a signal.
     process.kill(process.pid, signal)
   }
   const release = () => {

@@ -1,14 +1,14 @@
 /**
- * The one distinction the command line makes between failures: what the caller got wrong (arguments, a malformed trace)
- * ends with exit code 2, everything else with 1. `main.ts` turns both into one line on stderr.
+ * The two kinds of failure of the command line. Faults of the caller (arguments, a malformed recording) end
+ * with exit code 2, all others with 1. `main.ts` turns both into one line on stderr.
  */
 
-/** The caller's input is at fault: shown without a stack, exit code 2. */
+/** The caller's input is at fault. It is shown without a stack, with exit code 2. */
 export class InputError extends Error {}
 
-/** Wrong arguments: an `InputError` after which the way to the help is shown too. */
+/** Wrong arguments: an `InputError` after which the way to the help is shown, too. */
 export class UsageError extends InputError {
-  /** The command whose help explains it; absent when no command was recognised. */
+  /** The command whose help explains the arguments; absent if no command was recognised. */
   readonly command: string | undefined
 
   constructor(message: string, command?: string) {
@@ -17,10 +17,13 @@ export class UsageError extends InputError {
   }
 }
 
-/** Something went wrong while running that needs a message but no stack: exit code 1. */
+/** A failure while running that needs a message but no stack: exit code 1. */
 export class RunError extends Error {}
 
-/** What to say of an error: the message of one that was foreseen or has a code, else the stack, as it is a defect. */
+/**
+ * Returns the text for an error: its message if it was foreseen or has a code. Any other error is a defect,
+ * so its stack is returned.
+ */
 export function describeFailure(error: unknown): string {
   if (!(error instanceof Error)) return String(error)
   const isForeseen = error instanceof InputError || error instanceof RunError || 'code' in error

@@ -1,9 +1,10 @@
 /**
- * Walks over a recording, and what is to be known about it beforehand. What the walks share is a rule: whatever is not
- * the allocator's own work stays outside of what is measured.
+ * Walks over a recording, and what must be known about it beforehand. All walks keep one rule: nothing but
+ * the allocator's own work is measured.
  *
- * The *timed* passes touch nothing and have no clock inside; what the recording leaves live is freed between passes with
- * the clock stopped. One warm-up pass, then the median. The *touching* walk is for `memory-run.ts`.
+ * The *timed* passes touch no memory and read no clock inside. Blocks that the recording leaves live are
+ * freed between passes, while the clock is stopped. There is one pass to warm up, then the median counts. The
+ * *touching* walk is for `memory-run.ts`.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { type Blocks, type BufferBlocks, bufferTable, type MakeBlocks } from './allocators.js'
@@ -13,7 +14,7 @@ import { ALLOCATE, FREE, type Trace, TraceReader } from './trace.js'
 // No supported system has smaller pages, so a step of this length touches every page.
 const PAGE_BYTES = 4096
 
-/** Carries out operations `from` to `to` of `trace`, nothing else: this is the timed loop. */
+/** Carries out operations `from` to `to` of `trace`, and nothing else. This is the timed loop. */
 export function replayRange(trace: Trace, blocks: Blocks, from: number, to: number): void {
   const { operations, slots, sizes } = trace
   for (let index = from; index < to; index++) {
@@ -24,7 +25,7 @@ export function replayRange(trace: Trace, blocks: Blocks, from: number, to: numb
   }
 }
 
-/** The slots whose blocks are still live after the last operation. */
+/** Returns the slots whose blocks are still live after the last operation. */
 export function slotsLiveAtEnd(trace: Trace): number[] {
   const live = new Uint8Array(trace.slotCount)
   for (let index = 0; index < trace.operationCount; index++) {
@@ -33,7 +34,10 @@ export function slotsLiveAtEnd(trace: Trace): number[] {
   return Array.from(live.keys()).filter(slot => live[slot] === 1)
 }
 
-/** Median nanoseconds per operation of `passCount` passes after one that is not counted; `undefined` for no passes. */
+/**
+ * Returns the median nanoseconds per operation of `passCount` passes, after one pass that is not counted.
+ * Returns `undefined` for no passes.
+ */
 export async function timePasses(
   trace: Trace,
   blocks: Blocks,
@@ -47,7 +51,7 @@ export async function timePasses(
     replayRange(trace, blocks, 0, trace.operationCount)
     times.push(Number(process.hrtime.bigint() - start) / trace.operationCount)
     for (const slot of leftOver) blocks.free(slot)
-    // What a program's own turns do, such as running finalizers, is not left to pile up.
+    // The event loop gets a turn, so that work such as running finalizers does not pile up.
     await nextTurn()
   }
   const counted = times.slice(1).sort((a, b) => a - b)
@@ -63,7 +67,7 @@ export function touchPages(block: Uint8Array): void {
   if (sizeBytes > 0) block[sizeBytes - 1] = 1
 }
 
-/** As `replayRange`, and each new or resized block's pages are written. */
+/** Carries out operations `from` to `to` of `trace`, and writes to the pages of each new or resized block. */
 export function replayRangeTouching(trace: Trace, blocks: BufferBlocks, from: number, to: number): void {
   const { operations, slots } = trace
   for (let index = from; index < to; index++) {
@@ -76,9 +80,9 @@ const WARM_UP_BLOCKS = 2000
 const WARM_UP_SLOTS = 16
 
 /**
- * Replays a few thousand tiny blocks on an allocator that is then closed, so that a baseline taken afterwards has the
- * code compiled and everything initialised that is made once in a process. Few and tiny, so that a `malloc` beneath has
- * next to nothing left over to serve the measured blocks from.
+ * Replays a few thousand tiny blocks on an allocator that is then closed. A baseline taken afterwards
+ * includes compiled code and everything that is initialised once in a process. The blocks are few and tiny,
+ * so that a `malloc` beneath has next to nothing left over to serve the measured blocks from.
  */
 export async function warmUp(makeBlocks: MakeBlocks, meter: ResidentMeter): Promise<void> {
   const reader = new TraceReader('warm-up')
@@ -93,12 +97,15 @@ export async function warmUp(makeBlocks: MakeBlocks, meter: ResidentMeter): Prom
   for (const slot of slotsLiveAtEnd(trace)) blocks.free(slot)
   blocks.close()
   for (let sample = 0; sample < WARM_UP_SLOTS; sample++) meter.growth()
-  // An arena's mappings go on the turn after it is closed.
+  // The mappings of an arena go on the turn after it is closed.
   await nextTurn()
   await nextTurn()
 }
 
-/** How many operations to have done at each sample: evenly spread, and right after the peak of live bytes; ascending. */
+/**
+ * Returns how many operations are done at each sample, ascending: evenly spread, and one right after the peak
+ * of live bytes.
+ */
 export function samplePoints(trace: Trace, sampleCount: number): number[] {
   const points = new Set<number>([trace.peakOperation + 1])
   for (let sample = 1; sample <= sampleCount; sample++) {
@@ -107,7 +114,9 @@ export function samplePoints(trace: Trace, sampleCount: number): number[] {
   return [...points].sort((a, b) => a - b)
 }
 
-/** Bytes live after each of the first `stops[i]` operations; `stops` ascend. */
+/**
+ * Returns the bytes that are live after the first `stops[i]` operations, for each `i`. `stops` must ascend.
+ */
 export function liveBytesAt(trace: Trace, stops: readonly number[]): number[] {
   const { operations, slots, sizes } = trace
   const liveSizes = new Float64Array(trace.slotCount)

@@ -1,7 +1,8 @@
 /**
- * What the kernel says this process holds: `Rss` of `/proc/self/smaps_rollup`, which is summed from the page tables at
- * the moment of reading. (`statm` and `VmHWM` are batched per CPU and lag by megabytes.) Beside it, what V8's own heap
- * takes of that, so that a reader can tell blocks from the JavaScript objects that stand for them.
+ * What the kernel says this process holds: `Rss` of `/proc/self/smaps_rollup`, which is summed from the page
+ * tables at the moment of reading. (`statm` and `VmHWM` are batched per CPU and lag by megabytes.) And how
+ * much of that is V8's own heap, so that a reader can tell blocks from the JavaScript objects that stand for
+ * them.
  */
 import { closeSync, openSync, readSync } from 'node:fs'
 import { getHeapStatistics } from 'node:v8'
@@ -11,24 +12,24 @@ const ROLLUP = '/proc/self/smaps_rollup'
 // The file has 25 lines of at most 80 bytes.
 const ROLLUP_BYTES = 4096
 
-/** Bytes resident, or their growth over a baseline. */
+/** Resident bytes, or their growth over a baseline. */
 export interface Resident {
-  /** Everything the process holds. */
+  /** All that the process holds. */
   residentBytes: number
-  /** The part that is V8's own heap, as V8 accounts for it. */
+  /** The part of it that is V8's own heap, as V8 accounts for it. */
   v8HeapBytes: number
 }
 
 /**
- * Measures growth over a baseline. Its file and buffer are opened once, so that measuring adds nothing to what it
- * measures.
+ * Measures growth over a baseline. Its file and buffer are opened once, so that measuring adds nothing to the
+ * result.
  */
 export class ResidentMeter {
   readonly #file: number
   readonly #text = Buffer.alloc(ROLLUP_BYTES, ' ')
   #baseline: Resident = { residentBytes: 0, v8HeapBytes: 0 }
 
-  /** Throws `RunError` where the kernel does not tell. */
+  /** Throws `RunError` if the kernel does not tell. */
   constructor() {
     try {
       this.#file = openSync(ROLLUP, 'r')
@@ -43,7 +44,7 @@ export class ResidentMeter {
     this.#baseline = this.now()
   }
 
-  /** The present state. */
+  /** Returns the present state. */
   now(): Resident {
     const length = readSync(this.#file, this.#text, 0, ROLLUP_BYTES, 0)
     const kilobytes = /^Rss:\s+(\d+) kB$/m.exec(this.#text.toString('latin1', 0, length))?.[1]
@@ -51,7 +52,7 @@ export class ResidentMeter {
     return { residentBytes: Number(kilobytes) * 1024, v8HeapBytes: getHeapStatistics().total_physical_size }
   }
 
-  /** The growth since the baseline; negative where the process has shrunk. */
+  /** Returns the growth since the baseline; negative if the process has shrunk. */
   growth(): Resident {
     const { residentBytes, v8HeapBytes } = this.now()
     return {

@@ -1,7 +1,8 @@
 /**
- * Hands a recording that was read and checked in one process to another, through the other's standard input. The receiver
- * reads the columns straight into arrays of their exact lengths: a process that measures its own memory must not have
- * unpacked and parsed a file just before, as what that left over would be reused, or given back, during the measurement.
+ * Hands a recording that was read and checked in one process to another, through the standard input of the
+ * other. The receiver reads the columns straight into arrays of their exact lengths. A process that measures
+ * its own memory must not unpack and parse a file just before: memory left over from that would be reused, or
+ * given back, during the measurement.
  */
 import { readSync } from 'node:fs'
 import type { Writable } from 'node:stream'
@@ -9,7 +10,7 @@ import type { Trace } from './trace.js'
 
 type Column = 'operations' | 'slots' | 'sizes'
 
-/** All of a trace but its columns: small, and JSON. */
+/** A trace without its columns: small, and JSON. */
 export interface TraceHeader extends Omit<Trace, Column> {
   /** Whether `sizes` is a `Float64Array`. */
   wideSizes: boolean
@@ -30,8 +31,8 @@ export function sendColumns(stream: Writable, { operations, slots, sizes }: Trac
 }
 
 /**
- * The trace that `header` belongs to, its columns read from standard input; `undefined` when the sender went away before
- * all was there. Blocks until then.
+ * Returns the trace that `header` belongs to, with the columns read from standard input. Returns `undefined`
+ * if the sender went away before all was there. It blocks until then.
  */
 export function receiveTrace({ wideSizes, ...header }: TraceHeader): Trace | undefined {
   const count = header.operationCount

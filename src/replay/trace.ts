@@ -1,30 +1,31 @@
 /**
- * Reads a recording of allocations into columns that a replay can walk without making an object per operation.
+ * Reads a recording of allocations into columns, which a replay can walk without an object per operation.
  *
- * The format is plain text, gzip'd or not (told by its first bytes, not by its name), one operation a line:
+ * The format is plain text, gzip'd or not (the first bytes tell, not the name), one operation a line:
  *
  *     a ID SIZE     allocate a block of SIZE bytes and call it ID
- *     r ID SIZE     resize block ID to SIZE bytes, its contents kept up to the shorter of the two sizes
+ *     r ID SIZE     resize block ID to SIZE bytes; its contents stay, up to the shorter of the two sizes
  *     f ID          free block ID
  *
- * Fields are separated by one space. ID is a whole number up to 2^31 - 1, SIZE one up to 2^53 - 1. Blank lines and lines
- * that begin with `#` mean nothing. An ID may be used again once its block was freed. A recording may end with live blocks.
- * Everything else is a `TraceError` that names the line: a recording that frees what is not live would measure nothing.
+ * Fields are separated by one space. ID is a whole number up to 2^31 - 1, SIZE one up to 2^53 - 1. Blank
+ * lines and lines that begin with `#` mean nothing. An ID may be used again once its block was freed. A
+ * recording may end with live blocks. Everything else is a `TraceError` that names the line: a replay of a
+ * recording that frees what is not live would measure nothing.
  *
- * IDs are renumbered to *slots*, the smallest numbers that tell the live blocks apart, so that a replay's table of blocks
- * is as long as the most blocks ever live at once, whatever the IDs were.
+ * IDs are renumbered to *slots*, the smallest numbers that tell the live blocks apart. So a replay's table of
+ * blocks is as long as the most blocks that are live at once, whatever the IDs are.
  *
- * 1. The three columns have `operationCount` entries each; `sizes` is 0 at a free.
- * 2. Two blocks live at the same time never share a slot, and `0 <= slot < slotCount`.
- * 3. `sizes` is an `Int32Array` unless some size needs more. It is read in timed loops, where V8 hands the elements of a
- *    `Float64Array` on as boxed numbers and the allocator under test would be compiled for those.
+ *  1. The three columns have `operationCount` entries each; `sizes` is 0 at a free.
+ *  2. Two blocks that are live at the same time never share a slot, and `0 <= slot < slotCount`.
+ *  3. `sizes` is an `Int32Array` unless some size needs more. Timed loops read it, and V8 hands the elements
+ *     of a `Float64Array` on as boxed numbers: the allocator under test would be compiled for those.
  */
 import { createReadStream } from 'node:fs'
 import { pipeline } from 'node:stream/promises'
 import { createGunzip } from 'node:zlib'
 import { InputError } from './errors.js'
 
-/** What a line of a trace does; the values of `Trace.operations`. */
+/** The operations, as `Trace.operations` has them. */
 export const ALLOCATE = 0
 export const RESIZE = 1
 export const FREE = 2
@@ -33,7 +34,7 @@ export const FREE = 2
 export interface Trace {
   /** `ALLOCATE`, `RESIZE` or `FREE`, in the order of the recording. */
   readonly operations: Uint8Array
-  /** Which block, renumbered (see above). */
+  /** The block of each operation, renumbered to its slot (see above). */
   readonly slots: Int32Array
   /** Bytes asked for by an `ALLOCATE` or `RESIZE`. */
   readonly sizes: Int32Array | Float64Array
@@ -41,17 +42,23 @@ export interface Trace {
   readonly allocationCount: number
   readonly resizeCount: number
   readonly freeCount: number
-  /** The most blocks ever live at once. */
+  /** The most blocks that are live at once. */
   readonly slotCount: number
-  /** The most bytes ever live at once, as asked for, and the first operation after which they were. */
+  /**
+   * The most bytes that are live at once, as asked for, and the index of the first operation after which they
+   * are.
+   */
   readonly peakLiveBytes: number
   readonly peakOperation: number
-  /** What is still live after the last operation. */
+  /** The bytes and blocks that are still live after the last operation. */
   readonly endLiveBytes: number
   readonly endLiveBlocks: number
 }
 
-/** A recording that breaks the format. `line` counts from 1; it is 0 where the fault has no line (a damaged gzip file). */
+/**
+ * A recording that breaks the format. `line` counts from 1. It is 0 if the fault has no line (a damaged gzip
+ * file).
+ */
 export class TraceError extends InputError {
   readonly line: number
 
@@ -67,11 +74,12 @@ const SPACE = 0x20
 const TAB = 0x09
 const HASH = 0x23
 const DIGIT_0 = 0x30
-// A letter's position is its operation's value.
+// The position of a letter is the value of its operation.
 const LETTERS = 'arf'
 
 const MAX_ID = 2 ** 31 - 1
-// The longest meaningful line has 29 bytes; the rest is room for a comment. A file without line ends is not a trace.
+// The longest meaningful line has 29 bytes; the rest is room for a comment. A file without line ends is not a
+// trace.
 const MAX_LINE_BYTES = 64 * 1024
 const FIRST_CAPACITY = 1024
 const NONE = -1
@@ -83,15 +91,17 @@ function longer<A extends Uint8Array | Int32Array | Float64Array>(column: A): A 
 }
 
 /**
- * The parser: `push` the file's bytes in pieces of any length, then `finish`.
+ * The parser: `push` takes the file's bytes in pieces of any length, then `finish` returns the recording.
  *
- *     const reader = new TraceReader('app.trace')
- *     reader.push(Buffer.from('a 0 100\nf 0\n'))
- *     const trace = reader.finish()
+ * ```ts
+ * const reader = new TraceReader('app.trace')
+ * reader.push(Buffer.from('a 0 100\nf 0\n'))
+ * const trace = reader.finish()
+ * ```
  */
 export class TraceReader {
   readonly #name: string
-  /** Lines seen so far, so the number of the one being read. */
+  /** Lines seen so far, which is the number of the line that is being read. */
   #line = 0
   /** The beginning of a line whose end has not come yet. */
   #rest: Uint8Array = new Uint8Array(0)
@@ -102,12 +112,12 @@ export class TraceReader {
   #slots = new Int32Array(FIRST_CAPACITY)
   #sizes: Int32Array | Float64Array = new Int32Array(FIRST_CAPACITY)
   #count = 0
-  /** How many of each operation, by its value. */
+  /** How many of each operation there were, by its value. */
   readonly #counts = [0, 0, 0]
 
   /** Live blocks only: ID to slot. */
   readonly #slotOfId = new Map<number, number>()
-  /** Slots whose block was freed; the latest is used first. */
+  /** Slots whose block was freed. The latest is used first. */
   readonly #freeSlots: number[] = []
   /** Bytes of the block in each slot; valid while it is live. */
   readonly #liveSizes: number[] = []
@@ -115,7 +125,7 @@ export class TraceReader {
   #peakLiveBytes = 0
   #peakOperation = 0
 
-  /** `name` is what error messages call the recording. */
+  /** `name` is the recording's name in error messages. */
   constructor(name: string) {
     this.#name = name
   }
@@ -135,7 +145,10 @@ export class TraceReader {
     this.#rest = bytes.subarray(from)
   }
 
-  /** The whole recording. Throws `TraceError` if the last line is malformed or there was no operation at all. */
+  /**
+   * Returns the whole recording. Throws `TraceError` if the last line is malformed or there was no operation
+   * at all.
+   */
   finish(): Trace {
     if (this.#rest.length > 0) this.#readLine(this.#rest, 0, this.#rest.length)
     if (this.#count === 0) throw new TraceError(this.#name, 0, 'there is no operation in it')
@@ -182,7 +195,10 @@ export class TraceReader {
     this.#append(operation, slot, sizeBytes)
   }
 
-  /** Digits from `from` up to a space or `to`: their value, `NaN` if there is anything else. Leaves `#cursor` there. */
+  /**
+   * Reads digits from `from` up to a space or `to`. Returns their value, or `NaN` if there is anything else.
+   * Leaves `#cursor` where it stopped.
+   */
   #number(bytes: Uint8Array, from: number, to: number): number {
     let value = from < to ? 0 : Number.NaN
     let at = from
@@ -194,7 +210,10 @@ export class TraceReader {
     return at === from ? Number.NaN : value
   }
 
-  /** Keeps account of what is live; the operation's slot, or `NONE` when the operation does not fit what is live. */
+  /**
+   * Keeps account of what is live. Returns the slot of the operation, or `NONE` if the operation does not fit
+   * what is live.
+   */
   #follow(operation: number, id: number, sizeBytes: number): number {
     const known = this.#slotOfId.get(id)
     if ((known === undefined) !== (operation === ALLOCATE)) return NONE
@@ -229,7 +248,7 @@ export class TraceReader {
   }
 
   #fail(bytes: Uint8Array, from: number, to: number, message: string): never {
-    // Not a terminal's control characters, whatever the file holds.
+    // The message must not carry a terminal's control characters, whatever the file holds.
     const shown = Buffer.from(bytes.slice(from, Math.min(to, from + 40)))
       .toString('latin1')
       .replace(/[^ -~]/g, '?')
@@ -239,7 +258,7 @@ export class TraceReader {
 
 const GZIP_MAGIC = [0x1f, 0x8b]
 
-/** The first bytes of `source`, enough of them to tell gzip by, and the rest. */
+/** Reads the first bytes of `source`, enough to recognise gzip. `chunks` yields these bytes and the rest. */
 async function peek(
   source: AsyncIterator<Buffer>,
 ): Promise<{ isGzip: boolean; chunks: AsyncGenerator<Buffer> }> {
@@ -257,8 +276,8 @@ async function peek(
 }
 
 /**
- * Reads the recording at `path` (`-` is standard input), gzip'd or plain.
- * Throws `TraceError` where it breaks the format, and the system's own error where it cannot be read.
+ * Reads the recording at `path` (`-` is standard input), gzip'd or plain. Throws `TraceError` if it breaks
+ * the format, and the system error if it cannot be read.
  */
 export async function readTrace(path: string): Promise<Trace> {
   const name = path === '-' ? 'standard input' : path

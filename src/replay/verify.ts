@@ -1,12 +1,13 @@
 /**
- * Shows that an allocator keeps its blocks apart and intact, in a pass of its own that nothing is timed in.
+ * Checks that an allocator keeps its blocks apart and intact, in a pass of its own that is not timed.
  *
- * Blocks that are memory get a pattern that belongs to their allocation alone, and it must still be there when the block
- * is resized (up to the shorter size) and when it is freed: an overlap, a block moved without its contents or one purged
- * while live shows as a foreign byte. Blocks that are only numbers are drawn on a map of granules, where no two may meet.
+ * A block that is memory gets a pattern that belongs to its allocation alone. The pattern must still be there
+ * when the block is resized (up to the shorter size) and when it is freed. An overlap, a block moved without
+ * its contents or one purged while live shows as a foreign byte. Blocks that are only numbers are drawn on a
+ * map of granules, where no two may meet.
  *
- * 1. Blocks of up to `WHOLE_BYTES` are written wholly; longer ones in a word at each page's length and the last word, so
- *    every page of a block holds some of its pattern.
+ *  1. Blocks of up to `WHOLE_BYTES` are written wholly. In longer ones the pattern is a word at each page's
+ *     length and the last word, so that every page of a block holds some of it.
  */
 import type { BufferBlocks, HeapBlocks } from './allocators.js'
 import { RunError } from './errors.js'
@@ -18,12 +19,18 @@ const WHOLE_BYTES = PAGE_BYTES
 const GRANULE_BYTES = 16
 const NONE = -1
 
-/** The byte that the allocation numbered `seed` has at `offset`: two odd multipliers mix both into the top bits. */
+/**
+ * Returns the byte that the allocation numbered `seed` has at `offset`. Two odd multipliers mix both into the
+ * top bits.
+ */
 function patternByte(seed: number, offset: number): number {
   return Math.imul(seed ^ Math.imul(offset, 0x85ebca6b), 0x9e3779b1) >>> 24
 }
 
-/** The patterned offset after `offset` in a block of `sizeBytes` (invariant 1). Not bitwise: offsets may pass 2^31. */
+/**
+ * Returns the patterned offset after `offset` in a block of `sizeBytes` (invariant 1). Not bitwise: offsets
+ * may pass 2^31.
+ */
 function nextOffset(offset: number, sizeBytes: number): number {
   const next = offset + 1
   if (sizeBytes <= WHOLE_BYTES || next > sizeBytes - WORD_BYTES) return next
@@ -38,8 +45,8 @@ export function writePattern(block: Uint8Array, seed: number): void {
 }
 
 /**
- * The first offset below `keptBytes` where `block` lacks the pattern of allocation `seed`, or -1. `writtenBytes` is the
- * size the block had when the pattern was written.
+ * Returns the first offset below `keptBytes` at which `block` lacks the pattern of allocation `seed`, or -1.
+ * `writtenBytes` is the size that the block had when the pattern was written.
  */
 export function findMismatch(
   block: Uint8Array,
@@ -58,8 +65,8 @@ function fail(operation: number, message: string): never {
 }
 
 /**
- * Replays `trace` on `blocks` and checks each block's length and contents; every block is free afterwards.
- * Returns how many times a block was checked; throws `RunError` at the first difference.
+ * Replays `trace` on `blocks` and checks each block's length and contents. Every block is free afterwards.
+ * Returns the number of checks. Throws `RunError` at the first difference.
  */
 export function verifyContents(trace: Trace, blocks: BufferBlocks): number {
   const { operations, slots, sizes, operationCount, slotCount } = trace
@@ -101,9 +108,9 @@ export function verifyContents(trace: Trace, blocks: BufferBlocks): number {
 }
 
 /**
- * Replays `trace` on `blocks` and checks that live blocks lie within the capacity, are long enough and never overlap, and
- * that after freeing them all the whole capacity can be allocated as one block. Returns how many blocks were checked;
- * throws `RunError` at the first fault.
+ * Replays `trace` on `blocks` and checks that live blocks lie within the capacity, are long enough and never
+ * overlap. Then frees them all and checks that the whole capacity can be allocated as one block. Returns how
+ * many blocks were checked. Throws `RunError` at the first fault.
  */
 export function verifyOverlap(trace: Trace, blocks: HeapBlocks): number {
   const { operations, slots, sizes, operationCount, slotCount } = trace
@@ -134,7 +141,7 @@ export function verifyOverlap(trace: Trace, blocks: HeapBlocks): number {
       fail(index, `bytes ${offset} to ${end} are outside the heap`)
     const first = offset / GRANULE_BYTES
     const endGranule = Math.ceil(end / GRANULE_BYTES)
-    // A resized block is drawn while its old place still is: the two were live together.
+    // A resized block is drawn before its old place is erased, because the two were live together.
     if (taken.subarray(first, endGranule).includes(1))
       fail(index, `bytes ${offset} to ${end} overlap a live block`)
     if (operation !== ALLOCATE) erase(slot)

@@ -1,15 +1,18 @@
 /**
- * How many pages an arena may hold, and what happens on the way there. Four limits meet in the one number that the heap
- * compares with whenever it commits pages, so that none of them costs a warm path anything:
+ * How many pages an arena may hold, and what it does before it is refused more. Four limits become one
+ * number, `limitPages` of the heap. The heap compares with it whenever it commits pages, so the limits cost
+ * nothing on a warm path.
  *
  * - `limitBytes`: never passed
- * - `softLimitBytes`: the arena trims; what does not fit then crosses it, and a notice goes out, once
- * - its share of the process: taken from the ledger in steps, as the arena grows; given back as it shrinks
- * - the *bound*: what the pages in use lately account for. Before it is passed, dirty pages go back, as many as have to;
- *   then it is raised. So it refuses nothing, and nobody is told
+ * - `softLimitBytes`: the arena trims first. If that is not enough, the limit is crossed, and a notice goes
+ *   out, once
+ * - the *share* of the process's limit: taken from the ledger in steps as the arena grows, given back as it
+ *   shrinks
+ * - the *bound*: what may be committed by what was in use lately. Before it is passed, as many dirty pages go
+ *   back as necessary; then it is raised. So it refuses nothing, and no listener is told
  *
  * Invariants, checked by `check()`:
- *  1. the heap's limit is the least of the four, the soft one only until it is crossed
+ *  1. the heap's limit is the least of the four; the soft limit counts only until it is crossed
  *  2. committed pages are never more than `limitBytes`, the share or the bound
  */
 import { invariant } from '../base/assert.js'
@@ -20,27 +23,33 @@ import type { Share } from './share.js'
 const { floor, max, min } = Math
 
 const NO_LIMIT: PageCount = Number.MAX_SAFE_INTEGER
-/** A share grows by an eighth of what the arena has, and by so much at least. */
+/** A share grows by an eighth of what the arena has committed, and by this many bytes at least. */
 const LEAST_STEP_BYTES = 2 ** 20
 const STEP_SHARE = 1 / 8
-/** Where pages go back for the bound's sake, so many more of them go, so that it is not met again soon. */
+/**
+ * If pages go back because of the bound, this share of the committed pages goes in addition, so that the
+ * bound is not met again soon.
+ */
 const BOUND_STEP_SHARE = 1 / 32
 const LEAST_BOUND_STEP_BYTES = 2 ** 20
 
-/** What limits need of the arena and its surroundings. */
+/** What limits need from the arena and its surroundings. */
 export interface LimitActions {
   /**
-   * Gives every free page of this arena back, once nothing waits in quarantine. Returns how many pages and waiting blocks there
-   * were: where there were none, trying again makes no sense.
+   * Gives back every free page of this arena, after ending the wait of all blocks in quarantine. Returns the
+   * number of pages and of blocks that waited. If it is 0, trying again makes no sense.
    */
   purge(): number
-  /** Most pages that may be committed, by what was in use lately, while `usedPages` are in use. */
+  /** Returns the most pages that may be committed while `usedPages` are in use, by what was in use lately. */
   boundPages(usedPages: PageCount): PageCount
-  /** Gives about so many free pages of this arena back, where there are so many. */
+  /** Gives back about `pageCount` free pages of this arena, or all if there are fewer. */
   purgeSome(pageCount: PageCount): void
-  /** Has every other arena of this thread give back what it can, and what it took from the ledger and does not need. */
+  /**
+   * Has every other arena of this thread give back what it can, and the part of its share that it does not
+   * need.
+   */
   purgeOthers(): void
-  /** The arena holds more than its soft limit although it has given back what is free. */
+  /** Is called when the arena needs more than its soft limit although it has given back what is free. */
   crossedSoftLimit(committedPages: PageCount): void
 }
 
@@ -51,7 +60,7 @@ export interface LimitOptions {
 
 export class Limits {
   readonly #heap: BlockHeap
-  /** What is taken from the process's limit. */
+  /** What the arena has taken of the process's limit. */
   readonly #share: Share
   readonly #actions: LimitActions
   readonly limitBytes: number
@@ -76,15 +85,19 @@ export class Limits {
     return this.#hardPages
   }
 
-  /** Whether so many pages more would pass `limitBytes`, and not the process's limit, whatever is given back. */
+  /**
+   * Whether `pageCount` more pages in use would pass `limitBytes`, whatever is given back. If not, the limit
+   * of the process refuses.
+   */
   isHard(pageCount: PageCount): boolean {
     return this.#heap.usedPages + pageCount > this.#hardPages
   }
 
   /**
-   * The heap would pass its limit by committing `pageCount` pages more. Makes room in the gentlest way that is left:
-   * giving back what the bound does not allow, a larger share, giving back what is free, passing the soft limit, others giving
-   * back what they do not need. Returns whether trying again makes sense.
+   * Makes room for `pageCount` more pages, which the heap cannot commit below its limit. It tries these in
+   * order, until one helps: give back what the bound does not allow, take a larger share, give back what is
+   * free, cross the soft limit, have other arenas give back what they do not need. Returns whether trying
+   * again makes sense.
    */
   makeRoom(pageCount: PageCount): boolean {
     if (this.#heap.committedPages + pageCount > this.#boundPages) {
@@ -106,40 +119,43 @@ export class Limits {
     return this.growShare(pageCount)
   }
 
-  /** Makes room below the bound for so many pages more, which will be in use. */
+  /** Makes room below the bound for `pageCount` more pages, which will be in use. */
   #raiseBound(pageCount: PageCount): void {
     const heap = this.#heap
     const boundPages = this.#actions.boundPages(heap.usedPages + pageCount)
     const excess = heap.committedPages + pageCount - boundPages
     const stepPages = this.#atLeast(heap.committedPages * BOUND_STEP_SHARE, LEAST_BOUND_STEP_BYTES)
     if (excess > 0) this.#actions.purgeSome(excess + stepPages)
-    // What the kernel did not take back stays, and refuses nobody anything.
+    // Pages that the kernel did not take back stay. The bound is raised by them, since it must refuse
+    // nothing.
     const isShort = heap.committedPages + pageCount > boundPages
     const newBound = isShort ? heap.committedPages + pageCount + stepPages : boundPages
     const softPages = this.#isCrossed ? NO_LIMIT : this.#softPages
-    // As in `settle`.
+    // Set in one step, as in `settle`.
     this.#boundPages = newBound
     heap.limitPages = min(this.#hardPages, softPages, this.#share.pages, newBound)
   }
 
   /**
-   * Pages were given back, or time has gone by: the soft limit may be crossed again, a share that is much too large shrinks, and
-   * the bound follows what is in use.
+   * Adapts the limits after pages were given back, or after some time: the soft limit may be crossed again, a
+   * share that is much too large shrinks, and the bound follows what is in use.
    */
   settle(): void {
-    // What the heap counts means nothing where a change of it did not come to its end.
+    // After an interrupted change the counts of the heap mean nothing until it is mended.
     this.#heap.mend()
-    // Before the counts are read, since it may run anything.
+    // Called before the counts are read, because it may run any script.
     const mostPages = this.#actions.boundPages(this.#heap.usedPages)
     const { committedPages, usedPages } = this.#heap
-    // What an interrupted call left in use, beyond what it had been granted, counts as well.
+    // Pages that an interrupted call left in use, beyond what the share had granted, count as well.
     if (committedPages > this.#share.pages) this.#share.take(committedPages - this.#share.pages)
     const stepPages = this.#stepPages
-    // While nothing is dirty nobody calls this: a bound from then would be too high some day.
+    // If nothing is dirty, the bound is what is committed. No timer calls this while nothing is dirty, so a
+    // higher bound would stay, and would be too high later.
     const boundPages = committedPages === usedPages ? committedPages : max(committedPages, mostPages)
     const isLarge = this.#share.isCounted && this.#share.pages - committedPages > 2 * stepPages
     const sharePages = isLarge ? committedPages + stepPages : this.#share.pages
-    // In one step, which nothing interrupts, and before the share shrinks: the heap never has a limit above the least.
+    // Set in one step that nothing interrupts, and before the share shrinks: the heap never has a limit above
+    // the least of the four.
     if (this.#isCrossed && committedPages <= this.#softPages) this.#isCrossed = false
     this.#boundPages = boundPages
     this.#heap.limitPages = min(
@@ -151,7 +167,7 @@ export class Limits {
     if (isLarge) this.#share.shrinkTo(sharePages)
   }
 
-  /** Gives back all of the share that is not in use: others need it. */
+  /** Gives back the part of the share that is not in use, because other arenas need it. */
   yieldShare(): void {
     this.#heap.mend()
     const { committedPages } = this.#heap
@@ -168,7 +184,10 @@ export class Limits {
     return floor(max(pageCount, leastBytes / this.#heap.pageBytes))
   }
 
-  /** Takes what so many pages more need. Returns false where the share is large enough already, or the process has no more. */
+  /**
+   * Takes as much share as `pageCount` more pages need. Returns false if the share is large enough already,
+   * or if the process has no more.
+   */
   growShare(pageCount: PageCount): boolean {
     const missing = this.#heap.committedPages + pageCount - this.#share.pages
     if (!this.#share.isCounted || missing <= 0) return false

@@ -1,11 +1,14 @@
-/** What one arena has taken of the process's limit. It refers to no arena, so that it can be given back after it. */
+/**
+ * The share: what one arena has taken of the process's limit. It refers to no arena, so that it can be given
+ * back after the arena was collected.
+ */
 import type { PageCount } from '../base/units.js'
 import type { Ledger } from '../memory/ledger.js'
 
 export class Share {
   readonly #ledger: Ledger | undefined
   readonly #pageBytes: number
-  /** Pages taken; without a ledger, no end of them. */
+  /** Pages taken. Without a ledger there is no limit, and this is the greatest safe integer. */
   pages: PageCount
 
   constructor(ledger: Ledger | undefined, pageBytes: number) {
@@ -14,19 +17,19 @@ export class Share {
     this.pages = ledger === undefined ? Number.MAX_SAFE_INTEGER : 0
   }
 
-  /** Whether there is a limit to share. */
+  /** Whether there is a ledger to take from. */
   get isCounted(): boolean {
     return this.#ledger !== undefined
   }
 
-  /** Takes so many pages more. Returns false, and takes nothing, where the process has no more. */
+  /** Takes `pageCount` more pages. Returns false, and takes nothing, if the process has no more. */
   take(pageCount: PageCount): boolean {
     if (this.#ledger?.take(pageCount * this.#pageBytes) !== true) return false
     this.pages += pageCount
     return true
   }
 
-  /** Gives back all but so many pages. */
+  /** Gives back all but `pageCount` pages. */
   shrinkTo(pageCount: PageCount): void {
     if (this.#ledger === undefined) return
     this.#ledger.give((this.pages - pageCount) * this.#pageBytes)

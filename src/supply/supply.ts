@@ -1,12 +1,14 @@
 /**
- * Where an arena's blocks come from when the heap has none at hand: give back what is free to get below the limit, map a
- * segment to get more pages, or say in one error why neither helps.
+ * Where an arena's blocks come from when the heap has no room at hand. Three things can follow: free pages go
+ * back to get below the limit, a segment is mapped to get more pages, or one error says why neither helps.
  *
- * The order keeps promises cheap to state: an allocation that fits after purging never fails, nothing is mapped that the
- * limit would not let us use, nor beside free segments, and after any throw the arena holds what it held before.
+ * The order of these steps keeps three promises. An allocation that fits after purging never fails. Nothing
+ * is mapped that the limit does not let us use, nor while a free segment is left. After any throw the arena
+ * holds what it held before.
  *
- * Long blocks that grow do so where they are, over the gap behind. One that has to move is put where it finds room again, as
- * much as it is long or half of that, so that a block that grows step by step is copied a few times, not at each step.
+ * A long block that grows stays where it is, and takes the gap behind it. If it has to move, it goes where it
+ * finds room again, as much as its length or half of that. So a block that grows step by step is copied a few
+ * times, not at each step.
  */
 import { invariant } from '../base/assert.js'
 import { ArenaError } from '../base/errors.js'
@@ -23,7 +25,7 @@ import type { Limits } from './limits.js'
 
 const { max, min } = Math
 
-/** Copying blocks of this length costs more than giving up what is kept, or mapping another segment. */
+/** From this length on, copying a block costs more than giving up kept blocks or mapping another segment. */
 const LONG_BYTES = MIB
 
 const BOOKS = 'the heap could not grow its books'
@@ -64,12 +66,12 @@ export class Supply {
     this.#buffers = buffers
   }
 
-  /** A block of at least `sizeBytes`. Throws `ERR_ARENA_LIMIT` or `ERR_ARENA_OUT_OF_MEMORY`. */
+  /** Returns a block of at least `sizeBytes`. Throws `ERR_ARENA_LIMIT` or `ERR_ARENA_OUT_OF_MEMORY`. */
   obtain(sizeBytes: number, alignBytes: number): Block {
     const heap = this.#heap
     const heldBytes = this.#buffers.heldBytes(sizeBytes, alignBytes)
     const heldAlign = this.#buffers.heldAlign(sizeBytes, alignBytes)
-    // In the worst case every page of the block is clean and would have to be committed.
+    // In the worst case every page of the block is clean and has to be committed.
     const needed = max(1, heap.pagesFor(heldBytes))
     if (needed > this.#limits.hardPages) throw this.#limitError(sizeBytes, needed, null)
     for (;;) {
@@ -80,13 +82,16 @@ export class Supply {
     }
   }
 
-  /** The same for a block that grew out of its place: with room behind it, where that can be had. */
+  /**
+   * Returns a block of at least `sizeBytes` for one that grew and has to move, with room behind it if
+   * possible. Throws `ERR_ARENA_LIMIT` or `ERR_ARENA_OUT_OF_MEMORY`.
+   */
   obtainGrown(sizeBytes: number, alignBytes: number): Block {
     const block = this.#buffers.mayResize ? this.#obtainWithRoom(sizeBytes) : NONE
     return block !== NONE ? block : this.obtain(sizeBytes, alignBytes)
   }
 
-  /** A block of whole pages with room behind it, or NONE. */
+  /** Returns a block of whole pages with room behind it, or NONE. */
   #obtainWithRoom(sizeBytes: number): Block {
     const heap = this.#heap
     const pageCount = heap.pagesFor(sizeBytes)
@@ -97,18 +102,20 @@ export class Supply {
     }
     const block = takes()
     if (block !== NONE || heap.refusal === REFUSED_LIMIT) return block
-    // The segment of a source whose end moves grows by what is needed, not by more.
+    // A source whose end moves grows its segment by what is needed, not by more.
     if (sizeBytes < LONG_BYTES || this.#source.end !== null) return NONE
     try {
       this.#addPages(sizeBytes, pageCount, pageCount)
     } catch {
-      // Then there may be a place without room.
+      // No segment can be had. There may still be a place without room behind it.
       return NONE
     }
     return takes()
   }
 
-  /** Makes a live block fit `sizeBytes` where it is. Returns false, and changes nothing, where it has to move. */
+  /**
+   * Makes a live block fit `sizeBytes` where it is. Returns false, and changes nothing, if it has to move.
+   */
   resize(block: Block, sizeBytes: number): boolean {
     const heap = this.#heap
     for (;;) {
@@ -121,10 +128,10 @@ export class Supply {
     }
   }
 
-  /** There is no room behind a long block. Returns whether there may be now. */
+  /** Tries to make room behind a long block. Returns whether there may be room now. */
   #makeRoomBehind(block: Block, sizeBytes: number): boolean {
     const heap = this.#heap
-    // What is behind it may be a block that is kept.
+    // The memory behind the block may be a kept block, which `flush` makes a gap.
     if (heap.hasKept) {
       heap.flush()
       return true
@@ -134,7 +141,7 @@ export class Supply {
     try {
       this.#addPages(sizeBytes, missing, missing)
     } catch {
-      // Then it moves, or cannot grow.
+      // No pages can be had. The block moves, or cannot grow.
       return false
     }
     return true
@@ -152,8 +159,9 @@ export class Supply {
   }
 
   /**
-   * Adds a segment, once those are gone that are free and too short, unless the limit would not let the block use it, or room
-   * was made without one.
+   * Adds a segment, after all segments that are free and too short were given up. Throws if the limit would
+   * not let the block use the new segment. Adds nothing if blocks that left the quarantine may have made
+   * room.
    */
   #addPages(sizeBytes: number, pageCount: PageCount, needed: PageCount): void {
     const heap = this.#heap
@@ -162,7 +170,7 @@ export class Supply {
     while (heap.committedPages + needed > heap.limitPages) {
       const { quarantinedBlocks } = this.#buffers
       this.#makeRoom(sizeBytes, needed)
-      // What leaves the quarantine may leave a gap that fits.
+      // Blocks that left the quarantine may have left a gap that fits.
       if (this.#buffers.quarantinedBlocks < quarantinedBlocks) return
     }
     const added = this.#reserve(sizeBytes, pageCount)
@@ -170,7 +178,8 @@ export class Supply {
       this.#buffers.addSegment(this.#source.segmentOf(added.firstPage))
       heap.addRange(added.firstPage, added.pageCount)
     } catch (cause) {
-      // The books could not grow: V8 has no memory for them. Nothing was added, unless this was interrupted.
+      // The books could not grow: V8 has no memory for them. Nothing was added. If this was interrupted, the
+      // source may have more than the heap.
       this.#releaser.dropUnmanaged()
       throw this.#outOfMemory(sizeBytes, BOOKS, cause)
     }
@@ -178,7 +187,9 @@ export class Supply {
     this.#notices.grew(added.pageCount * heap.pageBytes, heap.managedPages * heap.pageBytes)
   }
 
-  /** Makes a new segment resident, as far as the limits allow. On failure the segment goes again. */
+  /**
+   * Makes a new segment resident, as far as the limits allow. If that fails, the segment is given up again.
+   */
   #prefault(sizeBytes: number, segment: Segment): void {
     const heap = this.#heap
     const { firstPage } = segment
@@ -197,10 +208,10 @@ export class Supply {
   }
 
   #reserve(sizeBytes: number, pageCount: PageCount): PageStretch {
-    // An end must not move under a buffer that is in use where we cannot see it.
+    // An end must not move under a buffer that other code took away and uses.
     if (this.#source.end !== null) this.#buffers.noticeTaken()
     try {
-      // What is prefaulted is not for room.
+      // A prefaulted segment gets no room for growth: every page of it would be resident.
       return this.#source.reserve(pageCount, !this.#isPrefaulted)
     } catch (cause) {
       throw this.#outOfMemory(sizeBytes, 'there are no more pages to be had', cause)
@@ -229,7 +240,7 @@ export class Supply {
   }
 }
 
-/** The kernel, or the runtime, had no memory for a block. */
+/** Makes the error of an allocation for which the kernel, or the runtime, had no memory. */
 export function outOfMemory(arenaName: string, sizeBytes: number, what: string, cause: unknown): ArenaError {
   return new ArenaError(
     'ERR_ARENA_OUT_OF_MEMORY',
