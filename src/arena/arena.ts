@@ -76,11 +76,11 @@ const Memory = ArrayBuffer
  * Off-heap memory that goes back to the operating system when it is freed.
  *
  * The arena hands out *blocks*. Each block is a Buffer, and that Buffer is the *owner* of the block. The
- * owner is *spent* once the block has ended: every further call with it throws `ERR_ARENA_DOUBLE_FREE`.
+ * owner is *spent* once the block has ended: from then on `free`, `realloc`, `pin` and `lend` of it throw
+ * `ERR_ARENA_DOUBLE_FREE`.
  *
  * Calls that allocate, free or release memory throw `ERR_ARENA_BUSY` if they are made in the middle of
- * another call of the same arena (see docs/lifetimes.md). After any throw the arena is as it was before the
- * call.
+ * another call of the same arena (see docs/lifetimes.md).
  *
  * ```ts
  * const arena = new Arena({ name: 'uploads', limitBytes: 512 * 2 ** 20 })
@@ -169,6 +169,7 @@ export class Arena extends MadeOf<Parts> {
     settleIfDropped(this, { name, leaks, heap, source, buffers, scavenger, storage, share })
   }
 
+  /** The arena's name: the option `name`, or `'arena-N'`. */
   get name(): string {
     return this.#identity.name
   }
@@ -187,6 +188,8 @@ export class Arena extends MadeOf<Parts> {
    *   pages were given back
    * - `ERR_ARENA_OUT_OF_MEMORY` if the kernel or V8 has no memory; `cause` is the system error
    * - `ERR_ARENA_CLOSED` after `close` or `closeWhenIdle`
+   *
+   * After any throw the arena is as it was before the call.
    *
    * ```ts
    * const chunk = arena.alloc(64 * 1024)
@@ -275,7 +278,7 @@ export class Arena extends MadeOf<Parts> {
    * - `ERR_ARENA_DETACHED` if other code took the `ArrayBuffer` of the block away (for example by
    *   `transfer()`)
    *
-   * After a throw `buffer` is still the live owner of its block.
+   * After a throw `buffer` is what it was before the call.
    *
    * ```ts
    * let body = arena.allocUnsafe(1024)
@@ -321,8 +324,8 @@ export class Arena extends MadeOf<Parts> {
   }
 
   /**
-   * Ends a block. `buffer` must be the very object that this arena returned, not a view of it. Its pages are
-   * back with the kernel within `releaseAfterMs`.
+   * Ends a block. `buffer` must be the very object that this arena returned, not a view of it. Pages on which
+   * no live block is left are back with the kernel within `releaseAfterMs`.
    *
    * Every view of a block of `detachFromBytes` and more has length 0 afterwards. The bytes of a smaller block
    * are used again, so its views must not be used any more. If the block is pinned, only its owner is spent
@@ -630,7 +633,8 @@ export class Arena extends MadeOf<Parts> {
 
   /**
    * Closes the arena as soon as nothing is pinned: now, or in the last `unpin` or at the end of the last
-   * `lend`. Until then `alloc…`, `realloc` and `scope` throw `ERR_ARENA_CLOSED`; everything else works.
+   * `lend`. From this call on `alloc…`, `realloc` and `scope` throw `ERR_ARENA_CLOSED`; everything else works
+   * until the arena is closed.
    *
    * Returns a promise that resolves when the arena is closed, and rejects with what `close` throws. Every
    * call returns that one promise. It does not keep the process alive.
@@ -901,7 +905,10 @@ export class Arena extends MadeOf<Parts> {
     this.#releaser.noteFree()
   }
 
-  /** Samples an owner that is about to be handed out. `through` is the method that the caller called. */
+  /**
+   * Samples an owner that is about to be handed out. `through` is the method above which the stack of the
+   * allocation begins.
+   */
   #sample(buffer: Buffer, through: (...args: never[]) => unknown): void {
     // Set first: if this is interrupted, a later owner is sampled all the same.
     this.#sampleAt = this.#leaks.nextAfter(this.#allocations)
@@ -1029,8 +1036,8 @@ export class Arena extends MadeOf<Parts> {
   }
 }
 
-// The stack of a sampled allocation begins above these methods. A program that replaces them still calls
-// these.
+// The stack of a sampled allocation begins above these methods. They are kept here, because a program may
+// replace the methods of the prototype.
 const { allocUnsafe, realloc } = Arena.prototype
 
 // Outside of the class: a closure made in the constructor would share its context, and so hold the arena.

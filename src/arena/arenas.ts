@@ -11,13 +11,24 @@ export interface ArenaTotals {
    * Open arenas of this thread, a count. The fields from here to `metadataBytes` are sums over these arenas.
    */
   arenas: number
+  /** Blocks that were handed out and have not ended, a count. */
   liveBlocks: number
+  /** The bytes that were asked for by the live blocks. */
   liveBytes: number
+  /** Pages that hold live blocks. */
   usedBytes: number
+  /** Free pages that may still be resident. */
   dirtyBytes: number
+  /** Free pages that were given back, or never touched. */
   cleanBytes: number
+  /** `usedBytes + dirtyBytes + cleanBytes`. */
   mappedBytes: number
+  /**
+   * `usedBytes + dirtyBytes`. The kernel holds at most this much resident, unless freed memory was written to
+   * or `hugePages` is set.
+   */
   committedBytes: number
+  /** Memory that the arenas' books take, outside of the pages. */
   metadataBytes: number
   /**
    * What all arenas of the process, those of Workers included, have taken of `processLimitBytes`: what they

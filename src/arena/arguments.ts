@@ -11,6 +11,7 @@ import { GRANULE_BYTES, isPowerOfTwo, MAX_SPACE_BYTES } from '../base/units.js'
  */
 export const MAX_SIZE_BYTES = Math.min(constants.MAX_LENGTH, MAX_SPACE_BYTES)
 
+/** The options of one allocation. */
 export interface AllocOptions {
   /**
    * The block's address is a multiple of this number of bytes: a power of two, from 1 up to the page size.

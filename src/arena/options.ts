@@ -16,6 +16,7 @@ export interface DebugOptions {
   quarantineBytes?: number
 }
 
+/** The options of `new Arena()`. All are optional. An option that does not exist is refused. */
 export interface ArenaOptions {
   /** The arena's name in errors and statistics: 1 to 128 characters. Default `'arena-N'`. */
   name?: string
@@ -38,8 +39,8 @@ export interface ArenaOptions {
   /**
    * Milliseconds within which a free page is back with the kernel, even if nobody calls the arena again. `0`:
    * pages go back in the call that frees them. `Infinity`: pages go back only by `trim()`, at limits, under
-   * memory pressure while `onPressure` has a listener, and when the arena grows beyond 1.25 times the most
-   * that was in use and 8 MiB. Default 1000.
+   * memory pressure (noticed for certain only while `onPressure` has a listener), and when the arena
+   * grows beyond 1.25 times the most that was in use and 8 MiB. Default 1000.
    */
   releaseAfterMs?: number
   /**
@@ -59,8 +60,8 @@ export interface ArenaOptions {
   debug?: boolean | DebugOptions
   /**
    * Ask the kernel for transparent huge pages (2 MiB), and give back whole ones only. The first touch of
-   * memory then costs a tenth, and a live block keeps the 2 MiB around it resident. Not with `source:
-   * 'sbrk'`. Default false.
+   * memory then costs a tenth, and a live block keeps the 2 MiB around it resident. Not with
+   * `source: 'sbrk'`. Default false.
    */
   hugePages?: boolean
   /**

@@ -4,7 +4,8 @@
  * freed meanwhile.
  *
  * Script may run in any call of the arena (an accessor among the options, a formatter of stacks), and may end
- * the scope. So each method asks whether the scope has ended once more after the arena has returned.
+ * the scope. So a method that allocates asks again, after the arena has returned, whether the scope has
+ * ended.
  *
  * Invariants, checked by the arena's fuzz from outside:
  *  1. every live block that the scope handed out and did not keep ends with it
@@ -220,6 +221,7 @@ export class Scope {
     if (failures.length > 1) throw new AggregateError(failures, 'blocks of a scope could not be freed')
   }
 
+  /** Calls `end()`, for `using scope = arena.scope()`. */
   [Symbol.dispose](): void {
     this.end()
   }

@@ -13,7 +13,9 @@ import type { Scavenger } from '../release/scavenger.js'
  * ```
  */
 export interface ArenaStats {
+  /** The arena's name. */
   name: string
+  /** Where its pages come from: the option `source`. */
   source: 'mmap' | 'sbrk'
   /**
    * Whether the program break can still be moved. False once other code was seen to have moved it. Null if
@@ -37,8 +39,12 @@ export interface ArenaStats {
   cleanBytes: number
   /** `usedBytes + dirtyBytes + cleanBytes`. */
   mappedBytes: number
-  /** `usedBytes + dirtyBytes`: an upper bound of what the kernel holds resident. */
+  /**
+   * `usedBytes + dirtyBytes`. The kernel holds at most this much resident, unless freed memory was written to
+   * or `hugePages` is set.
+   */
   committedBytes: number
+  /** The most that `committedBytes` ever was. */
   peakCommittedBytes: number
   /** The option `limitBytes`; `Infinity` if there is no limit. */
   limitBytes: number
@@ -58,6 +64,7 @@ export interface ArenaStats {
    * pages.
    */
   purges: number
+  /** Bytes of pages that were given back since the arena was made. */
   purgedBytes: number
   /** Pages that were used again after they had been given back, since the arena was made. */
   refaultedBytes: number

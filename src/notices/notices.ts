@@ -21,14 +21,17 @@ export type PurgeReason = 'timer' | 'free' | 'trim' | 'limit' | 'pressure' | 'gr
 export interface PurgeMessage {
   /** The arena's name. */
   arena: string
+  /** Bytes of pages that went back. */
   bytes: number
   /** Calls that gave the pages back, a count. One call gives back many stretches of pages. */
   calls: number
+  /** Why they went back. */
   reason: PurgeReason
 }
 
 /** The message on `offheap:grow`: an arena mapped a segment. */
 export interface GrowMessage {
+  /** The arena's name. */
   arena: string
   /** The length of the new segment, in bytes. */
   bytes: number
@@ -41,12 +44,14 @@ export interface GrowMessage {
  * refused more memory.
  */
 export interface LimitMessage {
+  /** The arena's name. */
   arena: string
   /**
    * Which limit it was. `'soft'`: `softLimitBytes` was crossed after all free pages went back. `'arena'`:
    * `limitBytes` refused an allocation. `'process'`: the limit of `setProcessLimit()` refused one.
    */
   kind: 'soft' | 'arena' | 'process'
+  /** That limit, in bytes. */
   limitBytes: number
   /** Bytes of pages that the arena holds, used and dirty. */
   committedBytes: number
@@ -56,6 +61,7 @@ export interface LimitMessage {
  * The message on `offheap:leak`: the Buffer or the arena that could free this memory was garbage-collected.
  */
 export interface LeakMessage {
+  /** The arena's name. */
   arena: string
   /**
    * `'block'`: a Buffer was collected without `free`. `'arena'`: an arena was collected without `close`, with
@@ -82,6 +88,7 @@ export interface PurgeRefusedMessage {
   advice: string
 }
 
+/** Is called for the event `'limit'` of an arena; see `arena.on`. */
 export type LimitListener = (message: LimitMessage) => void
 
 const channels = {

@@ -41,6 +41,7 @@ export interface PressureEvent {
   missingBytes: number
 }
 
+/** Is called under memory pressure; see `onPressure`. */
 export type PressureListener = (event: PressureEvent) => void
 
 const LOOK_EVERY_MS = 500
