@@ -24,7 +24,7 @@ const USE = `
   setTimeout(() => { stop(); arena.close() }, 600)
 `
 
-/** A program that uses the package, in a folder of that name. Returns the program. */
+/** A program that uses the package, in a folder of that name, which no other test uses. Returns the program. */
 function install(name: string, binary = 'build/Release/offheap.node'): string {
   const app = join(folder, name)
   const root = join(app, 'node_modules/offheap')
@@ -66,7 +66,7 @@ describe.concurrent.each(NODES)('under the permission model of $version', node =
   it.each(['plain', 'with spaces, commas', "it's $HOME `or` (not)"])(
     'the advice works as printed: %s',
     async name => {
-      const program = install(name)
+      const program = install(join(`${node.major}`, name))
       const app = dirname(program)
       const refused = await runNode([...flags, `--allow-fs-read=${app}`, program], '', node.path)
       expect(refused.code).toBe(1)
@@ -78,7 +78,7 @@ describe.concurrent.each(NODES)('under the permission model of $version', node =
   )
 
   it('the advice works where only the script of the package may be read', async () => {
-    const program = install('script-only')
+    const program = install(join(`${node.major}`, 'script-only'))
     const root = join(dirname(program), 'node_modules/offheap')
     const allowed = [program, join(root, 'dist'), join(root, 'package.json')].map(
       path => `--allow-fs-read=${path}`,
@@ -93,7 +93,7 @@ describe.concurrent.each(NODES)('under the permission model of $version', node =
   })
 
   it('a package that is linked to needs no more than its real folder', async () => {
-    const program = install('linked-to')
+    const program = install(join(`${node.major}`, 'linked-to'))
     const app = join(folder, `linking-${node.major}`)
     mkdirSync(join(app, 'node_modules'), { recursive: true })
     writeFileSync(join(app, 'use.mjs'), USE)
