@@ -241,7 +241,8 @@ describe.concurrent('while four threads malloc with one arena', () => {
         for (let at = 0; at < block.length; at += 256) if (block[at] !== tag) return false
         return block.at(-1) === tag
       }
-      while (performance.now() < until) {
+      // On a busy machine it takes longer until enough was done.
+      while (performance.now() < until || (rounds < 30 && performance.now() < until + 20_000)) {
         const count = 1 + random(40)
         for (let i = 0; i < count; i++) {
           const tag = random(256)
@@ -273,7 +274,7 @@ describe.concurrent('while four threads malloc with one arena', () => {
     const { stdout } = await expectToSurvive(body, [], variables)
     const { rounds, blocks, highest } = JSON.parse(stdout.split('\n')[0])
     expect(rounds).toBeGreaterThan(0)
-    expect(blocks).toBeGreaterThan(stepsOf(10_000, 10))
+    expect(blocks).toBeGreaterThan(stepsOf(10_000, 100))
     expect(highest).toBeGreaterThan(8 * 2 ** 20)
   })
 
