@@ -5,31 +5,25 @@ import { group } from '../process/environment.js'
 import { ArenaMember } from './member.js'
 import type { ArenaStats } from './stats.js'
 
-/** The sums that `totals()` returns. Numbers are bytes, unless a field says otherwise. */
-export interface ArenaTotals {
-  /**
-   * Open arenas of this thread, a count. The fields from here to `metadataBytes` are sums over these arenas.
-   */
+/** The statistics that `totals` adds up. */
+const SUMMED = [
+  'liveBlocks',
+  'liveBytes',
+  'usedBytes',
+  'dirtyBytes',
+  'cleanBytes',
+  'mappedBytes',
+  'committedBytes',
+  'metadataBytes',
+] as const
+
+/**
+ * The result of `totals()`. The fields that `ArenaStats` has too are sums over the open arenas of this thread.
+ * Numbers are bytes, unless a field says otherwise.
+ */
+export interface ArenaTotals extends Pick<ArenaStats, (typeof SUMMED)[number]> {
+  /** Open arenas of this thread, a count. */
   arenas: number
-  /** Blocks that were handed out and have not ended, a count. */
-  liveBlocks: number
-  /** The bytes that were asked for by the live blocks. */
-  liveBytes: number
-  /** Pages that hold live blocks. */
-  usedBytes: number
-  /** Free pages that may still be resident. */
-  dirtyBytes: number
-  /** Free pages that were given back, or never touched. */
-  cleanBytes: number
-  /** `usedBytes + dirtyBytes + cleanBytes`. */
-  mappedBytes: number
-  /**
-   * `usedBytes + dirtyBytes`. The kernel holds at most this much resident, unless freed memory was written to
-   * or `hugePages` is set.
-   */
-  committedBytes: number
-  /** Memory that the arenas' books take, outside of the pages. */
-  metadataBytes: number
   /**
    * What all arenas of the process, those of Workers included, have taken of `processLimitBytes`: what they
    * hold, and up to an eighth more each.
@@ -83,14 +77,7 @@ export function totals(): ArenaTotals {
   }
   for (const stats of arenas()) {
     sums.arenas++
-    sums.liveBlocks += stats.liveBlocks
-    sums.liveBytes += stats.liveBytes
-    sums.usedBytes += stats.usedBytes
-    sums.dirtyBytes += stats.dirtyBytes
-    sums.cleanBytes += stats.cleanBytes
-    sums.mappedBytes += stats.mappedBytes
-    sums.committedBytes += stats.committedBytes
-    sums.metadataBytes += stats.metadataBytes
+    for (const name of SUMMED) sums[name] += stats[name]
   }
   return sums
 }

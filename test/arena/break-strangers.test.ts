@@ -4,7 +4,6 @@
  */
 import { describe, expect, it } from 'vitest'
 import { loadKernel } from '../../src/memory/addon.js'
-import { runWithBreak } from '../support/break.js'
 import { IS_ALL, someOf, stepsOf } from '../support/extent.js'
 import { COMPILED, DIST, type Outcome, runScript } from '../support/process.js'
 import { noSetMmPath, slowSbrkPath, strangerPath } from '../support/stranger.js'
@@ -39,7 +38,7 @@ async function expectToSurvive(
   variables: Record<string, string> = {},
 ): Promise<Outcome> {
   const script = `${PRELUDE} ${body}; console.log('survived')`
-  const outcome = await runWithBreak(() => runScript(script, nodeArgs, undefined, variables))
+  const outcome = await runScript(script, nodeArgs, undefined, variables)
   const { code, signal, stdout, stderr } = outcome
   expect({ code, signal, stdout, stderr }).toMatchObject({ code: 0, signal: null, stderr: '' })
   expect(stdout).toMatch(/survived\n$/)

@@ -1,6 +1,6 @@
 /** Arenas that nobody refers to any more and nobody closed. */
 import { describe, expect, it } from 'vitest'
-import { hasNoBreak, runWithBreak } from '../support/break.js'
+import { hasNoBreak } from '../support/break.js'
 import { someOf, stepsOf } from '../support/extent.js'
 import { runFile, runScript } from '../support/process.js'
 
@@ -9,8 +9,11 @@ const MIB = 2 ** 20
 async function expectNothingLeft(count: number, options: object, where = 'main'): Promise<void> {
   const args = [String(count), JSON.stringify(options), where]
   const nodeArgs = ['--expose-gc', '--no-warnings']
-  const { code, signal, stdout, stderr } = await runWithBreak(() =>
-    runFile('children/unclosed.mjs', import.meta.url, args, nodeArgs),
+  const { code, signal, stdout, stderr } = await runFile(
+    'children/unclosed.mjs',
+    import.meta.url,
+    args,
+    nodeArgs,
   )
   expect({ code, signal, stderr }).toEqual({ code: 0, signal: null, stderr: '' })
   const kept = JSON.parse(stdout) as { rssBytes: number; sizeBytes: number }
@@ -58,9 +61,7 @@ const PRELUDE = `
 `
 
 async function expectToPass(body: string): Promise<void> {
-  const outcome = await runWithBreak(() =>
-    runScript(`${PRELUDE} ${body}; console.log('done')`, ['--expose-gc']),
-  )
+  const outcome = await runScript(`${PRELUDE} ${body}; console.log('done')`, ['--expose-gc'])
   expect(outcome).toEqual({ code: 0, signal: null, stdout: 'done\n', stderr: '' })
 }
 

@@ -1,6 +1,5 @@
 /** The demo at full length: that it finishes, and that what it shows is so. */
 import { describe, expect, it } from 'vitest'
-import { runWithBreak } from '../support/break.js'
 import { someOf } from '../support/extent.js'
 import { offheap } from './run.js'
 
@@ -19,7 +18,7 @@ describe('offheap demo', () => {
     'shows both cases within 30 s, the arena (%s) holding less than the Buffers after the last free',
     async source => {
       const start = performance.now()
-      const { code, stdout, stderr } = await runWithBreak(() => offheap(['demo', '--source', source]))
+      const { code, stdout, stderr } = await offheap(['demo', '--source', source])
       expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
       expect(performance.now() - start).toBeLessThan(30_000)
 

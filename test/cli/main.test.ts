@@ -6,7 +6,6 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { gzipSync } from 'node:zlib'
 import { afterAll, describe, expect, it, vi } from 'vitest'
-import { runWithBreak } from '../support/break.js'
 import { someOf } from '../support/extent.js'
 import { MAIN, offheap } from './run.js'
 
@@ -221,7 +220,7 @@ describe.concurrent('offheap replay', () => {
 
   it('takes the pages from the program break, where asked to', async () => {
     const args = ['replay', path, '--source', 'sbrk', '--passes', '1']
-    const { code, stdout, stderr } = await runWithBreak(() => offheap([...args, '--json']))
+    const { code, stdout, stderr } = await offheap([...args, '--json'])
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
     const result = JSON.parse(stdout)
     expect(result).toMatchObject({
@@ -231,9 +230,7 @@ describe.concurrent('offheap replay', () => {
       afterWaitArenaBytes: 0,
     })
     expect(result.peakArenaBytes).toBeGreaterThanOrEqual(3_000_000)
-    expect((await runWithBreak(() => offheap(args))).stdout).toMatch(
-      /^\S+small.trace on arena over the program break\n/,
-    )
+    expect((await offheap(args)).stdout).toMatch(/^\S+small.trace on arena over the program break\n/)
     const other = await offheap([
       'replay',
       path,

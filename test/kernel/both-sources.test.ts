@@ -2,7 +2,6 @@
 import { readdirSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
-import { runWithBreak } from '../support/break.js'
 import { someOf } from '../support/extent.js'
 import { runFile } from '../support/process.js'
 import { strangerPath } from '../support/stranger.js'
@@ -18,9 +17,7 @@ describe('a recording on mappings and on the program break', () => {
     async name => {
       const path = fileURLToPath(new URL(name, TRACES))
       const args = [path, strangerPath()]
-      const outcome = await runWithBreak(() =>
-        runFile('children/both-sources.mjs', import.meta.url, args, ['--expose-gc']),
-      )
+      const outcome = await runFile('children/both-sources.mjs', import.meta.url, args, ['--expose-gc'])
       expect(outcome).toMatchObject({ code: 0, signal: null, stderr: '' })
       const { mmap, sbrk, grownBytes } = JSON.parse(outcome.stdout)
       const { checks, allocations, frees } = mmap

@@ -119,6 +119,16 @@ function tickThrough(seeksLong = false): number {
   return slices
 }
 
+/** A thousand short stretches, dirty and marked for so long that a tick gives them back from now on. */
+function makeDue(): void {
+  addSegment(8_192)
+  policy.start()
+  makeDirty(...Array.from({ length: 1_000 }, () => 3))
+  clock.nowMs += 450
+  tickThrough()
+  clock.nowMs += 450
+}
+
 /** Waits as long as the promise says, with the ticks that are due on the way. */
 function waitOut(): void {
   const endMs = clock.nowMs + PROMISE_MS
@@ -293,12 +303,7 @@ describe('a tick', () => {
   })
 
   it('looks at the clock while it passes over stretches that are too short for now', () => {
-    addSegment(8_192)
-    policy.start()
-    makeDirty(...Array.from({ length: 1_000 }, () => 3))
-    clock.nowMs += 450
-    tickThrough()
-    clock.nowMs += 450
+    makeDue()
     expect(scavenger.tick(LONG_AGO_MS, calls, false)).toBe(false)
     expect(purged).toEqual([])
     tickThrough()
@@ -306,12 +311,7 @@ describe('a tick', () => {
   })
 
   it('goes on where its last slice ended, and marks when it is finished', () => {
-    addSegment(8_192)
-    policy.start()
-    makeDirty(...Array.from({ length: 1_000 }, () => 3))
-    clock.nowMs += 450
-    tickThrough()
-    clock.nowMs += 450
+    makeDue()
     // Each look at the clock finds that half of the slice is over.
     clock.readCostMs = 0.1
     let slices = 0
@@ -487,12 +487,7 @@ describe('purgeSlice', () => {
   })
 
   it('may come in the middle of a tick, which then finishes what is left', () => {
-    addSegment(8_192)
-    policy.start()
-    makeDirty(...Array.from({ length: 1_000 }, () => 3))
-    clock.nowMs += 450
-    tickThrough()
-    clock.nowMs += 450
+    makeDue()
     clock.readCostMs = 0.1
     while (purged.length === 0) {
       expect(tick()).toBe(false)

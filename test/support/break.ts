@@ -4,7 +4,7 @@
  */
 import { loadKernel } from '../../src/memory/addon.js'
 import type { MappingId } from '../../src/memory/kernel.js'
-import type { Outcome } from './process.js'
+import { BREAK_IN_THE_WAY } from './process.js'
 
 /** Where the pages of the break's owner begin, who holds none. No earlier owner's memory is there, if anybody had a view of that. */
 export function baseOf(mapping: MappingId, breakAt: () => number): number {
@@ -18,33 +18,31 @@ export function baseOf(mapping: MappingId, breakAt: () => number): number {
   return base
 }
 
-const IN_THE_WAY = 'mmap: File exists (EEXIST)'
-const ATTEMPTS = 20
+/** No test raises the break by more. */
+const ROOM_BYTES = 256 * 2 ** 20
 
 /** For `describe.skipIf`: says so, and why, where this process has no break to test. */
 export const hasNoBreak = !canMoveBreak()
 if (hasNoBreak) {
   console.warn(
-    `tests of the program break are skipped: something is mapped right above it here (${IN_THE_WAY})`,
+    `tests of the program break are skipped: something is mapped right above it here (${BREAK_IN_THE_WAY})`,
   )
 }
 
 function canMoveBreak(): boolean {
   const kernel = loadKernel()
+  let mapping: MappingId | undefined
   try {
-    const mapping = kernel.programBreak.take('probe')
-    kernel.programBreak.leave(mapping, false)
-    return kernel.unmap(mapping)
+    mapping = kernel.programBreak.take('probe')
+    kernel.programBreak.closeFence(mapping, ROOM_BYTES)
+    return true
   } catch (error) {
-    if ((error as Error).message !== IN_THE_WAY) throw error
+    if ((error as Error).message !== BREAK_IN_THE_WAY) throw error
     return false
-  }
-}
-
-/** Runs a process again until it is one that has a break. */
-export async function runWithBreak(run: () => Promise<Outcome>): Promise<Outcome> {
-  for (let attempt = 1; ; attempt++) {
-    const outcome = await run()
-    if (!outcome.stderr.includes(IN_THE_WAY) || attempt === ATTEMPTS) return outcome
+  } finally {
+    if (mapping !== undefined) {
+      kernel.programBreak.leave(mapping, false)
+      kernel.unmap(mapping)
+    }
   }
 }
