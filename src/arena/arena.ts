@@ -478,7 +478,8 @@ export class Arena extends MadeOf<Parts> {
    * ```ts
    * const arena = new Arena({ trackOwners: true })
    * const body = arena.alloc(1000).subarray(3, 10)
-   * arena.free(arena.ownerOf(body))
+   * const owner = arena.ownerOf(body)
+   * if (owner !== undefined) arena.free(owner)
    * ```
    */
   ownerOf(view: unknown): ArenaBuffer | undefined {

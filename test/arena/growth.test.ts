@@ -56,7 +56,7 @@ const KINDS: readonly [string, ArenaOptions][] = [
 ]
 
 // A sample of the kinds.
-describe.each(someOf(KINDS, 3))('%s, within one turn,', (_, options) => {
+describe.each(someOf(KINDS, 2))('%s, within one turn,', (_, options) => {
   // A quarantine is memory in use.
   const quarantine = options.debug === true ? 8 : 0
 

@@ -75,7 +75,7 @@ export const fuzzSeed: number = integerFromEnvironment('OFFHEAP_FUZZ_SEED') ?? s
 
 /** Steps a scenario takes. */
 export function fuzzSteps(defaultSteps: number): number {
-  return integerFromEnvironment('OFFHEAP_FUZZ_STEPS') ?? stepsOf(defaultSteps, 12)
+  return integerFromEnvironment('OFFHEAP_FUZZ_STEPS') ?? stepsOf(defaultSteps, 16)
 }
 
 /** A seed of its own for each part of a run, so that one part can be run alone and still do the same. */

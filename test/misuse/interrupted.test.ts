@@ -19,11 +19,11 @@ const MORE_OPTIONS = [
   '{"prefault":true}',
   '{"hugePages":true}',
 ]
-/** Of each kind a sample of the options. */
+/** In a sample one of the options of each kind. */
 const CASES = [
-  ...['overflow', 'terminate'].flatMap(kind => someOf(OPTIONS, 2).map(options => ({ kind, options }))),
+  ...['overflow', 'terminate'].flatMap(kind => someOf(OPTIONS, 1).map(options => ({ kind, options }))),
   ...['thrown', 'cut'].flatMap(kind =>
-    someOf([...OPTIONS, ...MORE_OPTIONS], 2).map(options => ({ kind, options })),
+    someOf([...OPTIONS, ...MORE_OPTIONS], 1).map(options => ({ kind, options })),
   ),
 ]
 /** Rounds of each kind in a sample. The interrupter itself says how many there are in all. */
