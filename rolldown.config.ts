@@ -32,6 +32,14 @@ export function padNoinline(code: string): string {
   return padded
 }
 
+/**
+ * Declares the functions of a module as constants. V8 loads and compares a function that is declared each time it is called,
+ * because it may be assigned to; a constant it knows. Nothing moves to another line.
+ */
+export function constantFunctions(code: string): string {
+  return code.replace(/^function (\w+)\(/gm, 'const $1 = function $1(')
+}
+
 /** Takes the base class `MadeOf` out of the published types: it adds nothing that users could see. */
 function hideMadeOf(dist: string): void {
   for (const file of readdirSync(dist, { recursive: true, encoding: 'utf8' })) {
@@ -53,6 +61,10 @@ export default defineConfig({
       name: 'pad-noinline',
       // Nothing moves to another line: source maps stay right.
       transform: { filter: { code: TAG }, handler: code => ({ code: padNoinline(code), map: null }) },
+    },
+    {
+      name: 'constant-functions',
+      renderChunk: (code, { name }) => (name === 'heap' ? { code: constantFunctions(code), map: null } : null),
     },
     { name: 'hide-made-of', writeBundle: ({ dir = 'dist' }) => hideMadeOf(dir) },
   ],

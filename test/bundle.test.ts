@@ -1,7 +1,7 @@
 /** What the build publishes: two modules that are loaded, in which V8 can do what the source counts on (docs/v8.md). */
 import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
-import { padNoinline } from '../rolldown.config.js'
+import { constantFunctions, padNoinline } from '../rolldown.config.js'
 import { DIST } from './support/process.js'
 
 const HEAP = new URL('heap/heap.js', DIST)
@@ -24,6 +24,12 @@ describe('the modules that are published', () => {
     const exported = Object.values((await import(module.href)) as object)
     expect(exported.length).toBeGreaterThan(1)
     expect(exported.filter(value => typeof value === 'number' && (value | 0) === value)).toEqual([])
+  })
+
+  it('declare the functions of the heap as constants', () => {
+    const text = readFileSync(HEAP, 'utf8')
+    expect(text).not.toMatch(/^function /m)
+    expect(text).toMatch(/^const takeShort = function takeShort\(/m)
   })
 
   it('have one ArenaError, whichever entry it comes from', async () => {
@@ -65,5 +71,13 @@ describe('padNoinline', () => {
   it('refuses a tag that it cannot follow', () => {
     expect(() => padNoinline(tagged('const f = () => {'))).toThrow('1 tags @noinline, but 0 functions')
     expect(() => padNoinline(tagged('function f() {'))).toThrow('0 functions')
+  })
+})
+
+describe('constantFunctions', () => {
+  it('makes constants of the functions of a module, each on its line, and of no others', () => {
+    const text = 'function f(a) {\n  function g() {}\n}\nclass C {\n  h() {}\n}\n'
+    const constant = 'const f = function f(a) {\n  function g() {}\n}\nclass C {\n  h() {}\n}\n'
+    expect(constantFunctions(text)).toBe(constant)
   })
 })

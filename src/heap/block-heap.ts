@@ -8,18 +8,20 @@
  * A live block is recognised exactly, in O(1): both bits in the map are set where it starts, and nowhere
  * else. So a number that was freed, lies inside a block, is unaligned or was never managed is no live block.
  *
- * A heap is one object in layers. Each layer is a class in a file of its own. It knows only the layers that
- * come before it in this list:
+ * All state is one object, `Books`. Each file of this room has functions over it. A file imports only what
+ * stands before it in this list:
  *
- *      PageTable     the columns and the ranges          LongBlocks   cuts blocks from long gaps
- *      PageStates    what each page is                   BlockSpace   cuts blocks from all gaps
- *      GranuleMap    what starts where                   SpacePages   adds, removes and purges pages
- *      ShortGaps     finds gaps below a frame            SavedSpace   saves and restores the books
- *      LongGaps      finds all longer gaps               BlockCache   keeps freed blocks
- *      Gaps          makes gaps of freed blocks          BlockHeap    is what others use
+ *      books         all state of a heap                 long-blocks   cuts blocks from long gaps
+ *      page-table    the columns and the ranges          block-space   cuts blocks from all gaps
+ *      page-states   what each page is                   space-pages   adds, removes and purges pages
+ *      granule-map   what starts where                   saved-space   saves and restores the books
+ *      short-gaps    finds gaps below a frame            block-cache   keeps freed blocks
+ *      long-gaps     finds all longer gaps               check         proves all of it
+ *      gaps          makes gaps of freed blocks          block-heap    what other rooms use
  *
- * It is one object, and has no private names, because that is faster: see docs/v8.md. Other rooms use the
- * members of this file, and the inherited figures and ranges, but nothing else. A test enforces that.
+ * `BlockHeap` is the one class with methods. It is the books with a face, one object and not two, because
+ * that is faster: see docs/v8.md. Other rooms use what this file declares, and some figures of the books, but
+ * nothing else. A test enforces that.
  *
  * The heap knows no kernel, no addon and no Buffer. The owner of the pages adds ranges of page numbers. It
  * reads from `refusal` why an allocation failed, reads which pages are dirty, and reports when they were
@@ -33,9 +35,34 @@ import { invariant } from '../base/assert.js'
 import { countRange } from '../base/bits.js'
 import type { Block, PageCount, PageNumber } from '../base/units.js'
 import { GRANULE_BYTES, GRANULE_SHIFT, NONE } from '../base/units.js'
-import { BlockCache } from './block-cache.js'
+import {
+  claim,
+  dropAllBooks,
+  extendStack,
+  flushStacks,
+  isCacheEmpty,
+  isFor,
+  keptBlocks,
+  keptGranules,
+  mayExtend,
+  sharedOf,
+  stackOf,
+  takeBackRooms,
+} from './block-cache.js'
+import {
+  dropFront,
+  frontHoldsPages,
+  hasFront,
+  resizeTo,
+  take,
+  takeAligned,
+  takeLastShort,
+} from './block-space.js'
+import { Books, type PageRange } from './books.js'
+import { checkBooks } from './check.js'
 import { type ColumnStorage, plainStorage } from './columns.js'
-import { pairOf } from './granule-map.js'
+import { give, pageCeil } from './gaps.js'
+import { endOf, isGap, isLive, listLiveIn, nextBehind, pairOf, startBefore, startOf } from './granule-map.js'
 import {
   BITS_PREFIX,
   DIRECT,
@@ -48,7 +75,23 @@ import {
   REFUSED_LIMIT,
   REFUSED_SPACE,
 } from './layout.js'
-import type { PageRange } from './page-table.js'
+import { hasRoom, takeCommitted, takeLast, takeLong, takeWithRoom } from './long-blocks.js'
+import { mostInLong } from './long-gaps.js'
+import { age, anyDirty, arePurged, committedPages, dirtyEnd, nextDirty } from './page-states.js'
+import { bookBytes, shrinkColumns } from './page-table.js'
+import { restoreSpace, saveBlocks, saveDirty } from './saved-space.js'
+import { longestShort } from './short-gaps.js'
+import {
+  addRange,
+  cleanTailPages,
+  isRangeFree,
+  listUnused,
+  markPurged,
+  markResident,
+  rebuildSpace,
+  removeRange,
+  removeTail,
+} from './space-pages.js'
 
 export { REFUSED_LIMIT, REFUSED_SPACE } from './layout.js'
 
@@ -89,7 +132,7 @@ export interface BlockHeapOptions {
  * always has room to inline these two into their caller. The `| 0` behind such a call says that its result is
  * an int32. docs/v8.md explains both.
  */
-export class BlockHeap extends BlockCache {
+export class BlockHeap extends Books {
   private readonly hasCache: boolean
   private readonly wholePagesFromBytes: number
   /** The granules of the shortest block of whole pages. */
@@ -163,7 +206,7 @@ export class BlockHeap extends BlockCache {
     const size = granulesIn(sizeBytes)
     if ((this.isChanging || this.wasRebuilt) && !this.mayTake()) return NONE
     this.isChanging = true
-    let block = this.take(size)
+    let block = take(this, size)
     if (block === NONE) block = this.takeAgain(size, 0, size)
     this.isChanging = false
     return block
@@ -178,7 +221,7 @@ export class BlockHeap extends BlockCache {
     const isWhole = sizeBytes >= this.wholePagesFromBytes
     const size = this.granulesFor(sizeBytes)
     const stacks = this.stacks
-    const shared = this.sharedOf(size)
+    const shared = sharedOf(size)
     if (stacks[FIRST_SIZE + shared] === size) {
       const stack = DIRECT + shared
       const top = stacks[stack]
@@ -192,7 +235,7 @@ export class BlockHeap extends BlockCache {
     if (isWhole) return this.takeNew(size, this.pageMask, size)
     if ((this.isChanging || this.wasRebuilt) && !this.mayTake()) return NONE
     this.isChanging = true
-    let block = this.takeLong(size)
+    let block = takeLong(this, size)
     if (block === NONE) block = this.takeAgain(size, 0, granulesIn(sizeBytes))
     this.isChanging = false
     return block
@@ -221,7 +264,7 @@ export class BlockHeap extends BlockCache {
     if (sizeBytes < this.wholePagesFromBytes || 2 * size > MAX_WHOLE_FROM_BYTES) return NONE
     if ((this.isChanging || this.wasRebuilt) && !this.mayTake()) return NONE
     this.isChanging = true
-    const block = this.takeWithRoom(size, this.pageMask)
+    const block = takeWithRoom(this, size, this.pageMask)
     this.isChanging = false
     return block
   }
@@ -241,7 +284,7 @@ export class BlockHeap extends BlockCache {
 
   /** Cuts a block of `size` granules at a multiple of `mask + 1`, or returns NONE. */
   private takeOnce(size: number, mask: number): Block {
-    return mask === 0 ? this.take(size) : this.takeAligned(size, mask)
+    return mask === 0 ? take(this, size) : takeAligned(this, size, mask)
   }
 
   /**
@@ -254,7 +297,7 @@ export class BlockHeap extends BlockCache {
     this.growthPages = max(MIN_GROWTH_PAGES, usedPages >>> GROWTH_SHIFT)
     if (isGrowth) {
       const usedGranules = usedPages * this.pageGranules
-      if (this.keptGranules > usedGranules / KEPT_SHARE) this.giveUpKept()
+      if (keptGranules(this) > usedGranules / KEPT_SHARE) this.giveUpKept()
       const block = this.takeOnce(size, mask)
       if (block !== NONE) return block
     }
@@ -263,11 +306,11 @@ export class BlockHeap extends BlockCache {
       const block = this.takeOnce(size, mask)
       if (block !== NONE) return block
       // The attempt may have made a front before the limit refused it.
-      this.dropFront()
+      dropFront(this)
     }
-    let block = this.takeLastShort(size, mask)
-    if (block === NONE && this.refusal !== REFUSED_LIMIT) block = this.takeLast(size, mask)
-    if (block === NONE && this.refusal === REFUSED_LIMIT) block = this.takeCommitted(size, mask)
+    let block = takeLastShort(this, size, mask)
+    if (block === NONE && this.refusal !== REFUSED_LIMIT) block = takeLast(this, size, mask)
+    if (block === NONE && this.refusal === REFUSED_LIMIT) block = takeCommitted(this, size, mask)
     return block === NONE && least < size ? this.takeAgain(least, mask, least) : block
   }
 
@@ -302,7 +345,7 @@ export class BlockHeap extends BlockCache {
     if (this.isChanging) return this.freeAgain(block)
     this.isChanging = true
     bits[pair + 1] = marks ^ bit
-    if (slot === FULL || !this.keepMore(block, size, size)) this.give(block, block + size)
+    if (slot === FULL || !this.keepMore(block, size, size)) give(this, block, block + size)
     this.isChanging = false
     return true
   }
@@ -321,7 +364,7 @@ export class BlockHeap extends BlockCache {
   private freeLong(block: Block): void {
     if (this.isChanging) this.rebuild()
     this.isChanging = true
-    const end = this.nextBehind(block)
+    const end = nextBehind(this, block)
     this.bits[BITS_PREFIX + 1 + ((block >>> 5) << 1)] ^= FIRST_BIT >>> block
     this.keepOrGive(block, end)
     this.isChanging = false
@@ -330,13 +373,13 @@ export class BlockHeap extends BlockCache {
   /** Puts the held block [block, end), of more than 32 granules, on its stack, or makes it a gap. */
   private keepOrGive(block: Block, end: number): void {
     const size = end - block
-    const stack = this.stackOf(size)
+    const stack = stackOf(size)
     if (size >= DIRECT) {
       if (block === this.zeroedBlock) this.zeroedBlock = NONE
-      if (!this.isFor(stack, size)) {
+      if (!isFor(this, stack, size)) {
         const usedGranules = this.usedPages * this.pageGranules
-        if (!this.hasCache || !this.claim(stack, size, usedGranules)) {
-          this.give(block, end)
+        if (!this.hasCache || !claim(this, stack, size, usedGranules)) {
+          give(this, block, end)
           return
         }
       }
@@ -348,7 +391,7 @@ export class BlockHeap extends BlockCache {
       stacks[top] = block
       stacks[stack] = top
     } else if (slot === FULL || !this.keepMore(block, size, stack)) {
-      this.give(block, block + size)
+      give(this, block, block + size)
     }
   }
 
@@ -360,8 +403,8 @@ export class BlockHeap extends BlockCache {
    */
   private keepMore(block: Block, size: number, stack: number): boolean {
     if (!this.hasCache) return false
-    if (!this.mayExtend(stack, size, this.usedPages * this.pageGranules)) return false
-    if (!this.extendStack(stack, size)) return false
+    if (!mayExtend(this, stack, size, this.usedPages * this.pageGranules)) return false
+    if (!extendStack(this, stack, size)) return false
     const { stacks } = this
     const top = stacks[stack] + 1
     stacks[top] = block
@@ -371,7 +414,7 @@ export class BlockHeap extends BlockCache {
 
   /** The live block in which a managed granule lies, or NONE. */
   blockAt(granule: number): Block {
-    const block = this.startOf(granule)
+    const block = startOf(this, granule)
     return this.isLive(block) ? block : NONE
   }
 
@@ -384,13 +427,13 @@ export class BlockHeap extends BlockCache {
   stopWiping(): void {}
 
   /** Whether a live block starts at this granule. O(1). */
-  override isLive(block: Block): boolean {
-    return pairOf(block) < this.endPair && super.isLive(block)
+  isLive(block: Block): boolean {
+    return pairOf(block) < this.endPair && isLive(this, block)
   }
 
   /** The usable bytes of a live block, at least those that were asked for. */
   sizeOf(block: Block): number {
-    return (this.next(block) - block) * GRANULE_BYTES
+    return (endOf(this, block) - block) * GRANULE_BYTES
   }
 
   /**
@@ -408,7 +451,7 @@ export class BlockHeap extends BlockCache {
 
   /** Does what `resize` says, within a change. */
   private resizeLive(block: Block, sizeBytes: number): boolean {
-    const end = this.next(block)
+    const end = endOf(this, block)
     const held = end - block
     this.refusal = REFUSED_SPACE
     const isWhole = sizeBytes >= this.wholePagesFromBytes
@@ -419,10 +462,10 @@ export class BlockHeap extends BlockCache {
     const fits = least <= held && held < size
     const isDone =
       fits ||
-      this.resizeTo(block, end, size) ||
+      resizeTo(this, block, end, size) ||
       // The exact length would leave gaps of lengths that nothing else has. It is used only if there is no
       // room to move to.
-      (least < size && !this.hasRoom(size) && this.resizeTo(block, end, least))
+      (least < size && !hasRoom(this, size) && resizeTo(this, block, end, least))
     // If the block shrinks below a frame, `free` would not clear this.
     if (isDone && block === this.zeroedBlock) this.zeroedBlock = NONE
     return isDone
@@ -435,8 +478,8 @@ export class BlockHeap extends BlockCache {
   missingBehind(block: Block, sizeBytes: number): PageCount {
     const last = this.ranges[this.ranges.length - 1]
     const endOfLast = (last.firstPage + last.pageCount) * this.pageGranules
-    const end = this.next(block)
-    const endOfGap = end < endOfLast && this.isGap(end) ? this.next(end) : end
+    const end = endOf(this, block)
+    const endOfGap = end < endOfLast && isGap(this, end) ? endOf(this, end) : end
     if (endOfGap !== endOfLast) return 0
     return max(0, this.pagesFor((block + this.granulesFor(sizeBytes) - endOfLast) * GRANULE_BYTES))
   }
@@ -449,7 +492,7 @@ export class BlockHeap extends BlockCache {
     let count = 0
     for (let i = 0; i < ranges.length; i++) {
       const first = ranges[i].firstPage * pageGranules
-      count = this.listLiveIn(first, first + ranges[i].pageCount * pageGranules, blocks, count)
+      count = listLiveIn(this, first, first + ranges[i].pageCount * pageGranules, blocks, count)
     }
     return blocks
   }
@@ -486,12 +529,12 @@ export class BlockHeap extends BlockCache {
    * Adds free, clean pages. A range right behind another joins it. Throws a `RangeError` if the books cannot
    * grow; nothing has changed then.
    */
-  override addRange(firstPage: PageNumber, pageCount: PageCount): void {
+  addRange(firstPage: PageNumber, pageCount: PageCount): void {
     if (this.isChanging) this.rebuild()
     const { managedPages } = this
     this.isChanging = true
     try {
-      super.addRange(firstPage, pageCount)
+      addRange(this, firstPage, pageCount)
       this.meetEnd()
       this.isChanging = false
     } catch (error) {
@@ -502,10 +545,10 @@ export class BlockHeap extends BlockCache {
   }
 
   /** Removes a range whose pages are all free and clean. */
-  override removeRange(firstPage: PageNumber, pageCount: PageCount): void {
+  removeRange(firstPage: PageNumber, pageCount: PageCount): void {
     if (this.isChanging) this.rebuild()
     this.isChanging = true
-    super.removeRange(firstPage, pageCount)
+    removeRange(this, firstPage, pageCount)
     this.meetEnd()
     this.isChanging = false
   }
@@ -514,22 +557,22 @@ export class BlockHeap extends BlockCache {
    * Removes the last `pageCount` pages of a range, which must be free and clean. If the range has no more
    * pages, it is removed.
    */
-  override removeTail(range: PageRange, pageCount: PageCount): void {
+  removeTail(range: PageRange, pageCount: PageCount): void {
     if (this.isChanging) this.rebuild()
     this.isChanging = true
-    super.removeTail(range, pageCount)
+    removeTail(this, range, pageCount)
     this.meetEnd()
     this.isChanging = false
   }
 
   /** Whether `flush` can make anything free: there are kept blocks or a front. */
   get hasKept(): boolean {
-    return this.hasFront || !this.isEmpty
+    return hasFront(this) || !isCacheEmpty(this)
   }
 
   /** Whether `flush` may make pages free: a block is kept, or the front shares a page with a gap. */
   get holdsPages(): boolean {
-    return this.frontHoldsPages || !this.isEmpty
+    return frontHoldsPages(this) || !isCacheEmpty(this)
   }
 
   /**
@@ -546,8 +589,8 @@ export class BlockHeap extends BlockCache {
 
   /** Does what `flush` says, within a change. */
   private giveUpKept(): void {
-    this.flushStacks()
-    this.dropFront()
+    flushStacks(this)
+    dropFront(this)
   }
 
   /** Mends the books after an interrupted change. Each change does this itself before it begins. */
@@ -563,7 +606,7 @@ export class BlockHeap extends BlockCache {
     this.mend()
     if (this.limitPages === Number.MAX_SAFE_INTEGER) this.wasRebuilt = false
     this.refusal = REFUSED_LIMIT
-    return this.committedPages <= this.limitPages
+    return committedPages(this) <= this.limitPages
   }
 
   /**
@@ -571,8 +614,8 @@ export class BlockHeap extends BlockCache {
    * ended. A block that was being allocated may stay live although nobody has it.
    */
   private rebuild(): void {
-    this.takeBackRooms()
-    this.rebuildSpace()
+    takeBackRooms(this)
+    rebuildSpace(this)
     this.meetEnd()
     this.wasRebuilt = true
     this.isChanging = false
@@ -582,8 +625,8 @@ export class BlockHeap extends BlockCache {
   shrinkBooks(): void {
     if (this.isChanging) this.rebuild()
     this.isChanging = true
-    this.shrinkColumns()
-    if (this.isEmpty) this.takeBackRooms()
+    shrinkColumns(this)
+    if (isCacheEmpty(this)) takeBackRooms(this)
     this.isChanging = false
   }
 
@@ -591,7 +634,7 @@ export class BlockHeap extends BlockCache {
   dropBooks(): void {
     // The books that would be mended do not exist any more.
     this.isChanging = false
-    this.dropBooksOfStacks()
+    dropAllBooks(this)
   }
 
   /** Whether the books were given up. Their memory may be another heap's. */
@@ -616,14 +659,14 @@ export class BlockHeap extends BlockCache {
 
   /** The number of live blocks. */
   get liveBlocks(): number {
-    return this.heldBlocks - this.keptBlocks
+    return this.heldBlocks - keptBlocks(this)
   }
 
   /** Makes free pages clean after they were given back to the kernel. Returns how many of them were dirty. */
-  override markPurged(firstPage: PageNumber, pageCount: PageCount): PageCount {
+  markPurged(firstPage: PageNumber, pageCount: PageCount): PageCount {
     if (this.isChanging) this.rebuild()
     this.isChanging = true
-    const count = super.markPurged(firstPage, pageCount)
+    const count = markPurged(this, firstPage, pageCount)
     this.isChanging = false
     return count
   }
@@ -631,12 +674,44 @@ export class BlockHeap extends BlockCache {
   /**
    * Makes free, clean pages of one gap dirty. Returns false, and changes nothing, if the page limit refuses.
    */
-  override markResident(firstPage: PageNumber, pageCount: PageCount): boolean {
+  markResident(firstPage: PageNumber, pageCount: PageCount): boolean {
     if (this.isChanging) this.rebuild()
     this.isChanging = true
-    const isDone = super.markResident(firstPage, pageCount)
+    const isDone = markResident(this, firstPage, pageCount)
     this.isChanging = false
     return isDone
+  }
+
+  // ---- what the pages are ---------------------------------------------------------------------------------
+
+  /** The pages that are used or dirty. */
+  get committedPages(): PageCount {
+    return committedPages(this)
+  }
+
+  /** Whether any page of the range is dirty. */
+  anyDirty(firstPage: PageNumber, pageCount: PageCount): boolean {
+    return anyDirty(this, firstPage, pageCount)
+  }
+
+  /** Whether every page of [firstPage, end) was purged and not used since, so that it is free and clean. */
+  arePurged(firstPage: PageNumber, end: PageNumber): boolean {
+    return arePurged(this, firstPage, end)
+  }
+
+  /** Whether a range is one gap. Call `flush` first. */
+  isRangeFree(range: PageRange): boolean {
+    return isRangeFree(this, range)
+  }
+
+  /** The number of pages at the end of a range that are free and clean. Call `flush` first. */
+  cleanTailPages(range: PageRange): PageCount {
+    return cleanTailPages(this, range)
+  }
+
+  /** Bytes of memory that the books take. Reads one word for each 8 KiB of managed space. */
+  get metadataBytes(): number {
+    return bookBytes(this)
   }
 
   // ---- purging --------------------------------------------------------------------------------------------
@@ -659,24 +734,31 @@ export class BlockHeap extends BlockCache {
 
   /** Makes every page that is dirty now aged, until it is used again or purged. */
   ageDirtyPages(): void {
-    this.age()
+    age(this)
   }
 
   /**
    * The first page, at or above `from`, of a stretch of dirty pages, or NONE. With `agedOnly`, of aged pages.
    */
-  override nextDirty(from: PageNumber, agedOnly: boolean): PageNumber {
-    const page = super.nextDirty(from, agedOnly)
-    return page < this.columnPages ? page : NONE
+  nextDirty(from: PageNumber, agedOnly: boolean): PageNumber {
+    return nextDirty(this, from, agedOnly)
+  }
+
+  /**
+   * The end of the stretch of dirty (or aged) pages that begins at `firstPage`. The stretch is cut off after
+   * `maxPages`.
+   */
+  dirtyEnd(firstPage: PageNumber, maxPages: PageCount, agedOnly: boolean): PageNumber {
+    return dirtyEnd(this, firstPage, maxPages, agedOnly)
   }
 
   /**
    * The first page and the end of each stretch of pages that no live block touches: one flat list, in
    * ascending order. Flushes.
    */
-  override listUnused(): PageNumber[] {
+  listUnused(): PageNumber[] {
     this.flush()
-    return super.listUnused()
+    return listUnused(this)
   }
 
   // ---- books of a space that begins at 0 ------------------------------------------------------------------
@@ -689,15 +771,15 @@ export class BlockHeap extends BlockCache {
   longestFreeBytes(endPage: PageCount): number {
     this.flush()
     const known = this.managedPages * this.pageGranules
-    const last = known === 0 ? NONE : this.previous(known)
-    const tail = last !== NONE && this.isGap(last) ? last : known
+    const last = known === 0 ? NONE : startBefore(this, known)
+    const tail = last !== NONE && isGap(this, last) ? last : known
     const inTail = this.roomIn(tail, endPage * this.pageGranules)
     const most = max(
       inTail,
-      this.mostInLong((first, end) => this.roomIn(first, end)),
+      mostInLong(this, (first, end) => this.roomIn(first, end)),
     )
     if (most >= DIRECT_BYTES) return most
-    return max(most, this.longestShort(known >>> FRAME_SHIFT) * GRANULE_BYTES)
+    return max(most, longestShort(this, known >>> FRAME_SHIFT) * GRANULE_BYTES)
   }
 
   /**
@@ -708,7 +790,7 @@ export class BlockHeap extends BlockCache {
     const bytes = (end - first) * GRANULE_BYTES
     if (bytes < this.wholePagesFromBytes) return bytes
     const wholeBytes =
-      ((end >>> this.granuleShift) - (this.pageCeil(first) >>> this.granuleShift)) * this.pageBytes
+      ((end >>> this.granuleShift) - (pageCeil(this, first) >>> this.granuleShift)) * this.pageBytes
     return wholeBytes >= this.wholePagesFromBytes ? wholeBytes : this.wholePagesFromBytes - 1
   }
 
@@ -721,8 +803,8 @@ export class BlockHeap extends BlockCache {
     writeDirty: (otherPages: PageCount, dirtyPages: PageCount) => void,
   ): void {
     this.flush()
-    this.saveBlocks(writeBlock)
-    this.saveDirty(writeDirty)
+    saveBlocks(this, writeBlock)
+    saveDirty(this, writeDirty)
   }
 
   /**
@@ -737,7 +819,8 @@ export class BlockHeap extends BlockCache {
     { peakUsedPages, peakCommittedPages }: { peakUsedPages: PageCount; peakCommittedPages: PageCount },
   ): void {
     invariant(this.managedPages === 0, 'books are restored into an empty heap')
-    this.restoreSpace(granules, pages)
+    restoreSpace(this, granules, pages)
+    this.meetEnd()
     this.earlierPeakUsed = peakUsedPages
     this.peakCommittedPages = peakCommittedPages
   }
@@ -752,18 +835,8 @@ export class BlockHeap extends BlockCache {
   /** Throws an `Error` that names the first broken invariant. Reads all books. */
   check(): void {
     this.mend()
-    this.checkRanges()
-    if (this.isDropped) return
-    const held = new Set<Block>()
-    let live = 0
-    this.checkSpace(block => {
-      if (this.isLive(block)) live++
-      else held.add(block)
-    })
-    this.checkStacks(block => invariant(held.delete(block), `1: kept block ${block} is held back, once`))
-    invariant(held.size === 0, `1: ${held.size} blocks are held back by nobody`)
-    invariant(live === this.liveBlocks, `1: ${this.liveBlocks} live blocks, found ${live}`)
-    invariant(this.endPair === this.findEndPair(), '2: the end of the map')
+    checkBooks(this)
+    invariant(this.isDropped || this.endPair === this.findEndPair(), '2: the end of the map')
   }
 }
 

@@ -38,6 +38,21 @@ export interface Region {
   readonly offsetBytes: number
 }
 
+/** All columns of the books. */
+export interface Columns {
+  bits: Int32Array<ArrayBuffer>
+  occupied: Uint16Array<ArrayBuffer>
+  rows: Int32Array<ArrayBuffer>
+  tops: Uint8Array<ArrayBuffer>
+  leaves: Int32Array<ArrayBuffer>
+  branches: Int32Array<ArrayBuffer>
+  roots: Int32Array<ArrayBuffer>
+  dirty: Int32Array<ArrayBuffer>
+  aged: Int32Array<ArrayBuffer>
+  purged: Int32Array<ArrayBuffer>
+  touched: Int32Array<ArrayBuffer>
+}
+
 /** The kinds of typed array that columns are. */
 export type Column = Int32Array | Uint16Array | Uint8Array
 

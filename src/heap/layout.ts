@@ -61,7 +61,14 @@ export const EDGE = 4
  * Bins of short gaps. Each level of the tree over frames in `short-gaps` has one word for each bin and each
  * 32 entries of the level below.
  */
-export const BINS = 32
+export const BINS_SHIFT = 5
+export const BINS = 1 << BINS_SHIFT
+
+/**
+ * The most frames of one kind that a search for a short gap looks at. Each but the last has a top that is too
+ * high, and the search sets it right.
+ */
+export const MOST_FRAMES = 64
 
 // The two sets of bins in `long-gaps`.
 export const WARM = 0 // gaps without a whole clean page
@@ -79,10 +86,20 @@ export const REFUSED_GROWTH = 3
 
 /** Each size below this many granules has a stack of its own in `block-cache`. */
 export const DIRECT = 256
-/** Longer sizes share 2^8 stacks, see `BlockCache.sharedOf`. */
+/** Longer sizes share 2^8 stacks, see `sharedOf` in `block-cache`. */
 export const SHARED_SHIFT = 8
 /** Index in `stacks` of the first size of a shared stack. Before it stands the top of each stack. */
 export const FIRST_SIZE = DIRECT + (1 << SHARED_SHIFT)
+/**
+ * The bottom of each stack that has no room. The word behind it is the end: there is nothing to take and no
+ * slot to put a block.
+ */
+export const NO_ROOM = FIRST_SIZE + (1 << SHARED_SHIFT)
+/**
+ * Stands at the end of a room that can get longer; at the end of any other stands `FULL`. At the bottom
+ * stands `NO_BLOCK` less the number of slots.
+ */
+export const NO_BLOCK = -1
 /** Stands behind the last slot of a stack that can get no more room. */
 export const FULL = -(2 ** 31)
 /**

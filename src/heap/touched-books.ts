@@ -10,7 +10,7 @@
  */
 import { setBit, testBit } from '../base/bits.js'
 import { copyElements, lengthOf } from '../base/primordials.js'
-import { isZero, wordsIn, wordsOf } from './columns.js'
+import { type Columns, isZero, wordsIn, wordsOf } from './columns.js'
 import { BINS, BITS_PREFIX, FRAME_SHIFT, ROW_WORDS } from './layout.js'
 
 const { ceil, floor, max, min } = Math
@@ -29,21 +29,6 @@ export const FRAME_BITS_WORDS = 16
  * the level below.
  */
 export const LEVEL_SHIFT = 5
-
-/** All columns of the books. */
-export interface Columns {
-  bits: Int32Array<ArrayBuffer>
-  occupied: Uint16Array<ArrayBuffer>
-  rows: Int32Array<ArrayBuffer>
-  tops: Uint8Array<ArrayBuffer>
-  leaves: Int32Array<ArrayBuffer>
-  branches: Int32Array<ArrayBuffer>
-  roots: Int32Array<ArrayBuffer>
-  dirty: Int32Array<ArrayBuffer>
-  aged: Int32Array<ArrayBuffer>
-  purged: Int32Array<ArrayBuffer>
-  touched: Int32Array<ArrayBuffer>
-}
 
 /** The number of groups that `frames` frames touch; the last group may be only partly filled. */
 export function groupsFor(frames: number): number {

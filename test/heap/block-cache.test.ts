@@ -1,25 +1,28 @@
 import { describe, expect, it } from 'vitest'
-import { BlockCache } from '../../src/heap/block-cache.js'
+import {
+  claim,
+  extendStack,
+  flushStacks,
+  isCacheEmpty,
+  isFor,
+  keptBlocks,
+  keptGranules,
+  mayExtend,
+  stackOf,
+  takeBackRooms,
+} from '../../src/heap/block-cache.js'
 import { BlockHeap } from '../../src/heap/block-heap.js'
-import type { GranuleMap } from '../../src/heap/granule-map.js'
+import { Books } from '../../src/heap/books.js'
+import { checkStacks } from '../../src/heap/check.js'
+import { endOf, isGap, markLive, unmark } from '../../src/heap/granule-map.js'
 import { DIRECT, END, ROW_WORDS } from '../../src/heap/layout.js'
-import type { PageTable } from '../../src/heap/page-table.js'
+import { useCounted } from '../../src/heap/page-states.js'
+import { bookBytes } from '../../src/heap/page-table.js'
 import { stepsOf } from '../support/extent.js'
 import { CountedStorage, coverMap, layOut, PAGE, type Stretch } from './books.js'
 
-/** Says what it gives back, in place of doing it: these blocks lie in no space. */
-class TellingCache extends BlockCache {
-  readonly given: number[][] = []
-
-  override give(block: number, end: number): void {
-    this.given.push([block, end])
-  }
-}
-
 interface Cached {
-  cache: TellingCache
-  map: GranuleMap
-  table: PageTable
+  books: Books
   storage: CountedStorage
   /** As a heap does it: onto the stack if it has room, or gets it. */
   keep(block: number, size: number, usedGranules?: number): boolean
@@ -30,28 +33,26 @@ const PLENTY = 2 ** 30
 
 function makeCache(frames = 64): Cached {
   const storage = new CountedStorage()
-  const cache = new TellingCache(PAGE, storage)
-  coverMap(cache, frames)
+  const books = new Books(PAGE, storage)
+  coverMap(books, frames)
   // The columns are not what is counted here.
   storage.requests = 0
   storage.buffers.clear()
   return {
-    cache,
-    map: cache,
-    table: cache,
+    books,
     storage,
     keep(block, size, usedGranules = PLENTY) {
-      const stack = cache.stackOf(size)
-      const isFull = cache.stacks[cache.stacks[stack] + 1] < 0
-      if (isFull && !grant(cache, stack, size, usedGranules)) return false
-      cache.stacks[++cache.stacks[stack]] = block
+      const stack = stackOf(size)
+      const isFull = books.stacks[books.stacks[stack] + 1] < 0
+      if (isFull && !grant(books, stack, size, usedGranules)) return false
+      books.stacks[++books.stacks[stack]] = block
       return true
     },
     pop(size) {
-      const stack = cache.stackOf(size)
-      const block = cache.stacks[cache.stacks[stack]]
+      const stack = stackOf(size)
+      const block = books.stacks[books.stacks[stack]]
       if (block < 0) return -1
-      cache.stacks[stack]--
+      books.stacks[stack]--
       return block
     },
   }
@@ -60,37 +61,35 @@ function makeCache(frames = 64): Cached {
 /** Held blocks of that size in a row, from granule 0 on. */
 function heldBlocks(cached: Cached, size: number, count: number): number[] {
   return layOut(
-    cached.map,
+    cached.books,
     0,
     Array.from({ length: count }, () => ['held', size] as Stretch),
   )
 }
 
 /** Two sizes that share a stack. */
-function rivals(cache: BlockCache): [number, number] {
+function rivals(): [number, number] {
   const size = 300
   let other = size + 1
-  while (cache.stackOf(other) !== cache.stackOf(size)) other++
+  while (stackOf(other) !== stackOf(size)) other++
   return [size, other]
 }
 
 /** Grants more room where the budget allows it. */
-function grant(cache: BlockCache, stack: number, size: number, usedGranules: number): boolean {
-  return cache.mayExtend(stack, size, usedGranules) && cache.extendStack(stack, size)
+function grant(books: Books, stack: number, size: number, usedGranules: number): boolean {
+  return mayExtend(books, stack, size, usedGranules) && extendStack(books, stack, size)
 }
 
 describe('stackOf', () => {
   it('is a stack of its own for each size below a frame, and a shared one for all others', () => {
-    const { cache } = makeCache()
-    for (let size = 1; size < DIRECT; size++) expect(cache.stackOf(size)).toBe(size)
-    const shared = new Set(Array.from({ length: 70_000 }, (_, n) => cache.stackOf(DIRECT + n)))
+    for (let size = 1; size < DIRECT; size++) expect(stackOf(size)).toBe(size)
+    const shared = new Set(Array.from({ length: 70_000 }, (_, n) => stackOf(DIRECT + n)))
     expect(shared.size).toBe(256)
     expect([Math.min(...shared), Math.max(...shared)]).toEqual([DIRECT, DIRECT + 255])
-    expect(cache.stackOf(2 ** 31)).toBeLessThan(DIRECT + 256)
+    expect(stackOf(2 ** 31)).toBeLessThan(DIRECT + 256)
   })
 
   it('is its own for each length that blocks of up to 256 KiB have', () => {
-    const { cache } = makeCache()
     const heap = new BlockHeap(PAGE)
     heap.addRange(0, 2 ** 15)
     const lengths = new Set<number>()
@@ -100,7 +99,7 @@ describe('stackOf', () => {
       heap.free(block)
     }
     expect(lengths.size).toBe(6 * 32)
-    expect(new Set([...lengths].map(length => cache.stackOf(length))).size).toBe(lengths.size)
+    expect(new Set([...lengths].map(length => stackOf(length))).size).toBe(lengths.size)
   })
 })
 
@@ -110,23 +109,25 @@ describe('extend', () => {
     const blocks = heldBlocks(cached, 4, 32)
     const granted = blocks.map(block => {
       const isKept = cached.keep(block, 4)
-      return isKept && cached.cache.grantedDirect
+      return isKept && cached.books.grantedDirect
     })
     const rooms = [1, 3, 7, 15, 31].flatMap(room => Array.from({ length: (room + 1) / 2 }, () => room))
     expect(granted).toEqual([...rooms.map(room => room * 4), false])
-    expect(cached.cache).toMatchObject({ keptBlocks: 31, keptGranules: 124, isEmpty: false })
-    cached.cache.checkStacks(() => {})
+    const { books } = cached
+    expect([keptBlocks(books), keptGranules(books), isCacheEmpty(books)]).toEqual([31, 124, false])
+    checkStacks(cached.books, () => {})
   })
 
   it('grants room for up to 63 blocks of a frame and more', () => {
     const cached = makeCache(80)
-    const { cache } = cached
-    const stack = cache.stackOf(300)
-    cache.claim(stack, 300, PLENTY)
+    const { books } = cached
+    const stack = stackOf(300)
+    claim(books, stack, 300, PLENTY)
     const blocks = heldBlocks(cached, 300, 64).slice(0, 64)
     expect(blocks.filter(block => cached.keep(block, 300))).toEqual(blocks.slice(0, 63))
-    expect(cache).toMatchObject({ keptBlocks: 63, grantedShared: 63 * 300, grantedDirect: 0 })
-    cache.checkStacks(() => {})
+    expect(keptBlocks(books)).toBe(63)
+    expect(books).toMatchObject({ grantedShared: 63 * 300, grantedDirect: 0 })
+    checkStacks(books, () => {})
   })
 
   it('keeps what the stack holds, so that the latest comes first', () => {
@@ -134,114 +135,114 @@ describe('extend', () => {
     const blocks = heldBlocks(cached, 4, 10)
     for (const block of blocks) cached.keep(block, 4)
     expect(blocks.map(() => cached.pop(4))).toEqual([...blocks].reverse())
-    expect(cached.cache.isEmpty).toBe(true)
+    expect(isCacheEmpty(cached.books)).toBe(true)
     expect(cached.pop(4)).toBe(-1)
   })
 
   it('grants all stacks of short sizes together at most an eighth of what is in use', () => {
-    const { cache } = makeCache()
-    for (let size = 101; size <= 120; size++) expect(grant(cache, size, size, PLENTY)).toBe(true)
-    expect(cache.grantedDirect).toBe(2_210)
-    expect(grant(cache, 250, 250, 8 * 2_460 - 1)).toBe(false)
-    expect(grant(cache, 250, 250, 8 * 2_460)).toBe(true)
-    expect(cache.grantedDirect).toBe(2_460)
-    cache.checkStacks(() => {})
+    const { books } = makeCache()
+    for (let size = 101; size <= 120; size++) expect(grant(books, size, size, PLENTY)).toBe(true)
+    expect(books.grantedDirect).toBe(2_210)
+    expect(grant(books, 250, 250, 8 * 2_460 - 1)).toBe(false)
+    expect(grant(books, 250, 250, 8 * 2_460)).toBe(true)
+    expect(books.grantedDirect).toBe(2_460)
+    checkStacks(books, () => {})
   })
 
   it('grants all shared stacks together at most a quarter of what is in use, whatever the others have', () => {
-    const { cache } = makeCache()
-    for (let size = 101; size <= 120; size++) grant(cache, size, size, PLENTY)
+    const { books } = makeCache()
+    for (let size = 101; size <= 120; size++) grant(books, size, size, PLENTY)
     const [first, second] = [300, 313].map(size => {
-      cache.claim(cache.stackOf(size), size, 0)
-      return cache.stackOf(size)
+      claim(books, stackOf(size), size, 0)
+      return stackOf(size)
     })
-    expect(grant(cache, first, 300, 4 * 300)).toBe(true)
-    expect(grant(cache, second, 313, 4 * 613 - 1)).toBe(false)
-    expect(grant(cache, second, 313, 4 * 613)).toBe(true)
-    expect(cache).toMatchObject({ grantedDirect: 2_210, grantedShared: 613 })
-    cache.checkStacks(() => {})
+    expect(grant(books, first, 300, 4 * 300)).toBe(true)
+    expect(grant(books, second, 313, 4 * 613 - 1)).toBe(false)
+    expect(grant(books, second, 313, 4 * 613)).toBe(true)
+    expect(books).toMatchObject({ grantedDirect: 2_210, grantedShared: 613 })
+    checkStacks(books, () => {})
   })
 
   it('grants 512 granules of each kind even where nothing is in use', () => {
-    const { cache } = makeCache()
-    expect(grant(cache, 255, 255, 0)).toBe(true)
-    expect(grant(cache, 254, 254, 0)).toBe(true)
-    expect(grant(cache, 3, 3, 0)).toBe(true)
-    expect(grant(cache, 1, 1, 0)).toBe(false)
-    expect(grant(cache, cache.stackOf(513), 513, 0)).toBe(false)
-    cache.claim(cache.stackOf(512), 512, 0)
-    expect(grant(cache, cache.stackOf(512), 512, 0)).toBe(true)
-    expect(cache).toMatchObject({ grantedDirect: 512, grantedShared: 512 })
-    cache.checkStacks(() => {})
+    const { books } = makeCache()
+    expect(grant(books, 255, 255, 0)).toBe(true)
+    expect(grant(books, 254, 254, 0)).toBe(true)
+    expect(grant(books, 3, 3, 0)).toBe(true)
+    expect(grant(books, 1, 1, 0)).toBe(false)
+    expect(grant(books, stackOf(513), 513, 0)).toBe(false)
+    claim(books, stackOf(512), 512, 0)
+    expect(grant(books, stackOf(512), 512, 0)).toBe(true)
+    expect(books).toMatchObject({ grantedDirect: 512, grantedShared: 512 })
+    checkStacks(books, () => {})
   })
 })
 
 describe('claim', () => {
   it('makes a shared stack one for blocks of another size', () => {
     const cached = makeCache()
-    const { cache } = cached
-    const [size, other] = rivals(cache)
-    const stack = cache.stackOf(size)
-    expect(cache.isFor(stack, size)).toBe(false)
-    expect(cache.claim(stack, size, 0)).toBe(true)
-    expect([cache.isFor(stack, size), cache.isFor(stack, other)]).toEqual([true, false])
+    const { books } = cached
+    const [size, other] = rivals()
+    const stack = stackOf(size)
+    expect(isFor(books, stack, size)).toBe(false)
+    expect(claim(books, stack, size, 0)).toBe(true)
+    expect([isFor(books, stack, size), isFor(books, stack, other)]).toEqual([true, false])
     const [block] = heldBlocks(cached, size, 1)
     cached.keep(block, size)
-    expect(cache.claim(stack, other, 0)).toBe(false)
-    expect(cache.isFor(stack, size)).toBe(true)
+    expect(claim(books, stack, other, 0)).toBe(false)
+    expect(isFor(books, stack, size)).toBe(true)
     expect(cached.pop(size)).toBe(block)
-    expect(cache.claim(stack, other, 0)).toBe(true)
+    expect(claim(books, stack, other, 0)).toBe(true)
     // Room for one block, as before.
-    expect(cache).toMatchObject({ grantedShared: other, keptBlocks: 0 })
-    expect([cache.isFor(stack, size), cache.isFor(stack, other)]).toEqual([false, true])
-    cache.checkStacks(() => {})
+    expect([books.grantedShared, keptBlocks(books)]).toEqual([other, 0])
+    expect([isFor(books, stack, size), isFor(books, stack, other)]).toEqual([false, true])
+    checkStacks(books, () => {})
   })
 
   it('leaves a stack its room only where the budget allows for the new size', () => {
     const cached = makeCache()
-    const { cache } = cached
+    const { books } = cached
     const size = 300
-    const stack = cache.stackOf(size)
+    const stack = stackOf(size)
     let long = 1_000
-    while (cache.stackOf(long) !== stack) long++
-    cache.claim(stack, size, 0)
+    while (stackOf(long) !== stack) long++
+    claim(books, stack, size, 0)
     const [block] = heldBlocks(cached, size, 1)
     cached.keep(block, size)
     cached.pop(size)
-    expect(cache.claim(stack, long, 4 * long)).toBe(true)
-    expect(cache.grantedShared).toBe(long)
-    expect(cache.claim(stack, size, 0)).toBe(true)
-    expect(cache.grantedShared).toBe(size)
-    expect(cache.claim(stack, long, 4 * long - 1)).toBe(true)
-    expect(cache.grantedShared).toBe(0)
-    cache.checkStacks(() => {})
+    expect(claim(books, stack, long, 4 * long)).toBe(true)
+    expect(books.grantedShared).toBe(long)
+    expect(claim(books, stack, size, 0)).toBe(true)
+    expect(books.grantedShared).toBe(size)
+    expect(claim(books, stack, long, 4 * long - 1)).toBe(true)
+    expect(books.grantedShared).toBe(0)
+    checkStacks(books, () => {})
   })
 
   it('uses the slots again that a stack gives up', () => {
     const cached = makeCache()
-    const { cache } = cached
-    const sizes = rivals(cache)
-    const stack = cache.stackOf(sizes[0])
+    const { books } = cached
+    const sizes = rivals()
+    const stack = stackOf(sizes[0])
     let metadataBytes = 0
     for (let n = 0; n < stepsOf(1_000); n++) {
       const size = sizes[n % 2]
-      expect(cache.claim(stack, size, 0)).toBe(true)
+      expect(claim(books, stack, size, 0)).toBe(true)
       for (let block = 0; block < 63; block++) expect(cached.keep(block, size)).toBe(true)
       expect(cached.keep(63, size)).toBe(false)
       for (let block = 62; block >= 0; block--) expect(cached.pop(size)).toBe(block)
-      cache.checkStacks(() => {})
-      if (n === 0) metadataBytes = cache.metadataBytes
+      checkStacks(books, () => {})
+      if (n === 0) metadataBytes = bookBytes(books)
     }
-    expect(cache.metadataBytes).toBe(metadataBytes)
+    expect(bookBytes(books)).toBe(metadataBytes)
   })
 })
 
 describe('flush', () => {
   it('gives up each block with its end, and leaves the room', () => {
     const cached = makeCache()
-    const { cache, map } = cached
-    cache.claim(cache.stackOf(300), 300, 0)
-    const blocks = layOut(map, 0, [
+    const { books } = cached
+    claim(books, stackOf(300), 300, 0)
+    const blocks = layOut(books, 0, [
       ['held', 4],
       ['held', 300],
       ['held', 4],
@@ -251,98 +252,94 @@ describe('flush', () => {
     blocks.forEach((block, at) => {
       cached.keep(block, sizes[at])
     })
-    const { grantedDirect, grantedShared } = cache
-    cache.flushStacks()
-    expect(cache.given.sort((a, b) => a[0] - b[0])).toEqual(
-      blocks.map((block, at) => [block, block + sizes[at]]),
-    )
-    expect(cache).toMatchObject({
-      isEmpty: true,
-      keptBlocks: 0,
-      keptGranules: 0,
-      grantedDirect,
-      grantedShared,
-    })
-    cache.checkStacks(() => expect.fail('nothing is kept'))
+    const { grantedDirect, grantedShared } = books
+    books.heldBlocks = blocks.length
+    useCounted(books, 0, 64, 0)
+    flushStacks(books)
+    // All of them, up to their ends, are one gap.
+    expect([isGap(books, 0), endOf(books, 0), books.heldBlocks]).toEqual([true, 309, 0])
+    expect([isCacheEmpty(books), keptBlocks(books), keptGranules(books)]).toEqual([true, 0, 0])
+    expect(books).toMatchObject({ grantedDirect, grantedShared })
+    checkStacks(books, () => expect.fail('nothing is kept'))
   })
+})
 
-  it('finds the first granule, and the last of 32 GiB', () => {
+describe('a stack', () => {
+  it('keeps the first granule, and the last of 32 GiB', () => {
     const cached = makeCache()
     cached.keep(0, 1)
     cached.keep(2 ** 31 - 1, 1)
-    expect(cached.cache.keptBlocks).toBe(2)
-    cached.cache.flushStacks()
-    expect(cached.cache.given).toEqual([
-      [2 ** 31 - 1, 2 ** 31],
-      [0, 1],
-    ])
+    expect(keptBlocks(cached.books)).toBe(2)
+    expect([cached.pop(1), cached.pop(1)]).toEqual([2 ** 31 - 1, 0])
   })
 })
 
 describe('the words of the stacks', () => {
   it('are one array as long as the cache lives, counted as far as it was used', () => {
     const cached = makeCache()
-    const { cache, storage } = cached
-    const { metadataBytes, stacks } = cache
+    const { books, storage } = cached
+    const metadataBytes = bookBytes(books)
+    const { stacks } = books
     expect(metadataBytes).toBeLessThan(stacks.byteLength)
     for (let step = 0; step < 2; step++) {
-      for (let size = 1; size < DIRECT; size++) expect(grant(cache, size, size, PLENTY)).toBe(true)
+      for (let size = 1; size < DIRECT; size++) expect(grant(books, size, size, PLENTY)).toBe(true)
     }
     // Rooms for one and for three, each between two marks.
-    expect(cache.metadataBytes).toBe(metadataBytes + (DIRECT - 1) * (3 + 5) * 4)
-    expect(cache.stacks).toBe(stacks)
+    expect(bookBytes(books)).toBe(metadataBytes + (DIRECT - 1) * (3 + 5) * 4)
+    expect(books.stacks).toBe(stacks)
     expect(storage.requests).toBe(0)
   })
 
   it('run out where many sizes come to their most in turns: then less is kept', () => {
     const cached = makeCache()
-    const { cache } = cached
+    const { books } = cached
     const sizes = Array.from({ length: DIRECT - 1 }, (_, n) => n + 1)
     const seen = new Set<number>()
     for (let size = DIRECT; seen.size < 256; size++) {
-      const stack = cache.stackOf(size)
+      const stack = stackOf(size)
       if (seen.has(stack)) continue
       seen.add(stack)
       sizes.push(size)
-      cache.claim(stack, size, PLENTY)
+      claim(books, stack, size, PLENTY)
     }
     const asked = { granted: 0, refused: 0 }
     for (let turn = 0; turn < 6; turn++) {
       for (const size of sizes) {
-        const stack = cache.stackOf(size)
-        if (!cache.mayExtend(stack, size, PLENTY)) continue
-        const before = [cache.grantedDirect, cache.grantedShared, cache.stacks[stack]]
-        if (cache.extendStack(stack, size)) {
+        const stack = stackOf(size)
+        if (!mayExtend(books, stack, size, PLENTY)) continue
+        const before = [books.grantedDirect, books.grantedShared, books.stacks[stack]]
+        if (extendStack(books, stack, size)) {
           asked.granted++
           // What was kept is taken: only room is wanted here.
-          cache.stacks[stack] -= 2 ** turn - 1
+          books.stacks[stack] -= 2 ** turn - 1
         } else {
           asked.refused++
-          expect([cache.grantedDirect, cache.grantedShared, cache.stacks[stack]]).toEqual(before)
+          expect([books.grantedDirect, books.grantedShared, books.stacks[stack]]).toEqual(before)
         }
       }
     }
     expect(asked.granted).toBeGreaterThan(2 * sizes.length)
     expect(asked.refused).toBeGreaterThan(0)
-    expect(cache.metadataBytes).toBeLessThan(160 * 2 ** 10)
-    cache.checkStacks(() => {})
-    cache.takeBackRooms()
-    cache.checkStacks(() => {})
+    expect(bookBytes(books)).toBeLessThan(160 * 2 ** 10)
+    checkStacks(books, () => {})
+    takeBackRooms(books)
+    checkStacks(books, () => {})
     for (const block of heldBlocks(cached, 4, 31)) expect(cached.keep(block, 4)).toBe(true)
   })
 
   it('are all to be had again when the rooms were taken back', () => {
     const cached = makeCache()
-    const { cache } = cached
-    for (let size = 1; size < DIRECT; size++) grant(cache, size, size, PLENTY)
-    const { metadataBytes } = cache
-    cache.takeBackRooms()
-    expect(cache).toMatchObject({ metadataBytes, grantedDirect: 0, grantedShared: 0, isEmpty: true })
-    cache.checkStacks(() => {})
+    const { books } = cached
+    for (let size = 1; size < DIRECT; size++) grant(books, size, size, PLENTY)
+    const metadataBytes = bookBytes(books)
+    takeBackRooms(books)
+    expect(books).toMatchObject({ grantedDirect: 0, grantedShared: 0 })
+    expect([bookBytes(books), isCacheEmpty(books)]).toEqual([metadataBytes, true])
+    checkStacks(books, () => {})
     const blocks = heldBlocks(cached, 4, 4)
     for (const block of blocks) expect(cached.keep(block, 4)).toBe(true)
     expect(cached.pop(4)).toBe(blocks[3])
-    expect(cache.metadataBytes).toBe(metadataBytes)
+    expect(bookBytes(books)).toBe(metadataBytes)
   })
 })
 
@@ -352,12 +349,12 @@ describe('check', () => {
     const cached = makeCache()
     for (const block of heldBlocks(cached, 4, 2)) cached.keep(block, 4)
     const met: number[][] = []
-    cached.cache.checkStacks((block, end) => met.push([block, end]))
+    checkStacks(cached.books, (block, end) => met.push([block, end]))
     expect(met).toEqual([
       [0, 4],
       [4, 8],
     ])
-    return { ...cached, stacks: cached.cache.stacks, check: () => cached.cache.checkStacks(() => {}) }
+    return { ...cached, stacks: cached.books.stacks, check: () => checkStacks(cached.books, () => {}) }
   }
 
   it('finds a top above the room, and one below its bottom (1)', () => {
@@ -391,32 +388,31 @@ describe('check', () => {
 
   it('finds a wrong count of what was granted (2)', () => {
     const direct = fixture()
-    direct.cache.grantedDirect++
+    direct.books.grantedDirect++
     expect(direct.check).toThrow('2: 13 granules granted, found 12')
     const shared = fixture()
-    shared.cache.grantedShared++
+    shared.books.grantedShared++
     expect(shared.check).toThrow('2: 1 granules granted to shared stacks, found 0')
   })
 
   it('finds a room behind the end of all, and an end that was never reached (4)', () => {
     const behind = fixture()
-    const words = behind.cache as unknown as { endSlot: number }
-    words.endSlot--
+    behind.books.endSlot--
     expect(behind.check).toThrow(/^offheap: broken invariant: 4: the room of stack \d+ lies before the end$/)
-    words.endSlot += 2
+    behind.books.endSlot += 2
     expect(behind.check).toThrow('4: slots that were never touched')
   })
 
   it('finds a kept block that is live (3)', () => {
-    const { map, check } = fixture()
-    map.markLive(4)
+    const { books, check } = fixture()
+    markLive(books, 4)
     expect(check).toThrow('3: block 4 is held')
   })
 
   it('finds a kept block of another size (3)', () => {
-    const { table, map, check } = fixture()
-    map.clear(8)
-    table.rows[0 * ROW_WORDS + END] = 9
+    const { books, check } = fixture()
+    unmark(books, 8)
+    books.rows[0 * ROW_WORDS + END] = 9
     expect(check).toThrow('3: block 4 has 4 granules')
   })
 })

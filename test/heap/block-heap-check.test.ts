@@ -1,8 +1,9 @@
 import { describe, expect, it } from 'vitest'
 import { clearRange, setRange } from '../../src/base/bits.js'
+import type { Books } from '../../src/heap/books.js'
 import { pairOf } from '../../src/heap/granule-map.js'
 import { ANY, FIRST_BIT } from '../../src/heap/layout.js'
-import { SpacePages } from '../../src/heap/space-pages.js'
+import { removeTail } from '../../src/heap/space-pages.js'
 import { makeHeap, PAGE } from './books.js'
 
 describe('check', () => {
@@ -32,7 +33,7 @@ describe('check', () => {
   it('finds that the end of the map is not where the last range ends (2)', () => {
     const { heap } = fixture()
     // As the layer below does it, which knows nothing of the heap's end.
-    SpacePages.prototype.removeTail.call(heap, heap.ranges[0], 100)
+    removeTail(heap as Books, heap.ranges[0], 100)
     expect(() => heap.check()).toThrow('2: the end of the map')
   })
 

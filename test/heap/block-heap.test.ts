@@ -3,6 +3,7 @@ import { KIB, NONE } from '../../src/base/units.js'
 import { BlockHeap, REFUSED_LIMIT, REFUSED_SPACE } from '../../src/heap/block-heap.js'
 import { plainStorage } from '../../src/heap/columns.js'
 import { FIRST_BIT } from '../../src/heap/layout.js'
+import { raiseTop } from '../../src/heap/short-gaps.js'
 import { fill, makeHeap, PAGE, PG, purgeAll } from './books.js'
 
 /** Frees the blocks, and takes the whole of `pageCount` pages as one block. */
@@ -115,7 +116,7 @@ describe('allocate', () => {
       const blocks = fill(heap, 512)
       const last = blocks.at(-1) as number
       heap.free(last)
-      for (let frame = 0; frame < 199; frame++) heap.raiseTop(frame, 200)
+      for (let frame = 0; frame < 199; frame++) raiseTop(heap, frame, 200)
       heap.check()
       expect(heap.allocateAligned(320, align)).toBe(last)
       expect(heap.allocateAligned(320, align)).toBe(NONE)

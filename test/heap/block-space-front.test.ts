@@ -1,28 +1,33 @@
 import { describe, expect, it } from 'vitest'
 import { NONE } from '../../src/base/units.js'
+import { dropFront, frontHoldsPages, hasFront, take } from '../../src/heap/block-space.js'
+import { give } from '../../src/heap/gaps.js'
 import { REFUSED_LIMIT, REFUSED_SPACE } from '../../src/heap/layout.js'
-import { blocksOf, expectWholeSpaceFree, makeBooks, observeSpace, PG, take } from './books.js'
+import { committedPages } from '../../src/heap/page-states.js'
+import { blocksOf, expectWholeSpaceFree, makeBooks, mustTake, observeSpace, PG } from './books.js'
 
 const PAGES = 20
 
 describe('the front', () => {
   it('is made by the first small block, and the next ones follow it', () => {
     const books = makeBooks(PAGES)
-    expect(books.space.hasFront).toBe(false)
-    expect([take(books, 10), take(books, 20), take(books, 255), take(books, 1)]).toEqual([0, 10, 30, 285])
-    expect(books.space.hasFront).toBe(true)
+    expect(hasFront(books.space)).toBe(false)
+    expect([mustTake(books, 10), mustTake(books, 20), mustTake(books, 255), mustTake(books, 1)]).toEqual([
+      0, 10, 30, 285,
+    ])
+    expect(hasFront(books.space)).toBe(true)
     expectWholeSpaceFree(books)
   })
 
   it('is 16 KiB of a longer gap, so that long blocks come behind it', () => {
     const books = makeBooks(PAGES)
-    expect([take(books, 10), take(books, 300), take(books, 10)]).toEqual([0, 1024, 10])
+    expect([mustTake(books, 10), mustTake(books, 300), mustTake(books, 10)]).toEqual([0, 1024, 10])
     expectWholeSpaceFree(books)
   })
 
   it('ends with a page, also where that is longer than it need be', () => {
     const books = makeBooks(8, 65536)
-    expect([take(books, 10), take(books, 300)]).toEqual([0, 4096])
+    expect([mustTake(books, 10), mustTake(books, 300)]).toEqual([0, 4096])
     expectWholeSpaceFree(books)
   })
 
@@ -32,29 +37,29 @@ describe('the front', () => {
       [8, 1024],
     ]) {
       const books = makeBooks(pages)
-      take(books, 1)
-      expect(books.space.take(PG)).toBe(block)
+      mustTake(books, 1)
+      expect(take(books.space, PG)).toBe(block)
       expectWholeSpaceFree(books)
     }
   })
 
   it('stays where a long block is refused, which finds room once it is dropped', () => {
     const books = makeBooks(7)
-    take(books, 1)
+    mustTake(books, 1)
     const before = observeSpace(books)
-    expect(books.space.take(PG)).toBe(NONE)
+    expect(take(books.space, PG)).toBe(NONE)
     expect(books.space.refusal).toBe(REFUSED_SPACE)
     expect(observeSpace(books)).toEqual(before)
-    expect(books.space.hasFront).toBe(true)
-    books.space.dropFront()
-    expect(take(books, PG)).toBe(1)
+    expect(hasFront(books.space)).toBe(true)
+    dropFront(books.space)
+    expect(mustTake(books, PG)).toBe(1)
     expectWholeSpaceFree(books)
   })
 
   it('uses a page when a block reaches it', () => {
     const books = makeBooks(PAGES)
     const used = [200, 56, 1, 255, 255, 2].map(size => {
-      take(books, size)
+      mustTake(books, size)
       blocksOf(books)
       return books.states.usedPages
     })
@@ -64,70 +69,70 @@ describe('the front', () => {
 
   it('uses pages of 64 KiB when a block reaches them', () => {
     const books = makeBooks(PAGES, 65536)
-    for (let n = 0; n < 16; n++) take(books, 255)
+    for (let n = 0; n < 16; n++) mustTake(books, 255)
     expect(books.states.usedPages).toBe(1)
-    expect(take(books, 16)).toBe(4080)
+    expect(mustTake(books, 16)).toBe(4080)
     expect(books.states.usedPages).toBe(1)
-    expect(books.space.hasFront).toBe(false)
+    expect(hasFront(books.space)).toBe(false)
     expectWholeSpaceFree(books)
   })
 
   it('is exhausted by a block that fits it exactly, and made anew by the next', () => {
     const books = makeBooks(PAGES)
-    for (let n = 0; n < 4; n++) take(books, 255)
-    expect(books.space.hasFront).toBe(true)
-    expect(take(books, 4)).toBe(1020)
-    expect(books.space.hasFront).toBe(false)
+    for (let n = 0; n < 4; n++) mustTake(books, 255)
+    expect(hasFront(books.space)).toBe(true)
+    expect(mustTake(books, 4)).toBe(1020)
+    expect(hasFront(books.space)).toBe(false)
     blocksOf(books)
-    expect(take(books, 7)).toBe(1024)
-    expect(books.space.hasFront).toBe(true)
+    expect(mustTake(books, 7)).toBe(1024)
+    expect(hasFront(books.space)).toBe(true)
     expectWholeSpaceFree(books)
   })
 
   it('leaves a rest that is too short for a block to shorter ones', () => {
     const books = makeBooks(PAGES)
-    for (let n = 0; n < 4; n++) take(books, 250)
-    expect(take(books, 300)).toBe(1024)
-    expect(take(books, 100)).toBe(1324)
-    expect(take(books, 24)).toBe(1000)
+    for (let n = 0; n < 4; n++) mustTake(books, 250)
+    expect(mustTake(books, 300)).toBe(1024)
+    expect(mustTake(books, 100)).toBe(1324)
+    expect(mustTake(books, 24)).toBe(1000)
     expectWholeSpaceFree(books)
   })
 
   it('coalesces with the gap behind it where a block is too long for its rest', () => {
     const books = makeBooks(PAGES)
-    for (let n = 0; n < 4; n++) take(books, 250)
-    expect(take(books, 100)).toBe(1000)
+    for (let n = 0; n < 4; n++) mustTake(books, 250)
+    expect(mustTake(books, 100)).toBe(1000)
     expectWholeSpaceFree(books)
   })
 
   it('commits nothing where its pages are dirty', () => {
     const books = makeBooks(PAGES)
-    books.space.give(take(books, PAGES * PG), PAGES * PG)
+    give(books.space, mustTake(books, PAGES * PG), PAGES * PG)
     books.states.limitPages = PAGES
-    for (let n = 0; n < 20; n++) take(books, 250)
-    expect(books.states.committedPages).toBe(PAGES)
+    for (let n = 0; n < 20; n++) mustTake(books, 250)
+    expect(committedPages(books.states)).toBe(PAGES)
     expectWholeSpaceFree(books)
   })
 
   it('goes on within its page where the limit is reached', () => {
     const books = makeBooks(PAGES)
     books.states.limitPages = 1
-    take(books, 200)
+    mustTake(books, 200)
     const before = observeSpace(books)
     for (const size of [57, 255]) {
-      expect(books.space.take(size)).toBe(NONE)
+      expect(take(books.space, size)).toBe(NONE)
       expect(books.space.refusal).toBe(REFUSED_LIMIT)
     }
     expect(observeSpace(books)).toEqual(before)
-    expect(take(books, 56)).toBe(200)
-    expect(books.space.take(1)).toBe(NONE)
+    expect(mustTake(books, 56)).toBe(200)
+    expect(take(books.space, 1)).toBe(NONE)
     expectWholeSpaceFree(books)
   })
 
   it('is not lost where the limit refuses its first block', () => {
     const books = makeBooks(PAGES)
     books.states.limitPages = 0
-    expect(books.space.take(1)).toBe(NONE)
+    expect(take(books.space, 1)).toBe(NONE)
     expect(books.space.refusal).toBe(REFUSED_LIMIT)
     expect(blocksOf(books)).toEqual([])
     expectWholeSpaceFree(books)
@@ -137,28 +142,28 @@ describe('the front', () => {
 describe('dropFront', () => {
   it('makes what is left a gap again', () => {
     const books = makeBooks(PAGES)
-    take(books, 10)
-    books.space.dropFront()
-    expect(books.space.hasFront).toBe(false)
+    mustTake(books, 10)
+    dropFront(books.space)
+    expect(hasFront(books.space)).toBe(false)
     expect(blocksOf(books)).toEqual([[0, 10]])
-    expect(take(books, 300)).toBe(10)
+    expect(mustTake(books, 300)).toBe(10)
     expectWholeSpaceFree(books)
   })
 
   it('does nothing where there is none', () => {
     const books = makeBooks(PAGES)
     const before = observeSpace(books)
-    books.space.dropFront()
+    dropFront(books.space)
     expect(observeSpace(books)).toEqual(before)
   })
 
   it('counts the clean pages of the front in the gap, and those of the gap behind', () => {
     const books = makeBooks(PAGES)
-    take(books, 300)
-    books.space.give(0, 300)
+    mustTake(books, 300)
+    give(books.space, 0, 300)
     blocksOf(books)
-    take(books, 255)
-    books.space.dropFront()
+    mustTake(books, 255)
+    dropFront(books.space)
     blocksOf(books)
     expect(books.states).toMatchObject({ usedPages: 1, dirtyPages: 1 })
     expectWholeSpaceFree(books)
@@ -168,25 +173,25 @@ describe('dropFront', () => {
 describe('frontHoldsPages', () => {
   it('is false without a front, and beside blocks or the ends of the range', () => {
     const books = makeBooks(PAGES)
-    expect(books.space.frontHoldsPages).toBe(false)
-    take(books, 255)
-    expect(books.space.frontHoldsPages).toBe(false)
-    take(books, 1)
-    expect(books.space.frontHoldsPages).toBe(false)
-    books.space.give(255, 256)
+    expect(frontHoldsPages(books.space)).toBe(false)
+    mustTake(books, 255)
+    expect(frontHoldsPages(books.space)).toBe(false)
+    mustTake(books, 1)
+    expect(frontHoldsPages(books.space)).toBe(false)
+    give(books.space, 255, 256)
     // The front begins with a page: no page is shared with the gap before it.
-    expect(books.space.frontHoldsPages).toBe(false)
+    expect(frontHoldsPages(books.space)).toBe(false)
     expectWholeSpaceFree(books)
   })
 
   it('is true where it shares its first page with a gap, which comes free when it is dropped', () => {
     const books = makeBooks(PAGES)
-    take(books, 100)
-    books.space.give(0, 100)
-    expect(books.space.frontHoldsPages).toBe(true)
+    mustTake(books, 100)
+    give(books.space, 0, 100)
+    expect(frontHoldsPages(books.space)).toBe(true)
     expect(blocksOf(books)).toEqual([])
     expect(books.states).toMatchObject({ usedPages: 1, dirtyPages: 0 })
-    books.space.dropFront()
+    dropFront(books.space)
     expect(blocksOf(books)).toEqual([])
     expect(books.states).toMatchObject({ usedPages: 0, dirtyPages: 1 })
     expectWholeSpaceFree(books)
@@ -194,15 +199,15 @@ describe('frontHoldsPages', () => {
 
   it('is true where it shares its last page with a gap, which comes free when it is dropped', () => {
     const books = makeBooks(7)
-    const [a, b] = [take(books, 1500), take(books, 292)]
-    books.space.give(a, a + 1500)
-    take(books, 10)
-    expect(books.space.frontHoldsPages).toBe(false)
-    books.space.give(b, b + 292)
-    expect(books.space.frontHoldsPages).toBe(true)
+    const [a, b] = [mustTake(books, 1500), mustTake(books, 292)]
+    give(books.space, a, a + 1500)
+    mustTake(books, 10)
+    expect(frontHoldsPages(books.space)).toBe(false)
+    give(books.space, b, b + 292)
+    expect(frontHoldsPages(books.space)).toBe(true)
     blocksOf(books)
     expect(books.states).toMatchObject({ usedPages: 2, dirtyPages: 5 })
-    books.space.dropFront()
+    dropFront(books.space)
     blocksOf(books)
     expect(books.states).toMatchObject({ usedPages: 1, dirtyPages: 6 })
     expectWholeSpaceFree(books)
@@ -210,15 +215,15 @@ describe('frontHoldsPages', () => {
 
   it('is true of a page that lies between two gaps and the front in it', () => {
     const books = makeBooks(1)
-    const [a, b, c] = [take(books, 100), take(books, 100), take(books, 56)]
-    books.space.give(b, b + 100)
-    books.space.give(a, a + 100)
-    books.space.give(c, c + 56)
-    expect(books.space.hasFront).toBe(false)
-    expect(take(books, 40)).toBe(0)
-    expect(books.space.hasFront).toBe(true)
-    books.space.give(0, 40)
-    expect(books.space.frontHoldsPages).toBe(true)
+    const [a, b, c] = [mustTake(books, 100), mustTake(books, 100), mustTake(books, 56)]
+    give(books.space, b, b + 100)
+    give(books.space, a, a + 100)
+    give(books.space, c, c + 56)
+    expect(hasFront(books.space)).toBe(false)
+    expect(mustTake(books, 40)).toBe(0)
+    expect(hasFront(books.space)).toBe(true)
+    give(books.space, 0, 40)
+    expect(frontHoldsPages(books.space)).toBe(true)
     expect(blocksOf(books)).toEqual([])
     expect(books.states.usedPages).toBe(1)
     expectWholeSpaceFree(books)

@@ -1,15 +1,21 @@
 import { describe, expect, it } from 'vitest'
 import { NONE } from '../../src/base/units.js'
+import { dropFront, hasFront, resizeTo, take, takeAligned } from '../../src/heap/block-space.js'
+import { give } from '../../src/heap/gaps.js'
+import { endOf, isLive } from '../../src/heap/granule-map.js'
 import { REFUSED_GROWTH, REFUSED_LIMIT, REFUSED_SPACE } from '../../src/heap/layout.js'
-import { type Books, expectWholeSpaceFree, makeBooks, observeSpace, PG, take } from './books.js'
+import { takeCommitted, takeLast } from '../../src/heap/long-blocks.js'
+import { committedPages } from '../../src/heap/page-states.js'
+import { markPurged } from '../../src/heap/space-pages.js'
+import { expectWholeSpaceFree, makeBooks, mustTake, observeSpace, type Parts, PG } from './books.js'
 
 const PAGES = 20
 const GRANULES = PAGES * PG
 const PAGE_SIZES = [4096, 16384, 65536]
 
 /** Blocks of those sizes, a frame or more each, and so one behind the other. */
-function takeAll(books: Books, sizes: number[]): number[] {
-  return sizes.map(size => take(books, size))
+function takeAll(books: Parts, sizes: number[]): number[] {
+  return sizes.map(size => mustTake(books, size))
 }
 
 describe('take', () => {
@@ -23,11 +29,11 @@ describe('take', () => {
   it.each(PAGE_SIZES)('uses the pages of %i bytes that a block touches, shared ones once', pageBytes => {
     const books = makeBooks(PAGES, pageBytes)
     const { pageGranules } = books.table
-    take(books, pageGranules + 1)
+    mustTake(books, pageGranules + 1)
     expect(books.states.usedPages).toBe(2)
-    take(books, pageGranules - 1)
+    mustTake(books, pageGranules - 1)
     expect(books.states.usedPages).toBe(2)
-    take(books, pageGranules)
+    mustTake(books, pageGranules)
     expect(books.states.usedPages).toBe(3)
     expectWholeSpaceFree(books)
   })
@@ -36,12 +42,12 @@ describe('take', () => {
     const books = makeBooks(PAGES, pageBytes)
     const granules = PAGES * books.table.pageGranules
     const before = observeSpace(books)
-    expect(books.space.take(granules + 1)).toBe(NONE)
+    expect(take(books.space, granules + 1)).toBe(NONE)
     expect(books.space.refusal).toBe(REFUSED_SPACE)
     expect(observeSpace(books)).toEqual(before)
-    expect(books.space.take(granules)).toBe(0)
+    expect(take(books.space, granules)).toBe(0)
     for (const size of [1, PG]) {
-      expect(books.space.take(size)).toBe(NONE)
+      expect(take(books.space, size)).toBe(NONE)
       expect(books.space.refusal).toBe(REFUSED_SPACE)
     }
     expectWholeSpaceFree(books)
@@ -49,35 +55,35 @@ describe('take', () => {
 
   it('takes a short gap before anything else', () => {
     const books = makeBooks(PAGES)
-    const [a, b] = [take(books, 10), take(books, 10)]
-    take(books, 10)
-    books.space.give(a, a + 10)
-    expect([take(books, 11), take(books, 10), take(books, 10)]).toEqual([30, a, 41])
-    books.space.give(b, b + 10)
-    expect(take(books, 4)).toBe(b)
+    const [a, b] = [mustTake(books, 10), mustTake(books, 10)]
+    mustTake(books, 10)
+    give(books.space, a, a + 10)
+    expect([mustTake(books, 11), mustTake(books, 10), mustTake(books, 10)]).toEqual([30, a, 41])
+    give(books.space, b, b + 10)
+    expect(mustTake(books, 4)).toBe(b)
     expectWholeSpaceFree(books)
   })
 
   it('takes a gap without clean pages before others', () => {
     const books = makeBooks(PAGES)
     const [a, , b] = takeAll(books, [600, 300, 600, 300])
-    books.space.give(a, a + 600)
-    books.space.give(b, b + 600)
-    books.space.markPurged(0, 2)
-    expect(take(books, 500)).toBe(b)
-    expect(take(books, 500)).toBe(a)
+    give(books.space, a, a + 600)
+    give(books.space, b, b + 600)
+    markPurged(books.space, 0, 2)
+    expect(mustTake(books, 500)).toBe(b)
+    expect(mustTake(books, 500)).toBe(a)
     expectWholeSpaceFree(books)
   })
 
   it('says that the limit is in the way, and changes nothing', () => {
     const books = makeBooks(PAGES)
     books.states.limitPages = 3
-    take(books, 300)
+    mustTake(books, 300)
     const before = observeSpace(books)
-    expect(books.space.take(500)).toBe(NONE)
+    expect(take(books.space, 500)).toBe(NONE)
     expect(books.space.refusal).toBe(REFUSED_LIMIT)
     expect(observeSpace(books)).toEqual(before)
-    expect(take(books, 468)).toBe(300)
+    expect(mustTake(books, 468)).toBe(300)
     expectWholeSpaceFree(books)
   })
 })
@@ -88,10 +94,10 @@ describe('the growth that is allowed', () => {
     books.space.growthPages = 0
     const before = observeSpace(books)
     const attempts = [
-      () => books.space.take(300),
-      () => books.space.take(10),
-      () => books.space.takeAligned(10, 15),
-      () => books.space.takeAligned(300, 15),
+      () => take(books.space, 300),
+      () => take(books.space, 10),
+      () => takeAligned(books.space, 10, 15),
+      () => takeAligned(books.space, 300, 15),
     ]
     for (const attempt of attempts) {
       expect(attempt()).toBe(NONE)
@@ -104,28 +110,28 @@ describe('the growth that is allowed', () => {
   it('lets one block go beyond it', () => {
     const books = makeBooks(PAGES)
     books.space.growthPages = 1
-    expect(take(books, 600)).toBe(0)
+    expect(mustTake(books, 600)).toBe(0)
     expect(books.space.growthPages).toBe(-2)
-    expect(books.space.take(300)).toBe(NONE)
+    expect(take(books.space, 300)).toBe(NONE)
     expect(books.space.refusal).toBe(REFUSED_GROWTH)
     expectWholeSpaceFree(books)
   })
 
   it('is not asked for gaps without clean pages', () => {
     const books = makeBooks(PAGES)
-    books.space.give(take(books, GRANULES), GRANULES)
+    give(books.space, mustTake(books, GRANULES), GRANULES)
     books.space.growthPages = 0
-    expect([take(books, 300), take(books, 10), take(books, 300)]).toEqual([0, 300, 6 * PG])
+    expect([mustTake(books, 300), mustTake(books, 10), mustTake(books, 300)]).toEqual([0, 300, 6 * PG])
     expect(books.space.growthPages).toBe(0)
     expectWholeSpaceFree(books)
   })
 
   it('counts clean pages, not dirty ones', () => {
     const books = makeBooks(10)
-    books.space.give(take(books, 10 * PG), 10 * PG)
-    books.space.markPurged(5, 5)
+    give(books.space, mustTake(books, 10 * PG), 10 * PG)
+    markPurged(books.space, 5, 5)
     books.space.growthPages = 3
-    take(books, 7 * PG)
+    mustTake(books, 7 * PG)
     expect(books.space.growthPages).toBe(1)
     expectWholeSpaceFree(books)
   })
@@ -133,13 +139,13 @@ describe('the growth that is allowed', () => {
   it('is used up by the front, which then goes on to its end', () => {
     const books = makeBooks(PAGES)
     books.space.growthPages = 1
-    expect([take(books, 250), take(books, 250), take(books, 250), take(books, 250)]).toEqual([
+    expect([mustTake(books, 250), mustTake(books, 250), mustTake(books, 250), mustTake(books, 250)]).toEqual([
       0, 250, 500, 750,
     ])
     expect(books.space.growthPages).toBe(-3)
-    expect(books.space.take(250)).toBe(NONE)
+    expect(take(books.space, 250)).toBe(NONE)
     expect(books.space.refusal).toBe(REFUSED_GROWTH)
-    expect(books.space.hasFront).toBe(false)
+    expect(hasFront(books.space)).toBe(false)
     expect(books.space.heldBlocks).toBe(4)
     expectWholeSpaceFree(books)
   })
@@ -153,10 +159,10 @@ describe('takeAligned', () => {
       for (const size of [1, 7, 31, 32, 33, 64, 255, 256, 257, 511, 1000, (1 << shift) + 1]) {
         // Several each, since the first block of a space is aligned to everything.
         for (let n = 0; n < 3; n++) {
-          const block = books.space.takeAligned(size, (1 << shift) - 1)
+          const block = takeAligned(books.space, size, (1 << shift) - 1)
           expect(block % (1 << shift)).toBe(0)
-          expect(books.map.isLive(block)).toBe(true)
-          expect(books.map.next(block)).toBe(block + size)
+          expect(isLive(books.map, block)).toBe(true)
+          expect(endOf(books.map, block)).toBe(block + size)
         }
       }
     }
@@ -165,32 +171,32 @@ describe('takeAligned', () => {
 
   it('cuts an aligned block out of a short gap, and leaves gaps on both sides', () => {
     const books = makeBooks(PAGES)
-    const [, b] = [take(books, 3), take(books, 100), take(books, 5)]
-    books.space.give(b, b + 100)
-    expect(books.space.takeAligned(10, 15)).toBe(16)
-    expect(books.map.next(16)).toBe(26)
-    expect([take(books, 77), take(books, 13)]).toEqual([26, 3])
+    const [, b] = [mustTake(books, 3), mustTake(books, 100), mustTake(books, 5)]
+    give(books.space, b, b + 100)
+    expect(takeAligned(books.space, 10, 15)).toBe(16)
+    expect(endOf(books.map, 16)).toBe(26)
+    expect([mustTake(books, 77), mustTake(books, 13)]).toEqual([26, 3])
     expectWholeSpaceFree(books)
   })
 
   it('leaves what lies before and behind an aligned block in a long gap', () => {
     const books = makeBooks(PAGES)
-    take(books, 300)
-    expect(books.space.takeAligned(300, 255)).toBe(512)
+    mustTake(books, 300)
+    expect(takeAligned(books.space, 300, 255)).toBe(512)
     expect(books.states.usedPages).toBe(4)
-    expect([take(books, 212), take(books, 300)]).toEqual([300, 812])
+    expect([mustTake(books, 212), mustTake(books, 300)]).toEqual([300, 812])
     expectWholeSpaceFree(books)
   })
 
   it('says that the limit is in the way, and changes nothing', () => {
     const books = makeBooks(PAGES)
     books.states.limitPages = 3
-    take(books, 300)
+    mustTake(books, 300)
     const before = observeSpace(books)
-    expect(books.space.takeAligned(300, 255)).toBe(NONE)
+    expect(takeAligned(books.space, 300, 255)).toBe(NONE)
     expect(books.space.refusal).toBe(REFUSED_LIMIT)
     expect(observeSpace(books)).toEqual(before)
-    expect(books.space.takeAligned(256, 255)).toBe(512)
+    expect(takeAligned(books.space, 256, 255)).toBe(512)
     expectWholeSpaceFree(books)
   })
 })
@@ -200,35 +206,35 @@ describe('takeLast', () => {
     const books = makeBooks(PAGES)
     const sizes = [513, 513, 513, 513, 513, 540]
     const blocks = sizes.map(size => {
-      const block = take(books, size)
-      take(books, 300)
+      const block = mustTake(books, size)
+      mustTake(books, 300)
       return block
     })
-    for (const [at, block] of blocks.entries()) books.space.give(block, block + sizes[at])
-    expect(books.space.take(520)).toBe(NONE)
+    for (const [at, block] of blocks.entries()) give(books.space, block, block + sizes[at])
+    expect(take(books.space, 520)).toBe(NONE)
     expect(books.space.refusal).toBe(REFUSED_SPACE)
-    expect(books.space.takeLast(541, 0)).toBe(NONE)
+    expect(takeLast(books.space, 541, 0)).toBe(NONE)
     expect(books.space.refusal).toBe(REFUSED_SPACE)
-    expect(books.space.takeLast(520, 0)).toBe(blocks[5])
+    expect(takeLast(books.space, 520, 0)).toBe(blocks[5])
     expectWholeSpaceFree(books)
   })
 
   it('takes an aligned block where there is no room to spare, as takeAligned does where it fits by luck', () => {
     const books = makeBooks(PAGES)
-    take(books, 300)
-    const lucky = books.space.takeAligned(18 * PG, PG - 1)
+    mustTake(books, 300)
+    const lucky = takeAligned(books.space, 18 * PG, PG - 1)
     expect(lucky).toBe(512)
-    books.space.give(lucky, lucky + 18 * PG)
-    expect(books.space.takeLast(18 * PG + 1, PG - 1)).toBe(NONE)
-    expect(books.space.takeLast(18 * PG, PG - 1)).toBe(512)
+    give(books.space, lucky, lucky + 18 * PG)
+    expect(takeLast(books.space, 18 * PG + 1, PG - 1)).toBe(NONE)
+    expect(takeLast(books.space, 18 * PG, PG - 1)).toBe(512)
     expectWholeSpaceFree(books)
   })
 
   it('obeys the limit', () => {
     const books = makeBooks(PAGES)
-    take(books, 300)
+    mustTake(books, 300)
     books.states.limitPages = 19
-    expect(books.space.takeLast(18 * PG, PG - 1)).toBe(NONE)
+    expect(takeLast(books.space, 18 * PG, PG - 1)).toBe(NONE)
     expect(books.space.refusal).toBe(REFUSED_LIMIT)
     expectWholeSpaceFree(books)
   })
@@ -237,7 +243,7 @@ describe('takeLast', () => {
 describe('takeCommitted', () => {
   it('takes the low end of a gap as far as its page is used', () => {
     const books = makeBooks(PAGES)
-    take(books, 300)
+    mustTake(books, 300)
     books.states.limitPages = 2
     const before = observeSpace(books)
     for (const [size, mask] of [
@@ -245,37 +251,37 @@ describe('takeCommitted', () => {
       [209, 15],
       [1, 255],
     ]) {
-      expect(books.space.takeCommitted(size, mask)).toBe(NONE)
+      expect(takeCommitted(books.space, size, mask)).toBe(NONE)
       expect(books.space.refusal).toBe(REFUSED_LIMIT)
     }
     expect(observeSpace(books)).toEqual(before)
-    expect(books.space.takeCommitted(200, 15)).toBe(304)
+    expect(takeCommitted(books.space, 200, 15)).toBe(304)
     expectWholeSpaceFree(books)
   })
 
   it('takes the high end of a gap as far as its page is used', () => {
     const books = makeBooks(PAGES)
     const [a] = takeAll(books, [4764, 356])
-    books.space.give(a, 4764)
-    books.space.markPurged(0, 18)
+    give(books.space, a, 4764)
+    markPurged(books.space, 0, 18)
     books.states.limitPages = 2
-    expect(books.space.takeCommitted(157, 0)).toBe(NONE)
-    expect(books.space.takeCommitted(100, 15)).toBe(4656)
-    expect(books.map.next(4656)).toBe(4756)
-    expect(books.space.takeCommitted(48, 0)).toBe(4608)
-    expect(books.states.committedPages).toBe(2)
+    expect(takeCommitted(books.space, 157, 0)).toBe(NONE)
+    expect(takeCommitted(books.space, 100, 15)).toBe(4656)
+    expect(endOf(books.map, 4656)).toBe(4756)
+    expect(takeCommitted(books.space, 48, 0)).toBe(4608)
+    expect(committedPages(books.states)).toBe(2)
     expectWholeSpaceFree(books)
   })
 
   it('takes dirty pages', () => {
     const books = makeBooks(PAGES)
     const [a, , b] = takeAll(books, [1024, 300, 1024, 300])
-    books.space.give(a, a + 1024)
-    books.space.give(b, b + 1024)
-    books.space.markPurged(0, 4)
-    books.states.limitPages = books.states.committedPages
-    expect(books.space.takeCommitted(1024, 0)).toBe(b)
-    expect(books.space.takeCommitted(1024, 0)).toBe(NONE)
+    give(books.space, a, a + 1024)
+    give(books.space, b, b + 1024)
+    markPurged(books.space, 0, 4)
+    books.states.limitPages = committedPages(books.states)
+    expect(takeCommitted(books.space, 1024, 0)).toBe(b)
+    expect(takeCommitted(books.space, 1024, 0)).toBe(NONE)
     expect(books.space.refusal).toBe(REFUSED_LIMIT)
     expectWholeSpaceFree(books)
   })
@@ -285,46 +291,46 @@ describe('zeroedBlock', () => {
   it('is a block on whole pages that were clean', () => {
     const books = makeBooks(PAGES)
     expect(books.space.zeroedBlock).toBe(NONE)
-    take(books, 300)
+    mustTake(books, 300)
     expect(books.space.zeroedBlock).toBe(0)
-    expect(books.space.takeAligned(256, 255)).toBe(512)
+    expect(takeAligned(books.space, 256, 255)).toBe(512)
     expect(books.space.zeroedBlock).toBe(512)
   })
 
   it('is no block that begins or ends on the page of another', () => {
     const books = makeBooks(PAGES)
     const [, middle] = takeAll(books, [300, 5 * PG, GRANULES - 300 - 5 * PG])
-    books.space.give(middle, middle + 5 * PG)
-    books.space.markPurged(2, 4)
+    give(books.space, middle, middle + 5 * PG)
+    markPurged(books.space, 2, 4)
     books.space.zeroedBlock = NONE
     for (const size of [5 * PG, 5 * PG - 300]) {
-      expect(take(books, size)).toBe(middle)
+      expect(mustTake(books, size)).toBe(middle)
       expect(books.space.zeroedBlock).toBe(NONE)
-      books.space.give(middle, middle + size)
-      books.space.markPurged(2, 4)
+      give(books.space, middle, middle + size)
+      markPurged(books.space, 2, 4)
     }
     expectWholeSpaceFree(books)
   })
 
   it('is no block with a dirty page, but one on purged pages', () => {
     const books = makeBooks(10)
-    books.space.give(take(books, 10 * PG), 10 * PG)
-    books.space.markPurged(5, 5)
+    give(books.space, mustTake(books, 10 * PG), 10 * PG)
+    markPurged(books.space, 5, 5)
     books.space.zeroedBlock = NONE
-    expect(take(books, 6 * PG)).toBe(0)
+    expect(mustTake(books, 6 * PG)).toBe(0)
     expect(books.space.zeroedBlock).toBe(NONE)
-    expect(take(books, 4 * PG)).toBe(6 * PG)
+    expect(mustTake(books, 4 * PG)).toBe(6 * PG)
     expect(books.space.zeroedBlock).toBe(6 * PG)
     expectWholeSpaceFree(books)
   })
 
   it('is no block below a frame, and not what another has grown over', () => {
     const books = makeBooks(PAGES)
-    take(books, 255)
-    books.space.dropFront()
-    const block = take(books, 257)
+    mustTake(books, 255)
+    dropFront(books.space)
+    const block = mustTake(books, 257)
     books.space.zeroedBlock = NONE
-    expect(books.space.resizeTo(block, books.space.next(block), 5 * PG + 1)).toBe(true)
+    expect(resizeTo(books.space, block, endOf(books.space, block), 5 * PG + 1)).toBe(true)
     expect(books.space.zeroedBlock).toBe(NONE)
     expectWholeSpaceFree(books)
   })

@@ -1,61 +1,78 @@
 /** What the tests of the heap's parts share: the parts wired up, and ways to reach the books. */
-
 import { expect } from 'vitest'
 import { NONE } from '../../src/base/units.js'
 import { BlockHeap, type BlockHeapOptions } from '../../src/heap/block-heap.js'
+import { dropFront, take } from '../../src/heap/block-space.js'
+import { Books } from '../../src/heap/books.js'
+import { checkSpace } from '../../src/heap/check.js'
 import { type ColumnStorage, plainStorage } from '../../src/heap/columns.js'
-import { GranuleMap } from '../../src/heap/granule-map.js'
-import type { PageStates } from '../../src/heap/page-states.js'
-import { PageTable } from '../../src/heap/page-table.js'
-import { SpacePages } from '../../src/heap/space-pages.js'
+import { give } from '../../src/heap/gaps.js'
+import {
+  markGap,
+  markHeld,
+  markLive,
+  mergeWithNext,
+  mergeWithPrevious,
+  span,
+} from '../../src/heap/granule-map.js'
+import { insertRange } from '../../src/heap/page-table.js'
+import { addRange } from '../../src/heap/space-pages.js'
 
 export const PAGE = 4096
 /** Granules of such a page, which is also a frame. */
 export const PG = PAGE / 16
 
 /** The parts below a heap, over one range of free, clean pages that may be taken without asking. */
-export interface Books {
-  table: PageTable
-  states: PageStates
-  space: SpacePages
-  map: GranuleMap
+export interface Parts {
+  table: Books
+  states: Books
+  space: Books
+  map: Books
 }
 
-export function makeBooks(pageCount: number, pageBytes = PAGE): Books {
-  const space = new SpacePages(pageBytes, plainStorage)
+export function makeBooks(pageCount: number, pageBytes = PAGE): Parts {
+  const space = new Books(pageBytes, plainStorage)
   space.growthPages = Number.MAX_SAFE_INTEGER
-  if (pageCount > 0) space.addRange(0, pageCount)
+  if (pageCount > 0) addRange(space, 0, pageCount)
   return { table: space, states: space, space, map: space }
 }
 
 /** A map of that many frames of 256 granules. Nothing starts anywhere yet. */
-export function makeMap(frames: number): { table: PageTable; map: GranuleMap } {
-  const map = new GranuleMap(PAGE, plainStorage)
+export function makeMap(frames: number): { table: Books; map: Books } {
+  const map = new Books(PAGE, plainStorage)
   coverMap(map, frames)
   return { table: map, map }
 }
 
 /** Makes that many frames known to any part, in which nothing starts yet. */
-export function coverMap(part: GranuleMap, frames: number): void {
-  PageTable.prototype.addRange.call(part, 0, frames)
+export function coverMap(part: Books, frames: number): void {
+  insertRange(part as Books, 0, frames)
   part.bits[0] = 1
+}
+
+/** Makes the block [first, end) a gap, with the gaps on both sides. Returns the start and the end of that gap. */
+export function coalesce(map: Books, first: number, end: number): [from: number, to: number] {
+  const to = mergeWithNext(map, end)
+  const from = mergeWithPrevious(map, first)
+  span(map, from, to)
+  return [from, to]
 }
 
 export type Stretch = ['live' | 'held' | 'gap', number]
 
 /** Covers a map with stretches of those lengths, one behind the other, and returns where each starts. */
-export function layOut(map: GranuleMap, from: number, stretches: Stretch[]): number[] {
+export function layOut(map: Books, from: number, stretches: Stretch[]): number[] {
   const starts: number[] = []
   let at = from
   for (const [kind, length] of stretches) {
-    if (kind === 'gap') map.markGap(at)
-    else map.markHeld(at)
-    if (kind === 'live') map.markLive(at)
-    map.span(at, at + length)
+    if (kind === 'gap') markGap(map, at)
+    else markHeld(map, at)
+    if (kind === 'live') markLive(map, at)
+    span(map, at, at + length)
     starts.push(at)
     at += length
   }
-  map.markHeld(at)
+  markHeld(map, at)
   return starts
 }
 
@@ -101,21 +118,21 @@ export class CountedStorage implements ColumnStorage {
 }
 
 /** Takes a block that there must be room for. */
-export function take({ space }: Books, size: number): number {
-  const block = space.take(size)
+export function mustTake({ space }: Parts, size: number): number {
+  const block = take(space, size)
   if (block === NONE) throw new Error(`no block of ${size} granules, refused for ${space.refusal}`)
   return block
 }
 
 /** Each block, live or held back, and its end. Proves that the books are right on the way. */
-export function blocksOf({ space }: Books): number[][] {
+export function blocksOf({ space }: Parts): number[][] {
   const blocks: number[][] = []
-  space.checkSpace((block, end) => blocks.push([block, end]))
+  checkSpace(space, (block, end) => blocks.push([block, end]))
   return blocks
 }
 
 /** Everything about the space that a refused call must leave alone. */
-export function observeSpace(books: Books): unknown {
+export function observeSpace(books: Parts): unknown {
   const { usedPages, dirtyPages, refaultedPages, recentPeakPages, peakCommittedPages } = books.states
   const { heldBlocks, growthPages, zeroedBlock } = books.space
   return [
@@ -126,17 +143,17 @@ export function observeSpace(books: Books): unknown {
 }
 
 /** Gives all blocks back and proves that the space is one gap again. */
-export function expectWholeSpaceFree(books: Books): void {
+export function expectWholeSpaceFree(books: Parts): void {
   const { space, states, table } = books
-  for (const [block, end] of blocksOf(books)) space.give(block, end)
-  space.dropFront()
+  for (const [block, end] of blocksOf(books)) give(space, block, end)
+  dropFront(space)
   expect(blocksOf(books)).toEqual([])
   expect(states.usedPages).toBe(0)
   states.limitPages = Number.MAX_SAFE_INTEGER
   space.growthPages = Number.MAX_SAFE_INTEGER
   const [{ firstPage, pageCount }] = table.ranges
   const { pageGranules } = table
-  expect(take(books, pageCount * pageGranules)).toBe(firstPage * pageGranules)
+  expect(mustTake(books, pageCount * pageGranules)).toBe(firstPage * pageGranules)
   expect(states.usedPages).toBe(pageCount)
   expect(blocksOf(books).length).toBe(1)
 }

@@ -1,8 +1,12 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { Books } from '../../src/heap/books.js'
 import { plainStorage } from '../../src/heap/columns.js'
-import { Gaps } from '../../src/heap/gaps.js'
+import { cleanWithin, give, giveFree, givePart, pageCeil } from '../../src/heap/gaps.js'
+import { markHeld, span } from '../../src/heap/granule-map.js'
 import { COLD, WARM } from '../../src/heap/layout.js'
+import { cleanOf, findLong } from '../../src/heap/long-gaps.js'
+import { anyDirty, committedPages, release, setPurged } from '../../src/heap/page-states.js'
 import { fuzzSeed } from '../support/random.js'
 import { PG } from './books.js'
 import { checkSpace, gapsOf, layOutSpace, type SpaceStretch, stretchesOf } from './gap-space.js'
@@ -10,23 +14,8 @@ import { checkSpace, gapsOf, layOutSpace, type SpaceStretch, stretchesOf } from 
 const RUNS = { numRuns: 30, seed: fuzzSeed() | 0 }
 const PAGE_SIZES = [4096, 65536]
 
-/** With what only its subclasses call. */
-class Subject extends Gaps {
-  override giveCoalescing(first: number, end: number, clean: number, isUsed: boolean): void {
-    super.giveCoalescing(first, end, clean, isUsed)
-  }
-
-  override pageCeil(granule: number): number {
-    return super.pageCeil(granule)
-  }
-
-  override cleanWithin(first: number, end: number): number {
-    return super.cleanWithin(first, end)
-  }
-}
-
 interface Space {
-  readonly gaps: Subject
+  readonly gaps: Books
   readonly starts: number[]
   /** Gives the stretch of that number back, and proves the books. */
   give(at: number): void
@@ -34,16 +23,16 @@ interface Space {
 
 /** Those stretches, and a live block behind them up to the end of a page. */
 function spaceOf(stretches: SpaceStretch[], pageBytes = 4096): Space {
-  const gaps = new Subject(pageBytes, plainStorage)
+  const gaps = new Books(pageBytes, plainStorage)
   const length = stretches.reduce((sum, stretch) => sum + stretch[1], 0)
   const { pageGranules } = gaps
   const rest = pageGranules - (length % pageGranules)
   const starts = layOutSpace(gaps, [...stretches, ['live', rest]])
-  const give = (at: number) => {
-    gaps.give(starts[at], starts[at] + stretches[at][1])
+  const giveBack = (at: number) => {
+    give(gaps, starts[at], starts[at] + stretches[at][1])
     checkSpace(gaps)
   }
-  return { gaps, starts, give }
+  return { gaps, starts, give: giveBack }
 }
 
 describe('give', () => {
@@ -125,7 +114,7 @@ describe('give', () => {
     expect(gaps).toMatchObject({ usedPages: 5, dirtyPages: 0 })
     give(1)
     expect(gaps).toMatchObject({ usedPages: 3, dirtyPages: 2 })
-    expect([gaps.anyDirty(0, 1), gaps.anyDirty(1, 2), gaps.anyDirty(3, 1)]).toEqual([false, true, false])
+    expect([anyDirty(gaps, 0, 1), anyDirty(gaps, 1, 2), anyDirty(gaps, 3, 1)]).toEqual([false, true, false])
     give(0)
     expect(gaps).toMatchObject({ usedPages: 2, dirtyPages: 3 })
   })
@@ -149,11 +138,11 @@ describe('give', () => {
       ['live', 2 * PG],
       ['clean', 5 * PG],
     ])
-    expect([gaps.cleanOf(starts[1]), gaps.cleanOf(starts[3])]).toEqual([3, 5])
+    expect([cleanOf(gaps, starts[1]), cleanOf(gaps, starts[3])]).toEqual([3, 5])
     give(2)
-    expect(gaps.cleanOf(starts[1])).toBe(8)
+    expect(cleanOf(gaps, starts[1])).toBe(8)
     expect(gaps).toMatchObject({ usedPages: 2, dirtyPages: 2, refaultedPages: 0 })
-    expect([gaps.findLong(WARM, 1), gaps.findLong(COLD, 10 * PG)]).toEqual([-1, PG])
+    expect([findLong(gaps, WARM, 1), findLong(gaps, COLD, 10 * PG)]).toEqual([-1, PG])
   })
 
   it('files a gap without a clean page as warm', () => {
@@ -163,7 +152,7 @@ describe('give', () => {
       ['live', PG],
     ])
     give(2)
-    expect([gaps.findLong(WARM, 2 * PG), gaps.findLong(COLD, 1)]).toEqual([PG, -1])
+    expect([findLong(gaps, WARM, 2 * PG), findLong(gaps, COLD, 1)]).toEqual([PG, -1])
   })
 
   it.each(PAGE_SIZES)(
@@ -190,7 +179,7 @@ describe('give', () => {
           for (const pick of picks.slice(0, blocks.length)) {
             const [[first, end]] = blocks.splice(pick % blocks.length, 1)
             const before = gaps.dirtyPages + gaps.usedPages
-            gaps.give(first, end)
+            give(gaps, first, end)
             checkSpace(gaps)
             expect(gaps.dirtyPages + gaps.usedPages).toBe(before)
             const left = stretchesOf(gaps).filter(([kind]) => kind !== 'gap')
@@ -205,13 +194,13 @@ describe('give', () => {
   )
 })
 
-describe('giveCoalescing', () => {
+describe('givePart and giveFree', () => {
   /** A part of a live block becomes a block of its own, as resizing does, and is given. */
-  function giveTail(gaps: Subject, first: number, at: number, end: number): void {
-    gaps.markHeld(at)
-    gaps.span(first, at)
-    gaps.span(at, end)
-    gaps.giveCoalescing(at, end, 0, true)
+  function giveTail(gaps: Books, first: number, at: number, end: number): void {
+    markHeld(gaps, at)
+    span(gaps, first, at)
+    span(gaps, at, end)
+    givePart(gaps, at, end)
     checkSpace(gaps)
   }
 
@@ -240,7 +229,7 @@ describe('giveCoalescing', () => {
     const firstPage = Math.ceil(first / gaps.pageGranules)
     const pageCount = Math.floor(end / gaps.pageGranules) - firstPage
     // As if they had been free all along.
-    if (pageCount > 0) gaps.release(firstPage, pageCount)
+    if (pageCount > 0) release(gaps, firstPage, pageCount)
     return { gaps, first, end, firstPage, pageCount }
   }
 
@@ -262,12 +251,12 @@ describe('giveCoalescing', () => {
             for (const clean of [0, 1]) {
               const { gaps, first, end, firstPage, pageCount } = withFront(before, size, behind, page)
               const isPurged = clean === 1 && pageCount > 0
-              if (isPurged) gaps.markPurged(firstPage, 1)
+              if (isPurged) setPurged(gaps, firstPage, 1)
               gaps.heldBlocks--
-              const committed = gaps.committedPages
-              gaps.giveCoalescing(first, end, isPurged ? 1 : 0, false)
+              const committed = committedPages(gaps)
+              giveFree(gaps, first, end, isPurged ? 1 : 0)
               checkSpace(gaps)
-              expect(gaps.committedPages).toBe(committed)
+              expect(committedPages(gaps)).toBe(committed)
               const [gap] = gapsOf(gaps)
               expect(gap).toEqual([
                 before.length > 1 ? 40 : first,
@@ -286,11 +275,11 @@ describe('pages of granules', () => {
     const { gaps } = spaceOf([], page)
     const { pageGranules } = gaps
     for (const at of [0, 3, 70]) {
-      expect(gaps.pageCeil(at * pageGranules)).toBe(at * pageGranules)
-      expect(gaps.pageCeil(at * pageGranules + 1)).toBe((at + 1) * pageGranules)
-      expect(gaps.pageCeil((at + 1) * pageGranules - 1)).toBe((at + 1) * pageGranules)
+      expect(pageCeil(gaps, at * pageGranules)).toBe(at * pageGranules)
+      expect(pageCeil(gaps, at * pageGranules + 1)).toBe((at + 1) * pageGranules)
+      expect(pageCeil(gaps, (at + 1) * pageGranules - 1)).toBe((at + 1) * pageGranules)
     }
-    expect(gaps.pageCeil(2 ** 31 - pageGranules)).toBe(2 ** 31 - pageGranules)
+    expect(pageCeil(gaps, 2 ** 31 - pageGranules)).toBe(2 ** 31 - pageGranules)
   })
 
   it('cleanWithin counts clean pages that lie wholly in a stretch', () => {
@@ -300,9 +289,9 @@ describe('pages of granules', () => {
       ['live', PG],
       ['clean', 3 * PG],
     ])
-    expect(gaps.cleanWithin(starts[1], starts[2])).toBe(0)
+    expect(cleanWithin(gaps, starts[1], starts[2])).toBe(0)
     const [, , , first] = starts
-    const within = (from: number, to: number) => gaps.cleanWithin(first + from, first + to)
+    const within = (from: number, to: number) => cleanWithin(gaps, first + from, first + to)
     expect([within(0, 3 * PG), within(1, 3 * PG), within(1, 3 * PG - 1)]).toEqual([3, 2, 1])
     expect([within(0, PG), within(0, PG - 1), within(PG - 1, PG + 1), within(5, 9)]).toEqual([1, 0, 0, 0])
   })

@@ -1,7 +1,23 @@
 import { describe, expect, it } from 'vitest'
-import { type GranuleMap, pairOf } from '../../src/heap/granule-map.js'
+import type { Books } from '../../src/heap/books.js'
+import { checkFrames, checkStretch } from '../../src/heap/check.js'
+import {
+  carve,
+  endOf,
+  isGap,
+  isHeld,
+  isLive,
+  listLiveIn,
+  markGap,
+  markHeld,
+  pairOf,
+  span,
+  startBefore,
+  startOf,
+  unmark,
+} from '../../src/heap/granule-map.js'
 import { ANY, END, FIRST_BIT, GAP, ROW_WORDS, START } from '../../src/heap/layout.js'
-import { layOut, makeMap, type Stretch } from './books.js'
+import { coalesce, layOut, makeMap, type Stretch } from './books.js'
 
 const FRAMES = 16
 const LENGTHS = [1, 2, 31, 32, 33, 63, 64, 65, 223, 224, 255, 256, 257, 511, 512, 513, 1000]
@@ -9,16 +25,16 @@ const OFFSETS = [0, 1, 30, 31, 32, 33, 224, 254, 255, 256, 257]
 const EVERY_PLACE = LENGTHS.flatMap(length => OFFSETS.map(offset => [length, offset]))
 
 /** Checks that the map is covered by exactly these stretches from `from` on. */
-function expectStretches(map: GranuleMap, from: number, stretches: Stretch[]): void {
-  map.checkFrames(0, FRAMES)
+function expectStretches(map: Books, from: number, stretches: Stretch[]): void {
+  checkFrames(map, 0, FRAMES)
   let at = from
   for (const [kind, length] of stretches) {
-    expect([map.isLive(at), map.isHeld(at), map.isGap(at)]).toEqual([
+    expect([isLive(map, at), isHeld(map, at), isGap(map, at)]).toEqual([
       kind === 'live',
       kind === 'held',
       kind === 'gap',
     ])
-    map.checkStretch(at, at + length)
+    checkStretch(map, at, at + length)
     at += length
   }
 }
@@ -34,7 +50,7 @@ describe('isLive, isHeld and isGap', () => {
           [kind, 100],
         ])
         const first = offset || 300
-        const said = (at: number) => [map.isLive(at), map.isHeld(at), map.isGap(at)]
+        const said = (at: number) => [isLive(map, at), isHeld(map, at), isGap(map, at)]
         expect(said(first)).toEqual([kind === 'live', kind === 'held', kind === 'gap'])
         for (let at = first + 1; at < first + 100; at++) expect(said(at)).toEqual([false, false, false])
       }
@@ -44,7 +60,7 @@ describe('isLive, isHeld and isGap', () => {
   it('take the end of a range for held', () => {
     const { map } = makeMap(FRAMES)
     layOut(map, 0, [['gap', 512]])
-    expect([map.isLive(512), map.isHeld(512), map.isGap(512)]).toEqual([false, true, false])
+    expect([isLive(map, 512), isHeld(map, 512), isGap(map, 512)]).toEqual([false, true, false])
   })
 })
 
@@ -54,16 +70,16 @@ describe('next and previous', () => {
       const { map } = makeMap(FRAMES)
       const before: Stretch[] = offset === 0 ? [] : [['live', offset]]
       layOut(map, 0, [...before, ['gap', length], ['held', 7]])
-      expect(map.next(offset)).toBe(offset + length)
-      expect(map.previous(offset + length)).toBe(offset)
-      expect(map.previous(offset + length + 7)).toBe(offset + length)
+      expect(endOf(map, offset)).toBe(offset + length)
+      expect(startBefore(map, offset + length)).toBe(offset)
+      expect(startBefore(map, offset + length + 7)).toBe(offset + length)
     }
   })
 
   it('find a held one before the first granule of all', () => {
     const { map } = makeMap(FRAMES)
     layOut(map, 0, [['gap', 100]])
-    expect(map.previous(0)).toBe(-1)
+    expect(startBefore(map, 0)).toBe(-1)
   })
 
   it('find blocks of one granule side by side', () => {
@@ -74,8 +90,8 @@ describe('next and previous', () => {
       Array.from({ length: 600 }, () => ['live', 1] as Stretch),
     )
     for (let at = 0; at < 600; at++) {
-      expect(map.next(at)).toBe(at + 1)
-      expect(map.previous(at + 1)).toBe(at)
+      expect(endOf(map, at)).toBe(at + 1)
+      expect(startBefore(map, at + 1)).toBe(at)
     }
   })
 
@@ -85,10 +101,10 @@ describe('next and previous', () => {
       ['gap', 700],
       ['gap', 600],
     ])
-    map.clear(700)
-    map.markGap(800)
-    map.span(0, 800)
-    map.span(800, 1300)
+    unmark(map, 700)
+    markGap(map, 800)
+    span(map, 0, 800)
+    span(map, 800, 1300)
     expectStretches(map, 0, [
       ['gap', 800],
       ['gap', 500],
@@ -107,7 +123,7 @@ describe('startOf', () => {
       ['gap', 700],
     ])
     const starts = [0, 5, 1305, 1306, 1346]
-    for (let at = 0; at < 2046; at++) expect(map.startOf(at)).toBe(starts.findLast(start => start <= at))
+    for (let at = 0; at < 2046; at++) expect(startOf(map, at)).toBe(starts.findLast(start => start <= at))
   })
 })
 
@@ -118,7 +134,7 @@ describe('carve', () => {
         const { map } = makeMap(FRAMES)
         const before: Stretch[] = offset === 0 ? [] : [['held', offset]]
         layOut(map, 0, [...before, ['gap', length + rest], ['live', 9]])
-        map.carve(offset, offset + length, offset + length + rest)
+        carve(map, offset, offset + length, offset + length + rest)
         expectStretches(map, 0, [...before, ['live', length], ['gap', rest], ['live', 9]])
       }
     }
@@ -131,7 +147,7 @@ describe('carve', () => {
       ['gap', 500],
       ['live', 9],
     ])
-    map.carve(30, 530, 530)
+    carve(map, 30, 530, 530)
     expectStretches(map, 0, [
       ['held', 30],
       ['live', 500],
@@ -147,7 +163,7 @@ describe('carve', () => {
       ['gap', 3],
       ['live', 3],
     ])
-    map.carve(0, 3, 3)
+    carve(map, 0, 3, 3)
     expect(table.occupied[0]).toBe(GAP | ANY)
     expectStretches(map, 0, [
       ['live', 3],
@@ -158,7 +174,7 @@ describe('carve', () => {
   })
 })
 
-describe('coalesce', () => {
+describe('mergeWithNext and mergeWithPrevious', () => {
   const sizes = [1, 20, 32, 250, 256, 600]
 
   it.each([
@@ -182,8 +198,7 @@ describe('coalesce', () => {
           ])
           const from = hasBefore ? 5 : first
           const to = hasBehind ? end + behind : end
-          expect(map.coalesce(first, end)).toBe(from)
-          expect(map.coalescedEnd).toBe(to)
+          expect(coalesce(map, first, end)).toEqual([from, to])
           const left: Stretch[] = hasBefore ? [] : [['live', before]]
           const right: Stretch[] = hasBehind ? [] : [['live', behind]]
           expectStretches(map, 0, [['live', 5], ...left, ['gap', to - from], ...right, ['held', 3]])
@@ -199,16 +214,14 @@ describe('coalesce', () => {
       ['held', 10],
       ['held', 10],
     ])
-    expect(map.coalesce(10, 20)).toBe(10)
-    expect(map.coalescedEnd).toBe(20)
+    expect(coalesce(map, 10, 20)).toEqual([10, 20])
     expectStretches(map, 0, [
       ['held', 10],
       ['gap', 10],
       ['held', 10],
     ])
-    map.coalesce(0, 10)
-    expect(map.coalesce(20, 30)).toBe(0)
-    expect(map.coalescedEnd).toBe(30)
+    coalesce(map, 0, 10)
+    expect(coalesce(map, 20, 30)).toEqual([0, 30])
     expectStretches(map, 0, [['gap', 30]])
   })
 })
@@ -221,14 +234,14 @@ describe('markHeld and clear', () => {
       ['gap', 100],
       ['live', 4],
     ])
-    map.markHeld(40)
+    markHeld(map, 40)
     expectStretches(map, 0, [
       ['live', 40],
       ['held', 100],
       ['live', 4],
     ])
-    map.clear(40)
-    map.span(0, 140)
+    unmark(map, 40)
+    span(map, 0, 140)
     expectStretches(map, 0, [
       ['live', 140],
       ['live', 4],
@@ -245,15 +258,15 @@ describe('markHeld and clear', () => {
       ['held', 5],
       ['live', 5],
     ])
-    map.markHeld(0)
-    map.clear(5)
+    markHeld(map, 0)
+    unmark(map, 5)
     expectStretches(map, 0, [
       ['held', 10],
       ['gap', 5],
       ['held', 5],
       ['live', 5],
     ])
-    map.clear(15)
+    unmark(map, 15)
     expectStretches(map, 0, [
       ['held', 10],
       ['gap', 10],
@@ -275,9 +288,9 @@ describe('listLive', () => {
       ['live', 63],
     ])
     const blocks = new Int32Array(10)
-    expect(map.listLiveIn(0, 512, blocks, 0)).toBe(4)
+    expect(listLiveIn(map, 0, 512, blocks, 0)).toBe(4)
     expect([...blocks.subarray(0, 4)]).toEqual([0, 31, 48, 449])
-    expect(map.listLiveIn(32, 448, blocks, 0)).toBe(1)
+    expect(listLiveIn(map, 32, 448, blocks, 0)).toBe(1)
     expect(blocks[0]).toBe(48)
   })
 })
@@ -290,8 +303,8 @@ describe('checkFrames and checkStretch', () => {
       ['gap', 700],
       ['live', 10],
     ])
-    made.map.checkFrames(0, FRAMES)
-    made.map.checkStretch(100, 800)
+    checkFrames(made.map, 0, FRAMES)
+    checkStretch(made.map, 100, 800)
     return made
   }
 
@@ -304,24 +317,24 @@ describe('checkFrames and checkStretch', () => {
   ])('find %s (1)', (_, frame, bit) => {
     const { map, table } = fixture()
     table.occupied[frame] ^= bit
-    expect(() => map.checkFrames(0, FRAMES)).toThrow(`1: pairs of frame ${frame}`)
+    expect(() => checkFrames(map, 0, FRAMES)).toThrow(`1: pairs of frame ${frame}`)
   })
 
   it('finds a bit that nobody knows of (1)', () => {
     const { map, table } = fixture()
     table.bits[pairOf(300)] |= FIRST_BIT >>> 300
-    expect(() => map.checkFrames(0, FRAMES)).toThrow('1: pairs of frame 1')
+    expect(() => checkFrames(map, 0, FRAMES)).toThrow('1: pairs of frame 1')
   })
 
   it('finds a row with a wrong end (2)', () => {
     const { map, table } = fixture()
     table.rows[END]--
-    expect(() => map.checkStretch(100, 800)).toThrow('2: what starts at 100 ends at 800')
+    expect(() => checkStretch(map, 100, 800)).toThrow('2: what starts at 100 ends at 800')
   })
 
   it('finds a row with a wrong start (2)', () => {
     const { map, table } = fixture()
     table.rows[3 * ROW_WORDS + START]++
-    expect(() => map.checkStretch(100, 800)).toThrow('2: what ends at 800 starts at 100')
+    expect(() => checkStretch(map, 100, 800)).toThrow('2: what ends at 800 starts at 100')
   })
 })

@@ -1,9 +1,22 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { NONE } from '../../src/base/units.js'
+import { Books } from '../../src/heap/books.js'
 import { plainStorage } from '../../src/heap/columns.js'
+import { give } from '../../src/heap/gaps.js'
+import { endOf, isLive } from '../../src/heap/granule-map.js'
 import { REFUSED_GROWTH, REFUSED_LIMIT, REFUSED_SPACE } from '../../src/heap/layout.js'
-import { LongBlocks } from '../../src/heap/long-blocks.js'
+import {
+  cut,
+  findGap,
+  hasRoom,
+  takeCommitted,
+  takeLast,
+  takeLong,
+  takeWithRoom,
+} from '../../src/heap/long-blocks.js'
+import { changeLong, cleanOf } from '../../src/heap/long-gaps.js'
+import { committedPages, setPurged } from '../../src/heap/page-states.js'
 import { fuzzSeed } from '../support/random.js'
 import { PG } from './books.js'
 import { checkSpace, gapsOf, layOutSpace, type SpaceStretch, stretchesOf } from './gap-space.js'
@@ -12,30 +25,9 @@ const RUNS = { numRuns: 30, seed: fuzzSeed() | 0 }
 const PAGE_SIZES = [4096, 65536]
 const MUCH = Number.MAX_SAFE_INTEGER
 
-/** With what only its subclasses call. */
-class Subject extends LongBlocks {
-  declare cleanIsZero: boolean
-
-  override findGap(size: number, mask: number): number {
-    return super.findGap(size, mask)
-  }
-
-  override hasRoom(size: number): boolean {
-    return super.hasRoom(size)
-  }
-
-  override takeWithRoom(size: number, mask: number): number {
-    return super.takeWithRoom(size, mask)
-  }
-
-  override cut(gap: number, gapEnd: number, block: number, end: number): number {
-    return super.cut(gap, gapEnd, block, end)
-  }
-}
-
 /** Those stretches, and a live block behind them up to the end of a page. Clean pages may be taken without asking. */
-function spaceOf(stretches: SpaceStretch[], pageBytes = 4096): { space: Subject; starts: number[] } {
-  const space = new Subject(pageBytes, plainStorage)
+function spaceOf(stretches: SpaceStretch[], pageBytes = 4096): { space: Books; starts: number[] } {
+  const space = new Books(pageBytes, plainStorage)
   const length = stretches.reduce((sum, stretch) => sum + stretch[1], 0)
   const { pageGranules } = space
   const starts = layOutSpace(space, [...stretches, ['live', pageGranules - (length % pageGranules)]])
@@ -44,13 +36,13 @@ function spaceOf(stretches: SpaceStretch[], pageBytes = 4096): { space: Subject;
 }
 
 /** Everything that a refused call must leave alone. */
-function observe(space: Subject): unknown {
+function observe(space: Books): unknown {
   checkSpace(space)
   const { usedPages, dirtyPages, heldBlocks, growthPages, zeroedBlock, refaultedPages } = space
   return [{ usedPages, dirtyPages, heldBlocks, growthPages, zeroedBlock, refaultedPages }, stretchesOf(space)]
 }
 
-function expectRefused(space: Subject, take: () => number, refusal: number): void {
+function expectRefused(space: Books, take: () => number, refusal: number): void {
   const before = observe(space)
   space.refusal = 0
   expect([take(), space.refusal]).toEqual([NONE, refusal])
@@ -67,10 +59,10 @@ describe('findGap', () => {
       ['gap', 9 * PG],
     ])
     // Too short for a whole page where it lies: no page of it is clean.
-    expect(space.findGap(2 * PG, 0)).toBe(starts[4])
-    expect(space.findGap(2 * PG, PG - 1)).toBe(starts[4])
-    space.takeLong(9 * PG)
-    expect(space.findGap(2 * PG, 0)).toBe(starts[2])
+    expect(findGap(space, 2 * PG, 0)).toBe(starts[4])
+    expect(findGap(space, 2 * PG, PG - 1)).toBe(starts[4])
+    takeLong(space, 9 * PG)
+    expect(findGap(space, 2 * PG, 0)).toBe(starts[2])
   })
 
   it('finds a gap with clean pages only while such may be taken', () => {
@@ -79,17 +71,17 @@ describe('findGap', () => {
       ['clean', 3 * PG],
     ])
     space.growthPages = 1
-    expect(space.findGap(2 * PG, 0)).toBe(starts[1])
+    expect(findGap(space, 2 * PG, 0)).toBe(starts[1])
     for (const growthPages of [0, -3]) {
       space.growthPages = growthPages
-      for (const mask of [0, 15]) expectRefused(space, () => space.findGap(2 * PG, mask), REFUSED_GROWTH)
+      for (const mask of [0, 15]) expectRefused(space, () => findGap(space, 2 * PG, mask), REFUSED_GROWTH)
     }
   })
 
   it('says that there is no room, before it says anything of growth', () => {
     const { space } = spaceOf([['clean', 3 * PG]])
     space.growthPages = 0
-    for (const mask of [0, 15]) expectRefused(space, () => space.findGap(3 * PG + 1, mask), REFUSED_SPACE)
+    for (const mask of [0, 15]) expectRefused(space, () => findGap(space, 3 * PG + 1, mask), REFUSED_SPACE)
   })
 
   it('finds a gap with room at a multiple, not one that is merely as long', () => {
@@ -100,8 +92,8 @@ describe('findGap', () => {
       ['gap', 300],
     ])
     expect(starts[3] % 256).toBe(0)
-    expect(space.findGap(290, 255)).toBe(starts[3])
-    expect(space.findGap(290, 0)).toBe(starts[1])
+    expect(findGap(space, 290, 255)).toBe(starts[3])
+    expect(findGap(space, 290, 0)).toBe(starts[1])
   })
 })
 
@@ -114,7 +106,7 @@ describe('hasRoom', () => {
       ])
       space.growthPages = 0
       const before = observe(space)
-      expect([space.hasRoom(4 * PG), space.hasRoom(4 * PG + 1)]).toEqual([true, false])
+      expect([hasRoom(space, 4 * PG), hasRoom(space, 4 * PG + 1)]).toEqual([true, false])
       expect(observe(space)).toEqual(before)
     }
   })
@@ -134,13 +126,14 @@ describe('takeLong', () => {
               ],
               pageBytes,
             )
-            const { committedPages, managedPages } = space
-            expect(space.takeLong(size)).toBe(starts[1])
-            expect([space.isLive(before), space.next(before)]).toEqual([true, before + size])
+            const committed = committedPages(space)
+            const { managedPages } = space
+            expect(takeLong(space, size)).toBe(starts[1])
+            expect([isLive(space, before), endOf(space, before)]).toEqual([true, before + size])
             expect(gapsOf(space)).toEqual(size < length ? [[before + size, before + length]] : [])
             checkSpace(space)
-            if (kind === 'gap') expect(space.committedPages).toBe(committedPages)
-            expect(space.committedPages).toBeLessThanOrEqual(managedPages)
+            if (kind === 'gap') expect(committedPages(space)).toBe(committed)
+            expect(committedPages(space)).toBeLessThanOrEqual(managedPages)
           }
         }
       }
@@ -153,39 +146,39 @@ describe('takeLong', () => {
       ['clean', 6 * PG],
     ])
     space.growthPages = 10
-    expect(space.takeLong(2 * PG + 1)).toBe(starts[1])
+    expect(takeLong(space, 2 * PG + 1)).toBe(starts[1])
     expect(space).toMatchObject({ growthPages: 7, usedPages: 5, dirtyPages: 0, refaultedPages: 3 })
-    expect(space.cleanOf(starts[1] + 2 * PG + 1)).toBe(3)
+    expect(cleanOf(space, starts[1] + 2 * PG + 1)).toBe(3)
   })
 
   it('may pass what is left of growth by one block, and then is refused', () => {
     const { space, starts } = spaceOf([['clean', 6 * PG]])
     space.growthPages = 1
-    expect(space.takeLong(3 * PG)).toBe(starts[0])
+    expect(takeLong(space, 3 * PG)).toBe(starts[0])
     expect(space.growthPages).toBe(-2)
-    expectRefused(space, () => space.takeLong(PG), REFUSED_GROWTH)
+    expectRefused(space, () => takeLong(space, PG), REFUSED_GROWTH)
   })
 
   it('takes dirty pages whatever is left of growth, and commits nothing', () => {
     const { space, starts } = spaceOf([['gap', 6 * PG]])
     space.growthPages = 0
-    space.limitPages = space.committedPages
-    expect(space.takeLong(6 * PG)).toBe(starts[0])
+    space.limitPages = committedPages(space)
+    expect(takeLong(space, 6 * PG)).toBe(starts[0])
     expect([space.growthPages, space.zeroedBlock]).toEqual([0, NONE])
     checkSpace(space)
   })
 
   it('commits up to the limit and no page more', () => {
     const { space, starts } = spaceOf([['clean', 6 * PG]])
-    space.limitPages = space.committedPages + 3
-    expectRefused(space, () => space.takeLong(3 * PG + 1), REFUSED_LIMIT)
-    expect(space.takeLong(3 * PG)).toBe(starts[0])
+    space.limitPages = committedPages(space) + 3
+    expectRefused(space, () => takeLong(space, 3 * PG + 1), REFUSED_LIMIT)
+    expect(takeLong(space, 3 * PG)).toBe(starts[0])
     checkSpace(space)
   })
 
   it('says where there is no room', () => {
     const { space } = spaceOf([['gap', 300]])
-    expectRefused(space, () => space.takeLong(301), REFUSED_SPACE)
+    expectRefused(space, () => takeLong(space, 301), REFUSED_SPACE)
   })
 })
 
@@ -195,10 +188,10 @@ describe('zeroedBlock', () => {
       ['live', PG],
       ['clean', 4 * PG],
     ])
-    expect(space.takeLong(PG + 1)).toBe(starts[1])
+    expect(takeLong(space, PG + 1)).toBe(starts[1])
     expect(space.zeroedBlock).toBe(starts[1])
     // Its first page is the last of the one before.
-    const second = space.takeLong(PG)
+    const second = takeLong(space, PG)
     expect([second, space.zeroedBlock]).toEqual([starts[1] + PG + 1, starts[1]])
   })
 
@@ -207,33 +200,33 @@ describe('zeroedBlock', () => {
       ['live', 10],
       ['clean', 3 * PG],
     ])
-    expect(space.takeLong(PG)).toBe(starts[1])
+    expect(takeLong(space, PG)).toBe(starts[1])
     expect(space.zeroedBlock).toBe(NONE)
     const other = spaceOf([
       ['live', PG],
       ['gap', 3 * PG],
     ])
-    other.space.markPurged(2, 2)
-    other.space.changeLong(PG, 3 * PG, 0, PG, 3 * PG, 2)
-    expect(other.space.takeLong(2 * PG)).toBe(PG)
+    setPurged(other.space, 2, 2)
+    changeLong(other.space, PG, 3 * PG, 0, PG, 3 * PG, 2)
+    expect(takeLong(other.space, 2 * PG)).toBe(PG)
     expect(other.space.zeroedBlock).toBe(NONE)
-    expect(other.space.takeLong(PG)).toBe(3 * PG)
+    expect(takeLong(other.space, PG)).toBe(3 * PG)
     expect(other.space.zeroedBlock).toBe(3 * PG)
   })
 
   it('is none where clean pages do not read as zero', () => {
     const { space, starts } = spaceOf([['clean', 3 * PG]])
     space.cleanIsZero = false
-    expect(space.takeLong(PG)).toBe(starts[0])
-    expect(space.cut(PG, 3 * PG, 2 * PG, 3 * PG)).toBe(2 * PG)
+    expect(takeLong(space, PG)).toBe(starts[0])
+    expect(cut(space, PG, 3 * PG, 2 * PG, 3 * PG)).toBe(2 * PG)
     expect(space.zeroedBlock).toBe(NONE)
   })
 
   it('is one that was cut from the middle too, and none below a frame', () => {
     const { space } = spaceOf([['clean', 6 * PG]])
-    expect(space.cut(0, 6 * PG, 2 * PG, 3 * PG)).toBe(2 * PG)
+    expect(cut(space, 0, 6 * PG, 2 * PG, 3 * PG)).toBe(2 * PG)
     expect(space.zeroedBlock).toBe(2 * PG)
-    expect(space.cut(3 * PG, 6 * PG, 4 * PG, 4 * PG + 255)).toBe(4 * PG)
+    expect(cut(space, 3 * PG, 6 * PG, 4 * PG, 4 * PG + 255)).toBe(4 * PG)
     expect(space.zeroedBlock).toBe(2 * PG)
   })
 })
@@ -252,9 +245,9 @@ describe('cut', () => {
             ]
             const { space } = spaceOf(stretches, pageBytes)
             const block = 40 + left
-            expect(space.cut(40, 40 + length, block, block + size)).toBe(block)
+            expect(cut(space, 40, 40 + length, block, block + size)).toBe(block)
             checkSpace(space)
-            expect([space.isLive(block), space.next(block)]).toEqual([true, block + size])
+            expect([isLive(space, block), endOf(space, block)]).toEqual([true, block + size])
             const gaps = [
               [40, block],
               [block + size, 40 + length],
@@ -269,12 +262,12 @@ describe('cut', () => {
   it('commits what it touches, and no more than the limit allows', () => {
     const { space } = spaceOf([['clean', 8 * PG]])
     space.growthPages = 100
-    space.limitPages = space.committedPages + 2
-    expectRefused(space, () => space.cut(0, 8 * PG, 3 * PG - 1, 5 * PG), REFUSED_LIMIT)
-    const { committedPages } = space
-    expect(space.cut(0, 8 * PG, 3 * PG, 5 * PG)).toBe(3 * PG)
-    expect([space.committedPages - committedPages, space.growthPages]).toEqual([2, 98])
-    expect([space.cleanOf(0), space.cleanOf(5 * PG)]).toEqual([3, 3])
+    space.limitPages = committedPages(space) + 2
+    expectRefused(space, () => cut(space, 0, 8 * PG, 3 * PG - 1, 5 * PG), REFUSED_LIMIT)
+    const committed = committedPages(space)
+    expect(cut(space, 0, 8 * PG, 3 * PG, 5 * PG)).toBe(3 * PG)
+    expect([committedPages(space) - committed, space.growthPages]).toEqual([2, 98])
+    expect([cleanOf(space, 0), cleanOf(space, 5 * PG)]).toEqual([3, 3])
   })
 })
 
@@ -286,9 +279,9 @@ describe('takeLast', () => {
 
   it('looks at all gaps that may do, where takeLong looks at a few', () => {
     const { space, starts } = spaceOf([...short, ['gap', 540]])
-    expectRefused(space, () => space.takeLong(520), REFUSED_SPACE)
-    expectRefused(space, () => space.takeLast(541, 0), REFUSED_SPACE)
-    expect(space.takeLast(520, 0)).toBe(starts[10])
+    expectRefused(space, () => takeLong(space, 520), REFUSED_SPACE)
+    expectRefused(space, () => takeLast(space, 541, 0), REFUSED_SPACE)
+    expect(takeLast(space, 520, 0)).toBe(starts[10])
     checkSpace(space)
   })
 
@@ -298,8 +291,8 @@ describe('takeLast', () => {
       ['gap', 212 + 3 * PG],
       ['live', 256],
     ])
-    expectRefused(space, () => space.takeLast(3 * PG + 1, 255), REFUSED_SPACE)
-    expect(space.takeLast(3 * PG, 255)).toBe(512)
+    expectRefused(space, () => takeLast(space, 3 * PG + 1, 255), REFUSED_SPACE)
+    expect(takeLast(space, 3 * PG, 255)).toBe(512)
     expect(gapsOf(space)).toEqual([[300, 512]])
     checkSpace(space)
   })
@@ -307,10 +300,10 @@ describe('takeLast', () => {
   it('does not ask whether clean pages may be taken, but keeps to the limit', () => {
     const { space } = spaceOf([['clean', 3 * PG]])
     space.growthPages = 0
-    space.limitPages = space.committedPages + 2
-    expectRefused(space, () => space.takeLast(3 * PG, 0), REFUSED_LIMIT)
+    space.limitPages = committedPages(space) + 2
+    expectRefused(space, () => takeLast(space, 3 * PG, 0), REFUSED_LIMIT)
     space.limitPages++
-    expect(space.takeLast(3 * PG, 0)).toBe(0)
+    expect(takeLast(space, 3 * PG, 0)).toBe(0)
     expect(space.growthPages).toBe(-3)
   })
 })
@@ -321,10 +314,10 @@ describe('takeCommitted', () => {
       ['live', 300],
       ['clean', 6 * PG],
     ])
-    space.limitPages = space.committedPages
-    expectRefused(space, () => space.takeCommitted(213, 0), REFUSED_LIMIT)
-    expectRefused(space, () => space.takeCommitted(209, 15), REFUSED_LIMIT)
-    expect(space.takeCommitted(208, 15)).toBe(304)
+    space.limitPages = committedPages(space)
+    expectRefused(space, () => takeCommitted(space, 213, 0), REFUSED_LIMIT)
+    expectRefused(space, () => takeCommitted(space, 209, 15), REFUSED_LIMIT)
+    expect(takeCommitted(space, 208, 15)).toBe(304)
     checkSpace(space)
   })
 
@@ -335,18 +328,18 @@ describe('takeCommitted', () => {
       ['live', 10],
     ])
     const end = 4 * PG + 100
-    space.limitPages = space.committedPages
-    expectRefused(space, () => space.takeCommitted(101, 0), REFUSED_LIMIT)
-    expect(space.takeCommitted(90, 15)).toBe(end - 100)
+    space.limitPages = committedPages(space)
+    expectRefused(space, () => takeCommitted(space, 101, 0), REFUSED_LIMIT)
+    expect(takeCommitted(space, 90, 15)).toBe(end - 100)
     expect(gapsOf(space)[0]).toEqual([PG, end - 100])
     checkSpace(space)
   })
 
   it('prefers the low end, and commits as much as the limit allows', () => {
     const { space } = spaceOf([['clean', 5 * PG]])
-    space.limitPages = space.committedPages + 2
-    expect(space.takeCommitted(2 * PG, 0)).toBe(0)
-    expectRefused(space, () => space.takeCommitted(1, 0), REFUSED_LIMIT)
+    space.limitPages = committedPages(space) + 2
+    expect(takeCommitted(space, 2 * PG, 0)).toBe(0)
+    expectRefused(space, () => takeCommitted(space, 1, 0), REFUSED_LIMIT)
   })
 
   it('finds the one gap of many whose pages are dirty', () => {
@@ -357,8 +350,8 @@ describe('takeCommitted', () => {
       ['live', 9],
       ['clean', 4 * PG],
     ])
-    space.limitPages = space.committedPages
-    expect(space.takeCommitted(3 * PG, 0)).toBe(starts[2])
+    space.limitPages = committedPages(space)
+    expect(takeCommitted(space, 3 * PG, 0)).toBe(starts[2])
     checkSpace(space)
   })
 
@@ -368,11 +361,11 @@ describe('takeCommitted', () => {
       ['live', PG],
       ['gap', 8 * PG],
     ])
-    space.markPurged(8, 4)
-    space.changeLong(4 * PG, 8 * PG, 0, 4 * PG, 8 * PG, 4)
+    setPurged(space, 8, 4)
+    changeLong(space, 4 * PG, 8 * PG, 0, 4 * PG, 8 * PG, 4)
     checkSpace(space)
-    space.limitPages = space.committedPages
-    expect(space.takeCommitted(100, 0)).toBe(4 * PG)
+    space.limitPages = committedPages(space)
+    expect(takeCommitted(space, 100, 0)).toBe(4 * PG)
     checkSpace(space)
   })
 
@@ -381,17 +374,17 @@ describe('takeCommitted', () => {
       ['live', 100],
       ['gap', 400],
     ])
-    space.limitPages = space.committedPages
-    expectRefused(space, () => space.takeCommitted(300, 255), REFUSED_LIMIT)
-    expectRefused(space, () => space.takeCommitted(401, 0), REFUSED_LIMIT)
-    expect(space.takeCommitted(200, 255)).toBe(256)
+    space.limitPages = committedPages(space)
+    expectRefused(space, () => takeCommitted(space, 300, 255), REFUSED_LIMIT)
+    expectRefused(space, () => takeCommitted(space, 401, 0), REFUSED_LIMIT)
+    expect(takeCommitted(space, 200, 255)).toBe(256)
   })
 })
 
 describe('takeWithRoom', () => {
   it('takes from the start of a range, and leaves at least as much behind', () => {
     const { space } = spaceOf([['clean', 9 * PG]])
-    expect(space.takeWithRoom(4 * PG, PG - 1)).toBe(0)
+    expect(takeWithRoom(space, 4 * PG, PG - 1)).toBe(0)
     expect(gapsOf(space)).toEqual([[4 * PG, 9 * PG]])
     checkSpace(space)
   })
@@ -402,7 +395,7 @@ describe('takeWithRoom', () => {
       ['gap', 212 + 9 * PG],
     ])
     // Aligned, it has 9 pages, of which three and two are left.
-    expect(space.takeWithRoom(4 * PG, PG - 1)).toBe(4 * PG)
+    expect(takeWithRoom(space, 4 * PG, PG - 1)).toBe(4 * PG)
     expect(gapsOf(space)).toEqual([
       [300, 4 * PG],
       [8 * PG, 11 * PG],
@@ -415,8 +408,8 @@ describe('takeWithRoom', () => {
       ['live', PG],
       ['gap', 8 * PG - 1],
     ])
-    expectRefused(space, () => space.takeWithRoom(4 * PG, PG - 1), REFUSED_SPACE)
-    expect(space.takeWithRoom(3 * PG, PG - 1)).not.toBe(NONE)
+    expectRefused(space, () => takeWithRoom(space, 4 * PG, PG - 1), REFUSED_SPACE)
+    expect(takeWithRoom(space, 3 * PG, PG - 1)).not.toBe(NONE)
     checkSpace(space)
   })
 
@@ -426,10 +419,10 @@ describe('takeWithRoom', () => {
       ['live', PG],
       ['gap', 8 * PG],
     ])
-    expect(space.takeWithRoom(2 * PG, PG - 1)).toBe(starts[2] + 3 * PG)
+    expect(takeWithRoom(space, 2 * PG, PG - 1)).toBe(starts[2] + 3 * PG)
     const other = spaceOf([['clean', 4 * PG]]).space
-    other.limitPages = other.committedPages + 1
-    expectRefused(other, () => other.takeWithRoom(2 * PG, PG - 1), REFUSED_LIMIT)
+    other.limitPages = committedPages(other) + 1
+    expectRefused(other, () => takeWithRoom(other, 2 * PG, PG - 1), REFUSED_LIMIT)
   })
 })
 
@@ -458,12 +451,12 @@ describe('any blocks', () => {
   it.each(PAGE_SIZES)('lie apart, at multiples, within the limit, in pages of %i bytes', pageBytes => {
     const property = (steps: Step[], limitShare: number) => {
       const { space } = spaceOf([['clean', 40 * PG]], pageBytes)
-      space.limitPages = space.committedPages + Math.ceil(space.managedPages * limitShare)
+      space.limitPages = committedPages(space) + Math.ceil(space.managedPages * limitShare)
       const blocks: number[][] = []
       for (const one of steps) {
         if ('give' in one) {
           const [gone] = blocks.splice(one.give % Math.max(1, blocks.length), 1)
-          if (gone !== undefined) space.give(gone[0], gone[1])
+          if (gone !== undefined) give(space, gone[0], gone[1])
         } else if ('purge' in one) {
           purgeOne(space, one.purge)
         } else {
@@ -489,26 +482,26 @@ describe('any blocks', () => {
   })
 
   function takeBy(
-    space: Subject,
+    space: Books,
     { take, size: granules, align: multiple }: Extract<Step, { take: string }>,
   ): number {
     const mask = multiple - 1
-    if (take === 'long') return space.takeLong(granules)
-    if (take === 'last') return space.takeLast(granules, mask)
-    if (take === 'committed') return space.takeCommitted(granules, mask)
-    return space.takeWithRoom(granules, mask)
+    if (take === 'long') return takeLong(space, granules)
+    if (take === 'last') return takeLast(space, granules, mask)
+    if (take === 'committed') return takeCommitted(space, granules, mask)
+    return takeWithRoom(space, granules, mask)
   }
 
   /** Purges the whole pages of one long gap. */
-  function purgeOne(space: Subject, pick: number): void {
+  function purgeOne(space: Books, pick: number): void {
     const long = gapsOf(space).filter(([first, end]) => end - first >= PG)
     if (long.length === 0) return
     const [first, end] = long[pick % long.length]
     const firstPage = Math.ceil(first / space.pageGranules)
     const pageCount = Math.floor(end / space.pageGranules) - firstPage
     if (pageCount <= 0) return
-    const clean = space.cleanOf(first)
-    space.markPurged(firstPage, pageCount)
-    space.changeLong(first, end - first, clean, first, end - first, pageCount)
+    const clean = cleanOf(space, first)
+    setPurged(space, firstPage, pageCount)
+    changeLong(space, first, end - first, clean, first, end - first, pageCount)
   }
 })

@@ -1,52 +1,59 @@
 import { describe, expect, it } from 'vitest'
 import { NONE } from '../../src/base/units.js'
+import { Books } from '../../src/heap/books.js'
+import { checkLongGaps } from '../../src/heap/check.js'
 import { plainStorage } from '../../src/heap/columns.js'
-import type { GranuleMap } from '../../src/heap/granule-map.js'
+import { span } from '../../src/heap/granule-map.js'
 import { COLD, EDGE, NEXT, PREV, ROW_WORDS, WARM } from '../../src/heap/layout.js'
-import { LongGaps } from '../../src/heap/long-gaps.js'
-import type { PageTable } from '../../src/heap/page-table.js'
+import {
+  addLong,
+  changeLong,
+  cleanOf,
+  findLastLong,
+  findLong,
+  followingLong,
+  removeLong,
+} from '../../src/heap/long-gaps.js'
 import { coverMap, PAGE, PG } from './books.js'
 
 const FRAMES = 4096
 
-function makeLongGaps(): LongGaps {
-  const long = new LongGaps(PAGE, plainStorage)
-  coverMap(long, FRAMES)
-  return long
+function makeLongGaps(): Books {
+  const books = new Books(PAGE, plainStorage)
+  coverMap(books, FRAMES)
+  return books
 }
 
 /** Long gaps as whoever owns the map would file them. */
 class Filed {
-  readonly long = makeLongGaps()
-  readonly map: GranuleMap = this.long
-  readonly table: PageTable = this.long
+  readonly books = makeLongGaps()
   /** Length and clean pages of each gap, by where it starts. */
   readonly gaps = new Map<number, [number, number]>()
 
   add(start: number, length: number, clean = 0): number {
-    this.map.span(start, start + length)
-    this.long.addLong(start, length, clean)
+    span(this.books, start, start + length)
+    addLong(this.books, start, length, clean)
     this.gaps.set(start, [length, clean])
     return start
   }
 
   remove(start: number): void {
-    this.long.removeLong(start, ...this.#gap(start))
+    removeLong(this.books, start, ...this.#gap(start))
     this.gaps.delete(start)
   }
 
   change(from: number, to: number, length: number, clean = 0): void {
     const old = this.#gap(from)
     this.gaps.delete(from)
-    this.map.span(to, to + length)
-    this.long.changeLong(from, ...old, to, length, clean)
+    span(this.books, to, to + length)
+    changeLong(this.books, from, ...old, to, length, clean)
     this.gaps.set(to, [length, clean])
   }
 
   /** Takes what `find` finds until there is nothing more. */
   drain(set: number, length: number): number[] {
     const found: number[] = []
-    for (let at = this.long.findLong(set, length); at !== NONE; at = this.long.findLong(set, length)) {
+    for (let at = findLong(this.books, set, length); at !== NONE; at = findLong(this.books, set, length)) {
       found.push(at)
       this.remove(at)
       this.check()
@@ -55,7 +62,8 @@ class Filed {
   }
 
   check(): void {
-    const count = this.long.checkLongGaps(
+    const count = checkLongGaps(
+      this.books,
       start => this.gaps.get(start)?.[0] ?? 0,
       start => this.gaps.get(start)?.[1] ?? 0,
     )
@@ -82,9 +90,9 @@ function file(lengths: number[], clean = 0): { filed: Filed; at: number[] } {
 
 describe('find', () => {
   it('finds nothing where there is no gap', () => {
-    const { long } = new Filed()
+    const { books } = new Filed()
     for (const length of [1, 255, 256, 2 ** 31]) {
-      expect([long.findLong(WARM, length), long.findLong(COLD, length)]).toEqual([NONE, NONE])
+      expect([findLong(books, WARM, length), findLong(books, COLD, length)]).toEqual([NONE, NONE])
     }
   })
 
@@ -96,9 +104,9 @@ describe('find', () => {
         const filed = new Filed()
         filed.add(5 * PG, length)
         for (const size of [1, 255, 256, length >>> 1, length - 1, length]) {
-          expect(filed.long.findLong(WARM, Math.max(1, size))).toBe(5 * PG)
+          expect(findLong(filed.books, WARM, Math.max(1, size))).toBe(5 * PG)
         }
-        expect(filed.long.findLong(WARM, length + 1)).toBe(NONE)
+        expect(findLong(filed.books, WARM, length + 1)).toBe(NONE)
         filed.check()
       }
     }
@@ -139,25 +147,25 @@ describe('find', () => {
 describe('findLast', () => {
   it('finds the gap in a bin of which the first few are too short', () => {
     const { filed, at } = file([513, 513, 513, 513, 513, 540])
-    expect(filed.long.findLong(WARM, 520)).toBe(NONE)
-    expect(filed.long.findLastLong(520, 0)).toBe(at[5])
-    expect(filed.long.findLastLong(541, 0)).toBe(NONE)
+    expect(findLong(filed.books, WARM, 520)).toBe(NONE)
+    expect(findLastLong(filed.books, 520, 0)).toBe(at[5])
+    expect(findLastLong(filed.books, 541, 0)).toBe(NONE)
   })
 
   it('finds a gap of either set', () => {
     const { filed, at } = file([513, 513, 513, 513, 513, 540], 1)
-    expect(filed.long.findLastLong(520, 0)).toBe(at[5])
+    expect(findLastLong(filed.books, 520, 0)).toBe(at[5])
   })
 
   it('finds room at a multiple in a gap that has no more than that', () => {
     const filed = new Filed()
     const [a, b] = [filed.add(10 * PG + 16, 400), filed.add(20 * PG + 100, 400)]
-    expect(filed.long.findLastLong(160, 255)).toBe(a)
-    expect(filed.long.findLastLong(161, 255)).toBe(b)
-    expect(filed.long.findLastLong(244, 255)).toBe(b)
-    expect(filed.long.findLastLong(245, 255)).toBe(NONE)
-    expect(filed.long.findLastLong(400, 15)).toBe(a)
-    expect(filed.long.findLastLong(400, 31)).toBe(NONE)
+    expect(findLastLong(filed.books, 160, 255)).toBe(a)
+    expect(findLastLong(filed.books, 161, 255)).toBe(b)
+    expect(findLastLong(filed.books, 244, 255)).toBe(b)
+    expect(findLastLong(filed.books, 245, 255)).toBe(NONE)
+    expect(findLastLong(filed.books, 400, 15)).toBe(a)
+    expect(findLastLong(filed.books, 400, 31)).toBe(NONE)
   })
 })
 
@@ -167,13 +175,13 @@ describe('following', () => {
     filed.add(2000 * PG, 300, 1)
     filed.add(2010 * PG, 5000, 19)
     const seen: number[] = []
-    for (let gap = filed.long.followingLong(NONE); gap !== NONE; gap = filed.long.followingLong(gap))
+    for (let gap = followingLong(filed.books, NONE); gap !== NONE; gap = followingLong(filed.books, gap))
       seen.push(gap)
     expect(seen.sort((a, b) => a - b)).toEqual([...at, 2000 * PG, 2010 * PG])
   })
 
   it('has nothing to visit where there is no gap', () => {
-    expect(new Filed().long.followingLong(NONE)).toBe(NONE)
+    expect(followingLong(new Filed().books, NONE)).toBe(NONE)
   })
 })
 
@@ -181,7 +189,7 @@ describe('cleanOf', () => {
   it.each([0, 1, 255, 256, 2 ** 19, 2 ** 23 - 1, 2 ** 23])('says %i clean pages', clean => {
     const filed = new Filed()
     filed.add(3 * PG + 255, 2 ** 31, clean)
-    expect(filed.long.cleanOf(3 * PG + 255)).toBe(clean)
+    expect(cleanOf(filed.books, 3 * PG + 255)).toBe(clean)
     filed.check()
   })
 })
@@ -198,7 +206,7 @@ describe('remove', () => {
     const { filed, at } = file([300])
     filed.remove(at[0])
     filed.check()
-    expect(filed.long.findLong(WARM, 1)).toBe(NONE)
+    expect(findLong(filed.books, WARM, 1)).toBe(NONE)
     filed.add(at[0], 300)
     expect(filed.drain(WARM, 1)).toEqual(at)
   })
@@ -229,12 +237,12 @@ describe('change', () => {
     const { filed, at } = file([600])
     filed.change(at[0], at[0], 600, 2)
     filed.check()
-    expect([filed.long.findLong(WARM, 600), filed.long.findLong(COLD, 600)]).toEqual([NONE, at[0]])
+    expect([findLong(filed.books, WARM, 600), findLong(filed.books, COLD, 600)]).toEqual([NONE, at[0]])
     filed.change(at[0], at[0], 600, 1)
-    expect(filed.long.cleanOf(at[0])).toBe(1)
+    expect(cleanOf(filed.books, at[0])).toBe(1)
     filed.change(at[0], at[0], 600, 0)
     filed.check()
-    expect([filed.long.findLong(WARM, 600), filed.long.findLong(COLD, 600)]).toEqual([at[0], NONE])
+    expect([findLong(filed.books, WARM, 600), findLong(filed.books, COLD, 600)]).toEqual([at[0], NONE])
   })
 })
 
@@ -242,7 +250,7 @@ describe('check', () => {
   /** Three gaps of 300 granules, each with a clean page. */
   function fixture() {
     const { filed, at } = file([300, 300, 300], 1)
-    return { filed, at, rows: filed.table.rows, row: (at[1] / PG) * ROW_WORDS }
+    return { filed, at, rows: filed.books.rows, row: (at[1] / PG) * ROW_WORDS }
   }
 
   it('finds a link that does not go both ways (1)', () => {
@@ -284,7 +292,7 @@ describe('check', () => {
 
   it('finds a bin that has gaps although its bit says not (2)', () => {
     const { filed } = fixture()
-    const { binBits } = filed.long as unknown as { binBits: Int32Array }
+    const { binBits } = filed.books
     binBits.fill(0)
     expect(() => filed.check()).toThrow('2: bit of bin 257')
   })

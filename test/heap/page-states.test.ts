@@ -1,30 +1,46 @@
 import { describe, expect, it } from 'vitest'
 import { setRange } from '../../src/base/bits.js'
+import { NONE } from '../../src/base/units.js'
+import { Books } from '../../src/heap/books.js'
+import { checkPages } from '../../src/heap/check.js'
 import { plainStorage } from '../../src/heap/columns.js'
-import { PageStates } from '../../src/heap/page-states.js'
+import {
+  age,
+  anyDirty,
+  cleanIn,
+  committedPages,
+  dirtyEnd,
+  fits,
+  forgetPages,
+  nextDirty,
+  release,
+  setPurged,
+  useCounted,
+} from '../../src/heap/page-states.js'
+import { insertRange } from '../../src/heap/page-table.js'
 
 const PAGES = 100
 
-function makeStates(): PageStates {
-  const states = new PageStates(4096, plainStorage)
-  states.addRange(0, PAGES)
+function makeStates(): Books {
+  const states = new Books(4096, plainStorage)
+  insertRange(states, 0, PAGES)
   return states
 }
 
 /** Uses free pages, whatever they are. */
-function use(states: PageStates, firstPage: number, pageCount: number): boolean {
-  return states.useCounted(firstPage, pageCount, pageCount - states.cleanIn(firstPage, pageCount))
+function use(states: Books, firstPage: number, pageCount: number): boolean {
+  return useCounted(states, firstPage, pageCount, pageCount - cleanIn(states, firstPage, pageCount))
 }
 
 /** Pages 10 to 20 used, 30 to 40 dirty, 50 to 60 purged. */
-function mixedStates(): PageStates {
+function mixedStates(): Books {
   const states = makeStates()
   use(states, 10, 10)
   use(states, 30, 10)
-  states.release(30, 10)
+  release(states, 30, 10)
   use(states, 50, 10)
-  states.release(50, 10)
-  states.markPurged(50, 10)
+  release(states, 50, 10)
+  setPurged(states, 50, 10)
   return states
 }
 
@@ -32,27 +48,30 @@ describe('use', () => {
   it('commits clean pages', () => {
     const states = makeStates()
     expect(use(states, 5, 7)).toBe(true)
-    expect(states).toMatchObject({ usedPages: 7, dirtyPages: 0, committedPages: 7, refaultedPages: 0 })
+    expect(states).toMatchObject({ usedPages: 7, dirtyPages: 0, refaultedPages: 0 })
+    expect(committedPages(states)).toBe(7)
   })
 
   it('takes dirty pages without committing more', () => {
     const states = mixedStates()
-    expect(states.committedPages).toBe(20)
+    expect(committedPages(states)).toBe(20)
     use(states, 30, 10)
-    expect(states).toMatchObject({ usedPages: 20, dirtyPages: 0, committedPages: 20 })
+    expect(states).toMatchObject({ usedPages: 20, dirtyPages: 0 })
+    expect(committedPages(states)).toBe(20)
   })
 
   it('counts clean and dirty pages of one stretch apart', () => {
     const states = mixedStates()
     use(states, 25, 10)
-    expect(states).toMatchObject({ usedPages: 20, dirtyPages: 5, committedPages: 25 })
+    expect(states).toMatchObject({ usedPages: 20, dirtyPages: 5 })
+    expect(committedPages(states)).toBe(25)
   })
 
   it('counts pages used again after a purge, once', () => {
     const states = mixedStates()
     use(states, 45, 10)
     expect(states.refaultedPages).toBe(5)
-    states.release(45, 10)
+    release(states, 45, 10)
     use(states, 45, 10)
     expect(states.refaultedPages).toBe(5)
   })
@@ -62,14 +81,15 @@ describe('use', () => {
     states.limitPages = 10
     expect(use(states, 0, 10)).toBe(true)
     expect(use(states, 10, 1)).toBe(false)
-    expect(states).toMatchObject({ usedPages: 10, committedPages: 10, peakCommittedPages: 10 })
+    expect(states).toMatchObject({ usedPages: 10, peakCommittedPages: 10 })
+    expect(committedPages(states)).toBe(10)
   })
 
   it('takes dirty pages at the limit', () => {
     const states = makeStates()
     states.limitPages = 10
     use(states, 0, 10)
-    states.release(0, 10)
+    release(states, 0, 10)
     expect(use(states, 0, 5)).toBe(true)
     expect(use(states, 5, 6)).toBe(false)
     expect(states).toMatchObject({ usedPages: 5, dirtyPages: 5 })
@@ -78,10 +98,10 @@ describe('use', () => {
   it('remembers the most pages that were ever used and committed', () => {
     const states = makeStates()
     use(states, 0, 10)
-    states.release(0, 4)
+    release(states, 0, 4)
     use(states, 20, 2)
-    states.release(4, 6)
-    states.markPurged(0, 10)
+    release(states, 4, 6)
+    setPurged(states, 0, 10)
     expect(states).toMatchObject({ usedPages: 2, recentPeakPages: 10, peakCommittedPages: 12 })
   })
 })
@@ -90,36 +110,37 @@ describe('fits', () => {
   it('is true up to the limit', () => {
     const states = mixedStates()
     states.limitPages = 25
-    expect(states.fits(5)).toBe(true)
-    expect(states.fits(6)).toBe(false)
+    expect(fits(states, 5)).toBe(true)
+    expect(fits(states, 6)).toBe(false)
   })
 })
 
 describe('cleanIn', () => {
   it('counts the pages that using a stretch would commit', () => {
     const states = mixedStates()
-    expect(states.cleanIn(25, 10)).toBe(5)
-    expect(states.cleanIn(50, 10)).toBe(10)
-    expect(states.cleanIn(30, 10)).toBe(0)
+    expect(cleanIn(states, 25, 10)).toBe(5)
+    expect(cleanIn(states, 50, 10)).toBe(10)
+    expect(cleanIn(states, 30, 10)).toBe(0)
   })
 })
 
 describe('markPurged', () => {
   it('makes pages clean and says how many were dirty', () => {
     const states = mixedStates()
-    expect(states.markPurged(35, 10)).toBe(5)
-    expect(states).toMatchObject({ usedPages: 10, dirtyPages: 5, committedPages: 15 })
+    expect(setPurged(states, 35, 10)).toBe(5)
+    expect(states).toMatchObject({ usedPages: 10, dirtyPages: 5 })
+    expect(committedPages(states)).toBe(15)
   })
 })
 
 describe('forget', () => {
   it('refuses pages that are dirty', () => {
-    expect(() => mixedStates().forgetPages(20, 11)).toThrow('only clean pages are forgotten')
+    expect(() => forgetPages(mixedStates(), 20, 11)).toThrow('only clean pages are forgotten')
   })
 
   it('lets pages come back as never purged', () => {
     const states = mixedStates()
-    states.forgetPages(50, 10)
+    forgetPages(states, 50, 10)
     use(states, 50, 10)
     expect(states.refaultedPages).toBe(0)
   })
@@ -128,52 +149,52 @@ describe('forget', () => {
 describe('age', () => {
   it('marks what is dirty now, and not what comes free later', () => {
     const states = mixedStates()
-    states.age()
-    states.release(10, 5)
-    expect(states.nextDirty(0, true)).toBe(30)
-    expect(states.dirtyEnd(30, PAGES, true)).toBe(40)
-    expect(states.nextDirty(0, false)).toBe(10)
+    age(states)
+    release(states, 10, 5)
+    expect(nextDirty(states, 0, true)).toBe(30)
+    expect(dirtyEnd(states, 30, PAGES, true)).toBe(40)
+    expect(nextDirty(states, 0, false)).toBe(10)
   })
 
   it('is undone by using a page again', () => {
     const states = mixedStates()
-    states.age()
+    age(states)
     use(states, 30, 5)
-    states.release(30, 5)
-    expect(states.nextDirty(0, true)).toBe(35)
+    release(states, 30, 5)
+    expect(nextDirty(states, 0, true)).toBe(35)
   })
 
   it('forgets the marks of pages that were purged', () => {
     const states = mixedStates()
-    states.age()
-    states.markPurged(30, 10)
-    expect(states.nextDirty(0, true)).toBe(states.columnPages)
+    age(states)
+    setPurged(states, 30, 10)
+    expect(nextDirty(states, 0, true)).toBe(NONE)
   })
 })
 
 describe('nextDirty and dirtyEnd', () => {
   it('find stretches from any page on', () => {
     const states = mixedStates()
-    expect(states.nextDirty(0, false)).toBe(30)
-    expect(states.nextDirty(34, false)).toBe(34)
-    expect(states.nextDirty(40, false)).toBe(states.columnPages)
-    expect(states.dirtyEnd(30, PAGES, false)).toBe(40)
+    expect(nextDirty(states, 0, false)).toBe(30)
+    expect(nextDirty(states, 34, false)).toBe(34)
+    expect(nextDirty(states, 40, false)).toBe(NONE)
+    expect(dirtyEnd(states, 30, PAGES, false)).toBe(40)
   })
 
   it('cut a stretch to the longest that is wanted', () => {
     const states = mixedStates()
-    expect(states.dirtyEnd(30, 3, false)).toBe(33)
-    expect(states.dirtyEnd(30, Number.MAX_SAFE_INTEGER, false)).toBe(40)
+    expect(dirtyEnd(states, 30, 3, false)).toBe(33)
+    expect(dirtyEnd(states, 30, Number.MAX_SAFE_INTEGER, false)).toBe(40)
   })
 })
 
 describe('anyDirty', () => {
   it('looks at the range only', () => {
     const states = mixedStates()
-    expect(states.anyDirty(0, 30)).toBe(false)
-    expect(states.anyDirty(0, 31)).toBe(true)
-    expect(states.anyDirty(39, 1)).toBe(true)
-    expect(states.anyDirty(40, 1000)).toBe(false)
+    expect(anyDirty(states, 0, 30)).toBe(false)
+    expect(anyDirty(states, 0, 31)).toBe(true)
+    expect(anyDirty(states, 39, 1)).toBe(true)
+    expect(anyDirty(states, 40, 1000)).toBe(false)
   })
 })
 
@@ -181,61 +202,61 @@ describe('check', () => {
   const isUsed = (page: number) => page >= 10 && page < 20
 
   it('passes books that are right', () => {
-    mixedStates().checkPages(isUsed)
+    checkPages(mixedStates(), isUsed)
   })
 
   it('finds a wrong count of used pages (1)', () => {
     const states = mixedStates()
     states.usedPages--
-    expect(() => states.checkPages(isUsed)).toThrow('1: 9 pages used, found 10')
+    expect(() => checkPages(states, isUsed)).toThrow('1: 9 pages used, found 10')
   })
 
   it('finds more used and dirty pages than there are (1)', () => {
     const states = mixedStates()
     states.managedPages = 19
-    expect(() => states.checkPages(isUsed)).toThrow('1: no more used and dirty pages than managed ones')
+    expect(() => checkPages(states, isUsed)).toThrow('1: no more used and dirty pages than managed ones')
   })
 
   it('finds a wrong count of dirty pages (2)', () => {
     const states = mixedStates()
     states.dirtyPages++
-    expect(() => states.checkPages(isUsed)).toThrow('2: 11 pages dirty, found 10')
+    expect(() => checkPages(states, isUsed)).toThrow('2: 11 pages dirty, found 10')
   })
 
   it('finds a used page that is dirty (2)', () => {
     const states = mixedStates()
     setRange(states.dirty, 15, 16)
-    expect(() => states.checkPages(isUsed)).toThrow('2: used page 15 is not dirty')
+    expect(() => checkPages(states, isUsed)).toThrow('2: used page 15 is not dirty')
   })
 
   it('finds a used page that is purged (2)', () => {
     const states = mixedStates()
     setRange(states.purged, 15, 16)
-    expect(() => states.checkPages(isUsed)).toThrow('2: used page 15 is not purged')
+    expect(() => checkPages(states, isUsed)).toThrow('2: used page 15 is not purged')
   })
 
   it('finds a dirty page that is purged (2)', () => {
     const states = mixedStates()
     setRange(states.purged, 35, 36)
-    expect(() => states.checkPages(isUsed)).toThrow('2: purged page 35 is not dirty')
+    expect(() => checkPages(states, isUsed)).toThrow('2: purged page 35 is not dirty')
   })
 
   it('finds an aged page that is not dirty (2)', () => {
     const states = mixedStates()
     setRange(states.aged, 70, 71)
-    expect(() => states.checkPages(isUsed)).toThrow('2: aged page 70 is dirty')
+    expect(() => checkPages(states, isUsed)).toThrow('2: aged page 70 is dirty')
   })
 
   it('finds a dirty page that is not managed (2)', () => {
     const states = mixedStates()
-    states.addRange(120, 1)
+    insertRange(states, 120, 1)
     setRange(states.dirty, 110, 111)
-    expect(() => states.checkPages(isUsed)).toThrow('2: no unmanaged page is dirty')
+    expect(() => checkPages(states, isUsed)).toThrow('2: no unmanaged page is dirty')
   })
 
   it('finds more committed pages than the limit (3)', () => {
     const states = mixedStates()
     states.limitPages = 19
-    expect(() => states.checkPages(isUsed)).toThrow('3: committed pages within the limit')
+    expect(() => checkPages(states, isUsed)).toThrow('3: committed pages within the limit')
   })
 })
