@@ -49,6 +49,9 @@ function nodeLine(version: string, path: string): NodeLine {
 
 /** What a process says that has no program break to move: V8 put its code right above it. */
 export const BREAK_IN_THE_WAY = 'mmap: File exists (EEXIST)'
+/** What else a program may say then, before it fails. */
+const MAY_LACK_BREAK =
+  /ERR_ARENA_BREAK_UNAVAILABLE|there are no more pages to be had; the arena holds 0 bytes/
 const ATTEMPTS = 20
 
 /**
@@ -63,7 +66,10 @@ export async function runNode(
 ): Promise<Outcome> {
   for (let attempt = 1; ; attempt++) {
     const outcome = await runOnce(args, input, node, variables)
-    if (!outcome.stderr.includes(BREAK_IN_THE_WAY) || attempt === ATTEMPTS) return outcome
+    const lacksBreak =
+      outcome.stderr.includes(BREAK_IN_THE_WAY) ||
+      (outcome.code !== 0 && MAY_LACK_BREAK.test(outcome.stderr) && attempt < 5)
+    if (!lacksBreak || attempt === ATTEMPTS) return outcome
   }
 }
 
@@ -103,7 +109,7 @@ export function runFile(
 
 /**
  * Runs a module body with `Arena`, `assert` (strict), `turn` (a promise of the next turn) and `codeOf` (the code of what
- * a call throws, or what it returns) at hand.
+ * a call throws, or what it returns) at hand. A body that names sbrk runs in a process that has room above its program break.
  */
 export function runScript(
   body: string,
@@ -111,7 +117,9 @@ export function runScript(
   node?: string,
   variables: Record<string, string> = {},
 ): Promise<Outcome> {
+  const needsBreak = body.includes('sbrk')
   const prelude = `
+    ${needsBreak ? `import ${JSON.stringify(new URL('break-room.mjs', import.meta.url).href)}` : ''}
     import assert from 'node:assert/strict'
     import { setImmediate as turn, setTimeout as sleep } from 'node:timers/promises'
     const { Arena } = await import(${JSON.stringify(new URL('index.js', DIST).href)})
