@@ -27,7 +27,7 @@
  * So one look shows that there is no block, or no slot for one more. Unused slots hold any number that is not
  * negative.
  *
- * The warm paths of `BlockHeap` read and write `stacks` directly. This class does the rest.
+ * The warm paths of `BlockHeap` read and write `stacks` directly. This file does the rest.
  *
  * Invariants, checked by `checkStacks`:
  *  1. a stack's top is its bottom or one of the slots of its room, which lie above the bottom; bottoms and

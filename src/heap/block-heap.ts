@@ -11,13 +11,14 @@
  * All state is one object, `Books`. Each file of this room has functions over it. A file imports only what
  * stands before it in this list:
  *
- *      books         all state of a heap                 long-blocks   cuts blocks from long gaps
- *      page-table    the columns and the ranges          block-space   cuts blocks from all gaps
- *      page-states   what each page is                   space-pages   adds, removes and purges pages
- *      granule-map   what starts where                   saved-space   saves and restores the books
- *      short-gaps    finds gaps below a frame            block-cache   keeps freed blocks
- *      long-gaps     finds all longer gaps               check         proves all of it
- *      gaps          makes gaps of freed blocks          block-heap    what other rooms use
+ *      books         all state of a heap                 block-space   cuts blocks from all gaps
+ *      page-table    the columns and the ranges          space-pages   adds, removes and purges pages
+ *      page-states   what each page is                   saved-space   saves and restores the books
+ *      granule-map   what starts where                   block-cache   keeps freed blocks
+ *      short-gaps    finds gaps below a frame            taking        what to try when a block was refused
+ *      long-gaps     finds all longer gaps               sizes         from bytes to granules
+ *      gaps          makes gaps of freed blocks          check         proves all of it
+ *      long-blocks   cuts blocks from long gaps          block-heap    what other rooms use
  *
  * `BlockHeap` is the one class with methods. It is the books with a face, one object and not two, because
  * that is faster: see docs/v8.md. Other rooms use what this file declares, and some figures of the books, but
@@ -39,29 +40,19 @@ import {
   claim,
   dropAllBooks,
   extendStack,
-  flushStacks,
   isCacheEmpty,
   isFor,
   keptBlocks,
-  keptGranules,
   mayExtend,
   sharedOf,
   stackOf,
   takeBackRooms,
 } from './block-cache.js'
-import {
-  dropFront,
-  frontHoldsPages,
-  hasFront,
-  resizeTo,
-  take,
-  takeAligned,
-  takeLastShort,
-} from './block-space.js'
-import { Books, type PageRange } from './books.js'
+import { frontHoldsPages, resizeTo, take } from './block-space.js'
+import { Books, MAX_WHOLE_FROM_BYTES, type PageRange } from './books.js'
 import { checkBooks } from './check.js'
 import { type ColumnStorage, plainStorage } from './columns.js'
-import { give, pageCeil } from './gaps.js'
+import { give } from './gaps.js'
 import { endOf, isGap, isLive, listLiveIn, nextBehind, pairOf, startBefore, startOf } from './granule-map.js'
 import {
   BITS_PREFIX,
@@ -70,17 +61,16 @@ import {
   FIRST_SIZE,
   FRAME_SHIFT,
   FULL,
-  LONG_STEPS_SHIFT,
-  REFUSED_GROWTH,
   REFUSED_LIMIT,
   REFUSED_SPACE,
 } from './layout.js'
-import { hasRoom, takeCommitted, takeLast, takeLong, takeWithRoom } from './long-blocks.js'
+import { hasRoom, takeLong, takeWithRoom } from './long-blocks.js'
 import { mostInLong } from './long-gaps.js'
 import { age, anyDirty, arePurged, committedPages, dirtyEnd, nextDirty } from './page-states.js'
 import { bookBytes, shrinkColumns } from './page-table.js'
 import { restoreSpace, saveBlocks, saveDirty } from './saved-space.js'
 import { longestShort } from './short-gaps.js'
+import { granulesFor, granulesIn, pagesFor, roomIn, runPagesFor } from './sizes.js'
 import {
   addRange,
   cleanTailPages,
@@ -92,24 +82,14 @@ import {
   removeRange,
   removeTail,
 } from './space-pages.js'
+import { giveUpKept, hasKept, takeAgain, takeOnce } from './taking.js'
 
 export { REFUSED_LIMIT, REFUSED_SPACE } from './layout.js'
 
-const { ceil, clz32, max, min } = Math
+const { clz32, max } = Math
 
-/** The greatest `wholePagesFromBytes`. A small integer to V8, so that comparisons with it are cheap. */
-const MAX_WHOLE_FROM_BYTES = 2 ** 31 - GRANULE_BYTES
 /** Each size up to this many bytes has a stack of its own. */
 const DIRECT_BYTES = (DIRECT - 1) * GRANULE_BYTES
-/** Before clean pages are taken, kept blocks are given up if they are more than 1/64 of the used granules. */
-const KEPT_SHARE = 64
-/**
- * The clean pages that may be taken before the kept blocks are looked at again: 1/256 of the used pages, but
- * at least 16.
- */
-const GROWTH_SHIFT = 8
-const MIN_GROWTH_PAGES = 16
-
 export interface BlockHeapOptions {
   /**
    * Blocks of this many bytes and more are whole pages and start on a page. At least 4 KiB. The default, and
@@ -134,9 +114,6 @@ export interface BlockHeapOptions {
  */
 export class BlockHeap extends Books {
   private readonly hasCache: boolean
-  private readonly wholePagesFromBytes: number
-  /** The granules of the shortest block of whole pages. */
-  private readonly wholeGranules: number
   /** The first pair of words of the map behind the last range. */
   private endPair = 0
   /**
@@ -154,23 +131,9 @@ export class BlockHeap extends Books {
 
   /** `pageBytes` is a power of two from 4 KiB to 64 KiB. */
   constructor(pageBytes: number, options: BlockHeapOptions = {}) {
-    const {
-      wholePagesFromBytes = MAX_WHOLE_FROM_BYTES,
-      hasCache = true,
-      storage = plainStorage,
-      purgesToZero = true,
-    } = options
-    super(pageBytes, storage)
+    const { wholePagesFromBytes, hasCache = true, storage = plainStorage, purgesToZero = true } = options
+    super(pageBytes, storage, wholePagesFromBytes)
     this.cleanIsZero = purgesToZero
-    invariant(
-      wholePagesFromBytes >= DIRECT * GRANULE_BYTES,
-      'blocks of whole pages are no shorter than a frame',
-    )
-    const fromBytes = min(wholePagesFromBytes, MAX_WHOLE_FROM_BYTES)
-    const roundedBytes = ceil(fromBytes / GRANULE_BYTES) * GRANULE_BYTES
-    // A block as long as whole pages must be whole pages, because one stack keeps all blocks of a length.
-    this.wholePagesFromBytes = roundedBytes % pageBytes === 0 ? roundedBytes - GRANULE_BYTES + 1 : fromBytes
-    this.wholeGranules = this.granulesFor(this.wholePagesFromBytes)
     this.hasCache = hasCache
     if (!hasCache) this.growthPages = Number.MAX_SAFE_INTEGER
   }
@@ -207,7 +170,7 @@ export class BlockHeap extends Books {
     if ((this.isChanging || this.wasRebuilt) && !this.mayTake()) return NONE
     this.isChanging = true
     let block = take(this, size)
-    if (block === NONE) block = this.takeAgain(size, 0, size)
+    if (block === NONE) block = takeAgain(this, size, 0, size)
     this.isChanging = false
     return block
   }
@@ -219,7 +182,7 @@ export class BlockHeap extends Books {
    */
   private allocateLong(sizeBytes: number): Block {
     const isWhole = sizeBytes >= this.wholePagesFromBytes
-    const size = this.granulesFor(sizeBytes)
+    const size = granulesFor(this, sizeBytes)
     const stacks = this.stacks
     const shared = sharedOf(size)
     if (stacks[FIRST_SIZE + shared] === size) {
@@ -232,11 +195,11 @@ export class BlockHeap extends Books {
         return block
       }
     }
-    if (isWhole) return this.takeNew(size, this.pageMask, size)
+    if (isWhole) return this.takeNew(size, this.pageGranules - 1, size)
     if ((this.isChanging || this.wasRebuilt) && !this.mayTake()) return NONE
     this.isChanging = true
     let block = takeLong(this, size)
-    if (block === NONE) block = this.takeAgain(size, 0, granulesIn(sizeBytes))
+    if (block === NONE) block = takeAgain(this, size, 0, granulesIn(sizeBytes))
     this.isChanging = false
     return block
   }
@@ -249,7 +212,7 @@ export class BlockHeap extends Books {
     const isWhole = sizeBytes >= this.wholePagesFromBytes
     if (isWhole && alignBytes <= this.pageBytes) return this.allocate(sizeBytes)
     const mask = (alignBytes >>> GRANULE_SHIFT) - 1
-    const size = this.granulesFor(sizeBytes)
+    const size = granulesFor(this, sizeBytes)
     return this.takeNew(size, mask, isWhole ? size : granulesIn(sizeBytes))
   }
 
@@ -259,12 +222,12 @@ export class BlockHeap extends Books {
    * because the block before the gap may grow too.
    */
   allocateWithRoom(sizeBytes: number): Block {
-    const size = this.granulesFor(sizeBytes)
+    const size = granulesFor(this, sizeBytes)
     this.refusal = REFUSED_SPACE
     if (sizeBytes < this.wholePagesFromBytes || 2 * size > MAX_WHOLE_FROM_BYTES) return NONE
     if ((this.isChanging || this.wasRebuilt) && !this.mayTake()) return NONE
     this.isChanging = true
-    const block = takeWithRoom(this, size, this.pageMask)
+    const block = takeWithRoom(this, size, this.pageGranules - 1)
     this.isChanging = false
     return block
   }
@@ -276,42 +239,10 @@ export class BlockHeap extends Books {
   private takeNew(size: number, mask: number, least: number): Block {
     if ((this.isChanging || this.wasRebuilt) && !this.mayTake()) return NONE
     this.isChanging = true
-    let block = this.takeOnce(size, mask)
-    if (block === NONE) block = this.takeAgain(size, mask, least)
+    let block = takeOnce(this, size, mask)
+    if (block === NONE) block = takeAgain(this, size, mask, least)
     this.isChanging = false
     return block
-  }
-
-  /** Cuts a block of `size` granules at a multiple of `mask + 1`, or returns NONE. */
-  private takeOnce(size: number, mask: number): Block {
-    return mask === 0 ? take(this, size) : takeAligned(this, size, mask)
-  }
-
-  /**
-   * Tries everything for a block that was refused. It takes clean pages after all, gives up what is kept,
-   * reads all gaps, and at last makes the block only `least` granules long.
-   */
-  private takeAgain(size: number, mask: number, least: number): Block {
-    const { usedPages } = this
-    const isGrowth = this.refusal === REFUSED_GROWTH
-    this.growthPages = max(MIN_GROWTH_PAGES, usedPages >>> GROWTH_SHIFT)
-    if (isGrowth) {
-      const usedGranules = usedPages * this.pageGranules
-      if (keptGranules(this) > usedGranules / KEPT_SHARE) this.giveUpKept()
-      const block = this.takeOnce(size, mask)
-      if (block !== NONE) return block
-    }
-    if (this.hasKept) {
-      this.giveUpKept()
-      const block = this.takeOnce(size, mask)
-      if (block !== NONE) return block
-      // The attempt may have made a front before the limit refused it.
-      dropFront(this)
-    }
-    let block = takeLastShort(this, size, mask)
-    if (block === NONE && this.refusal !== REFUSED_LIMIT) block = takeLast(this, size, mask)
-    if (block === NONE && this.refusal === REFUSED_LIMIT) block = takeCommitted(this, size, mask)
-    return block === NONE && least < size ? this.takeAgain(least, mask, least) : block
   }
 
   /**
@@ -452,14 +383,14 @@ export class BlockHeap extends Books {
   /** Does what `resize` says, within a change. */
   private resizeLive(block: Block, sizeBytes: number): boolean {
     const end = endOf(this, block)
-    const held = end - block
+    const length = end - block
     this.refusal = REFUSED_SPACE
     const isWhole = sizeBytes >= this.wholePagesFromBytes
-    if (isWhole !== held >= this.wholeGranules) return false
-    const size = this.granulesFor(sizeBytes)
+    if (isWhole !== length >= this.wholeGranules) return false
+    const size = granulesFor(this, sizeBytes)
     const least = isWhole ? size : granulesIn(sizeBytes)
     // A block that is long enough, but had no room for the rounded length, stays as it is.
-    const fits = least <= held && held < size
+    const fits = least <= length && length < size
     const isDone =
       fits ||
       resizeTo(this, block, end, size) ||
@@ -481,7 +412,7 @@ export class BlockHeap extends Books {
     const end = endOf(this, block)
     const endOfGap = end < endOfLast && isGap(this, end) ? endOf(this, end) : end
     if (endOfGap !== endOfLast) return 0
-    return max(0, this.pagesFor((block + this.granulesFor(sizeBytes) - endOfLast) * GRANULE_BYTES))
+    return max(0, pagesFor(this, (block + granulesFor(this, sizeBytes) - endOfLast) * GRANULE_BYTES))
   }
 
   /** Every live block, in ascending order. Reads the map of all pages. */
@@ -497,21 +428,9 @@ export class BlockHeap extends Books {
     return blocks
   }
 
-  /** The granules of a block of `sizeBytes`, rounded as blocks of that size are. */
-  private granulesFor(sizeBytes: number): number {
-    if (sizeBytes >= this.wholePagesFromBytes) return this.pagesFor(sizeBytes) * this.pageGranules
-    const size = granulesIn(sizeBytes)
-    return size < DIRECT ? size : roundLong(size, this.wholeGranules)
-  }
-
-  /** `granule & pageMask` is zero where a page starts. */
-  private get pageMask(): number {
-    return this.pageGranules - 1
-  }
-
   /** The number of whole pages that hold `sizeBytes`. */
   pagesFor(sizeBytes: number): PageCount {
-    return ceil(sizeBytes / this.pageBytes)
+    return pagesFor(this, sizeBytes)
   }
 
   /**
@@ -519,8 +438,7 @@ export class BlockHeap extends Books {
    * `refusal` is `REFUSED_SPACE`.
    */
   runPagesFor(sizeBytes: number, alignBytes: number = GRANULE_BYTES): PageCount {
-    const heldBytes = this.granulesFor(sizeBytes) * GRANULE_BYTES
-    return max(1, this.pagesFor(heldBytes + alignBytes - GRANULE_BYTES))
+    return runPagesFor(this, sizeBytes, alignBytes)
   }
 
   // ---- pages ----------------------------------------------------------------------------------------------
@@ -567,7 +485,7 @@ export class BlockHeap extends Books {
 
   /** Whether `flush` can make anything free: there are kept blocks or a front. */
   get hasKept(): boolean {
-    return hasFront(this) || !isCacheEmpty(this)
+    return hasKept(this)
   }
 
   /** Whether `flush` may make pages free: a block is kept, or the front shares a page with a gap. */
@@ -583,14 +501,8 @@ export class BlockHeap extends Books {
     if (this.isDropped) return
     if (this.isChanging) this.rebuild()
     this.isChanging = true
-    this.giveUpKept()
+    giveUpKept(this)
     this.isChanging = false
-  }
-
-  /** Does what `flush` says, within a change. */
-  private giveUpKept(): void {
-    flushStacks(this)
-    dropFront(this)
   }
 
   /** Mends the books after an interrupted change. Each change does this itself before it begins. */
@@ -659,7 +571,7 @@ export class BlockHeap extends Books {
 
   /** The number of live blocks. */
   get liveBlocks(): number {
-    return this.heldBlocks - keptBlocks(this)
+    return this.cutBlocks - keptBlocks(this)
   }
 
   /** Makes free pages clean after they were given back to the kernel. Returns how many of them were dirty. */
@@ -773,25 +685,13 @@ export class BlockHeap extends Books {
     const known = this.managedPages * this.pageGranules
     const last = known === 0 ? NONE : startBefore(this, known)
     const tail = last !== NONE && isGap(this, last) ? last : known
-    const inTail = this.roomIn(tail, endPage * this.pageGranules)
+    const inTail = roomIn(this, tail, endPage * this.pageGranules)
     const most = max(
       inTail,
-      mostInLong(this, (first, end) => this.roomIn(first, end)),
+      mostInLong(this, (first, end) => roomIn(this, first, end)),
     )
     if (most >= DIRECT_BYTES) return most
     return max(most, longestShort(this, known >>> FRAME_SHIFT) * GRANULE_BYTES)
-  }
-
-  /**
-   * The bytes of the longest block for which the gap [first, end) has room. A block of whole pages has to
-   * start on a page.
-   */
-  private roomIn(first: Block, end: number): number {
-    const bytes = (end - first) * GRANULE_BYTES
-    if (bytes < this.wholePagesFromBytes) return bytes
-    const wholeBytes =
-      ((end >>> this.granuleShift) - (pageCeil(this, first) >>> this.granuleShift)) * this.pageBytes
-    return wholeBytes >= this.wholePagesFromBytes ? wholeBytes : this.wholePagesFromBytes - 1
   }
 
   /**
@@ -838,23 +738,4 @@ export class BlockHeap extends Books {
     checkBooks(this)
     invariant(this.isDropped || this.endPair === this.findEndPair(), '2: the end of the map')
   }
-}
-
-/**
- * Rounds the length of a block of a frame or more up, by at most 1/32 and less than a frame. Sizes that
- * hardly differ then share a stack, and gaps have lengths that are wanted again.
- *
- * `size` is below `limit`, and so is the result: a block as long as whole pages must be whole pages. A block
- * at the start of a page touches the same pages as one of `size` granules, elsewhere at most one more.
- */
-function roundLong(size: number, limit: number): number {
-  const shift = min(31 - clz32(size) - LONG_STEPS_SHIFT, FRAME_SHIFT)
-  const mask = (1 << shift) - 1
-  const rounded = (size + mask) & ~mask
-  return rounded < limit ? rounded : size
-}
-
-/** The fewest granules that hold `sizeBytes`; at least 1. */
-function granulesIn(sizeBytes: number): number {
-  return sizeBytes === 0 ? 1 : (sizeBytes + GRANULE_BYTES - 1) >>> GRANULE_SHIFT
 }

@@ -13,7 +13,7 @@
  *  1. blocks, gaps and the front cover a range exactly; behind it a held granule marks its end
  *  2. no two gaps touch
  *  3. a gap is where it can be found: in `short-gaps`, or with its length and its clean pages in `long-gaps`
- *  4. `heldBlocks` counts the blocks that are live or kept
+ *  4. `cutBlocks` counts the blocks that are live or kept
  *  5. a page is used exactly where a block touches it, or where the front begins or ends in the middle of it
  */
 import { type Block, NONE, type PageNumber } from '../base/units.js'
@@ -53,7 +53,7 @@ export function take(books: Books, size: number): Block {
   if (size >= FRAME_GRANULES) return takeLong(books, size)
   const block = takeShort(books, size)
   if (block !== NONE) {
-    books.heldBlocks++
+    books.cutBlocks++
     return block
   }
   const front = books.front
@@ -73,7 +73,7 @@ function takeFromFront(books: Books, block: Block, end: number): Block {
   const frontEnd = books.frontEnd
   const frame = block >>> FRAME_SHIFT
   const endFrame = end >>> FRAME_SHIFT
-  books.heldBlocks++
+  books.cutBlocks++
   bits[BITS_PREFIX + 1 + ((block >>> 5) << 1)] |= FIRST_BIT >>> block
   if (endFrame !== frame) {
     rows[frame * ROW_WORDS + END] = end
@@ -196,7 +196,7 @@ export function takeLastShort(books: Books, size: number, mask: number): Block {
  * at a multiple of `mask + 1`.
  */
 function align(books: Books, whole: Block, size: number, mask: number): Block {
-  books.heldBlocks++
+  books.cutBlocks++
   return trim(books, whole, whole + (-whole & mask), size, whole + size + mask)
 }
 
@@ -248,7 +248,7 @@ function grow(books: Books, block: Block, end: number, newEnd: number): boolean 
   if (gapEnd < newEnd) return false
   if (gapEnd - end >= FRAME_GRANULES) {
     if (cut(books, end, gapEnd, end, newEnd) === NONE) return false
-    books.heldBlocks--
+    books.cutBlocks--
     if (books.zeroedBlock === end) books.zeroedBlock = NONE
   } else if (newEnd < gapEnd) {
     markGap(books, newEnd)

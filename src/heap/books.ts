@@ -17,12 +17,13 @@
  */
 import { invariant } from '../base/assert.js'
 import { MadeOf, partsOf } from '../base/made-of.js'
-import { type Block, NONE, type PageCount, type PageNumber } from '../base/units.js'
+import { type Block, GRANULE_BYTES, NONE, type PageCount, type PageNumber } from '../base/units.js'
 import type { ColumnStorage, Columns, Region } from './columns.js'
 import {
   BIN_BITS_AT,
   BIN_BITS_LENGTH,
   BOTTOMS_AT,
+  DIRECT,
   HEADS_AT,
   HEADS_LENGTH,
   MOST_FRAMES,
@@ -38,7 +39,10 @@ import {
   SUMMARIES_AT,
 } from './layout.js'
 
-const { clz32 } = Math
+const { ceil, clz32, min } = Math
+
+/** The greatest `wholePagesFromBytes`. A small integer to V8, so that comparisons with it are cheap. */
+export const MAX_WHOLE_FROM_BYTES = 2 ** 31 - GRANULE_BYTES
 
 const MIN_PAGE_SHIFT = 12
 const MAX_PAGE_SHIFT = 16
@@ -70,18 +74,25 @@ export interface PageRange {
 /** What books are made of. */
 interface BookParts {
   readonly pageShift: number
+  readonly wholePagesFromBytes: number
   readonly storage: ColumnStorage
   readonly region: Region
 }
 
-function partsFor(pageBytes: number, storage: ColumnStorage): BookParts {
+function partsFor(pageBytes: number, storage: ColumnStorage, wholeFromBytes: number): BookParts {
   const pageShift = 31 - clz32(pageBytes)
   invariant(
     pageBytes === 1 << pageShift && pageShift >= MIN_PAGE_SHIFT && pageShift <= MAX_PAGE_SHIFT,
     `pages are 4 to 64 KiB, not ${pageBytes} bytes`,
   )
+  invariant(wholeFromBytes >= DIRECT * GRANULE_BYTES, 'blocks of whole pages are no shorter than a frame')
+  const fromBytes = min(wholeFromBytes, MAX_WHOLE_FROM_BYTES)
+  const roundedBytes = ceil(fromBytes / GRANULE_BYTES) * GRANULE_BYTES
+  // A block as long as whole pages must be whole pages, because one stack keeps all blocks of a length.
+  const isWhole = roundedBytes % pageBytes === 0
+  const wholePagesFromBytes = isWhole ? roundedBytes - GRANULE_BYTES + 1 : fromBytes
   const region = storage.takeRegion?.() ?? { buffer: new ArrayBuffer(REGION_BYTES), offsetBytes: 0 }
-  return { pageShift, storage, region }
+  return { pageShift, wholePagesFromBytes, storage, region }
 }
 
 /** `length` words of a region, from `offsetBytes` on. */
@@ -115,6 +126,10 @@ export class Books extends MadeOf<BookParts> implements Columns {
   /** log2 of the granules in a page. `block >>> granuleShift` is the page in which the block starts. */
   readonly granuleShift = partsOf(this).pageShift - 4
   readonly pageGranules = 1 << this.granuleShift
+  /** Blocks of this many bytes and more are whole pages and start on a page. */
+  readonly wholePagesFromBytes = partsOf(this).wholePagesFromBytes
+  /** The granules of the shortest block of whole pages. */
+  readonly wholeGranules = ceil(this.wholePagesFromBytes / this.pageBytes) * this.pageGranules
 
   // ---- columns and ranges (page-table) --------------------------------------------------------------------
 
@@ -212,7 +227,7 @@ export class Books extends MadeOf<BookParts> implements Columns {
   // ---- blocks (gaps, long-blocks, block-space) ------------------------------------------------------------
 
   /** The number of live and kept blocks. */
-  heldBlocks = 0
+  cutBlocks = 0
   /** The number of clean pages that may be taken before `REFUSED_GROWTH`. */
   growthPages: PageCount = 0
   /** Why the last `take…` returned NONE: one of the `REFUSED_…` constants. Valid only after NONE. */
@@ -261,8 +276,11 @@ export class Books extends MadeOf<BookParts> implements Columns {
   grantedDirect = 0
   grantedShared = 0
 
-  /** `pageBytes` is a power of two from 4 KiB to 64 KiB. */
-  constructor(pageBytes: number, storage: ColumnStorage) {
-    super(partsFor(pageBytes, storage))
+  /**
+   * `pageBytes` is a power of two from 4 KiB to 64 KiB. `wholePagesFromBytes` is at least 4 KiB; without it,
+   * blocks of 2 GiB less 16 bytes and more are whole pages.
+   */
+  constructor(pageBytes: number, storage: ColumnStorage, wholePagesFromBytes = MAX_WHOLE_FROM_BYTES) {
+    super(partsFor(pageBytes, storage, wholePagesFromBytes))
   }
 }

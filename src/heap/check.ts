@@ -48,7 +48,7 @@ export function checkBooks(books: Books): void {
   })
   checkStacks(books, block => invariant(held.delete(block), `1: kept block ${block} is held back, once`))
   invariant(held.size === 0, `1: ${held.size} blocks are held back by nobody`)
-  const counted = books.heldBlocks - keptBlocks(books)
+  const counted = books.cutBlocks - keptBlocks(books)
   invariant(live === counted, `1: ${counted} live blocks, found ${live}`)
 }
 
@@ -220,7 +220,7 @@ export function checkSpace(books: Books, meet: (block: Block, end: number) => vo
   )
   invariant(filed === count.long, `3: ${count.long} long gaps, found ${filed}`)
   checkShortGaps(books)
-  invariant(count.blocks === books.heldBlocks, `4: ${books.heldBlocks} blocks, found ${count.blocks}`)
+  invariant(count.blocks === books.cutBlocks, `4: ${books.cutBlocks} blocks, found ${count.blocks}`)
   checkPages(books, page => isUsed[page] === 1)
 }
 

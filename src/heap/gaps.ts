@@ -41,7 +41,7 @@ export function addGap(books: Books, first: Block, end: number, clean: PageCount
  * @noinline
  */
 export function give(books: Books, block: Block, end: number): void {
-  books.heldBlocks--
+  books.cutBlocks--
   const { bits, occupied, rows } = books
   // Merge with the next gap.
   let to = end
@@ -105,7 +105,7 @@ export function give(books: Books, block: Block, end: number): void {
 
 /** Makes [first, end), the end of a live or held block, a gap. A held granule stands at `first`. */
 export function givePart(books: Books, first: Block, end: number): void {
-  books.heldBlocks++
+  books.cutBlocks++
   give(books, first, end)
 }
 

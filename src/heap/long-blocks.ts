@@ -89,7 +89,7 @@ export function takeLong(books: Books, size: number): Block {
       if (taken === pages) noteZeroed(books, gap, end, pages)
     }
   }
-  books.heldBlocks++
+  books.cutBlocks++
   const slot = slotOf(gapEnd - gap, clean)
   carve(books, gap, end, gapEnd)
   const left = gapEnd - end
@@ -188,7 +188,7 @@ export function cut(books: Books, gap: Block, gapEnd: number, block: Block, end:
     }
     if (taken === pages && end - block >= FRAME_GRANULES) noteZeroed(books, block, end, pages)
   }
-  books.heldBlocks++
+  books.cutBlocks++
   if (block === gap) {
     carve(books, gap, end, gapEnd)
     const left = gapEnd - end

@@ -101,7 +101,7 @@ function restoreBlocks(books: Books, stretches: Uint32Array): number {
     usedEnd = endPage
     at = end
   }
-  books.heldBlocks = stretches.length / 2
+  books.cutBlocks = stretches.length / 2
   books.usedPages = used
   books.recentPeakPages = used
   return at

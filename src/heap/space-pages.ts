@@ -195,7 +195,7 @@ export function rebuildSpace(books: Books): void {
   books.frontEnd = 0
   books.zeroedBlock = NONE
   books.purgedGap = 0
-  books.heldBlocks = 0
+  books.cutBlocks = 0
   const { ranges, pageGranules } = books
   for (let i = 0; i < ranges.length; i++) {
     const first = ranges[i].firstPage * pageGranules
@@ -221,7 +221,7 @@ function rebuildRange(books: Books, first: number, end: number): void {
     if (isGap(books, at)) {
       addGap(books, at, next, countFree(books, (at + books.pageGranules - 1) >>> shift, next >>> shift))
     } else {
-      books.heldBlocks++
+      books.cutBlocks++
       const lastEnd = ((next - 1) >>> shift) + 1
       countUsed(books, max(usedEnd, at >>> shift), lastEnd)
       usedEnd = lastEnd

@@ -253,11 +253,11 @@ describe('flush', () => {
       cached.keep(block, sizes[at])
     })
     const { grantedDirect, grantedShared } = books
-    books.heldBlocks = blocks.length
+    books.cutBlocks = blocks.length
     useCounted(books, 0, 64, 0)
     flushStacks(books)
     // All of them, up to their ends, are one gap.
-    expect([isGap(books, 0), endOf(books, 0), books.heldBlocks]).toEqual([true, 309, 0])
+    expect([isGap(books, 0), endOf(books, 0), books.cutBlocks]).toEqual([true, 309, 0])
     expect([isCacheEmpty(books), keptBlocks(books), keptGranules(books)]).toEqual([true, 0, 0])
     expect(books).toMatchObject({ grantedDirect, grantedShared })
     checkStacks(books, () => expect.fail('nothing is kept'))

@@ -327,7 +327,7 @@ describe('check', () => {
 
   it('finds a wrong count of blocks (4)', () => {
     const books = fixture()
-    books.space.heldBlocks++
+    books.space.cutBlocks++
     expect(() => blocksOf(books)).toThrow('4: 5 blocks, found 4')
   })
 

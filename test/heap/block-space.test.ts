@@ -146,7 +146,7 @@ describe('the growth that is allowed', () => {
     expect(take(books.space, 250)).toBe(NONE)
     expect(books.space.refusal).toBe(REFUSED_GROWTH)
     expect(hasFront(books.space)).toBe(false)
-    expect(books.space.heldBlocks).toBe(4)
+    expect(books.space.cutBlocks).toBe(4)
     expectWholeSpaceFree(books)
   })
 })

@@ -134,10 +134,10 @@ export function blocksOf({ space }: Parts): number[][] {
 /** Everything about the space that a refused call must leave alone. */
 export function observeSpace(books: Parts): unknown {
   const { usedPages, dirtyPages, refaultedPages, recentPeakPages, peakCommittedPages } = books.states
-  const { heldBlocks, growthPages, zeroedBlock } = books.space
+  const { cutBlocks, growthPages, zeroedBlock } = books.space
   return [
     { usedPages, dirtyPages, refaultedPages, recentPeakPages, peakCommittedPages },
-    { heldBlocks, growthPages, zeroedBlock, ranges: [...books.table.ranges] },
+    { cutBlocks, growthPages, zeroedBlock, ranges: [...books.table.ranges] },
     blocksOf(books),
   ]
 }

@@ -36,7 +36,7 @@ export function layOutSpace(gaps: Books, stretches: SpaceStretch[]): number[] {
   for (const [at, start] of starts.entries()) {
     const [kind, granules] = stretches[at]
     if (kind === 'live' || kind === 'held') {
-      gaps.heldBlocks++
+      gaps.cutBlocks++
       continue
     }
     const firstPage = Math.ceil(start / gaps.pageGranules)
@@ -107,6 +107,6 @@ export function checkSpace(gaps: Books): void {
     gap => cleanPages.get(gap) ?? Number.NaN,
   )
   expect(filed, 'long gaps that are filed').toBe(cleanPages.size)
-  expect(gaps.heldBlocks, 'blocks that are counted').toBe(blocks)
+  expect(gaps.cutBlocks, 'blocks that are counted').toBe(blocks)
   checkPages(gaps, page => isUsed[page] === 1)
 }

@@ -47,7 +47,7 @@ describe('give', () => {
         ])
         give(1)
         expect(gapsOf(gaps)).toEqual([[before, before + size]])
-        expect(gaps.heldBlocks).toBe(3)
+        expect(gaps.cutBlocks).toBe(3)
       }
     },
   )
@@ -252,7 +252,7 @@ describe('givePart and giveFree', () => {
               const { gaps, first, end, firstPage, pageCount } = withFront(before, size, behind, page)
               const isPurged = clean === 1 && pageCount > 0
               if (isPurged) setPurged(gaps, firstPage, 1)
-              gaps.heldBlocks--
+              gaps.cutBlocks--
               const committed = committedPages(gaps)
               giveFree(gaps, first, end, isPurged ? 1 : 0)
               checkSpace(gaps)

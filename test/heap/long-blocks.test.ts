@@ -38,8 +38,8 @@ function spaceOf(stretches: SpaceStretch[], pageBytes = 4096): { space: Books; s
 /** Everything that a refused call must leave alone. */
 function observe(space: Books): unknown {
   checkSpace(space)
-  const { usedPages, dirtyPages, heldBlocks, growthPages, zeroedBlock, refaultedPages } = space
-  return [{ usedPages, dirtyPages, heldBlocks, growthPages, zeroedBlock, refaultedPages }, stretchesOf(space)]
+  const { usedPages, dirtyPages, cutBlocks, growthPages, zeroedBlock, refaultedPages } = space
+  return [{ usedPages, dirtyPages, cutBlocks, growthPages, zeroedBlock, refaultedPages }, stretchesOf(space)]
 }
 
 function expectRefused(space: Books, take: () => number, refusal: number): void {
