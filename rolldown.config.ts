@@ -47,7 +47,7 @@ function hideMadeOf(dist: string): void {
     const text = readFileSync(join(dist, file), 'utf8')
     const hidden = text
       .replace(/^import \{ MadeOf \} from .*\n/m, '')
-      .replace(/ extends MadeOf<.*> \{$/gm, ' {')
+      .replace(/ extends MadeOf<.*?>(?= \{$| implements )/gm, '')
     if (hidden !== text) writeFileSync(join(dist, file), hidden)
   }
 }
