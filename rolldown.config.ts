@@ -64,7 +64,8 @@ export default defineConfig({
     },
     {
       name: 'constant-functions',
-      renderChunk: (code, { name }) => (name === 'heap' ? { code: constantFunctions(code), map: null } : null),
+      renderChunk: (code, { name }) =>
+        name === 'heap' ? { code: constantFunctions(code), map: null } : null,
     },
     { name: 'hide-made-of', writeBundle: ({ dir = 'dist' }) => hideMadeOf(dir) },
   ],

@@ -1,11 +1,11 @@
-// A cache that gives its memory back: entries live in an arena, and what is evicted returns to the operating system.
+// A cache that gives its memory back. Its entries are blocks of an arena. The memory of evicted entries goes back to the kernel.
 import { Arena } from 'offheap'
 
 const MIB = 2 ** 20
 const arena = new Arena({ name: 'cache', limitBytes: 256 * MIB })
 const entries = new Map()
 
-/** Keeps a copy of `bytes`, evicting the oldest entries where the arena is at its limit. */
+/** Stores a copy of `bytes`. If the arena is at its limit, it evicts the oldest entries first. */
 function put(key, bytes) {
   remove(key)
   let block = arena.tryAllocUnsafe(bytes.length)

@@ -1,9 +1,10 @@
 /**
- * A file used as a heap: records of any length at offsets that `Heap` hands out, its books saved beside it. A second run of the
- * same program (here: a second `open`) goes on from both, and the integers that name the records are still good.
+ * A file used as a heap. It has records of any length, at offsets that `Heap` gives. The books of the heap are saved beside the file. A
+ * second run of the program (here: a second `open`) reads both. The integers that name the records stay valid.
  *
- * The books are written to another name and renamed, so whoever reads them finds the old ones or the new ones. Between two
- * saves the file is ahead of its books; a program that must survive a crash in between writes what it does to a log first.
+ * The books are written to a file with another name, which is then renamed. So a reader finds the old books or the new ones, and never
+ * half of each. Between two saves, the file is newer than its books. If a program must survive a crash in between, it must first write
+ * each change to a log.
  */
 import {
   closeSync,
@@ -34,7 +35,7 @@ class Store {
     } catch (error) {
       if (error.code !== 'ENOENT') throw error
     }
-    // Sectors of 512 bytes: no two records share one.
+    // A granule is a sector of 512 bytes, so no two records share a sector.
     this.#heap =
       books === undefined
         ? new Heap({ capacityBytes: 2 ** 40, granuleBytes: 512 })
@@ -42,7 +43,7 @@ class Store {
     this.#file = openSync(path, books === undefined ? 'w+' : 'r+')
   }
 
-  /** Returns the integer that names the record: its length, and its text. */
+  /** Writes a record: the length of the text, then the text. Returns the integer that names the record. */
   put(text) {
     const bytes = Buffer.from(`1234${text}`)
     bytes.writeUInt32LE(bytes.length - 4)
@@ -62,7 +63,7 @@ class Store {
     this.#heap.free(block)
   }
 
-  /** First the records, then the books that speak of them. */
+  /** Saves the records first, then the books, so that the books never name a record that is not saved. */
   save() {
     fsyncSync(this.#file)
     writeFileSync(`${this.#path}.books.new`, JSON.stringify(this.#heap), { flush: true })
@@ -89,8 +90,8 @@ try {
 
   const again = new Store(path)
   console.log('read again:', again.get(names[0]), again.get(names[2]).length)
-  const reused = again.put('in the place of the one that was removed')
-  console.log('goes where one was removed:', reused === names[1])
+  const reused = again.put('in the place of the removed one')
+  console.log('uses the place of the removed record:', reused === names[1])
   const { liveBlocks, usedBytes, longestFreeBytes } = again.stats()
   console.log({ liveBlocks, usedBytes, longestFreeBytes })
   again.close()

@@ -1,4 +1,4 @@
-// A server that answers from memory of its own: what a request allocates ends with the request.
+// A server with an arena. All blocks that a request allocates end with the request.
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer } from 'node:http'
@@ -27,7 +27,7 @@ const server = createServer(async (request, response) => {
   const scope = arena.scope()
   try {
     const body = await readBody(request, scope)
-    // zlib works in another thread: lent memory stays valid until it is done, even if the scope ended before.
+    // zlib works in another thread. Lent memory stays valid until zlib has finished, even if the scope ends before.
     const packed = await arena.lend(body, bytes => compress(bytes))
     response.end(`${createHash('sha256').update(body).digest('hex')} ${body.length} ${packed.length}`)
   } catch (error) {

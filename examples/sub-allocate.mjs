@@ -1,11 +1,11 @@
-// The bookkeeping alone, without the addon: dividing up a SharedArrayBuffer.
+// The bookkeeping alone, without the addon. It divides up a SharedArrayBuffer.
 import { Heap } from 'offheap/heap'
 
 const shared = new SharedArrayBuffer(16 * 2 ** 20)
 const heap = new Heap({ capacityBytes: shared.byteLength })
 
 const block = heap.allocate(1000)
-if (block === -1) throw new Error('full')
+if (block === -1) throw new Error('the SharedArrayBuffer is full')
 const view = new Uint8Array(shared, heap.offsetOf(block), 1000)
 view.fill(7)
 

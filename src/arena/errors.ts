@@ -1,18 +1,23 @@
-/** The errors of misuse of an arena. A message says what was passed, what is allowed and what to do. */
+/**
+ * The errors of misuse of an arena. A message has the form `arena 'name': method(): what is wrong. What to do`.
+ */
 import { ArenaError, invalidArgType } from '../base/errors.js'
 import { type ArenaIdentity, epochOf, isOwner } from '../buffers/owner.js'
 
 export function closedError(arena: ArenaIdentity, method: string): ArenaError {
-  return new ArenaError('ERR_ARENA_CLOSED', `arena '${arena.name}': ${method}() after close()`)
+  return new ArenaError(
+    'ERR_ARENA_CLOSED',
+    `arena '${arena.name}': ${method}(): the arena is closed. Close an arena only after its last use`,
+  )
 }
 
 /** The error of a call in the middle of a change of the same arena. */
 export function busyError(arena: ArenaIdentity, method: string): ArenaError {
   return new ArenaError(
     'ERR_ARENA_BUSY',
-    `arena '${arena.name}': ${method}() in the middle of another call, which something replaced in this process made (a method of a ` +
-      'prototype, a timer, a formatter of stacks): call it afterwards. Or that call was terminated (by the timeout of node:vm, or ' +
-      'an inspector): the arena works again after the next turn of the event loop',
+    `arena '${arena.name}': ${method}(): another call of this arena has not finished. If a function that this process replaced ` +
+      'made this call (a method of a prototype, a timer, a formatter of stacks), make it later. If the other call was ' +
+      'terminated (by the timeout of node:vm, or an inspector), try again after the next turn of the event loop',
   )
 }
 
@@ -20,8 +25,8 @@ export function busyError(arena: ArenaIdentity, method: string): ArenaError {
 export function closingError(arena: ArenaIdentity, method: string, pinnedBlocks: number): ArenaError {
   return new ArenaError(
     'ERR_ARENA_CLOSED',
-    `arena '${arena.name}': ${method}() after closeWhenIdle(), which waits for ${blocks(pinnedBlocks)} and gives out ` +
-      'no new ones',
+    `arena '${arena.name}': ${method}(): after closeWhenIdle() the arena gives no new blocks. It waits for ` +
+      `${blocks(pinnedBlocks)}, then it closes. Use another arena`,
   )
 }
 
@@ -29,8 +34,8 @@ export function closingError(arena: ArenaIdentity, method: string, pinnedBlocks:
 export function closePinnedError(arena: ArenaIdentity, pinnedBlocks: number): ArenaError {
   return new ArenaError(
     'ERR_ARENA_PINNED',
-    `arena '${arena.name}': close() with ${blocks(pinnedBlocks)}: unpin() them first, or call closeWhenIdle(), which ` +
-      'closes at the last unpin()',
+    `arena '${arena.name}': close(): the arena has ${blocks(pinnedBlocks)}. Call unpin() first, or call ` +
+      'closeWhenIdle(), which closes at the last unpin()',
   )
 }
 
@@ -38,16 +43,16 @@ export function closePinnedError(arena: ArenaIdentity, pinnedBlocks: number): Ar
 export function reallocPinnedError(arena: ArenaIdentity): ArenaError {
   return new ArenaError(
     'ERR_ARENA_PINNED',
-    `arena '${arena.name}': realloc() of a pinned Buffer, whose bytes somebody is using where they are: unpin() it ` +
-      'first, or allocate another and copy',
+    `arena '${arena.name}': realloc(): the Buffer is pinned, so its bytes must stay where they are. Call unpin() ` +
+      'first, or allocate another block and copy the bytes',
   )
 }
 
 export function notPinnedError(arena: ArenaIdentity, isLent: boolean): ArenaError {
   return new ArenaError(
     'ERR_ARENA_NOT_PINNED',
-    `arena '${arena.name}': unpin() of a Buffer that is not pinned: call it once for each pin(); ` +
-      (isLent ? 'lend() gives up its own hold' : 'its last unpin() may have ended it'),
+    `arena '${arena.name}': unpin(): the Buffer is not pinned by pin(). Call unpin() once for each pin()` +
+      (isLent ? '. lend() ends its own pin' : '. The last unpin() may have ended the block'),
   )
 }
 
@@ -59,8 +64,8 @@ function blocks(pinnedBlocks: number): string {
 export function detachedError(arena: ArenaIdentity, method: string): ArenaError {
   return new ArenaError(
     'ERR_ARENA_DETACHED',
-    `arena '${arena.name}': ${method}() of a Buffer whose ArrayBuffer was transferred or detached by somebody else: ` +
-      'its bytes went with it. free() it',
+    `arena '${arena.name}': ${method}(): other code transferred or detached the ArrayBuffer of this Buffer, and the ` +
+      'bytes went with it. Call free() with this Buffer',
   )
 }
 
@@ -68,8 +73,8 @@ export function detachedError(arena: ArenaIdentity, method: string): ArenaError 
 export function untrackedError(arena: ArenaIdentity): ArenaError {
   return new ArenaError(
     'ERR_ARENA_NOT_SUPPORTED',
-    `arena '${arena.name}': ownerOf() of a view: the arena does not hold its Buffers: make it with trackOwners: true, or ` +
-      'keep the Buffer that alloc() returned beside the view',
+    `arena '${arena.name}': ownerOf(): the argument is a view, and this arena does not hold its Buffers. Make the arena ` +
+      'with trackOwners: true, or store the Buffer that alloc() returned together with the view',
   )
 }
 
@@ -77,8 +82,8 @@ export function untrackedError(arena: ArenaIdentity): ArenaError {
 export function purgeError(arena: ArenaIdentity, method: string, cause: unknown): ArenaError {
   return new ArenaError(
     'ERR_ARENA_PURGE_FAILED',
-    `arena '${arena.name}': ${method}(): the kernel refused to take pages back; they stay free, and are tried again ` +
-      'by the timer or the next trim()',
+    `arena '${arena.name}': ${method}(): the kernel refused to take pages back; cause says why. The pages stay free. ` +
+      'The timer, or the next trim(), tries again',
     { cause },
   )
 }
@@ -104,22 +109,24 @@ export function bufferMisuse(
     return other === arena
       ? new ArenaError(
           'ERR_ARENA_DOUBLE_FREE',
-          `${where} of a Buffer that was freed before${history === undefined ? '' : '; cause says where'}`,
+          `${where}: this Buffer was freed before (by free(), realloc(), reset() or the end of a scope)` +
+            `${history === undefined ? '' : '; cause says where'}. Do not use a Buffer after that`,
           history === undefined ? undefined : { cause: history },
         )
       : new ArenaError(
           'ERR_ARENA_FOREIGN_BUFFER',
-          `${where} of a Buffer of arena '${other.name}': call ${method}() there`,
+          `${where}: this Buffer is of arena '${other.name}'. Call ${method}() of that arena`,
         )
   }
   if (isOurs(buffer.buffer)) {
     return new ArenaError(
       'ERR_ARENA_NOT_OWNER',
-      `${where} of a view (${buffer.byteLength} bytes) into a block: pass the very Buffer that the arena returned`,
+      `${where}: the argument is a view (${buffer.byteLength} bytes) of a block. Pass the Buffer itself that the arena returned`,
     )
   }
   return new ArenaError(
     'ERR_ARENA_FOREIGN_BUFFER',
-    `${where} of a Buffer that no arena allocated (${buffer.byteLength} bytes); those are left to the garbage collector`,
+    `${where}: no arena allocated this Buffer (${buffer.byteLength} bytes). Pass only Buffers of this arena; the garbage ` +
+      'collector frees all others',
   )
 }

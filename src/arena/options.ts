@@ -176,17 +176,17 @@ export function resolveOptions(options: ArenaOptions): ResolvedOptions {
   requireBoolean('options.trackOwners', trackOwners)
   requireBoolean('options.wipeOnFree', wipeOnFree)
   if (source === 'sbrk' && hugePages) {
-    throw notSupported(name, "hugePages: true with source: 'sbrk'", "leave it out, or use source: 'mmap'")
+    throw notSupported(name, "hugePages: true with source: 'sbrk'", "Leave it out, or use source: 'mmap'")
   }
   if (source === 'sbrk' && prefault) {
-    throw notSupported(name, "prefault: true with source: 'sbrk'", "leave it out, or use source: 'mmap'")
+    throw notSupported(name, "prefault: true with source: 'sbrk'", "Leave it out, or use source: 'mmap'")
   }
   if (prefault && releaseAfterMs !== Number.POSITIVE_INFINITY) {
-    const reason = 'must be Infinity, or left out, with prefault: true, whose pages stay'
+    const reason = 'must be Infinity or left out, because pages stay resident with prefault: true'
     throw invalidArgValue('options.releaseAfterMs', reason, releaseAfterMs)
   }
   if (trackOwners && leaks !== 'off') {
-    const reason = "must be 'off', or left out, with trackOwners: true, which holds every Buffer"
+    const reason = "must be 'off' or left out, because the arena holds every Buffer with trackOwners: true"
     throw invalidArgValue('options.leaks', reason, leaks)
   }
   return {
@@ -221,6 +221,6 @@ function resolveDebug(debug: boolean | DebugOptions): Required<DebugOptions> | n
 function notSupported(arenaName: string, what: string, instead: string): ArenaError {
   return new ArenaError(
     'ERR_ARENA_NOT_SUPPORTED',
-    `arena '${arenaName}': ${what} is not supported by this version; ${instead}`,
+    `arena '${arenaName}': this version does not support ${what}. ${instead}`,
   )
 }

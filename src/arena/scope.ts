@@ -174,7 +174,7 @@ export class Scope {
     if (this.#isEnded) throw this.#ended('keep')
     this.#host.requireLive('keep', buffer)
     if (this.#remove(buffer)) return buffer
-    const reason = `must be a block that this scope of arena '${this.#host.arena.name}' holds: it came from elsewhere, or was kept before`
+    const reason = `must be a Buffer that this scope of arena '${this.#host.arena.name}' allocated and that was not kept before`
     throw invalidArgValue('buffer', reason, buffer)
   }
 
@@ -331,8 +331,8 @@ export class Scope {
   #ended(method: string): ArenaError {
     return new ArenaError(
       'ERR_ARENA_SCOPE_ENDED',
-      `arena '${this.#host.arena.name}': ${method}() of a scope that has ended, and its blocks with it: end a scope only ` +
-        'after the last work in it, or allocate from the arena itself',
+      `arena '${this.#host.arena.name}': ${method}(): the scope has ended, and its blocks with it. End a scope only after ` +
+        'the last work in it, or allocate from the arena itself',
     )
   }
 }

@@ -108,7 +108,7 @@ export function unknownOption(
   return withCode(
     new TypeError(
       `The property ${inspect(`${options}.${key}`.slice(0, 80))} is not a known option${meant} ` +
-        `Known are: ${[...known].join(', ')}`,
+        `Known options: ${[...known].join(', ')}`,
     ),
     'ERR_INVALID_ARG_VALUE',
   )

@@ -37,7 +37,7 @@ export function transferRefusal(arenaName: string): Refusal {
 function refusedError(arenaName: string, method: string): ArenaError {
   return new ArenaError(
     'ERR_ARENA_NOT_TRANSFERABLE',
-    `arena '${arenaName}': ${method}() of an ArrayBuffer that other blocks of the arena use too: it would take their memory ` +
-      'away. Copy the bytes: Uint8Array.from(buffer).buffer',
+    `arena '${arenaName}': ${method}(): other blocks of the arena use this ArrayBuffer too. ${method}() would take their ` +
+      'memory away. Copy the bytes: Uint8Array.from(buffer).buffer',
   )
 }

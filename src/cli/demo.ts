@@ -38,15 +38,15 @@ const IDLE_MS = 1250
 
 export const demoHelp = `Usage: offheap demo [options]
 
-Replays a recording of a real Node service, and a case in which one block in
-${SPARSE_KEEP_ONE_IN} outlives the others, each once with Buffers and once with an Arena, each
-run in a process of its own. Shows what was live and what the kernel says the
-process held. Takes about 15 seconds.
+Runs two cases: a recording of a real Node service, and a case that frees all
+blocks except one in ${SPARSE_KEEP_ONE_IN}. Each case runs once with Buffers and once with an
+Arena, each time in a process of its own. Shows how much memory was live, and
+how much the process held, as the kernel reports it. Takes about 15 seconds.
 
 Options:
-  --source NAME  where the Arena's pages come from: mmap (default) or sbrk (the
+  --source NAME  where the Arena gets its pages: mmap (default) or sbrk (the
                  program break)
-  -h, --help     show this
+  -h, --help     show this help
 `
 
 const CASE_NAMES: Record<DemoCase, string> = {
@@ -73,7 +73,8 @@ export async function demo(args: string[]): Promise<void> {
     process.stdout.write(demoHelp)
     return
   }
-  if (positionals.length > 0) throw new UsageError('demo takes no arguments', COMMAND)
+  if (positionals.length > 0)
+    throw new UsageError(`demo takes no arguments; got ${JSON.stringify(positionals[0])}`, COMMAND)
   const settings: ArenaSettings = { source: oneOf(COMMAND, 'source', values.source, SOURCE_NAMES) }
   // If no arena can be made here, this throws in this process, with a plain message.
   await blocksMaker('arena', settings)
@@ -176,11 +177,11 @@ function describe(runs: readonly Run[]): string {
     '',
     formatTable([header, ...rows], [0, 1]),
     '',
-    `recorded service: every Buffer a Node JSON API asked for under load, freed when its response closed.`,
-    `keep 1 block in ${SPARSE_KEEP_ONE_IN}: ${SPARSE_BLOCKS} blocks of ${formatBytes(SPARSE_BLOCK_BYTES)} (${sparseBytes}) written, then all but 1 in ${SPARSE_KEEP_ONE_IN} freed.`,
-    'held: what the kernel says (Rss in /proc/self/smaps_rollup), as growth over a baseline taken after a',
-    'warm-up: blocks, books and JavaScript objects. Right after: after the last call; then nothing is called.',
-    "arena's pages: the part of the last figure that is blocks' memory, as the kernel says (mincore).",
+    'recorded service: a Node JSON API under load. Each of its Buffers is freed when its response closes.',
+    `keep 1 block in ${SPARSE_KEEP_ONE_IN}: writes ${SPARSE_BLOCKS} blocks of ${formatBytes(SPARSE_BLOCK_BYTES)} (${sparseBytes}), then frees all but 1 in ${SPARSE_KEEP_ONE_IN}.`,
+    'held: blocks, books and JavaScript objects, as the kernel reports them (Rss in /proc/self/smaps_rollup).',
+    'It is the growth since a warm-up. "Held right after": after the last call. Nothing is called after that.',
+    "arena's pages: the part of the last figure that is memory of blocks, as the kernel reports it (mincore).",
     'To be fair to Buffer, its garbage was collected explicitly (twice) right after the last block was dropped.',
     ...DEMO_CASES.flatMap(demoCase => charts(runs.filter(run => run.demoCase === demoCase))),
     '',
@@ -215,7 +216,7 @@ function conclusion(runs: readonly Run[]): string {
   const [buffer, arena] = [last('buffer'), last('arena')]
   const trace = relative(process.cwd(), SERVICE_TRACE)
   return (
-    `With ${formatBytes(arena.liveBytes)} still live, Buffers held ${formatBytes(heldBytes(buffer))}, an Arena ` +
-    `${formatBytes(heldBytes(arena))} (${arenaPages(arena)} of it pages). Next, try: npx offheap replay ${trace}`
+    `With ${formatBytes(arena.liveBytes)} still live, Buffers held ${formatBytes(heldBytes(buffer))}, an Arena held ` +
+    `${formatBytes(heldBytes(arena))} (${arenaPages(arena)} of that in pages). Next, try: npx offheap replay ${trace}`
   )
 }

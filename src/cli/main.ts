@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /**
  * The command `offheap`. It finds the command, runs it, and turns an error into one line on stderr and an
- * exit code: 0 fine, 1 a failure while running, 2 wrong usage or malformed input. Commands are loaded only
+ * exit code: 0 success, 1 a failure while running, 2 wrong usage or wrong input. Commands are loaded only
  * when they are called, so that help works wherever Node does.
  */
 import { readFileSync } from 'node:fs'
@@ -10,17 +10,19 @@ import { describeFailure, InputError, UsageError } from '../replay/errors.js'
 
 const HELP = `Usage: offheap COMMAND [options]
 
-Off-heap memory for Node that goes back to the operating system when freed.
+Off-heap memory for Node that goes back to the operating system when you
+free it.
 
 Commands:
-  demo           show Buffers and an Arena side by side, as the kernel sees them
-  replay FILE    replay a recording of allocations: time, memory, correctness
+  demo           compare the memory that Buffers and an Arena hold
+  replay FILE    replay a recording of allocations; show time and memory, and
+                 verify the contents of blocks
 
 Options:
-  -h, --help     show this; after a command, that command's help
+  -h, --help     show this help; after a command, show the help of that command
   --version      show the version
 
-Exit codes: 0 fine, 1 a failure while running, 2 wrong usage or malformed input.
+Exit codes: 0 success, 1 a failure while running, 2 wrong usage or wrong input.
 `
 
 const EXIT_FAILURE = 1
@@ -47,7 +49,7 @@ async function run(args: string[]): Promise<void> {
   } else if (first === '--version') {
     process.stdout.write(`${version()}\n`)
   } else if (first === undefined) {
-    throw new UsageError('a command is missing')
+    throw new UsageError('a command is missing; give demo or replay')
   } else if (!Object.hasOwn(COMMANDS, first)) {
     const [kind, known] = first.startsWith('-')
       ? ['option', ['--help', '--version']]

@@ -99,7 +99,7 @@ export function runMemory(
       if (message?.kind === 'progress') onProgress(message.fraction)
       else if (message?.kind === 'failure') throw new RunError(`${NAME} failed: ${message.message}`)
       else if (message?.kind === 'result' && isResult(message.result)) return message.result
-      else throw new RunError(`${NAME} sent what is no message of it: ${show(value)}`)
+      else throw new RunError(`${NAME} sent a wrong message: ${show(value)}`)
       return undefined
     },
   })
@@ -121,7 +121,7 @@ function isResult(value: MemoryResult | undefined): boolean {
 /** Runs `offheap internal-memory-run JOB` in the process that was started. */
 export async function memoryRun(args: string[]): Promise<void> {
   if (process.send === undefined || args.length !== 1) {
-    throw new UsageError(`${MEMORY_RUN} is what offheap starts its own processes with`)
+    throw new UsageError(`only offheap itself may start ${MEMORY_RUN}`)
   }
   const send = (message: Message) => process.send?.(message)
   // Without its parent this process has no use, so it ends. Listening would keep it alive; `unref` prevents

@@ -134,11 +134,11 @@ export function describeReplay(result: ReplayResult): string {
     ['operations', formatCount(result.operations)],
     ['time per operation', ns === null ? '-' : `${ns.toFixed(1)} ns`, `median of ${result.passes} passes`],
     ['checked', formatCount(result.checkedBlocks), 'blocks, all intact'],
-    ['peak live', bytes(result.peakLiveBytes), 'as asked for'],
+    ['peak live', bytes(result.peakLiveBytes), 'in the requested sizes'],
     ['live at the end', bytes(result.endLiveBytes), `${formatCount(result.endLiveBlocks)} blocks`],
   ]
   if (result.peakCommittedBytes !== null) {
-    rows.push(['peak committed', bytes(result.peakCommittedBytes), "the allocator's own count"])
+    rows.push(['peak committed', bytes(result.peakCommittedBytes), 'as the allocator counts it'])
   }
   if (result.peakResidentBytes === null) {
     rows.push(['utilisation', percent(result.utilisation), 'peak live / peak committed'])
@@ -179,14 +179,15 @@ function memoryTable(result: ReplayResult): string {
 }
 
 function memoryNotes({ allocator, garbageCollected }: ReplayResult): string[] {
-  const arenaNote = "arena's pages: the part of it that is blocks' memory, as the kernel says (mincore);"
+  const arenaNote =
+    "arena's pages: the part of it that is memory of blocks, as the kernel reports it (mincore);"
   const bufferNote = garbageCollected
     ? 'Garbage was collected explicitly after dropping.'
-    : 'No explicit garbage collection after dropping; for one, run this under node --expose-gc.'
+    : 'No explicit garbage collection after dropping. To get one, run this with node --expose-gc.'
   return [
-    'process: growth of Rss in /proc/self/smaps_rollup over a baseline taken after a warm-up;',
+    'process: growth of Rss in /proc/self/smaps_rollup since a warm-up;',
     ...(allocator === 'arena' ? [arenaNote] : []),
-    "V8's own heap: its growth as V8 accounts for it, which is not all that it keeps;",
+    "V8's own heap: its growth, as V8 counts it; V8 keeps more memory than that;",
     'utilisation: peak live / most resident.',
     ...(allocator === 'buffer' ? [bufferNote] : []),
   ]

@@ -39,51 +39,54 @@ const ACTIVE_SAMPLES = 150
 
 export const replayHelp = `Usage: offheap replay FILE [options]
 
-Replays a recording of allocations and reports time, memory and what the kernel
-says. FILE may be gzip'd; - reads standard input. One operation a line:
+Replays a recording of allocations. Shows the time that it takes, and the memory
+that the kernel reports. FILE may be compressed with gzip. If FILE is -, the
+recording is read from standard input. Each line is one operation:
   a ID SIZE    allocate        r ID SIZE    resize        f ID    free
-Blank lines and lines that begin with # mean nothing.
+Blank lines and lines that begin with # are ignored.
 
 Options:
   --allocator NAME       arena (default), buffer (Buffer.allocUnsafeSlow) or
-                         heap (the bookkeeping alone, no memory behind it)
-  --source NAME          arena only: where its pages come from, mmap (default) or
+                         heap (the bookkeeping alone, without memory)
+  --source NAME          arena only: where it gets its pages, mmap (default) or
                          sbrk (the program break)
   --passes N             timed passes after one warm-up (default ${DEFAULT_PASSES}; 0: none)
   --release-after-ms N   arena only: its releaseAfterMs, a number or Infinity
   --detach-from-bytes N  arena only: its detachFromBytes, a number or Infinity
   --json                 print one JSON object instead of a table
-  -h, --help             show this
+  -h, --help             show this help
 
-Three separate passes: memory (in a process of its own, every page of every
-block written), verification (contents checked at each resize and free; for
-heap, that live blocks never overlap) and time (nothing touched or checked).
+There are three separate passes:
+  memory        in a process of its own; writes every page of every block
+  verification  checks contents at each resize and free (heap: checks that live
+                blocks never overlap)
+  time          writes and checks nothing
 
-Fields of the JSON object; bytes unless named otherwise, null where the
-allocator has no such figure, resident meaning growth over a baseline of Rss in
-/proc/self/smaps_rollup:
-  trace, allocator, source   what was replayed on what
+Fields of the JSON object. They are in bytes unless they say otherwise, and null
+if the allocator has no such figure. Resident bytes are the growth of Rss in
+/proc/self/smaps_rollup since a warm-up.
+  trace, allocator, source   what was replayed, and on what
   operations, allocations, resizes, frees
-  peakLiveBytes              most bytes live at once, as asked for
+  peakLiveBytes              most bytes live at once, in the requested sizes
   endLiveBytes, endLiveBlocks  still live after the last operation
-  checkedBlocks              checks that the verification made, all good
-  passes, nsPerOperation     timed passes, median over them
-  peakCommittedBytes         what the allocator itself counted at most
-  peakResidentBytes          most resident in the memory pass
+  checkedBlocks              checks of the verification; all of them passed
+  passes, nsPerOperation     timed passes, and the median over them
+  peakCommittedBytes         most bytes committed, as the allocator counts them
+  peakResidentBytes          most bytes resident in the memory pass
   endResidentBytes           after the last operation
   afterFreeResidentBytes     after freeing (buffer: dropping) the rest
-  afterWaitResidentBytes     waitedMs later, with no call in between
-  ...ArenaBytes              the same four: resident of the arena's own pages
-  ...V8HeapBytes             the same four: V8's own heap, as V8 accounts for it
+  afterWaitResidentBytes     waitedMs later, without a call in between
+  ...ArenaBytes              the same four for the arena's own pages
+  ...V8HeapBytes             the same four for V8's own heap, as V8 counts it
   utilisation                peakLiveBytes / peakResidentBytes
                              (heap: / peakCommittedBytes)
   arenaUtilisation           peakLiveBytes / peakArenaBytes
   waitedMs                   releaseAfterMs + ${GRACE_MS}
   garbageCollected           whether garbage was collected explicitly after
-                             the last call: only under node --expose-gc
+                             the last call: only with node --expose-gc
 
-Exit codes: 0 fine, 1 a failure while running (verification included), 2 wrong
-usage or a malformed recording.
+Exit codes: 0 success, 1 a failure while running (also of the verification),
+2 wrong usage or a wrong recording.
 `
 
 interface ReplayOptions {

@@ -303,11 +303,11 @@ function badSize(sizeBytes: unknown): Error {
 function busy(method: string): ArenaError {
   return new ArenaError(
     'ERR_ARENA_BUSY',
-    `Heap.${method}() inside the callback of purge(): call it afterwards`,
+    `Heap.${method}: not allowed inside the callback of purge(). Call it after purge() has returned`,
   )
 }
 
 function notLive(method: string, block: unknown): Error {
-  const message = `Heap.${method}: ${show(block)} is not a live block of this heap; it was freed already or never handed out`
+  const message = `Heap.${method}: ${show(block)} is not a live block of this heap. It was freed before, or this heap never returned it`
   return new ArenaError('ERR_ARENA_DOUBLE_FREE', message)
 }

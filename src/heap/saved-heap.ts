@@ -136,10 +136,10 @@ export function readSaved<H extends { readonly wholeFromGranules: number }>(
   const peakCommittedPages = peakCommittedBytes / pageBytes
   const areWhole = Number.isInteger(peakUsedPages) && Number.isInteger(peakCommittedPages)
   if (!areWhole || peakUsedPages < usedPages || peakCommittedPages > capacityBytes / pageBytes) {
-    refuse('peakUsedBytes', 'impossible with these blocks', peakUsedBytes)
+    refuse('peakUsedBytes', 'it does not fit the blocks', peakUsedBytes)
   }
   if (peakCommittedPages < max(peakUsedPages, usedPages + dirtyPages)) {
-    refuse('peakCommittedBytes', 'impossible with these blocks', peakCommittedBytes)
+    refuse('peakCommittedBytes', 'it does not fit the blocks', peakCommittedBytes)
   }
   return { made, granules, pages, peakUsedPages, peakCommittedPages }
 }
@@ -160,7 +160,7 @@ function readFields(value: unknown): SavedHeap {
     dirty,
     checksum,
   } = value as Record<keyof SavedHeap, unknown>
-  if (version !== VERSION) refuse('version', `this release reads version ${VERSION}`, version)
+  if (version !== VERSION) refuse('version', `this release reads only version ${VERSION}`, version)
   const numbers = { capacityBytes, pageBytes, granuleBytes, peakUsedBytes, peakCommittedBytes, checksum }
   for (const [name, number] of Object.entries(numbers)) {
     if (!Number.isSafeInteger(number)) throw invalidArgType(`${NAME}.${name}`, 'an integer', number)
@@ -169,7 +169,7 @@ function readFields(value: unknown): SavedHeap {
     if (typeof text !== 'string') throw invalidArgType(`${NAME}.${name}`, 'of type string', text)
   }
   const saved = { version, ...numbers, blocks, dirty } as SavedHeap
-  if (checksum !== checksumOf(saved)) refuse('checksum', 'something was changed, or is missing', checksum)
+  if (checksum !== checksumOf(saved)) refuse('checksum', 'a field was changed or is missing', checksum)
   return saved
 }
 
@@ -187,13 +187,13 @@ function readLengths(name: string, text: string, most: number): Uint32Array {
     for (let unit = 1; ; unit *= MORE) {
       const byte = bytes[at++]
       length += (byte & GROUP) * unit
-      if (length > MAX_LENGTH || unit > MAX_LENGTH) refuse(name, 'a length that no space has', length)
+      if (length > MAX_LENGTH || unit > MAX_LENGTH) refuse(name, 'a length is too large', length)
       if (byte < MORE) break
     }
     const isGap = index % 2 === 0
-    if (length === 0 && !(isGap && (name === 'blocks' || index === 0))) refuse(name, 'a length of 0', text)
+    if (length === 0 && !(isGap && (name === 'blocks' || index === 0))) refuse(name, 'a length is 0', text)
     sum += length
-    if (sum > most) refuse(name, `longer than the space, ${show(most)}`, sum)
+    if (sum > most) refuse(name, `the sum of lengths is more than ${show(most)}`, sum)
     lengths[index] = length
   }
   if (at !== bytes.length || lengths.length % 2 !== 0) refuse(name, 'it ends too early', text)
@@ -220,7 +220,7 @@ function checkBlocks(
     const length = granules[index + 1]
     end = block + length
     if (length >= wholeFromGranules && (block % pageGranules !== 0 || length % pageGranules !== 0)) {
-      refuse('blocks', 'a long block that is not whole pages', length)
+      refuse('blocks', 'a long block is not whole pages', length)
     }
     const firstPage = floor(block / pageGranules)
     const endPage = ceil(end / pageGranules)
@@ -229,7 +229,7 @@ function checkBlocks(
       dirtyFirst = dirty < pages.length ? dirtyEnd + pages[dirty] : Number.POSITIVE_INFINITY
       dirtyEnd = dirty < pages.length ? dirtyFirst + pages[dirty + 1] : Number.POSITIVE_INFINITY
     }
-    if (dirtyFirst < endPage) refuse('dirty', 'a page with a block is none', dirtyFirst)
+    if (dirtyFirst < endPage) refuse('dirty', 'a page with a block cannot be dirty', dirtyFirst)
     usedPages += endPage - max(usedEnd, firstPage)
     usedEnd = endPage
   }

@@ -13,15 +13,15 @@ export function takeBreak(programBreak: ProgramBreak, arenaName: string): Mappin
     if (code === 'EBUSY') {
       throw new ArenaError(
         'ERR_ARENA_BREAK_IN_USE',
-        `arena '${arenaName}': the program break belongs to arena '${owner}', and a process has one for all its ` +
-          "threads. close() that arena first, or leave out source: 'sbrk'",
+        `arena '${arenaName}': the program break belongs to arena '${owner}'. All threads of a process share one ` +
+          "program break. Call close() of that arena first, or leave out source: 'sbrk'",
         { cause },
       )
     }
     throw new ArenaError(
       'ERR_ARENA_BREAK_UNAVAILABLE',
-      `arena '${arenaName}': the program break cannot be moved here (${message}): musl never moves it, a filter ` +
-        '(seccomp) or a limit (RLIMIT_DATA) may forbid it, and something may be mapped right above it. Leave out ' +
+      `arena '${arenaName}': the program break cannot be moved here (${message}). musl never moves it. A filter ` +
+        '(seccomp) or a limit (RLIMIT_DATA) may forbid it. Or something is mapped right above it. Leave out ' +
         "source: 'sbrk'",
       { cause },
     )
@@ -32,8 +32,8 @@ export function takeBreak(programBreak: ProgramBreak, arenaName: string): Mappin
 export function lostError(): ArenaError {
   return new ArenaError(
     'ERR_ARENA_BREAK_UNAVAILABLE',
-    'somebody else moved the program break, so this arena moves it no more: it serves what it holds, and gives pages ' +
-      "back by madvise. Leave out source: 'sbrk' where other code moves the break",
+    'other code moved the program break, so this arena does not move it any more. The arena uses the memory that it has, ' +
+      "and gives pages back by madvise. Leave out source: 'sbrk' if other code moves the break",
   )
 }
 
@@ -43,7 +43,8 @@ export function lostError(): ArenaError {
 export function movedBufferError(): ArenaError {
   return new ArenaError(
     'ERR_ARENA_BREAK_UNAVAILABLE',
-    'an ArrayBuffer over this memory was transferred away (transfer(), a byte stream), perhaps to another thread, and the ' +
-      "program break must not move under it. Copy blocks before they are transferred, or leave out source: 'sbrk'",
+    'an ArrayBuffer over this memory was transferred away (by transfer() or a byte stream), perhaps to another thread. So ' +
+      'the program break must not move. Copy a block and transfer the copy, or leave out ' +
+      "source: 'sbrk'",
   )
 }

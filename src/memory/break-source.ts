@@ -107,7 +107,7 @@ export class BreakSource implements PageSource, MovableEnd {
   reserve(pageCount: PageCount): PageStretch {
     const firstPage = endOf(this.#segment)
     if ((firstPage + pageCount) * this.pageBytes > MAX_SPACE_BYTES) {
-      throw new RangeError(`an arena addresses ${MAX_SPACE_BYTES} bytes at most`)
+      throw new RangeError(`an arena can have at most ${MAX_SPACE_BYTES} bytes of addresses`)
     }
     this.#requireMovable()
     const rise = min(max(pageCount, this.#regularPages), MAX_SPACE_BYTES / this.pageBytes - firstPage)

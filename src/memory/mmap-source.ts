@@ -267,7 +267,7 @@ export class MmapSource implements PageSource {
       firstPage = ceil((endOf(segment) + 1) / this.#alignPages) * this.#alignPages
     }
     if ((firstPage + pageCount) * this.pageBytes > MAX_SPACE_BYTES) {
-      throw new RangeError(`an arena addresses ${MAX_SPACE_BYTES} bytes at most`)
+      throw new RangeError(`an arena can have at most ${MAX_SPACE_BYTES} bytes of addresses`)
     }
     return firstPage
   }

@@ -90,7 +90,7 @@ export class DamageReports {
         : `a block of ${sizeBytes} bytes was written to after free`
     const last =
       this.#warnings === MAX_WARNINGS
-        ? `; subscribe to 'offheap:${kind}' to be told of more than ${MAX_WARNINGS}`
+        ? `. This is the last of ${MAX_WARNINGS} warnings: subscribe to 'offheap:${kind}' to be told of all`
         : ''
     const freed = freedAt === '' ? '' : `\nfreed\n${freedAt}`
     process.emitWarning(

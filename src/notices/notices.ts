@@ -115,15 +115,16 @@ export function publishLeak(message: LeakMessage): void {
     code: 'OFFHEAP_LEAK',
     detail:
       `${message.stack === '' ? '' : `Allocated\n${message.stack}\n`}` +
-      "No other leak is warned of: subscribe to the diagnostics channel 'offheap:leak' to hear of all that are found; " +
-      "new Arena({ leaks: 'all' }) finds every one, leaks: 'off' none.",
+      'Call free() for each Buffer, or end its scope. Only the first leak of a thread causes a warning. To be told of each leak ' +
+      "that is found, subscribe to the diagnostics channel 'offheap:leak'. new Arena({ leaks: 'all' }) finds every leak, " +
+      "leaks: 'off' finds none.",
   })
 }
 
 function leakWarning({ arena, kind, blocks, bytes }: LeakMessage): string {
   return kind === 'block'
     ? `arena '${arena}': a Buffer of ${bytes} bytes was garbage-collected without free()`
-    : `arena '${arena}' was garbage-collected without close(), with ${blocks} live blocks on ${bytes} bytes of pages`
+    : `arena '${arena}' was garbage-collected without close(), with ${blocks} live blocks in ${bytes} bytes of pages`
 }
 
 /** Returns why the kernel may refuse, and what to do about it. */
@@ -131,12 +132,12 @@ function adviceOn(error: unknown): string {
   const { code } = error as { code?: string }
   if (code === 'EINVAL')
     return (
-      'The memory is locked (mlockall, mlock), which Linux before 5.18 gives back only once it is unlocked: ' +
-      'call munlockall(), or do without releasing (releaseAfterMs: Infinity)'
+      'The memory is locked (mlockall, mlock). Linux before 5.18 takes it back only after it was unlocked. ' +
+      'Call munlockall(), or turn releasing off (releaseAfterMs: Infinity)'
     )
   if (code === 'EPERM' || code === 'EACCES' || code === 'ENOSYS')
-    return 'A filter (seccomp) forbids madvise(MADV_DONTNEED): allow it, or do without releasing (releaseAfterMs: Infinity)'
-  return 'The kernel may be short of memory for its own tables, or of mappings (vm.max_map_count)'
+    return 'A filter (seccomp) forbids madvise(MADV_DONTNEED). Allow it, or turn releasing off (releaseAfterMs: Infinity)'
+  return 'The kernel may lack memory for its own tables, or mappings. Free memory, or raise vm.max_map_count'
 }
 
 function warnOfRefusal({ arena, bytes, error, advice }: PurgeRefusedMessage): void {
@@ -148,8 +149,8 @@ function warnOfRefusal({ arena, bytes, error, advice }: PurgeRefusedMessage): vo
     {
       code: 'OFFHEAP_PURGE_REFUSED',
       detail:
-        'It is asked again, ever more rarely, once a minute in the end. No other arena of this thread warns of that: ' +
-        "subscribe to the diagnostics channel 'offheap:purge-refused'.",
+        'The arena asks again, less and less often, and in the end once a minute. Only the first refusal of a thread causes a ' +
+        "warning. To be told of each arena, subscribe to the diagnostics channel 'offheap:purge-refused'.",
     },
   )
 }

@@ -169,7 +169,9 @@ export class HeapBlocks implements Blocks {
   allocate(slot: number, sizeBytes: number): void {
     const block = this.heap.allocate(sizeBytes)
     if (block < 0)
-      throw new RunError(`the heap of ${this.capacityBytes} bytes has no room for ${sizeBytes} more`)
+      throw new RunError(
+        `the heap of ${this.capacityBytes} bytes has no room for a block of ${sizeBytes} bytes`,
+      )
     this.#blocks[slot] = block
   }
 
@@ -220,6 +222,6 @@ async function loadArena({ source = 'mmap' }: ArenaSettings): Promise<typeof Are
   } catch (error) {
     const reason = (error as Error).message.split('\n')[0]
     if (source === 'sbrk') throw new RunError(reason)
-    throw new RunError(`the native addon cannot be used here, so there is no Arena: ${reason}`)
+    throw new RunError(`the native addon does not work here, so there is no Arena: ${reason}`)
   }
 }

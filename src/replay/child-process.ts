@@ -82,7 +82,8 @@ export async function askProcess<T>({ name, args, feed, read }: Question<T>): Pr
 function endOf(code: number | null, signal: NodeJS.Signals | null, isKilled: boolean): string {
   if (isKilled) return 'without a result'
   // Only the kernel's log says which of the two it was.
-  if (signal === 'SIGKILL') return 'with SIGKILL: killed by somebody, or by the kernel for want of memory'
+  if (signal === 'SIGKILL')
+    return 'with SIGKILL: another process killed it, or the kernel did because memory was short'
   if (signal !== null) return `with ${signal}`
   return code === 0 ? 'without a result' : `with exit code ${code}`
 }

@@ -140,7 +140,7 @@ export class TraceReader {
     }
     if (bytes.length - from > MAX_LINE_BYTES) {
       this.#line++
-      this.#fail(bytes, from, bytes.length, `a line of more than ${MAX_LINE_BYTES} bytes`)
+      this.#fail(bytes, from, bytes.length, `the line has more than ${MAX_LINE_BYTES} bytes`)
     }
     this.#rest = bytes.subarray(from)
   }
@@ -151,7 +151,7 @@ export class TraceReader {
    */
   finish(): Trace {
     if (this.#rest.length > 0) this.#readLine(this.#rest, 0, this.#rest.length)
-    if (this.#count === 0) throw new TraceError(this.#name, 0, 'there is no operation in it')
+    if (this.#count === 0) throw new TraceError(this.#name, 0, 'the recording has no operation')
     return {
       operations: this.#operations.slice(0, this.#count),
       slots: this.#slots.slice(0, this.#count),
@@ -187,7 +187,7 @@ export class TraceReader {
         this.#fail(bytes, from, to, 'the SIZE must be a whole number from 0 to 2^53 - 1')
       }
     }
-    if (this.#cursor !== to) this.#fail(bytes, from, to, 'there is more on the line than the operation takes')
+    if (this.#cursor !== to) this.#fail(bytes, from, to, 'the line has too many fields')
     const slot = this.#follow(operation, id, sizeBytes)
     if (slot === NONE) {
       this.#fail(bytes, from, to, `block ${id} is ${operation === ALLOCATE ? 'live already' : 'not live'}`)
@@ -291,7 +291,8 @@ export async function readTrace(path: string): Promise<Trace> {
     await (isGzip ? pipeline(chunks, createGunzip(), consume) : pipeline(chunks, consume))
   } catch (error) {
     const { code = '', message } = error as NodeJS.ErrnoException
-    if (/^Z_/.test(code)) throw new TraceError(name, 0, `not a whole gzip file (${message})`)
+    if (/^Z_/.test(code))
+      throw new TraceError(name, 0, `the gzip file is damaged or not complete (${message})`)
     throw error
   } finally {
     stream.destroy()

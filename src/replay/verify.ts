@@ -151,7 +151,8 @@ export function verifyOverlap(trace: Trace, blocks: HeapBlocks): number {
   }
   for (let slot = 0; slot < slotCount; slot++) if (firsts[slot] !== NONE) blocks.free(slot)
   const whole = blocks.heap.allocate(blocks.capacityBytes)
-  if (whole < 0) fail(operationCount, 'with every block free, the whole capacity cannot be allocated as one')
+  if (whole < 0)
+    fail(operationCount, 'every block is free, but the whole capacity cannot be allocated as one block')
   blocks.heap.free(whole)
   return checks
 }

@@ -214,7 +214,7 @@ export class Supply {
       // A prefaulted segment gets no room for growth: every page of it would be resident.
       return this.#source.reserve(pageCount, !this.#isPrefaulted)
     } catch (cause) {
-      throw this.#outOfMemory(sizeBytes, 'there are no more pages to be had', cause)
+      throw this.#outOfMemory(sizeBytes, 'the arena got no more pages', cause)
     }
   }
 
@@ -230,8 +230,8 @@ export class Supply {
     this.#notices.refused(isHard ? 'arena' : 'process', limitBytes, committedPages * pageBytes)
     const where = isHard
       ? `limitBytes is ${limitBytes}, and pages with live blocks take ${usedPages * pageBytes} of it`
-      : `setProcessLimit() allows ${limitBytes} bytes over all arenas, and they hold ${this.#ledger?.takenBytes}, ` +
-        `this one ${committedPages * pageBytes}`
+      : `setProcessLimit() allows ${limitBytes} bytes for all arenas. They hold ${this.#ledger?.takenBytes}, ` +
+        `this arena ${committedPages * pageBytes}`
     return new ArenaError(
       'ERR_ARENA_LIMIT',
       `arena '${this.#arenaName}': ${sizeBytes} bytes do not fit: ${where}. Free blocks, or raise the limit`,
@@ -244,7 +244,7 @@ export class Supply {
 export function outOfMemory(arenaName: string, sizeBytes: number, what: string, cause: unknown): ArenaError {
   return new ArenaError(
     'ERR_ARENA_OUT_OF_MEMORY',
-    `arena '${arenaName}': no memory for ${sizeBytes} bytes: ${what}`,
+    `arena '${arenaName}': no memory for ${sizeBytes} bytes: ${what}; cause says why. Free blocks, or give the process more memory`,
     { cause },
   )
 }

@@ -13,7 +13,7 @@ describe('options that do not exist', () => {
     [{ Debug: true }, 'options.Debug', /did you mean 'debug'/],
     [{ leak: 'all' }, 'options.leak', /did you mean 'leaks'/],
     [{ hugepages: true }, 'options.hugepages', /did you mean 'hugePages'/],
-    [{ name: 'x', colour: undefined }, 'options.colour', /Known are: name, source/],
+    [{ name: 'x', colour: undefined }, 'options.colour', /Known options: name, source/],
     [{ debug: { quarantineBlock: 1 } }, 'options.debug.quarantineBlock', /did you mean 'quarantineBlocks'/],
     [Object.create({ limit: 1 }), 'options.limit', /did you mean 'limitBytes'/],
   ]

@@ -350,7 +350,7 @@ describe('lend', () => {
     finish[1]()
     await lent[1]
     arena.unpin(block)
-    expect(thrownBy(() => arena.unpin(block))?.message).toContain('lend() gives up its own hold')
+    expect(thrownBy(() => arena.unpin(block))?.message).toContain('lend() ends its own pin')
     expect([block.length, arena.stats().pinnedBlocks]).toEqual([100_000, 1])
     finish[0]()
     await lent[0]
@@ -375,11 +375,11 @@ describe('close', () => {
     for (const call of [() => arena.close(), () => arena[Symbol.dispose]()]) {
       const error = thrownBy(call)
       expect(error).toMatchObject({ name: 'ArenaError', code: 'ERR_ARENA_PINNED' })
-      expect(error?.message).toContain("arena 'subject': close() with 2 pinned blocks")
+      expect(error?.message).toContain("arena 'subject': close(): the arena has 2 pinned blocks")
     }
     expect(arena.stats()).toEqual(before)
     arena.unpin(blocks[0])
-    expect(thrownBy(() => arena.close())?.message).toContain('with 1 pinned block:')
+    expect(thrownBy(() => arena.close())?.message).toContain('the arena has 1 pinned block.')
     arena.alloc(64)
     arena.unpin(blocks[1])
     arena.close()
@@ -430,7 +430,7 @@ describe('closeWhenIdle', () => {
     for (const call of refused) {
       const error = thrownBy(call)
       expect(error).toMatchObject({ name: 'ArenaError', code: 'ERR_ARENA_CLOSED' })
-      expect(error?.message).toContain('after closeWhenIdle(), which waits for 2 pinned blocks')
+      expect(error?.message).toContain('It waits for 2 pinned blocks')
     }
     expect(arena.stats()).toEqual(before)
     expect(thrownBy(() => arena.close())?.code).toBe('ERR_ARENA_PINNED')

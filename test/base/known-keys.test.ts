@@ -17,9 +17,11 @@ describe('requireKnownKeys', () => {
     expect(error?.code).toBe('ERR_INVALID_ARG_VALUE')
     expect(error?.message).toBe(
       "The property 'options.limit' is not a known option; did you mean 'limitBytes'? " +
-        'Known are: name, source, limitBytes, softLimitBytes, releaseAfterMs, hugePages',
+        'Known options: name, source, limitBytes, softLimitBytes, releaseAfterMs, hugePages',
     )
-    expect(refusal({ zzzz: 1 })?.message).toMatch(/'options\.zzzz' is not a known option\. Known are: name, /)
+    expect(refusal({ zzzz: 1 })?.message).toMatch(
+      /'options\.zzzz' is not a known option\. Known options: name, /,
+    )
   })
 
   it.each([

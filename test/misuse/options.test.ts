@@ -89,7 +89,7 @@ describe('new Arena', () => {
     expect(error).toMatchObject({ name: 'ArenaError', code: 'ERR_ARENA_NOT_SUPPORTED' })
     expect(error?.message).toContain("arena 'subject'")
     expect(error?.message).toContain(Object.keys(options)[0])
-    expect(error?.message).toContain('leave it out')
+    expect(error?.message).toContain('Leave it out')
   })
 
   it('takes every option at its borders, and undefined for the default', () => {

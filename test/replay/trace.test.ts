@@ -77,13 +77,13 @@ describe('TraceReader', () => {
     ['a SIZE with a fraction', 'a 0 1.5\n', 1, /SIZE must be/],
     ['a SIZE in exponent form', 'a 0 1e3\n', 1, /SIZE must be/],
     ['a SIZE that is no safe integer', 'a 0 9007199254740992\n', 1, /SIZE must be/],
-    ['a SIZE after f', 'a 0 1\nf 0 1\n', 2, /more on the line/],
-    ['a fourth field', 'a 0 1 2\n', 1, /more on the line/],
+    ['a SIZE after f', 'a 0 1\nf 0 1\n', 2, /too many fields/],
+    ['a fourth field', 'a 0 1 2\n', 1, /too many fields/],
     ['allocating a live ID', 'a 0 1\n\na 0 1\n', 3, /block 0 is live already/],
     ['freeing what never was', '# head\nf 7\n', 2, /block 7 is not live/],
     ['freeing twice', 'a 0 1\nf 0\nf 0\n', 3, /block 0 is not live/],
     ['resizing what is not live', 'a 0 1\nf 0\nr 0 2', 3, /block 0 is not live/],
-    ['a line without an end', `a 0 1\n#${'x'.repeat(70_000)}`, 2, /a line of more than 65536 bytes/],
+    ['a line without an end', `a 0 1\n#${'x'.repeat(70_000)}`, 2, /the line has more than 65536 bytes/],
   ]
   it.each(malformed)('refuses %s', (_, text, line, message) => {
     expect(() => parse(text)).toThrow(TraceError)
@@ -94,7 +94,7 @@ describe('TraceReader', () => {
   })
 
   it('refuses a recording of nothing', () => {
-    expect(() => parse('# nothing\n\n')).toThrow('test: there is no operation in it')
+    expect(() => parse('# nothing\n\n')).toThrow('test: the recording has no operation')
   })
 })
 
@@ -124,11 +124,13 @@ describe('readTrace', () => {
     await expect(readTrace(written('cut.gz', whole.subarray(0, 30)))).rejects.toThrow(TraceError)
     const damaged = Buffer.from(whole)
     damaged.fill(0xff, 12, 24)
-    await expect(readTrace(written('damaged.gz', damaged))).rejects.toThrow(/not a whole gzip file/)
+    await expect(readTrace(written('damaged.gz', damaged))).rejects.toThrow(
+      /the gzip file is damaged or not complete/,
+    )
   })
 
   it('refuses an empty file', async () => {
-    await expect(readTrace(written('empty', ''))).rejects.toThrow(/there is no operation in it/)
+    await expect(readTrace(written('empty', ''))).rejects.toThrow(/the recording has no operation/)
     await expect(readTrace(written('one-byte', 'a'))).rejects.toThrow(/line 1: expected/)
   })
 

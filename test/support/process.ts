@@ -50,8 +50,7 @@ function nodeLine(version: string, path: string): NodeLine {
 /** What a process says that has no program break to move: V8 put its code right above it. */
 export const BREAK_IN_THE_WAY = 'mmap: File exists (EEXIST)'
 /** What else a program may say then, before it fails. */
-const MAY_LACK_BREAK =
-  /ERR_ARENA_BREAK_UNAVAILABLE|there are no more pages to be had; the arena holds 0 bytes/
+const MAY_LACK_BREAK = /ERR_ARENA_BREAK_UNAVAILABLE|the arena got no more pages; the arena holds 0 bytes/
 const ATTEMPTS = 20
 
 /**
