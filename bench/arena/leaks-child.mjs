@@ -1,11 +1,18 @@
 /** Measures a pair of allocUnsafe and free under each of `leaks`, interleaved, and prints the figures of each round as JSON. */
-import { Arena } from '../../dist/index.js'
+import { Arena } from 'offheap'
+
+/** @import { LeakMode } from 'offheap' */
 
 const ROUND_MS = 40
 
+/** @type {{ sizeBytes: number, rounds: number }} */
 const { sizeBytes, rounds } = JSON.parse(process.argv[2])
 
-/** A loop of its own for each mode, so that none runs code that was compiled for another. */
+/**
+ * A loop of its own for each mode, so that none runs code that was compiled for another.
+ * @param {LeakMode} leaks
+ * @returns {(count: number) => number} allocates and frees so many blocks
+ */
 function makeLoop(leaks) {
   const arena = new Arena({ leaks })
   // Other blocks live beside the one that comes and goes.
@@ -14,6 +21,10 @@ function makeLoop(leaks) {
   return new Function('arena', 'sizeBytes', 'live', `return count => { ${body} }`)(arena, sizeBytes, live)
 }
 
+/**
+ * @param {(count: number) => number} run
+ * @param {number} count
+ */
 function nsPerPair(run, count) {
   const start = process.hrtime.bigint()
   run(count)
@@ -23,6 +34,7 @@ function nsPerPair(run, count) {
 /** A turn of the event loop: finalizers run, and are not counted to the next round. */
 const turn = () => new Promise(resolve => setImmediate(resolve))
 
+/** @type {LeakMode[]} */
 const modes = ['off', 'sampled', 'all']
 const loops = modes.map(makeLoop)
 const counts = []
@@ -33,6 +45,10 @@ for (const run of loops) {
   }
   counts.push(Math.ceil((ROUND_MS * 1e6) / nsPerPair(run, 2_000)))
 }
+/**
+ * Nanoseconds for a pair, of each round.
+ * @type {Record<LeakMode, number[]>}
+ */
 const times = { off: [], sampled: [], all: [] }
 for (let round = 0; round < rounds; round++) {
   for (let k = 0; k < modes.length; k++) {

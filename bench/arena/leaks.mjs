@@ -9,11 +9,15 @@ import { cpus, loadavg } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 
+/** @import { LeakMode } from 'offheap' */
+/** @import { Figure } from '../sizes.mjs' */
+
 const KIB = 1024
 const CASES = [
   { name: '64 B', sizeBytes: 64 },
   { name: '64 KiB', sizeBytes: 64 * KIB },
 ]
+/** @type {LeakMode[]} */
 const MODES = ['off', 'sampled', 'all']
 
 const { values } = parseArgs({
@@ -24,7 +28,11 @@ const { values } = parseArgs({
   },
 })
 
-/** The times of every round of one process. */
+/**
+ * The times of every round of one process, in nanoseconds for a pair.
+ * @param {number} sizeBytes
+ * @returns {Record<LeakMode, number[]>}
+ */
 function runOnce(sizeBytes) {
   const child = fileURLToPath(new URL('leaks-child.mjs', import.meta.url))
   const args = [child, JSON.stringify({ sizeBytes, rounds: Number(values.rounds) })]
@@ -33,12 +41,19 @@ function runOnce(sizeBytes) {
   return JSON.parse(stdout)
 }
 
+/**
+ * The median and the quartiles.
+ * @param {number[]} figures
+ * @returns {Figure}
+ */
 function summary(figures) {
   const sorted = [...figures].sort((a, b) => a - b)
+  /** @param {number} share from 0 to 1 */
   const at = share => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))]
   return { median: at(0.5), low: at(0.25), high: at(0.75) }
 }
 
+/** @param {{ name: string, sizeBytes: number }} benchCase */
 function measure({ name, sizeBytes }) {
   const runs = Array.from({ length: Number(values.processes) }, () => runOnce(sizeBytes))
   const modes = MODES.map(mode => ({
@@ -54,6 +69,10 @@ const results = CASES.map(measure)
 if (values.json) {
   console.log(JSON.stringify({ machine, results }, null, 2))
 } else {
+  /**
+   * @param {Figure} figure
+   * @param {number} digits after the point
+   */
   const show = ({ median, low, high }, digits) =>
     `${median.toFixed(digits)} (${low.toFixed(digits)}–${high.toFixed(digits)})`
   console.log(`${machine}\n\nallocUnsafe and free, median (quartiles)`)

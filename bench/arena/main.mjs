@@ -7,6 +7,8 @@
 import { fileURLToPath } from 'node:url'
 import { runSizes, show } from '../sizes.mjs'
 
+/** @import { Figure } from '../sizes.mjs' */
+
 const KIB = 1024
 const CASES = [
   { name: '64 B', sizeBytes: 64 },
@@ -23,6 +25,7 @@ runSizes({
   child: fileURLToPath(new URL('child.mjs', import.meta.url)),
   cases: CASES,
   head: ['ns for one block, median (lowest–highest round)', 'Buffer', 'Arena', 'Buffer / Arena'],
+  /** @param {{ name: string, buffer: Figure, arena: Figure }} result */
   rowOf: ({ name, buffer, arena }) => [
     name,
     show(buffer, 1, 0),

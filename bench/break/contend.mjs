@@ -13,20 +13,31 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
+/** @import { ProgramBreak } from '#compiled/memory/kernel.js' */
+
 const KIB = 1024
 const HELD_BYTES = 4096 * KIB
 const RUN_MS = 400
+const ADDON = fileURLToPath(new URL('../../build/Release/offheap.node', import.meta.url))
 const STEPS = [128 * KIB, 1024 * KIB, 4096 * KIB]
 
-/** Moves the break up and down by `stepBytes` while threads malloc. Returns the moves, and whether the break is still ours. */
+/**
+ * Moves the break up and down by `stepBytes` while threads malloc. Returns the moves, and whether the break is still ours.
+ * @param {number} stepBytes
+ * @param {string} strangerPath where the tests' helper was built
+ */
 function contend(stepBytes, strangerPath) {
   const require = createRequire(import.meta.url)
-  const { programBreak } = require('../../build/Release/offheap.node')
+  /** @type {{ programBreak: ProgramBreak }} */
+  const { programBreak } = require(ADDON)
+  /** @type {{ exports: { startMalloc?: (threadCount: number) => void } }} */
   const module = { exports: {} }
   process.dlopen(module, strangerPath)
   const mapping = programBreak.take('contend')
   programBreak.closeFence(mapping, 2 * HELD_BYTES)
+  if (module.exports.startMalloc === undefined) throw new Error(`${strangerPath} has no startMalloc`)
   module.exports.startMalloc(4)
+  /** @param {number} incrementBytes */
   const move = incrementBytes => {
     if (incrementBytes > 0) programBreak.openFence(mapping, incrementBytes)
     if (!programBreak.sbrk(mapping, incrementBytes)) return false
@@ -42,12 +53,13 @@ function contend(stepBytes, strangerPath) {
     }
   } catch (error) {
     // Somebody's memory is where the fence should be.
-    if (error.code !== 'EEXIST') throw error
+    if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error
     isOurs = false
   }
   return { moves, isOurs }
 }
 
+/** @param {number} runCount runs for each length of a step */
 function main(runCount) {
   const directory = mkdtempSync(join(tmpdir(), 'offheap-contend-'))
   const stranger = join(directory, 'stranger.node')

@@ -15,6 +15,8 @@ import { basename } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 
+/** @import { Sample } from './child.mjs' */
+
 const TRACES = new URL('../traces/', import.meta.url)
 const SUFFIX = '.trace.gz'
 const MIB = 2 ** 20
@@ -30,6 +32,11 @@ const { values } = parseArgs({
 // V8's code may lie right above the break: 1 or 2 processes in 100 have none to move.
 const IN_THE_WAY = 'EEXIST'
 
+/**
+ * @param {string} name of a recording
+ * @param {'mmap' | 'sbrk'} source where pages come from
+ * @returns {{ samples: Sample[], freed: Sample }} `freed`: once every block was freed
+ */
 function run(name, source) {
   const child = fileURLToPath(new URL('child.mjs', import.meta.url))
   const path = fileURLToPath(new URL(name + SUFFIX, TRACES))
@@ -40,9 +47,13 @@ function run(name, source) {
   return JSON.parse(stdout)
 }
 
+/** @param {number[]} numbers */
 const mean = numbers => numbers.reduce((sum, number) => sum + number, 0) / numbers.length
 
-/** Means over the points, in bytes, and what the break alone gives back of what is free. */
+/**
+ * Means over the points, in bytes, and what the break alone gives back of what is free.
+ * @param {string} name of a recording
+ */
 function measure(name) {
   const [sbrk, mmap] = [run(name, 'sbrk'), run(name, 'mmap')]
   if (sbrk.samples.some(sample => sample.breakOwned !== true)) throw new Error(`${name}: the break was lost`)
@@ -78,6 +89,7 @@ const results = names.map(measure)
 if (values.json) {
   console.log(JSON.stringify({ machine, results }, null, 2))
 } else {
+  /** @param {number} bytes */
   const mib = bytes => (bytes / MIB).toFixed(1)
   console.log(`${machine}; MiB held once all that can go back has, mean over ${values.points} points\n`)
   console.log(

@@ -7,6 +7,8 @@
 import { fileURLToPath } from 'node:url'
 import { runSizes, show } from '../sizes.mjs'
 
+/** @import { Figure } from '../sizes.mjs' */
+
 const KIB = 1024
 const CASES = [
   { name: '64 B', sizeBytes: 64 },
@@ -19,6 +21,7 @@ runSizes({
   child: fileURLToPath(new URL('child.mjs', import.meta.url)),
   cases: CASES,
   head: ['µs for one block, median (lowest–highest round)', 'plain', 'debug', 'debug / plain'],
+  /** @param {{ name: string, plain: Figure, debug: Figure }} result */
   rowOf: ({ name, plain, debug }) => [
     name,
     show(plain, 1000, 2),

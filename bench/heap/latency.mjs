@@ -9,6 +9,26 @@
 import { makeOffheap } from './allocators.mjs'
 import { quantile } from './statistics.mjs'
 
+/** @import { Heap } from 'offheap/heap' */
+
+/**
+ * A value for each operation, in milliseconds. `clock`: two readings with nothing between them.
+ * @typedef {{ free: Float64Array, allocate: Float64Array, clock: Float64Array }} Times
+ */
+
+/** @typedef {{ p50Ns: number, p99Ns: number, p999Ns: number }} Percentiles */
+
+/**
+ * What is measured beside so many live blocks. `meanNs` is of one operation, without a clock around it.
+ * @typedef {object} LatencyFigures
+ * @property {number} liveBlocks
+ * @property {number} samples operations of each kind
+ * @property {number} meanNs
+ * @property {Percentiles} allocate
+ * @property {Percentiles} free
+ * @property {Percentiles} clock
+ */
+
 const CAPACITY_BYTES = 16 * 2 ** 30
 // 60 % of the blocks have from 16 to 256 bytes, evenly spread, 30 % up to 4 KiB, 10 % up to 64 KiB: 4.1 KiB on average.
 // `upTo` adds the shares up.
@@ -32,20 +52,34 @@ function makeRandom() {
   }
 }
 
+/** @param {() => number} random */
 function mixedSizes(random) {
   return Int32Array.from({ length: SIZE_COUNT }, () => {
     const share = random() / 2 ** 32
-    const kind = MIX.find(entry => share < entry.upTo)
+    const kind = MIX.find(entry => share < entry.upTo) ?? MIX[MIX.length - 1]
     return kind.from + (random() % (kind.to - kind.from))
   })
 }
 
+/**
+ * @param {Float64Array} samplesMs
+ * @returns {Percentiles}
+ */
 function percentiles(samplesMs) {
+  /** @param {number} share from 0 to 1 */
   const at = share => Math.round(quantile(samplesMs, share) * 1e6)
   return { p50Ns: at(0.5), p99Ns: at(0.99), p999Ns: at(0.999) }
 }
 
-/** Frees and allocates `count` times; with `times`, each with the clock around it. */
+/**
+ * Frees and allocates `count` times, each with the clock around it.
+ * @param {Heap} heap
+ * @param {Int32Array} live
+ * @param {Int32Array} sizes bytes, of which each block has one at random
+ * @param {() => number} random
+ * @param {number} count
+ * @param {Times} times is written to
+ */
 function churn(heap, live, sizes, random, count, times) {
   for (let index = 0; index < count; index++) {
     const slot = random() % live.length
@@ -64,7 +98,14 @@ function churn(heap, live, sizes, random, count, times) {
   }
 }
 
-/** Nanoseconds of one operation on average, the random numbers included. */
+/**
+ * Nanoseconds of one operation on average, the random numbers included.
+ * @param {Heap} heap
+ * @param {Int32Array} live
+ * @param {Int32Array} sizes
+ * @param {() => number} random
+ * @param {number} pairCount
+ */
 function meanOf(heap, live, sizes, random, pairCount) {
   const start = process.hrtime.bigint()
   for (let index = 0; index < pairCount; index++) {
@@ -75,7 +116,11 @@ function meanOf(heap, live, sizes, random, pairCount) {
   return Number(process.hrtime.bigint() - start) / (2 * pairCount)
 }
 
-/** @param {number} liveCount blocks live throughout @param {number} sampleCount operations of each kind */
+/**
+ * @param {number} liveCount blocks live throughout
+ * @param {number} sampleCount operations of each kind
+ * @returns {LatencyFigures}
+ */
 export function measureLatency(liveCount, sampleCount) {
   const random = makeRandom()
   const sizes = mixedSizes(random)

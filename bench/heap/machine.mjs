@@ -5,6 +5,11 @@ import { arch, availableParallelism, cpus, loadavg, release, totalmem } from 'no
 // Runnable processes for each CPU, on average over a minute. Above it, somebody else was at work on these CPUs.
 const HIGH_LOAD = 0.3
 
+/**
+ * What a run says of its machine. Bytes are of memory; `loadAverage` counts runnable processes, over 1, 5 and 15 minutes.
+ * @typedef {ReturnType<typeof describeMachine>} Machine
+ */
+
 /** The machine, as `/proc` and Node give it. */
 export function describeMachine() {
   return {
@@ -13,7 +18,7 @@ export function describeMachine() {
     memoryBytes: totalmem(),
     arch: arch(),
     kernel: release(),
-    libc: process.report?.getReport().header.glibcVersionRuntime ?? 'not glibc',
+    libc: glibcVersion() ?? 'not glibc',
     node: process.version,
     v8: process.versions.v8,
     transparentHugePages: hugePages(),
@@ -22,7 +27,22 @@ export function describeMachine() {
   }
 }
 
-/** Whether the load was high enough before the run began to make its figures doubtful. */
+/**
+ * The version of glibc that this process runs on; `undefined` on another C library.
+ * @returns {string | undefined}
+ */
+export function glibcVersion() {
+  // What Node also writes to a file as JSON. Its types say no more than `object`.
+  const report = /** @type {{ header: { glibcVersionRuntime?: string } } | undefined} */ (
+    process.report?.getReport()
+  )
+  return report?.header.glibcVersionRuntime
+}
+
+/**
+ * Whether the load was high enough before the run began to make its figures doubtful.
+ * @param {Machine} machine
+ */
 export function isLoadHigh(machine) {
   return machine.loadAverage[0] > HIGH_LOAD * machine.cpuCount
 }

@@ -5,7 +5,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { loadavg, tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { InputError } from '../../.compiled/replay/errors.js'
+import { InputError } from '#compiled/replay/errors.js'
 import { fingerprintBuild } from './build.mjs'
 import { describeMachine } from './machine.mjs'
 import { readOptions, USAGE, UsageError } from './options.mjs'
@@ -16,9 +16,35 @@ import { contestants, runLatency, runRounds } from './runner.mjs'
 import { findFaults, summarizeLatency, summarizeMeans, summarizeTrace } from './summary.mjs'
 import { findTraces, prepareTrace } from './traces.mjs'
 
+/** @import { Machine } from './machine.mjs' */
+/** @import { Options } from './options.mjs' */
+/** @import { Peer } from './peers.mjs' */
+/** @import { LatencyResult, Means, TraceResult } from './summary.mjs' */
+
+/**
+ * What is known before anything is measured: what the header shows.
+ * @typedef {{ machine: Machine, build: string, options: Options, peers: Peer[] }} Run
+ */
+
+/**
+ * What `--json` writes beside that. `latency` is there with `--latency`.
+ * @typedef {object} Outcome
+ * @property {number[]} loadAverageAtEnd
+ * @property {string[]} missingPeers
+ * @property {TraceResult[]} traces
+ * @property {Means} geometricMeans
+ * @property {LatencyResult} [latency]
+ * @property {string[]} faults why the command fails; none if all is well
+ */
+
 const REBUILT = 'dist was rebuilt during the run: the figures of offheap are of two builds'
 
-/** Everything measured, as `--json` writes it. `run` is what the header shows. */
+/**
+ * Everything measured, as `--json` writes it.
+ * @param {Run} run
+ * @param {string} scratch a directory for the recordings
+ * @returns {Promise<Run & Outcome>}
+ */
 async function benchmark(run, scratch) {
   const { options, peers } = run
   const paths = findTraces(options.directory, options.names)
@@ -42,7 +68,10 @@ async function benchmark(run, scratch) {
   }
 }
 
-/** One line that overwrites itself, on a terminal only. */
+/**
+ * One line that overwrites itself, on a terminal only.
+ * @param {string} text
+ */
 function showProgress(text) {
   if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text}`)
 }
@@ -77,6 +106,7 @@ try {
   await main()
 } catch (error) {
   const isOurs = error instanceof UsageError || error instanceof InputError
-  console.error(isOurs ? error.message : (error.stack ?? error))
+  if (isOurs) console.error(error.message)
+  else console.error(error instanceof Error ? (error.stack ?? error) : error)
   process.exitCode = isOurs ? 2 : 1
 }

@@ -22,9 +22,18 @@ Replays recordings on offheap/heap, on glibc, jemalloc, mimalloc and tcmalloc, a
 export class UsageError extends Error {}
 
 /**
- * How long to measure. `warmUpMs`, `minPasses`, `minMs`: of one process; `maxMs`: when an allocator so slow that a pass
- * takes seconds may stop short of `minPasses`; `timeLimitMs`: when a process is given up.
+ * How long to measure.
+ * @typedef {object} Effort
+ * @property {number} rounds
+ * @property {number} warmUpMs of one process
+ * @property {number} minPasses of one process
+ * @property {number} minMs of one process
+ * @property {number} maxMs when an allocator so slow that a pass takes seconds may stop short of `minPasses`
+ * @property {number} timeLimitMs when a process is given up
+ * @property {number} latencySamples operations of each kind
  */
+
+/** @type {Effort} */
 const THOROUGH = {
   rounds: 5,
   warmUpMs: 1000,
@@ -34,6 +43,7 @@ const THOROUGH = {
   timeLimitMs: 30_000,
   latencySamples: 400_000,
 }
+/** @type {Effort} */
 const QUICK = {
   rounds: 1,
   warmUpMs: 50,
@@ -45,13 +55,19 @@ const QUICK = {
 }
 
 /**
- * @typedef {typeof THOROUGH & {
+ * `directory`: of the recordings; `names`: those to replay, all if there are none. `json`: a path, or `-` for stdout.
+ * `libraries`: the only directory to look for the peers in.
+ * @typedef {Effort & {
  *   isQuick: boolean, hasCheck: boolean, hasLatency: boolean, isHelp: boolean,
  *   directory: string, names: string[], json: string | undefined, libraries: string | undefined
  * }} Options
  */
 
-/** @param {string[]} args @returns {Options} Throws `UsageError`. */
+/**
+ * Throws `UsageError`.
+ * @param {string[]} args
+ * @returns {Options}
+ */
 export function readOptions(args) {
   const { values, positionals } = parse(args)
   const preset = values.quick ? QUICK : THOROUGH
@@ -69,6 +85,7 @@ export function readOptions(args) {
   }
 }
 
+/** @param {string[]} args */
 function parse(args) {
   try {
     return parseArgs({
@@ -87,10 +104,11 @@ function parse(args) {
       },
     })
   } catch (error) {
-    throw new UsageError(`${error.message}\n\n${USAGE}`)
+    throw new UsageError(`${error instanceof Error ? error.message : error}\n\n${USAGE}`)
   }
 }
 
+/** @param {string} text */
 function roundsOf(text) {
   const rounds = Number(text)
   if (!Number.isInteger(rounds) || rounds < 1 || rounds > 1000) {

@@ -1,7 +1,11 @@
 /** Walks of one process over a recording: the timed loop, and the walk that looks at the allocator as it goes. */
-import { slotsLiveAtEnd } from '../../.compiled/replay/passes.js'
-import { ALLOCATE, FREE } from '../../.compiled/replay/trace.js'
+import { slotsLiveAtEnd } from '#compiled/replay/passes.js'
+import { ALLOCATE, FREE } from '#compiled/replay/trace.js'
 import { quantile } from './statistics.mjs'
+
+/** @import { Trace } from '#compiled/replay/trace.js' */
+/** @import { Allocator } from './allocators.mjs' */
+/** @import { Options } from './options.mjs' */
 
 // How often a walk that is not timed looks at the clock.
 const CLOCK_STRIDE = 256
@@ -14,11 +18,19 @@ const PIECE = 1_000
 /**
  * The timed loop: all of `trace`, nothing else. Made once a process, and what it works on are constants of the closure, so
  * that V8 compiles them in as a C compiler would; as arguments they cost 4 ns an operation.
+ * @param {Trace} trace
+ * @param {Allocator} allocator
+ * @param {Int32Array} live the block in each slot of the recording
  */
 function makeReplay(trace, allocator, live) {
   return HAS_WHOLE_PASSES ? makeWhole(trace, allocator, live) : makePieces(trace, allocator, live)
 }
 
+/**
+ * @param {Trace} trace
+ * @param {Allocator} allocator
+ * @param {Int32Array} live
+ */
 function makeWhole({ operations, slots, sizes, operationCount }, allocator, live) {
   // Imported constants are loaded each time.
   const [isAllocate, isFree] = [ALLOCATE, FREE]
@@ -37,10 +49,16 @@ function makeWhole({ operations, slots, sizes, operationCount }, allocator, live
   }
 }
 
-/** The same loop, called for `PIECE` operations at a time. A function of both is inlined otherwise than either. */
+/**
+ * The same loop, called for `PIECE` operations at a time. A function of both is inlined otherwise than either.
+ * @param {Trace} trace
+ * @param {Allocator} allocator
+ * @param {Int32Array} live
+ */
 function makePieces({ operations, slots, sizes, operationCount }, allocator, live) {
   const [isAllocate, isFree] = [ALLOCATE, FREE]
   const last = operationCount - 1
+  /** @param {number} from the first operation of the piece */
   const replayPiece = from => {
     // That each index lies within the columns is known to V8 by this, and need not be checked.
     const first = Math.min(from >>> 0, last)
@@ -62,7 +80,12 @@ function makePieces({ operations, slots, sizes, operationCount }, allocator, liv
   }
 }
 
-/** What `realloc` does, but for the contents: in place, or another block. */
+/**
+ * What `realloc` does, but for the contents: in place, or another block.
+ * @param {Allocator} allocator
+ * @param {number} old
+ * @param {number} sizeBytes
+ */
 function resized(allocator, old, sizeBytes) {
   if (allocator.resize(old, sizeBytes)) return old
   const block = allocator.allocate(sizeBytes)
@@ -73,6 +96,11 @@ function resized(allocator, old, sizeBytes) {
 /**
  * One pass that is not timed. Throws where the allocator has no room for an operation or where the pass takes longer than
  * `timeLimitMs`. Calls `look` at the operation of peak live bytes, at about 100 even points, and at the end.
+ * @param {Trace} trace
+ * @param {Allocator} allocator
+ * @param {Int32Array} live the block in each slot of the recording
+ * @param {number} timeLimitMs
+ * @param {() => void} look
  */
 export function replayWatched(trace, allocator, live, timeLimitMs, look) {
   const { operations, slots, sizes, operationCount, peakOperation } = trace
@@ -100,6 +128,10 @@ export function replayWatched(trace, allocator, live, timeLimitMs, look) {
 /**
  * Median nanoseconds an operation over at least `minPasses` passes and `minMs`, after warming up for `warmUpMs`; fewer
  * passes once they took `maxMs`. What the recording leaves live is freed with the clock stopped.
+ * @param {Trace} trace
+ * @param {Allocator} allocator
+ * @param {Int32Array} live the block in each slot of the recording
+ * @param {Pick<Options, 'warmUpMs' | 'minPasses' | 'minMs' | 'maxMs'>} options
  */
 export function timePasses(trace, allocator, live, { warmUpMs, minPasses, minMs, maxMs }) {
   const leftOver = slotsLiveAtEnd(trace)

@@ -2,6 +2,7 @@
 import { execFileSync } from 'node:child_process'
 import { existsSync, readdirSync, realpathSync } from 'node:fs'
 import { join } from 'node:path'
+import { glibcVersion } from './machine.mjs'
 
 /** Names of the libraries in order of preference, and the Debian package that brings them. */
 const PRELOADED = [
@@ -26,25 +27,26 @@ const DIRECTORIES = ['/usr/lib', '/usr/lib64', '/lib', '/usr/local/lib']
  * `library`: the path to preload; `''` for the system's own malloc; `undefined` where it is not installed.
  */
 
-/** All four peers, installed or not. `directory`: look there only. @returns {Peer[]} */
+/**
+ * All four peers, installed or not.
+ * @param {string} [directory] look there only
+ * @returns {Peer[]}
+ */
 export function findPeers(directory) {
   const listed = directory === undefined ? ldconfigPaths() : []
   const directories = directory === undefined ? systemDirectories() : [directory]
+  /** @param {string[]} files names of one library, the best first */
   const find = files => {
     const inDirectories = files.flatMap(file => directories.map(folder => join(folder, file)))
     const inListing = files.flatMap(file => listed.filter(path => path.endsWith(`/${file}`)))
     const found = [...inListing, ...inDirectories].find(existsSync)
-    return found && realpathSync(found)
+    return found === undefined ? undefined : realpathSync(found)
   }
-  const system = { name: 'glibc', package: 'libc6', library: isGlibc() ? '' : undefined }
+  const system = { name: 'glibc', package: 'libc6', library: glibcVersion() !== undefined ? '' : undefined }
   return [
     system,
     ...PRELOADED.map(({ name, files, package: from }) => ({ name, package: from, library: find(files) })),
   ]
-}
-
-function isGlibc() {
-  return process.report?.getReport().header.glibcVersionRuntime !== undefined
 }
 
 /** Paths of libraries for this architecture's own loader come first in what `ldconfig -p` prints. */

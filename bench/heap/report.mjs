@@ -1,23 +1,51 @@
 /** The result as text: aligned tables, each with a line that says what is in it. */
 import { isLoadHigh } from './machine.mjs'
 
+/** @import { LatencyResult, Means, Result, TraceResult } from './summary.mjs' */
+/** @import { Outcome, Run } from './main.mjs' */
+
+/**
+ * How well ours uses memory, over the best peer: of one recording, or the mean of all, which has no best peer.
+ * @typedef {{ bestPeer?: string, ratio: number | undefined, ratioWithMetadata: number | undefined }} Ratios
+ */
+
+/** @type {Record<string, string>} */
 const TITLES = { 'thi.ng': '@thi.ng', 'bare-js': 'bare JS', 'bare-c': 'bare C' }
+/** @type {('allocate' | 'free' | 'clock')[]} */
+const OPERATIONS = ['allocate', 'free', 'clock']
 const ABSENT = '–'
 
+/**
+ * @param {number | undefined} value
+ * @param {number} digits after the point
+ */
 const figure = (value, digits) => (value === undefined ? ABSENT : value.toFixed(digits))
-const nanoseconds = value => figure(value, value >= 1000 ? 0 : 1)
+/** @param {number | undefined} value */
+const nanoseconds = value => figure(value, value !== undefined && value >= 1000 ? 0 : 1)
+/** @param {number | undefined} value from 0 to 1 */
 const percent = value => (value === undefined ? ABSENT : `${(100 * value).toFixed(2)} %`)
+/**
+ * @param {number} count
+ * @param {string} what in the singular
+ */
 const counted = (count, what) => `${count} ${what}${count === 1 ? '' : 's'}`
 
-/** Columns as wide as their longest cell, the first one to the left, the others to the right. */
+/**
+ * Columns as wide as their longest cell, the first one to the left, the others to the right.
+ * @param {string[][]} rows the cells of each
+ */
 export function table(rows) {
   const widths = rows[0].map((_, column) => Math.max(...rows.map(row => row[column].length)))
+  /** @param {string[]} row */
   const line = row =>
     row.map((cell, column) => (column ? cell.padStart(widths[column]) : cell.padEnd(widths[0]))).join('  ')
   return rows.map(line).join('\n')
 }
 
-/** What is printed before anything is measured. */
+/**
+ * What is printed before anything is measured.
+ * @param {Run} run
+ */
 export function renderHeader({ machine, build, options, peers }) {
   const { cpu, cpuCount, memoryBytes, arch, kernel, libc, node, date, loadAverage } = machine
   const lines = [
@@ -38,7 +66,10 @@ export function renderHeader({ machine, build, options, peers }) {
   return lines.join('\n')
 }
 
-/** Everything that was measured. */
+/**
+ * Everything that was measured.
+ * @param {Run & Outcome} result
+ */
 export function renderResult(result) {
   const names = Object.keys(result.geometricMeans.results)
   const sections = [renderSpeed(result, names), renderSpread(result, names), renderUtilisation(result, names)]
@@ -49,6 +80,10 @@ export function renderResult(result) {
   return sections.join('\n\n')
 }
 
+/**
+ * @param {Outcome} result
+ * @param {string[]} names the contestants
+ */
 function renderSpeed({ traces, geometricMeans }, names) {
   const head = ['ns/operation', ...names.map(titleOf), 'ours / best', 'by round', 'best']
   const rows = traces.map(({ name, results, speed }) => [
@@ -66,13 +101,22 @@ function renderSpeed({ traces, geometricMeans }, names) {
 allocator calls: what the replay itself costs, contained in every figure of its side.\n\n${table([head, ...rows])}`
 }
 
-/** A mean over some of the recordings only is marked with their number. */
+/**
+ * A mean over some of the recordings only is marked with their number.
+ * @param {Means['results'][string]} mean
+ * @param {number} traceCount
+ */
 function meanCell({ nsPerOperation, traces }, traceCount) {
   const suffix = traces < traceCount && traces > 0 ? ` (${traces})` : ''
   return nanoseconds(nsPerOperation) + suffix
 }
 
+/**
+ * @param {Outcome} result
+ * @param {string[]} names the contestants
+ */
 function renderSpread({ traces }, names) {
+  /** @param {Result} result */
   const cell = result =>
     result.nsPerOperation && !result.failure
       ? `${nanoseconds(result.nsPerOperation.min)}–${nanoseconds(result.nsPerOperation.max)}`
@@ -81,6 +125,10 @@ function renderSpread({ traces }, names) {
   return `The same, lowest and highest round\n\n${table([['ns/operation', ...names.map(titleOf)], ...rows])}`
 }
 
+/**
+ * @param {Outcome} result
+ * @param {string[]} allNames the contestants
+ */
 function renderUtilisation({ traces, geometricMeans }, allNames) {
   const names = allNames.filter(name => !name.startsWith('bare'))
   const head = [
@@ -92,6 +140,13 @@ function renderUtilisation({ traces, geometricMeans }, allNames) {
     'with books',
     'ours / best',
   ]
+  /**
+   * @param {string} name
+   * @param {string[]} cells one for each contestant
+   * @param {Ratios | undefined} comparison
+   * @param {{ metadataShare?: number | undefined, utilisationWithMetadata?: number }} ours
+   * @returns {string[]}
+   */
   const row = (name, cells, comparison, ours) => [
     name,
     ...cells,
@@ -114,6 +169,7 @@ the allocator's books included. offheap: peak committed bytes; its books lie out
 counted in. @thi.ng: up to the highest byte handed out.\n\n${table([head, ...rows])}`
 }
 
+/** @param {Run & Outcome} result */
 function renderVerification({ traces, options }) {
   const whole = traces.filter(({ results }) => results.offheap.endsWhole).length
   const checks = traces.reduce((sum, { results }) => sum + (results.offheap.checks ?? 0), 0)
@@ -124,6 +180,7 @@ function renderVerification({ traces, options }) {
 The books held (${counted(checks, 'walk')}, ${how}).`
 }
 
+/** @param {TraceResult[]} traces */
 function renderFailures(traces) {
   const lines = traces.flatMap(({ name, results }) =>
     Object.entries(results)
@@ -133,10 +190,11 @@ function renderFailures(traces) {
   return lines.length > 0 ? `Not completed:\n${lines.join('\n')}` : ''
 }
 
+/** @param {LatencyResult} latency */
 function renderLatency(latency) {
   const head = ['live blocks', 'operation', 'p50', 'p99', 'p99.9', 'mean, no clock']
   const rows = latency.flatMap(entry =>
-    ['allocate', 'free', 'clock'].map(kind => [
+    OPERATIONS.map(kind => [
       entry.liveBlocks.toLocaleString('en'),
       kind === 'clock' ? '(clock alone)' : kind,
       ...[entry[kind].p50Ns, entry[kind].p99Ns, entry[kind].p999Ns].map(nanoseconds),
@@ -148,6 +206,7 @@ readings of performance.now() around it; what they show with nothing between the
 figures above it. The mean is of both operations, without a clock between them.\n\n${table([head, ...rows])}`
 }
 
+/** @param {string} name of a contestant */
 function titleOf(name) {
   return TITLES[name] ?? name
 }

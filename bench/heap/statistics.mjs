@@ -1,6 +1,15 @@
 /** Figures of figures. */
 
-/** The value below which `share` (0 to 1) of `values` lie, between the two nearest where it falls between them. */
+/**
+ * One figure over all rounds, in the unit of its values.
+ * @typedef {{ median: number, min: number, max: number, rounds: number }} Spread
+ */
+
+/**
+ * The value below which `share` (0 to 1) of `values` lie, between the two nearest where it falls between them.
+ * @param {ArrayLike<number>} values
+ * @param {number} share
+ */
 export function quantile(values, share) {
   const sorted = Float64Array.from(values).sort()
   const position = (sorted.length - 1) * share
@@ -9,7 +18,10 @@ export function quantile(values, share) {
   return sorted[below] + (sorted[above] - sorted[below]) * (position - below)
 }
 
-/** @param {number[]} values one from each round */
+/**
+ * @param {number[]} values one from each round
+ * @returns {Spread}
+ */
 export function spread(values) {
   return {
     median: quantile(values, 0.5),
@@ -19,7 +31,10 @@ export function spread(values) {
   }
 }
 
-/** `undefined` where there is nothing to take the mean of. */
+/**
+ * `undefined` where there is nothing to take the mean of.
+ * @param {number[]} values
+ */
 export function geometricMean(values) {
   if (values.length === 0) return undefined
   return Math.exp(values.reduce((sum, value) => sum + Math.log(value), 0) / values.length)

@@ -7,9 +7,77 @@
  */
 import { geometricMean, spread } from './statistics.mjs'
 
-/** `result.traces[n]`: one recording, every contestant's figures on it, and ours against the best peer's. */
+/** @import { LatencyFigures, Percentiles } from './latency.mjs' */
+/** @import { Spread } from './statistics.mjs' */
+/** @import { Recording } from './traces.mjs' */
+
+/**
+ * What one process measured in `speed` mode.
+ * @typedef {object} SpeedFigures
+ * @property {number} nsPerOperation the median of its passes
+ * @property {number} passes
+ * @property {boolean} [endsWhole] ours only: whether the whole capacity was one block again once everything was freed
+ */
+
+/**
+ * What one process measured in `memory` mode.
+ * @typedef {object} MemoryFigures
+ * @property {number} peakResidentBytes the most that the allocator held
+ * @property {number} [metadataBytes] ours only: its books
+ * @property {boolean} [endsWhole] ours only, as above
+ * @property {number} [checks] ours only: how often the books were walked
+ */
+
+/**
+ * Figures of one contestant on one recording, in the order of the rounds. `failure`: why it did not go on.
+ * @typedef {{ speed: SpeedFigures[], memory: MemoryFigures[], failure?: string }} Samples
+ */
+
+/**
+ * Our books. `metadataShare`: over the most that the heap held.
+ * @typedef {object} Books
+ * @property {number} [metadataBytes]
+ * @property {number} [metadataShare]
+ * @property {number} [utilisationWithMetadata] with the books counted as held
+ * @property {number | undefined} [checks] how often they were walked
+ */
+
+/**
+ * One contestant on one recording. A figure that was not measured is left out.
+ * @typedef {object} Measured
+ * @property {string} [failure] why it did not complete the recording
+ * @property {Spread} [nsPerOperation]
+ * @property {number[]} [passes] of each round
+ * @property {Spread} [utilisation] peak live bytes over peak bytes held
+ * @property {number} [peakResidentBytes]
+ * @property {boolean} [endsWhole] whether it was so in all rounds
+ */
+
+/** @typedef {Measured & Books} Result */
+
+/**
+ * Ours over the best peer's. `ratioByRound`: taken in each round.
+ * @typedef {{ bestPeer: string, ratio: number, ratioByRound: Spread }} SpeedComparison
+ */
+
+/**
+ * Ours over the best peer's. `ratioWithMetadata`: with our books counted as held.
+ * @typedef {{ bestPeer: string, ratio: number, ratioWithMetadata: number }} UtilisationComparison
+ */
+
+/** @typedef {ReturnType<typeof summarizeTrace>} TraceResult */
+/** @typedef {ReturnType<typeof summarizeMeans>} Means */
+/** @typedef {ReturnType<typeof summarizeLatency>} LatencyResult */
+
+/**
+ * `result.traces[n]`: one recording, every contestant's figures on it, and ours against the best peer's.
+ * @param {Recording} recording
+ * @param {Map<string, Samples>} samples by the contestant's name
+ * @param {string[]} peerNames the C peers
+ */
 export function summarizeTrace(recording, samples, peerNames) {
   const { name, operationCount, allocationCount, resizeCount, freeCount, peakLiveBytes } = recording
+  /** @type {Record<string, Result>} */
   const results = Object.fromEntries(
     [...samples].map(([contestant, kept]) => [contestant, summarizeSamples(kept, peakLiveBytes)]),
   )
@@ -26,7 +94,12 @@ export function summarizeTrace(recording, samples, peerNames) {
   }
 }
 
+/**
+ * @param {Samples} samples
+ * @param {number} peakLiveBytes
+ */
 function summarizeSamples({ speed, memory, failure }, peakLiveBytes) {
+  /** @type {Result} */
   const result = {}
   if (failure !== undefined) result.failure = failure
   if (speed.length > 0) {
@@ -44,7 +117,12 @@ function summarizeSamples({ speed, memory, failure }, peakLiveBytes) {
   return result
 }
 
-/** Our books lie outside the managed space; the C peers' are in what the kernel counts, so both figures are given. */
+/**
+ * Our books lie outside the managed space; the C peers' are in what the kernel counts, so both figures are given.
+ * @param {MemoryFigures} figures
+ * @param {number} peakLiveBytes
+ * @returns {Books}
+ */
 function summarizeBooks({ peakResidentBytes, metadataBytes, checks }, peakLiveBytes) {
   if (metadataBytes === undefined) return {}
   return {
@@ -55,45 +133,70 @@ function summarizeBooks({ peakResidentBytes, metadataBytes, checks }, peakLiveBy
   }
 }
 
+/**
+ * The median of a figure; NaN where it was not measured.
+ * @param {Spread | undefined} spread
+ */
+function medianOf(spread) {
+  return spread?.median ?? Number.NaN
+}
+
+/**
+ * @param {Record<string, Result>} results
+ * @param {Map<string, Samples>} samples
+ * @param {string[]} peerNames
+ * @returns {SpeedComparison | undefined} undefined if there is nothing to compare
+ */
 function compareSpeed(results, samples, peerNames) {
   const timed = peerNames.filter(name => results[name]?.nsPerOperation && results[name].failure === undefined)
   if (timed.length === 0 || !results.offheap.nsPerOperation) return undefined
-  const best = timed.reduce((a, b) => (medianNs(results, b) < medianNs(results, a) ? b : a))
-  const perRound = samples.get('offheap').speed.map((ours, round) => {
-    const theirs = samples.get(best).speed[round]
-    return ours.nsPerOperation / theirs.nsPerOperation
-  })
+  /** @param {string} name */
+  const of = name => medianOf(results[name].nsPerOperation)
+  /** @param {string} name */
+  const roundsOf = name => samples.get(name)?.speed ?? []
+  const best = timed.reduce((a, b) => (of(b) < of(a) ? b : a))
+  const theirs = roundsOf(best)
+  const perRound = roundsOf('offheap').map(
+    (ours, round) => ours.nsPerOperation / theirs[round].nsPerOperation,
+  )
   return {
     bestPeer: best,
-    ratio: medianNs(results, 'offheap') / medianNs(results, best),
+    ratio: of('offheap') / of(best),
     ratioByRound: spread(perRound.filter(Number.isFinite)),
   }
 }
 
-function medianNs(results, name) {
-  return results[name].nsPerOperation.median
-}
-
+/**
+ * @param {Record<string, Result>} results
+ * @param {string[]} peerNames
+ * @returns {UtilisationComparison | undefined} undefined if there is nothing to compare
+ */
 function compareUtilisation(results, peerNames) {
   const measured = peerNames.filter(name => results[name]?.utilisation && results[name].failure === undefined)
   if (measured.length === 0 || !results.offheap.utilisation) return undefined
-  const of = name => results[name].utilisation.median
+  /** @param {string} name */
+  const of = name => medianOf(results[name].utilisation)
   const best = measured.reduce((a, b) => (of(b) > of(a) ? b : a))
   return {
     bestPeer: best,
     ratio: of('offheap') / of(best),
-    ratioWithMetadata: results.offheap.utilisationWithMetadata / of(best),
+    ratioWithMetadata: (results.offheap.utilisationWithMetadata ?? Number.NaN) / of(best),
   }
 }
 
-/** `result.geometricMeans`: by contestant, and of the ratios. */
+/**
+ * `result.geometricMeans`: by contestant, and of the ratios.
+ * @param {TraceResult[]} traces
+ * @param {string[]} names the contestants
+ */
 export function summarizeMeans(traces, names) {
+  /** @type {Record<string, { nsPerOperation: number | undefined, utilisation: number | undefined, traces: number }>} */
   const means = {}
   for (const name of names) {
     const results = traces.map(trace => trace.results[name])
     const completed = results.filter(result => result.failure === undefined)
     means[name] = {
-      nsPerOperation: geometricMean(completed.map(result => result.nsPerOperation.median)),
+      nsPerOperation: geometricMean(completed.map(result => medianOf(result.nsPerOperation))),
       utilisation: geometricMean(completed.flatMap(result => result.utilisation?.median ?? [])),
       traces: completed.length,
     }
@@ -109,10 +212,18 @@ export function summarizeMeans(traces, names) {
   }
 }
 
-/** For each number of live blocks, the median of every figure over the rounds. */
+/**
+ * For each number of live blocks, the median of every figure over the rounds.
+ * @param {LatencyFigures[][]} rounds for each number of live blocks, the figures of each round
+ */
 export function summarizeLatency(rounds) {
   return rounds.map(figures => {
+    /** @param {(one: LatencyFigures) => number} pick */
     const median = pick => spread(figures.map(pick)).median
+    /**
+     * @param {'allocate' | 'free' | 'clock'} kind
+     * @returns {Percentiles}
+     */
     const percentiles = kind => ({
       p50Ns: median(one => one[kind].p50Ns),
       p99Ns: median(one => one[kind].p99Ns),
@@ -130,7 +241,11 @@ export function summarizeLatency(rounds) {
   })
 }
 
-/** What went wrong that must not: of our heap, or of a C peer. What `@thi.ng/malloc` cannot do is a result. */
+/**
+ * What went wrong that must not: of our heap, or of a C peer. What `@thi.ng/malloc` cannot do is a result.
+ * @param {TraceResult[]} traces
+ * @returns {string[]}
+ */
 export function findFaults(traces) {
   return traces.flatMap(({ name, results }) => [
     ...Object.entries(results)

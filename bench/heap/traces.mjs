@@ -8,21 +8,30 @@ import { basename, join } from 'node:path'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { deserialize, serialize } from 'node:v8'
-import { readTrace } from '../../.compiled/replay/trace.js'
+import { readTrace } from '#compiled/replay/trace.js'
 import { UsageError } from './options.mjs'
 
 const SUFFIX = /\.(trace|txt)(\.gz)?$/
 const LETTERS = 'arf'
 const LINES_A_PIECE = 50_000
 
+/** @import { Trace } from '#compiled/replay/trace.js' */
+
 /**
- * @typedef {{
- *   name: string, textPath: string, columnsPath: string,
- *   operationCount: number, allocationCount: number, resizeCount: number, freeCount: number, peakLiveBytes: number
- * }} Recording
+ * What a recording has, as `Trace` counts it.
+ * @typedef {'operationCount' | 'allocationCount' | 'resizeCount' | 'freeCount' | 'peakLiveBytes'} Counts
  */
 
-/** The paths of the recordings asked for: all of the directory, or those named. Throws `UsageError`. */
+/**
+ * `textPath`, `columnsPath`: its two forms, for the C replayer and for ours.
+ * @typedef {{ name: string, textPath: string, columnsPath: string } & Pick<Trace, Counts>} Recording
+ */
+
+/**
+ * The paths of the recordings asked for: all of the directory, or those named. Throws `UsageError`.
+ * @param {string} directory
+ * @param {string[]} names
+ */
 export function findTraces(directory, names) {
   if (names.length > 0) return names.map(name => findTrace(directory, name))
   const files = existsSync(directory) ? readdirSync(directory) : []
@@ -31,6 +40,10 @@ export function findTraces(directory, names) {
   return found.map(file => join(directory, file))
 }
 
+/**
+ * @param {string} directory
+ * @param {string} name in the directory, with or without its suffix, or a path
+ */
 function findTrace(directory, name) {
   const candidates = [
     join(directory, name),
@@ -44,7 +57,11 @@ function findTrace(directory, name) {
 
 /**
  * Reads the recording at `path` and writes its two forms into `scratch` under a name that begins with `index`.
- * Throws `TraceError` where it breaks the format. @returns {Promise<Recording>}
+ * Throws `TraceError` where it breaks the format.
+ * @param {string} path
+ * @param {string} scratch a directory
+ * @param {number} index
+ * @returns {Promise<Recording>}
  */
 export async function prepareTrace(path, scratch, index) {
   const trace = await readTrace(path)
@@ -65,6 +82,10 @@ export async function prepareTrace(path, scratch, index) {
   }
 }
 
+/**
+ * The recording as text, in pieces of many lines.
+ * @param {Trace} trace
+ */
 function* linesOf({ operations, slots, sizes, operationCount }) {
   for (let from = 0; from < operationCount; from += LINES_A_PIECE) {
     let text = ''
@@ -76,7 +97,11 @@ function* linesOf({ operations, slots, sizes, operationCount }) {
   }
 }
 
-/** What `prepareTrace` wrote: a `Trace` as `src/replay/trace.ts` has it. */
+/**
+ * What `prepareTrace` wrote.
+ * @param {string} columnsPath
+ * @returns {Trace}
+ */
 export function loadTrace(columnsPath) {
   return deserialize(readFileSync(columnsPath))
 }

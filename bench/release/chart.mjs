@@ -3,13 +3,30 @@ import * as vega from 'vega'
 import { compile } from 'vega-lite'
 
 /**
- * @param {{ title: string, x: string, y: string, stepped?: boolean, width?: number, height?: number,
- *   lines: { name: string, points: [number, number][] }[] }} chart `x`, `y`: titles of the axes
+ * A line of a chart: its name in the legend, and its points as pairs of `x` and `y`.
+ * @typedef {{ name: string, points: [number, number][] }} Line
+ */
+
+/**
+ * What a chart shows.
+ * @typedef {object} Chart
+ * @property {string} title
+ * @property {string} x title of the axis, with the unit
+ * @property {string} y title of the axis, with the unit
+ * @property {Line[]} lines
+ * @property {boolean} [stepped] whether a line stays level until its next point. Default false: it is straight between them
+ * @property {number} [width] of the plot, in pixels. Default 640
+ * @property {number} [height] of the plot, in pixels. Default 240
+ */
+
+/**
+ * @param {Chart} chart
  * @returns {Promise<string>} the SVG
  */
 export async function lineChart({ title, x, y, lines, stepped = false, width = 640, height = 240 }) {
   const names = lines.map(line => line.name)
   const values = lines.flatMap(({ name, points }) => points.map(([px, py]) => ({ x: px, y: py, name })))
+  /** @type {import('vega-lite').TopLevelSpec} */
   const spec = {
     $schema: 'https://vega.github.io/schema/vega-lite/v6.json',
     title: { text: title, anchor: 'start', fontSize: 14 },

@@ -12,7 +12,14 @@ import { findPeers } from '../heap/peers.mjs'
 import { spread } from '../heap/statistics.mjs'
 import { lineChart } from './chart.mjs'
 
+/** @import { Spread } from '../heap/statistics.mjs' */
+/** @import { Line } from './chart.mjs' */
+/** @import { CurveSample, Figures, Task } from './child.mjs' */
+
+/** @typedef {Task['source']} Source */
+
 /** Where pages may come from: every figure is made for each. */
+/** @type {Source[]} */
 const SOURCES = ['mmap', 'sbrk']
 /** At the start, and where the break would grow into a mapping. */
 const BREAK_IN_THE_WAY = /ERR_ARENA_BREAK_UNAVAILABLE|mmap: File exists \(EEXIST\)/
@@ -32,8 +39,25 @@ const { values } = parseArgs({
   },
 })
 const rounds = Number(values.rounds)
-const sources = values.sources.split(',')
+const sources = values.sources.split(',').map(sourceNamed)
 
+/**
+ * @param {string} name
+ * @returns {Source}
+ */
+function sourceNamed(name) {
+  const found = SOURCES.find(source => source === name)
+  if (found === undefined) throw new Error(`no source '${name}': there are ${SOURCES.join(', ')}`)
+  return found
+}
+
+/**
+ * Runs one scenario in a process of its own.
+ * @template {keyof Figures} Name
+ * @param {{ scenario: Name } & Partial<Task>} options
+ * @param {NodeJS.ProcessEnv} env variables beside those of this process
+ * @returns {Figures[Name]}
+ */
 function run(options, env = {}) {
   const child = fileURLToPath(new URL('child.mjs', import.meta.url))
   // V8's helper threads would run on the CPU that is being measured.
@@ -53,120 +77,172 @@ function run(options, env = {}) {
   return JSON.parse(stdout)
 }
 
-/** `makeOne()` for each round, figure by figure. */
-function over(count, makeOne) {
-  const results = Array.from({ length: count }, makeOne)
-  return Object.fromEntries(
-    Object.keys(results[0]).map(key => [key, spread(results.map(result => result[key]))]),
+/**
+ * One figure of several runs.
+ * @template {string} Key
+ * @param {Record<Key, number>[]} results
+ * @param {Key} key
+ */
+function spreadOf(results, key) {
+  return spread(results.map(result => result[key]))
+}
+
+/** @param {number} bytes */
+const mib = bytes => (bytes / MIB).toFixed(1)
+
+/**
+ * @param {Spread} spread
+ * @param {(value: number) => string} format
+ */
+const figure = ({ median, min, max }, format = value => value.toFixed(2)) =>
+  `${format(median)} (${format(min)}–${format(max)})`
+
+/**
+ * @param {Source} source
+ * @param {number} releaseAfterMs
+ * @param {number} blockBytes
+ */
+function measureIdle(source, releaseAfterMs, blockBytes) {
+  const results = []
+  const bare = []
+  for (let i = 0; i < rounds; i++) {
+    results.push(run({ scenario: 'idle', source, releaseAfterMs, blockBytes }))
+    bare.push(run({ scenario: 'nothing', releaseAfterMs }))
+  }
+  return {
+    releaseAfterMs,
+    blockBytes,
+    fullBytes: spreadOf(results, 'fullBytes'),
+    residentBytes: spreadOf(results, 'residentBytes'),
+    grownBytes: spreadOf(results, 'grownBytes'),
+    maxMs: spreadOf(results, 'maxMs'),
+    p99Ms: spreadOf(results, 'p99Ms'),
+    bareMaxMs: spreadOf(bare, 'maxMs'),
+    bareP99Ms: spreadOf(bare, 'p99Ms'),
+  }
+}
+
+/**
+ * @param {Source} source
+ * @param {number} everyMs from one block to the next
+ */
+function measureBounce(source, everyMs) {
+  const forMs = everyMs === 100 ? 10_000 : 20_000
+  const results = Array.from({ length: Math.min(rounds, 3) }, () =>
+    run({ scenario: 'bounce', source, releaseAfterMs: 1_000, everyMs, forMs }),
   )
+  return {
+    everyMs,
+    rounds: spreadOf(results, 'rounds'),
+    refaultShare: spreadOf(results, 'refaultShare'),
+    purgesAfterTwo: spreadOf(results, 'purgesAfterTwo'),
+    betweenBytes: spreadOf(results, 'betweenBytes'),
+  }
 }
 
-const scenarios = {
-  idle: source =>
-    [100, 1_000, 5_000].flatMap(releaseAfterMs =>
-      [64 * KIB, 8 * MIB].map(blockBytes => {
-        const results = []
-        const bare = []
-        for (let i = 0; i < rounds; i++) {
-          results.push(run({ scenario: 'idle', source, releaseAfterMs, blockBytes }))
-          bare.push(run({ scenario: 'nothing', releaseAfterMs }))
-        }
-        const of = (list, key) => spread(list.map(result => result[key]))
-        return {
-          releaseAfterMs,
-          blockBytes,
-          fullBytes: of(results, 'fullBytes'),
-          residentBytes: of(results, 'residentBytes'),
-          grownBytes: of(results, 'grownBytes'),
-          maxMs: of(results, 'maxMs'),
-          p99Ms: of(results, 'p99Ms'),
-          bareMaxMs: of(bare, 'maxMs'),
-          bareP99Ms: of(bare, 'p99Ms'),
-        }
-      }),
-    ),
-  bounce: source =>
-    [100, 5_000].map(everyMs => ({
-      everyMs,
-      ...over(Math.min(rounds, 3), () =>
-        run({
-          scenario: 'bounce',
-          source,
-          releaseAfterMs: 1_000,
-          everyMs,
-          forMs: everyMs === 100 ? 10_000 : 20_000,
-        }),
-      ),
-    })),
-  steady: source => {
-    const results = Array.from({ length: rounds }, () =>
-      run({ scenario: 'steady', source, releaseAfterMs: 1_000, trace: TRACE, forMs: 20_000 }),
-    )
-    return {
-      ratio: spread(results.map(({ ratio }) => ratio)),
-      purges: spread(results.map(({ purges }) => purges)),
-    }
-  },
-  curve: source => {
-    const jemalloc = findPeers().find(peer => peer.name === 'jemalloc')?.library
-    const arena = run({ scenario: 'curve', source, allocator: 'arena', releaseAfterMs: 1_000 })
-    const buffers = run({ scenario: 'curve', allocator: 'buffer' })
-    const lines = [
-      { name: 'live', samples: arena.samples, key: 'liveBytes' },
-      { name: `held by an Arena (${source})`, samples: arena.samples, key: 'heldBytes' },
-      { name: 'held by Buffers, glibc', samples: buffers.samples, key: 'heldBytes' },
-    ]
-    if (jemalloc) {
-      const { samples } = run({ scenario: 'curve', allocator: 'buffer' }, { LD_PRELOAD: jemalloc })
-      lines.push({ name: 'held by Buffers, jemalloc', samples, key: 'heldBytes' })
-    }
-    return lines.map(({ name, samples, key }) => ({ name, points: samples.map(s => [s.s, s[key] / MIB]) }))
-  },
+/**
+ * The lines of the curve: MiB over seconds.
+ * @param {Source} source
+ * @returns {Line[]}
+ */
+function measureCurve(source) {
+  const jemalloc = findPeers().find(peer => peer.name === 'jemalloc')?.library
+  const arena = run({ scenario: 'curve', source, allocator: 'arena', releaseAfterMs: 1_000 }).samples
+  const buffers = run({ scenario: 'curve', allocator: 'buffer' }).samples
+  /**
+   * @param {string} name
+   * @param {CurveSample[]} samples
+   * @returns {Line}
+   */
+  const held = (name, samples) => ({ name, points: samples.map(s => [s.s, s.heldBytes / MIB]) })
+  /** @type {Line[]} */
+  const lines = [
+    { name: 'live', points: arena.map(s => [s.s, s.liveBytes / MIB]) },
+    held(`held by an Arena (${source})`, arena),
+    held('held by Buffers, glibc', buffers),
+  ]
+  if (jemalloc) {
+    const { samples } = run({ scenario: 'curve', allocator: 'buffer' }, { LD_PRELOAD: jemalloc })
+    lines.push(held('held by Buffers, jemalloc', samples))
+  }
+  return lines
 }
 
+/**
+ * @param {Line[]} lines
+ * @param {string} path of the SVG
+ */
 async function plot(lines, path) {
   mkdirSync(new URL('.', `file://${path}`), { recursive: true })
   const title = 'Memory of one service: traffic, all but 1 block in 64 freed, idle, traffic, all freed, idle'
   writeFileSync(path, await lineChart({ title, x: 's', y: 'MiB', lines, height: 320 }))
 }
 
-/** `memory.svg` beside it is `memory-sbrk.svg`. */
-const beside = (path, source) => path.replace(/\.svg$/, `-${source}.svg`)
+/**
+ * The path of the curve. The curve of any but the first source is beside it: `memory.svg`, `memory-sbrk.svg`.
+ * @param {Source} source
+ */
+const plotPath = source =>
+  source === sources[0] ? values.plot : values.plot.replace(/\.svg$/, `-${source}.svg`)
 
-const mib = bytes => (bytes / MIB).toFixed(1)
-const figure = ({ median, min, max }, format = value => value.toFixed(2)) =>
-  `${format(median)} (${format(min)}–${format(max)})`
-
-/** What a line held at the end of each quiet phase. */
+/**
+ * What a line held at the end of each quiet phase.
+ * @param {Line} line
+ */
 function quietEnds({ name, points }) {
+  /** @param {number} s seconds since the start */
   const at = s => points.findLast(([x]) => x <= s)?.[1].toFixed(1)
   return `  ${name}: ${at(6)} MiB at 6 s, ${at(12)} MiB at 12 s`
 }
 
-const print = {
-  idle: cases => {
-    for (const c of cases) {
-      console.log(
-        `  D ${c.releaseAfterMs} ms, blocks of ${c.blockBytes / KIB} KiB: of ${mib(c.fullBytes.median)} MiB resident ${figure(c.residentBytes, mib)} of the arena, ${figure(c.grownBytes, mib)} of the process` +
-          `; delay max ${figure(c.maxMs)} ms, p99 ${figure(c.p99Ms)} ms (doing nothing: ${figure(c.bareMaxMs)}, ${figure(c.bareP99Ms)})`,
-      )
-    }
+/** @param {ReturnType<typeof measureIdle>} idle */
+function describeIdle(idle) {
+  return (
+    `  D ${idle.releaseAfterMs} ms, blocks of ${idle.blockBytes / KIB} KiB: of ${mib(idle.fullBytes.median)} MiB resident ` +
+    `${figure(idle.residentBytes, mib)} of the arena, ${figure(idle.grownBytes, mib)} of the process` +
+    `; delay max ${figure(idle.maxMs)} ms, p99 ${figure(idle.p99Ms)} ms (doing nothing: ${figure(idle.bareMaxMs)}, ${figure(idle.bareP99Ms)})`
+  )
+}
+
+/** @param {ReturnType<typeof measureBounce>} bounce */
+function describeBounce({ everyMs, refaultShare, purgesAfterTwo, betweenBytes }) {
+  const between = everyMs >= 1_000 ? `; held in between ${figure(betweenBytes, mib)} MiB` : ''
+  return (
+    `  64 MiB every ${everyMs} ms: refaulted ${figure(refaultShare, v => (100 * v).toFixed(2))} %, ` +
+    `purge calls after two rounds ${figure(purgesAfterTwo, v => v.toFixed(0))}${between}`
+  )
+}
+
+/**
+ * Each scenario: its figures as `--json` prints them, and the lines that are printed without it.
+ * @type {Record<string, (source: Source) => Promise<{ figures: object, lines: string[] }>>}
+ */
+const scenarios = {
+  async idle(source) {
+    const figures = [100, 1_000, 5_000].flatMap(releaseAfterMs =>
+      [64 * KIB, 8 * MIB].map(blockBytes => measureIdle(source, releaseAfterMs, blockBytes)),
+    )
+    return { figures, lines: figures.map(describeIdle) }
   },
-  bounce: cases => {
-    for (const c of cases) {
-      const between = c.everyMs >= 1_000 ? `; held in between ${figure(c.betweenBytes, mib)} MiB` : ''
-      console.log(
-        `  64 MiB every ${c.everyMs} ms: refaulted ${figure(c.refaultShare, v => (100 * v).toFixed(2))} %, ` +
-          `purge calls after two rounds ${figure(c.purgesAfterTwo, v => v.toFixed(0))}${between}`,
-      )
-    }
+  async bounce(source) {
+    const figures = [100, 5_000].map(everyMs => measureBounce(source, everyMs))
+    return { figures, lines: figures.map(describeBounce) }
   },
-  steady: ({ ratio, purges }) =>
-    console.log(
-      `  throughput of releaseAfterMs 1000 / Infinity: ${figure(ratio, v => v.toFixed(3))}, purges ${figure(purges, v => v.toFixed(0))}`,
-    ),
-  curve: lines => {
-    for (const line of lines) console.log(quietEnds(line))
+  async steady(source) {
+    const results = Array.from({ length: rounds }, () =>
+      run({ scenario: 'steady', source, releaseAfterMs: 1_000, trace: TRACE, forMs: 20_000 }),
+    )
+    const ratio = spreadOf(results, 'ratio')
+    const purges = spreadOf(results, 'purges')
+    const throughput = figure(ratio, v => v.toFixed(3))
+    const calls = figure(purges, v => v.toFixed(0))
+    const line = `  throughput of releaseAfterMs 1000 / Infinity: ${throughput}, purges ${calls}`
+    return { figures: { ratio, purges }, lines: [line] }
+  },
+  async curve(source) {
+    const figures = measureCurve(source)
+    await plot(figures, plotPath(source))
+    return { figures, lines: figures.map(quietEnds) }
   },
 }
 
@@ -177,17 +253,14 @@ if (!values.json) {
   )
   if (isLoadHigh(machine)) console.log('The load is high: delays and times are doubtful.')
 }
-const report = { machine, sources: {} }
+/** @type {Record<string, Record<string, object>>} */
+const measured = {}
 for (const source of sources) {
-  report.sources[source] = {}
+  measured[source] = {}
   for (const name of values.only.split(',')) {
-    const result = scenarios[name](source)
-    report.sources[source][name] = result
-    if (name === 'curve')
-      await plot(result, source === sources[0] ? values.plot : beside(values.plot, source))
-    if (values.json) continue
-    console.log(`\n${name}, source ${source}`)
-    print[name](result)
+    const { figures, lines } = await scenarios[name](source)
+    measured[source][name] = figures
+    if (!values.json) console.log([`\n${name}, source ${source}`, ...lines].join('\n'))
   }
 }
-if (values.json) console.log(JSON.stringify(report, null, 2))
+if (values.json) console.log(JSON.stringify({ machine, sources: measured }, null, 2))

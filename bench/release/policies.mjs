@@ -5,19 +5,28 @@
  */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { BlockHeap } from '../../.compiled/heap/block-heap.js'
-import { ReleasePolicy } from '../../.compiled/release/policy.js'
-import { Releaser } from '../../.compiled/release/releaser.js'
-import { Scavenger } from '../../.compiled/release/scavenger.js'
+import { BlockHeap } from '#compiled/heap/block-heap.js'
+import { ReleasePolicy } from '#compiled/release/policy.js'
+import { Releaser } from '#compiled/release/releaser.js'
+import { Scavenger } from '#compiled/release/scavenger.js'
 import { lineChart } from './chart.mjs'
 import { Simulation } from './simulation.mjs'
 
+/** @import { Block, PageCount } from '#compiled/base/units.js' */
+/** @import { Chart, Line } from './chart.mjs' */
+/** @import { Sample, SimulationOptions } from './simulation.mjs' */
+
 const FOLDER = fileURLToPath(new URL('../../docs/release/', import.meta.url))
 const MIB_PAGES = 256
+/** @param {Partial<SimulationOptions>} [options] */
 const simulate = options =>
   new Simulation({ BlockHeap, ReleasePolicy, Scavenger, Releaser }, { releaseAfterMs: 1_000, ...options })
 
-/** Blocks of 7 pages, each with a page behind it that stays. */
+/**
+ * Blocks of 7 pages, each with a page behind it that stays.
+ * @param {Simulation} simulation
+ * @param {number} blockCount
+ */
 function useScattered(simulation, blockCount) {
   return Array.from({ length: blockCount }, () => {
     const block = simulation.use(7)
@@ -26,14 +35,35 @@ function useScattered(simulation, blockCount) {
   })
 }
 
+/**
+ * @param {Simulation} simulation
+ * @param {Block[]} blocks is empty afterwards
+ */
 function freeAll(simulation, blocks) {
   for (const block of blocks.splice(0)) simulation.free(block)
 }
 
+/** @param {PageCount} pages */
 const mib = pages => pages / MIB_PAGES
-const points = (simulation, value) => simulation.samples.map(sample => [sample.ms / 1_000, value(sample)])
+/**
+ * A figure of each sample, over seconds.
+ * @param {Sample[]} samples
+ * @param {(sample: Sample) => number} value
+ * @returns {Line['points']}
+ */
+const curve = (samples, value) => samples.map(sample => [sample.ms / 1_000, value(sample)])
+/**
+ * The same of all samples.
+ * @param {Simulation} simulation
+ * @param {(sample: Sample) => number} value
+ */
+const points = (simulation, value) => curve(simulation.samples, value)
 
-/** Small traffic: a page in use for each tenth of a second. */
+/**
+ * Small traffic: a page in use for each tenth of a second.
+ * @param {Simulation} simulation
+ * @param {number} ms
+ */
 function background(simulation, ms) {
   for (let left = ms; left > 0; left -= 100) {
     const block = simulation.use(1)
@@ -42,6 +72,7 @@ function background(simulation, ms) {
   }
 }
 
+/** @returns {Chart} */
 function decay() {
   const lines = [1_000, 500].map(releaseAfterMs => {
     const simulation = simulate({ releaseAfterMs })
@@ -53,6 +84,7 @@ function decay() {
   return { title: 'Decay: 55 MiB in scattered blocks come free at 0 s', x: 's', y: 'dirty MiB', lines }
 }
 
+/** @returns {Chart} */
 function demand() {
   const simulation = simulate()
   simulation.sample()
@@ -75,6 +107,7 @@ function demand() {
   }
 }
 
+/** @returns {Chart} */
 function budget() {
   const simulation = simulate({ callMs: 0.07, pageMs: 0.01 })
   const blocks = useScattered(simulation, 8_000)
@@ -96,9 +129,11 @@ function budget() {
   }
 }
 
+/** @returns {Chart} */
 function refaults() {
   const simulation = simulate()
   const blocks = useScattered(simulation, 500)
+  /** @param {number} waitMs until the same blocks are wanted again */
   const round = waitMs => {
     freeAll(simulation, blocks)
     simulation.wait(waitMs)
@@ -107,30 +142,38 @@ function refaults() {
   simulation.sample()
   for (let i = 0; i < 12; i++) round(1_400)
   for (let i = 0; i < 6; i++) round(20_000)
-  const sample = simulation.samples.filter((_, i) => i % 10 === 0)
-  const line = (name, value) => ({ name, points: sample.map(s => [s.ms / 1_000, value(s)]) })
+  const samples = simulation.samples.filter((_, i) => i % 10 === 0)
   return {
     title: 'Refaults: 14 MiB wanted again after 1.4 s, twelve times; then every 20 s',
     x: 's',
     y: 's, and rounds',
     lines: [
-      line('promise in force, s', s => s.promiseMs / 1_000),
-      line('rounds refaulted, in all', s => s.refaultedPages / (500 * 7)),
+      { name: 'promise in force, s', points: curve(samples, s => s.promiseMs / 1_000) },
+      { name: 'rounds refaulted, in all', points: curve(samples, s => s.refaultedPages / (500 * 7)) },
     ],
   }
 }
 
+/** @returns {Chart} */
 function atOnce() {
-  const lines = [
-    ['one run of 64 MiB', simulation => simulation.free(simulation.use(64 * MIB_PAGES))],
-    ['64 MiB in scattered blocks', simulation => freeAll(simulation, useScattered(simulation, 2_340))],
-  ].map(([name, act]) => {
+  /**
+   * @param {string} name
+   * @param {(simulation: Simulation) => void} act
+   * @returns {Line}
+   */
+  const lineAfter = (name, act) => {
     const simulation = simulate()
     act(simulation)
     simulation.sample()
     simulation.wait(1_200, 2)
     return { name, points: points(simulation, s => mib(s.dirtyPages)) }
-  })
+  }
+  const lines = [
+    lineAfter('one run of 64 MiB', simulation => simulation.free(simulation.use(64 * MIB_PAGES))),
+    lineAfter('64 MiB in scattered blocks', simulation =>
+      freeAll(simulation, useScattered(simulation, 2_340)),
+    ),
+  ]
   return {
     title: 'At once: what comes free in one run, and in scattered blocks',
     x: 's',

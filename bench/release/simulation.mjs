@@ -4,6 +4,44 @@
  * docs/release.md plots them.
  */
 
+/** @import { Timer } from '#compiled/base/deferral.js' */
+/** @import { Block, PageCount } from '#compiled/base/units.js' */
+/** @import { ReleaserParts } from '#compiled/release/releaser.js' */
+
+/**
+ * The classes that are simulated: those of the build, or of the source under test.
+ * @typedef {object} Modules
+ * @property {typeof import('#compiled/heap/block-heap.js').BlockHeap} BlockHeap
+ * @property {typeof import('#compiled/release/policy.js').ReleasePolicy} ReleasePolicy
+ * @property {typeof import('#compiled/release/scavenger.js').Scavenger} Scavenger
+ * @property {typeof import('#compiled/release/releaser.js').Releaser} Releaser
+ */
+
+/**
+ * @typedef {object} SimulationOptions
+ * @property {number} releaseAfterMs as an arena has it
+ * @property {number} [callMs] what the kernel takes for a purge
+ * @property {number} [pageMs] and for each page of it
+ */
+
+/**
+ * The memory at one moment.
+ * @typedef {object} Sample
+ * @property {number} ms the time, from 0 at the start
+ * @property {PageCount} usedPages pages with live blocks
+ * @property {PageCount} dirtyPages free pages that the kernel still holds
+ * @property {PageCount} warmPages free pages that the policy wants to keep, for blocks to come
+ * @property {number} promiseMs how soon the policy gives a free page back: `releaseAfterMs`, or more after refaults
+ * @property {PageCount} refaultedPages pages that had gone back and were wanted again, in all
+ * @property {PageCount} purgedPages pages that went back, in all
+ * @property {number} purgingMs time that it took, in all
+ */
+
+/**
+ * What is to run, and when.
+ * @typedef {{ dueMs: number, run: (sliceStartMs: number) => void }} DueRun
+ */
+
 const PAGE_BYTES = 4096
 /** What the kernel takes for a purge, measured: for a call, and for each page. */
 const CALL_MS = 0.0007
@@ -13,14 +51,26 @@ const SPACE_PAGES = 1 << 18
 /** A clock and an event loop of its own. */
 class SimulatedTime {
   nowMs = 0
+  /** @type {DueRun[]} */
   #timers = []
 
   now = () => this.nowMs
 
+  /** @param {() => void} run */
   nextTurn(run) {
     this.after(0, run)
   }
 
+  /** @param {() => void} run */
+  awaitedTurn(run) {
+    this.after(0, run)
+  }
+
+  /**
+   * @param {number} delayMs
+   * @param {(sliceStartMs: number) => void} run
+   * @returns {Timer}
+   */
   after(delayMs, run) {
     const timer = { dueMs: this.nowMs + Math.max(1, delayMs), run }
     this.#timers.push(timer)
@@ -31,14 +81,26 @@ class SimulatedTime {
     return this.#timers.length
   }
 
+  /** @param {DueRun} timer */
   #remove(timer) {
     this.#timers = this.#timers.filter(other => other !== timer)
   }
 
-  /** Runs what is due until then, in order. */
+  /** What is due first; null if nothing is. */
+  #first() {
+    /** @type {DueRun | null} */
+    let first = null
+    for (const timer of this.#timers) if (first === null || timer.dueMs < first.dueMs) first = timer
+    return first
+  }
+
+  /**
+   * Runs what is due until then, in order.
+   * @param {number} endMs
+   */
   advanceTo(endMs) {
     for (;;) {
-      const next = this.#timers.reduce((a, b) => (a === null || b.dueMs < a.dueMs ? b : a), null)
+      const next = this.#first()
       if (next === null || next.dueMs > endMs) break
       this.#remove(next)
       this.nowMs = Math.max(this.nowMs, next.dueMs)
@@ -54,20 +116,28 @@ export class Simulation {
   /** Time that purging has taken, and the longest that one turn of the event loop had to wait for it. */
   purgingMs = 0
   longestSliceMs = 0
+  /** @type {Sample[]} */
   samples = []
   calls = 0
 
-  /** `modules`: the classes `BlockHeap`, `ReleasePolicy`, `Scavenger` and `Releaser`. */
+  /**
+   * @param {Modules} modules
+   * @param {SimulationOptions} options
+   */
   constructor(
     { BlockHeap, ReleasePolicy, Scavenger, Releaser },
     { releaseAfterMs, callMs = CALL_MS, pageMs = PAGE_MS },
   ) {
     this.heap = new BlockHeap(PAGE_BYTES, { wholePagesFromBytes: PAGE_BYTES, hasCache: false })
     this.heap.addRange(0, SPACE_PAGES)
+    /** @type {ReleaserParts['source'] & ConstructorParameters<Modules['Scavenger']>[1]} */
     const source = {
       segments: [],
       end: null,
       unitPages: 1,
+      unreserve() {},
+      retire() {},
+      close() {},
       purge: (stretches, from, end) => {
         let pageCount = 0
         for (let at = from; at < end; at++) pageCount += stretches[2 * at + 1]
@@ -84,9 +154,9 @@ export class Simulation {
       heap: this.heap,
       source,
       scavenger: this.scavenger,
-      buffers: { hasIdle: false, recoverSetAside() {}, dropIdle() {} },
+      buffers: noBuffers(),
       limits: { settle() {} },
-      notices: { purged() {} },
+      notices: { purged() {}, purgeRefused() {} },
       deferral: this.time,
     })
     this.releaser.calls = () => this.calls
@@ -99,12 +169,17 @@ export class Simulation {
     }
   }
 
-  /** A block of so many pages, below the length of a slab's blocks too. */
+  /**
+   * A block of so many pages, below the length of a slab's blocks too.
+   * @param {PageCount} pageCount
+   * @returns {Block}
+   */
   use(pageCount) {
     this.calls++
     return this.heap.allocate(pageCount * PAGE_BYTES)
   }
 
+  /** @param {Block} block */
   free(block) {
     this.calls++
     const isLarge = this.heap.sizeOf(block) >= this.policy.atOncePages * PAGE_BYTES
@@ -113,7 +188,11 @@ export class Simulation {
     if (isLarge) this.releaser.afterLargeFree()
   }
 
-  /** Lets time pass, and samples on the way. */
+  /**
+   * Lets time pass, and samples on the way.
+   * @param {number} ms
+   * @param {number} sampleMs from one sample to the next
+   */
   wait(ms, sampleMs = 10) {
     const endMs = this.time.nowMs + ms
     while (this.time.nowMs < endMs) {
@@ -122,6 +201,7 @@ export class Simulation {
     }
   }
 
+  /** Adds what is so now to `samples`. */
   sample() {
     const { heap, policy } = this
     this.samples.push({
@@ -136,6 +216,7 @@ export class Simulation {
     })
   }
 
+  /** Throws where the books do not hold. */
   check() {
     this.heap.check()
     this.policy.check()
@@ -143,7 +224,28 @@ export class Simulation {
   }
 }
 
-/** The gate of an arena in which one thing happens at a time. */
+/**
+ * Memory without buffers over it.
+ * @returns {ReleaserParts['buffers']}
+ */
+function noBuffers() {
+  return {
+    hasIdle: false,
+    onCollected: null,
+    dropIdle() {},
+    removeSegment() {},
+    emptyQuarantine: () => 0,
+    recoverSetAside() {},
+    abandonSetAside() {},
+    noticeTaken() {},
+    recount() {},
+  }
+}
+
+/**
+ * The gate of an arena in which one thing happens at a time.
+ * @param {() => void} change
+ */
 function runAtOnce(change) {
   change()
   return true

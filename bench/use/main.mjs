@@ -12,6 +12,31 @@ import { parseArgs } from 'node:util'
 import { describeMachine, isLoadHigh } from '../heap/machine.mjs'
 import { spread } from '../heap/statistics.mjs'
 
+/** @import { Spread } from '../heap/statistics.mjs' */
+
+/**
+ * Takes one figure. Runs in a process of its own.
+ * @typedef {() => number | Promise<number>} Measure
+ */
+
+/**
+ * One figure of a case.
+ * @typedef {object} Row
+ * @property {string} unit
+ * @property {number | undefined} [most] the bound of the arena's figure
+ * @property {{ arena: Measure } & Record<string, Measure>} measures by peer
+ */
+
+/**
+ * What a module in `cases/` exports. `rows` are by name.
+ * @typedef {{ title: string, rows: Record<string, Row> }} Case
+ */
+
+/**
+ * What was measured of a row. `holds`: whether the arena's median keeps to the bound.
+ * @typedef {{ name: string, unit: string, most: number | undefined, holds: boolean, peers: Record<string, Spread> }} Result
+ */
+
 const CHILD = fileURLToPath(new URL('child.mjs', import.meta.url))
 const CASES = new URL('cases/', import.meta.url)
 /** No figure takes longer. */
@@ -37,7 +62,13 @@ function namesOfCases() {
   return wanted
 }
 
-/** One figure of one peer, measured in a new process. */
+/**
+ * One figure of one peer, measured in a new process.
+ * @param {string} caseName
+ * @param {string} rowName
+ * @param {string} peer
+ * @returns {number}
+ */
 function measure(caseName, rowName, peer) {
   const args = ['--expose-gc', '--no-warnings', CHILD, caseName, rowName, peer]
   const { status, signal, stdout, stderr } = spawnSync(process.execPath, args, {
@@ -48,10 +79,17 @@ function measure(caseName, rowName, peer) {
   return JSON.parse(stdout)
 }
 
+/**
+ * @param {string} name
+ * @param {number} rounds
+ */
 async function measureCase(name, rounds) {
+  /** @type {Case} */
   const { title, rows } = await import(new URL(`${name}.mjs`, CASES).href)
+  /** @type {Result[]} */
   const results = []
   for (const [rowName, { unit, most, measures }] of Object.entries(rows)) {
+    /** @type {Record<string, number[]>} */
     const values = Object.fromEntries(Object.keys(measures).map(peer => [peer, []]))
     for (let round = 0; round < rounds; round++) {
       for (const peer of Object.keys(measures)) values[peer].push(measure(name, rowName, peer))
@@ -63,11 +101,13 @@ async function measureCase(name, rounds) {
   return { name, title, results }
 }
 
+/** @param {Spread} figure */
 function show({ median, min, max }) {
   const digits = Math.abs(max) < 10 ? 2 : Math.abs(max) < 100 ? 1 : 0
   return `${median.toFixed(digits)} (${min.toFixed(digits)}–${max.toFixed(digits)})`
 }
 
+/** @param {{ title: string, results: Result[] }} measured */
 function print({ title, results }) {
   console.log(`\n${title}`)
   for (const { name, unit, most, holds, peers } of results) {

@@ -4,7 +4,18 @@ import { setImmediate as turn } from 'node:timers/promises'
 
 /** Resident bytes, exactly. */
 export function residentBytes() {
-  return 1024 * Number(/^Rss:\s+(\d+) kB$/m.exec(readFileSync('/proc/self/smaps_rollup', 'latin1'))[1])
+  return 1024 * kibIn('/proc/self/smaps_rollup', /^Rss:\s+(\d+) kB$/m)
+}
+
+/**
+ * A number of KiB that the kernel gives in a file.
+ * @param {string} path
+ * @param {RegExp} pattern of the line, with the number in parentheses
+ */
+export function kibIn(path, pattern) {
+  const line = pattern.exec(readFileSync(path, 'latin1'))
+  if (line === null) throw new Error(`no line ${pattern} in ${path}`)
+  return Number(line[1])
 }
 
 /** Pages that were faulted in, ever, without reading a file. */
@@ -20,8 +31,10 @@ export function cpuMs() {
 
 /** Collects garbage, and lets the finalizers of ArrayBuffers run. Needs `--expose-gc`. */
 export async function collectGarbage() {
+  const { gc } = globalThis
+  if (gc === undefined) throw new Error('run it with --expose-gc')
   for (let i = 0; i < 3; i++) {
-    globalThis.gc()
+    gc()
     await turn()
   }
 }

@@ -35,7 +35,7 @@ const stretches = new Uint32Array(2 * MOST_STRETCHES)
 
 export class Batch {
   readonly #heap: BlockHeap
-  readonly #source: PageSource
+  readonly #source: Pick<PageSource, 'purge'>
   #maxPages: PageCount = 0
   #maxStretches = 0
   /** The number of stretches collected, the dirty pages in them, and the page where the last one ends. */
@@ -49,7 +49,7 @@ export class Batch {
   /** The system error of the last refusal since the last `forgive`, else null. */
   failure: unknown = null
 
-  constructor(heap: BlockHeap, source: PageSource) {
+  constructor(heap: BlockHeap, source: Pick<PageSource, 'purge'>) {
     this.#heap = heap
     this.#source = source
   }

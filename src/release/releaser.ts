@@ -46,9 +46,9 @@ export interface ReleasableBuffers {
 
 /** The parts of an arena that the releaser works with. */
 export interface ReleaserParts {
-  readonly gate: Gate
+  readonly gate: Pick<Gate, 'isTaken' | 'wasInterrupted' | 'attempt'>
   readonly heap: BlockHeap
-  readonly source: PageSource
+  readonly source: Pick<PageSource, 'segments' | 'end' | 'unreserve' | 'retire' | 'close'>
   readonly scavenger: Scavenger
   readonly buffers: ReleasableBuffers
   /** `settle`: adapts what the arena may hold, after pages went back. */
@@ -74,9 +74,9 @@ export class Releaser {
    */
   #weakSelf: WeakRef<Releaser> | undefined
   readonly #policy: ReleasePolicy
-  readonly #gate: Gate
+  readonly #gate: ReleaserParts['gate']
   readonly #heap: BlockHeap
-  readonly #source: PageSource
+  readonly #source: ReleaserParts['source']
   readonly #scavenger: Scavenger
   readonly #buffers: ReleasableBuffers
   readonly #deferral: Deferral

@@ -22,9 +22,12 @@ const SWEEPS: readonly PageCount[] = [256, 16, 1]
 /** The clock is read after this many stretches: those that are too short for a sweep take time, too. */
 const LOOKS = 64
 
+/** What the scavenger needs from the page source. */
+type PurgeableSource = Pick<PageSource, 'segments' | 'unitPages' | 'purge'>
+
 export class Scavenger {
   readonly #heap: BlockHeap
-  readonly #source: PageSource
+  readonly #source: PurgeableSource
   readonly #policy: ReleasePolicy
   /**
    * The sweep over the marked pages that is under way, and the page where it goes on. So a tick of many
@@ -46,7 +49,7 @@ export class Scavenger {
   stuckPages: PageCount = 0
   readonly #batch: Batch
 
-  constructor(heap: BlockHeap, source: PageSource, policy: ReleasePolicy) {
+  constructor(heap: BlockHeap, source: PurgeableSource, policy: ReleasePolicy) {
     this.#batch = new Batch(heap, source)
     this.#heap = heap
     this.#source = source

@@ -1,18 +1,24 @@
 /** What stays of arenas that were closed: their addresses are kept, and must cost next to nothing else. */
 import { readFileSync } from 'node:fs'
 import { setImmediate as turn } from 'node:timers/promises'
-import { Arena } from '../../../dist/index.js'
-import { collectGarbage } from '../process.mjs'
+import { Arena } from 'offheap'
+import { collectGarbage, kibIn } from '../process.mjs'
+
+/** @import { Case } from '../main.mjs' */
 
 const WARM_UP = 5_000
 const COUNT = 20_000
 const MIB = 2 ** 20
 
 const kernelMappings = () => readFileSync('/proc/self/maps', 'latin1').split('\n').length - 1
-const pageTableKib = () => Number(/^VmPTE:\s+(\d+) kB$/m.exec(readFileSync('/proc/self/status', 'latin1'))[1])
+const pageTableKib = () => kibIn('/proc/self/status', /^VmPTE:\s+(\d+) kB$/m)
 
-/** How much `measure()` grew over `COUNT` arenas, one after the other, each with a short and a long block. */
+/**
+ * How much `measure()` grew over `COUNT` arenas, one after the other, each with a short and a long block.
+ * @param {() => number} measure
+ */
 async function growth(measure) {
+  /** @param {number} count */
   const use = async count => {
     for (let i = 0; i < count; i++) {
       const arena = new Arena()
@@ -30,6 +36,7 @@ async function growth(measure) {
 }
 
 export const title = '20,000 arenas, one after the other, each with a block of 1,000 bytes and one of 1 MiB'
+/** @type {Case['rows']} */
 export const rows = {
   'kernel mappings that stay, a count': {
     unit: 'more',

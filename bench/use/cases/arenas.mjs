@@ -1,7 +1,9 @@
 /** Many arenas: one for each request, and one for each connection. */
 import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises'
-import { Arena } from '../../../dist/index.js'
+import { Arena } from 'offheap'
 import { collectGarbage, cpuMs, residentBytes } from '../process.mjs'
+
+/** @import { Case } from '../main.mjs' */
 
 const KIB = 2 ** 10
 const REQUESTS = 20_000
@@ -9,6 +11,10 @@ const REQUESTS = 20_000
 const REQUESTS_A_TURN = 10
 const CONNECTIONS = 5_000
 
+/**
+ * How long a request takes.
+ * @param {() => void} serve
+ */
 async function microsecondsEach(serve) {
   let startMs = 0
   for (let i = -REQUESTS / 2; i < REQUESTS; i++) {
@@ -24,7 +30,11 @@ function tenBuffers() {
   for (let i = 0; i < 10; i++) Buffer.alloc(1_000)
 }
 
-/** How much `bytes()` grows for each connection, in KiB. */
+/**
+ * How much `bytes()` grows for each connection, in KiB.
+ * @param {() => number} bytes
+ * @param {() => unknown} open returns what keeps the connection
+ */
 async function growthEach(bytes, open) {
   const open0 = Array.from({ length: 200 }, open)
   await collectGarbage()
@@ -37,6 +47,7 @@ async function growthEach(bytes, open) {
   return grown
 }
 
+/** @returns {[Arena, Buffer]} */
 function openArena() {
   const arena = new Arena()
   return [arena, arena.alloc(100)]
@@ -66,6 +77,7 @@ async function closingMs() {
 }
 
 export const title = 'many arenas'
+/** @type {Case['rows']} */
 export const rows = {
   'an arena for a request: made, alloc(1000), closed': {
     unit: 'µs',

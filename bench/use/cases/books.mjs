@@ -1,8 +1,10 @@
 /** What the books of large blocks cost, and whether the statistics say so. Nothing writes to the blocks. */
 import { setTimeout as sleep } from 'node:timers/promises'
-import { Heap } from '../../../dist/heap/index.js'
-import { Arena } from '../../../dist/index.js'
+import { Arena } from 'offheap'
+import { Heap } from 'offheap/heap'
 import { collectGarbage, residentBytes } from '../process.mjs'
+
+/** @import { Case } from '../main.mjs' */
 
 const MIB = 2 ** 20
 const GIB = 2 ** 30
@@ -15,6 +17,11 @@ async function settle() {
   await collectGarbage()
 }
 
+/**
+ * Makes something, and says by how much it made the process grow.
+ * @template Made
+ * @param {() => Made} make
+ */
 async function growthBy(make) {
   await settle()
   const before = residentBytes()
@@ -24,6 +31,7 @@ async function growthBy(make) {
   return { made, grownBytes }
 }
 
+/** @param {() => unknown[]} make */
 async function grownMib(make) {
   const { made, grownBytes } = await growthBy(make)
   // Until here nobody may collect it.
@@ -31,24 +39,39 @@ async function grownMib(make) {
   return grownBytes / MIB
 }
 
+/**
+ * An arena and its blocks.
+ * @param {number} count
+ * @param {number} sizeBytes
+ */
 function arenaOf(count, sizeBytes) {
   const arena = new Arena()
   return [arena, ...Array.from({ length: count }, () => arena.allocUnsafe(sizeBytes))]
 }
 
+/**
+ * A heap with so many blocks.
+ * @param {number} count
+ * @param {number} sizeBytes
+ */
 function heapOf(count, sizeBytes) {
   const heap = new Heap({ capacityBytes: 32 * GIB })
   for (let i = 0; i < count; i++) if (heap.allocate(sizeBytes) < 0) throw new Error('full')
   return [heap]
 }
 
-/** By how much the statistics are off what the kernel says, in percent. */
+/**
+ * By how much the statistics are off what the kernel says, in percent.
+ * @param {number} count
+ * @param {number} sizeBytes
+ */
 async function percentOff(count, sizeBytes) {
   const { made, grownBytes } = await growthBy(() => heapOf(count, sizeBytes))
   return Math.abs(100 * (made[0].stats().metadataBytes / grownBytes - 1))
 }
 
 export const title = 'books of blocks that nobody writes to'
+/** @type {Case['rows']} */
 export const rows = {
   '64 blocks of 64 MiB: growth of the process': {
     unit: 'MiB',

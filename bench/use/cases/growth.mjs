@@ -1,17 +1,30 @@
 /** Bodies that are appended to, and blocks of which each takes the place of another: how much is resident, and how long it takes. */
-import { Arena } from '../../../dist/index.js'
+import { Arena } from 'offheap'
 import { residentBytes } from '../process.mjs'
+
+/** @import { Case } from '../main.mjs' */
 
 const MIB = 2 ** 20
 const STEP_BYTES = 2 ** 16
 /** Resident memory is read after so many steps: that takes longer than a step. */
 const LOOKS = 8
 
-/** Ways to make a body longer. Each returns a function that takes the body and its new length. */
+/**
+ * Returns a body of that length which takes the place of another; of none where that is null.
+ * @typedef {(body: Buffer | null, length: number) => Buffer} Lengthen
+ */
+
+/**
+ * A way to make a body longer.
+ * @typedef {() => Lengthen} Way
+ */
+
+/** @type {Way} */
 const arenaRealloc = () => {
   const arena = new Arena()
   return (body, length) => (body === null ? arena.allocUnsafe(length) : arena.realloc(body, length))
 }
+/** @type {Way} */
 const arenaFree = () => {
   const arena = new Arena()
   return (body, length) => {
@@ -19,14 +32,22 @@ const arenaFree = () => {
     return arena.allocUnsafe(length)
   }
 }
+/** @type {Way} */
 const bufferCopy = () => (body, length) => {
   const longer = Buffer.allocUnsafe(length)
   body?.copy(longer)
   return longer
 }
+/** @type {Way} */
 const bufferAnew = () => (_, length) => Buffer.allocUnsafe(length)
 
-/** Milliseconds for a body that grows from one length to another, all of it written, in one turn. */
+/**
+ * Milliseconds for a body that grows from one length to another, all of it written, in one turn.
+ * @param {Lengthen} lengthen
+ * @param {number} fromBytes
+ * @param {number} toBytes
+ * @param {number} stepBytes
+ */
 function growthMs(lengthen, fromBytes, toBytes, stepBytes = STEP_BYTES) {
   const start = performance.now()
   let body = lengthen(null, fromBytes).fill(1)
@@ -37,7 +58,10 @@ function growthMs(lengthen, fromBytes, toBytes, stepBytes = STEP_BYTES) {
   return performance.now() - start
 }
 
-/** Of four times the length, over that of the length; the shorter one several times, as it is over soon. */
+/**
+ * Of four times the length, over that of the length; the shorter one several times, as it is over soon.
+ * @param {Way} way
+ */
 function timeRatio(way) {
   growthMs(way(), MIB, 8 * MIB)
   const short = Array.from({ length: 5 }, () => growthMs(way(), MIB, 16 * MIB)).sort((a, b) => a - b)
@@ -45,7 +69,13 @@ function timeRatio(way) {
   return long[1] / short[2]
 }
 
-/** The most that is resident while a body grows in one turn, over its length at the end. */
+/**
+ * The most that is resident while a body grows in one turn, over its length at the end.
+ * @param {Lengthen} lengthen
+ * @param {number} fromBytes
+ * @param {number} toBytes
+ * @param {boolean} isKept whether the contents stay, so that only what is new is written
+ */
 function peakRatio(lengthen, fromBytes, toBytes, isKept) {
   const before = residentBytes()
   let body = lengthen(null, fromBytes).fill(1)
@@ -58,7 +88,10 @@ function peakRatio(lengthen, fromBytes, toBytes, isKept) {
   return peak / toBytes
 }
 
-/** The most that is resident while one block takes the place of another, of 1 to 64 MiB, 300 times in one turn, over 64 MiB. */
+/**
+ * The most that is resident while one block takes the place of another, of 1 to 64 MiB, 300 times in one turn, over 64 MiB.
+ * @param {Lengthen} lengthen
+ */
 function replaceRatio(lengthen) {
   const before = residentBytes()
   let peak = 0
@@ -73,6 +106,7 @@ function replaceRatio(lengthen) {
 }
 
 export const title = 'A body that grows by 64 KiB, and blocks that take each other’s place, in one turn'
+/** @type {Case['rows']} */
 export const rows = {
   'realloc from 4 to 64 MiB, most resident': {
     unit: 'times the length',

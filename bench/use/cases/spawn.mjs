@@ -1,14 +1,19 @@
 /** What `spawn` costs a process that holds memory: `fork` copies the page tables of all that is resident, but for arenas'. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { Arena } from '../../../dist/index.js'
+import { Arena } from 'offheap'
+
+/** @import { Case } from '../main.mjs' */
 
 const MIB = 2 ** 20
 const BLOCK_BYTES = 64 * MIB
 const BLOCKS = 32
 const TIMES = 5
 
-/** Milliseconds that the call of `spawn` keeps the event loop, the median of a few. */
+/**
+ * Milliseconds that the call of `spawn` keeps the event loop, the median of a few.
+ * @param {Buffer[]} blocks what the process holds, each filled with 1
+ */
 async function spawnMs(blocks) {
   const took = []
   for (let i = 0; i < TIMES; i++) {
@@ -22,6 +27,7 @@ async function spawnMs(blocks) {
 }
 
 export const title = 'spawn() with 2 GiB in use'
+/** @type {Case['rows']} */
 export const rows = {
   'the call': {
     unit: 'ms',

@@ -4,8 +4,11 @@
  * counts. A peer counts the faults of its whole process.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
-import { Arena } from '../../../dist/index.js'
+import { Arena } from 'offheap'
 import { cpuMs, minorFaults } from '../process.mjs'
+
+/** @import { ArenaOptions } from 'offheap' */
+/** @import { Case, Row } from '../main.mjs' */
 
 const MIB = 2 ** 20
 const PAGE_BYTES = 4096
@@ -13,6 +16,27 @@ const FOR_MS = 3_000
 const LEAST_ROUNDS = 8
 const BETWEEN_MS = 150
 
+/**
+ * Memory of one kind, opened anew for each shape.
+ * @typedef {object} Memory
+ * @property {(sizeBytes: number) => Buffer} allocate
+ * @property {(block: Buffer) => void} free
+ * @property {() => number} faultedPages pages that have faulted so far
+ */
+
+/**
+ * How memory comes and goes.
+ * @typedef {object} Shape
+ * @property {number} everyMs from one round to the next
+ * @property {number} warmUp rounds before faults are counted
+ * @property {number} pages that are written in a round
+ * @property {(memory: Memory) => () => unknown} start returns what does one round
+ */
+
+/**
+ * @param {ArenaOptions} [options]
+ * @returns {() => Memory}
+ */
 const arenaMemory = options => () => {
   const arena = new Arena(options)
   return {
@@ -21,20 +45,32 @@ const arenaMemory = options => () => {
     faultedPages: () => arena.stats().refaultedBytes / PAGE_BYTES,
   }
 }
+/** @returns {Memory} */
 const bufferMemory = () => ({
   allocate: sizeBytes => Buffer.allocUnsafeSlow(sizeBytes),
   free: () => {},
   faultedPages: minorFaults,
 })
 
-/** A block whose every page is written. */
+/**
+ * A block whose every page is written.
+ * @param {Memory} memory
+ * @param {number} sizeBytes
+ */
 function written(memory, sizeBytes) {
   const block = memory.allocate(sizeBytes)
   for (let i = 0; i < sizeBytes; i += PAGE_BYTES) block[i] = 1
   return block
 }
 
-/** Blocks that come and go together, over blocks of 1 MiB that stay. */
+/**
+ * Blocks that come and go together, over blocks of 1 MiB that stay.
+ * @param {number} blockBytes of each that comes and goes
+ * @param {number} waveMib of all that come and go together
+ * @param {number} everyMs
+ * @param {number} liveMib of all that stay
+ * @returns {Shape}
+ */
 const waves = (blockBytes, waveMib, everyMs, liveMib) => ({
   everyMs,
   warmUp: 2,
@@ -51,21 +87,33 @@ const waves = (blockBytes, waveMib, everyMs, liveMib) => ({
   },
 })
 
-/** One more block, then the oldest goes: so many are in flight between rounds. */
+/**
+ * One more block, then the oldest goes: so many are in flight between rounds.
+ * @param {number} blockMib of each block
+ * @param {number} depth blocks in flight
+ * @param {number} everyMs
+ * @returns {Shape}
+ */
 const pipeline = (blockMib, depth, everyMs) => ({
   everyMs,
   warmUp: depth + 2,
   pages: (blockMib * MIB) / PAGE_BYTES,
   start(memory) {
+    /** @type {Buffer[]} */
     const inFlight = []
     return () => {
       inFlight.push(written(memory, blockMib * MIB))
-      if (inFlight.length > depth) memory.free(inFlight.shift())
+      const oldest = inFlight.length > depth ? inFlight.shift() : undefined
+      if (oldest !== undefined) memory.free(oldest)
     }
   },
 })
 
-/** The share of pages that fault after the first rounds, in percent. */
+/**
+ * The share of pages that fault after the first rounds, in percent.
+ * @param {() => Memory} openMemory
+ * @param {Shape} shape
+ */
 async function faultPercent(openMemory, { everyMs, warmUp, pages, start }) {
   const memory = openMemory()
   const round = start(memory)
@@ -80,7 +128,11 @@ async function faultPercent(openMemory, { everyMs, warmUp, pages, start }) {
   return (100 * (memory.faultedPages() - before)) / ((rounds - warmUp) * pages)
 }
 
-/** They begin one after another: their first rounds are not to wait for each other. */
+/**
+ * The highest share of all. They begin one after another: their first rounds are not to wait for each other.
+ * @param {() => Memory} openMemory
+ * @param {Shape[]} shapes
+ */
 async function worst(openMemory, shapes) {
   const shares = shapes.map(async (shape, i) => {
     await sleep(i * BETWEEN_MS)
@@ -89,13 +141,22 @@ async function worst(openMemory, shapes) {
   return Math.max(...(await Promise.all(shares)))
 }
 
+/**
+ * @param {Shape[]} shapes
+ * @param {ArenaOptions} [options]
+ * @returns {Row}
+ */
 const row = (shapes, options) => ({
   unit: '% of pages',
   most: 2,
   measures: { arena: () => worst(arenaMemory(options), shapes) },
 })
 
-/** Beside a peer, whose faults are those of its process: one shape. */
+/**
+ * Beside a peer, whose faults are those of its process: one shape.
+ * @param {Shape} shape
+ * @returns {Row}
+ */
 const comparedRow = shape => ({
   unit: '% of pages',
   most: 2,
@@ -105,7 +166,10 @@ const comparedRow = shape => ({
   },
 })
 
-/** CPU time of a pipeline over that of one that gives nothing back, in one process, in turn. */
+/**
+ * CPU time of a pipeline over that of one that gives nothing back, in one process, in turn.
+ * @param {Shape} shape
+ */
 async function cpuRatio(shape) {
   const took = [0, 0]
   const rounds = [undefined, { releaseAfterMs: Number.POSITIVE_INFINITY }].map(options =>
@@ -128,6 +192,7 @@ const WAVES_MIB = [2, 5, 8, 16, 24]
 const PIPELINES = [1, 2, 3, 5].flatMap(depth => [1, 3, 8].map(mib => [mib, depth]))
 
 export const title = 'Waves and pipelines: pages that fault after the first two rounds'
+/** @type {Case['rows']} */
 export const rows = {
   '8 blocks of 1 MiB every 100 ms over 16 MiB': comparedRow(waves(MIB, 8, 100, 16)),
   '2 blocks of 1 MiB in flight, every 20 ms': comparedRow(pipeline(1, 2, 20)),

@@ -1,12 +1,20 @@
 /** What `wipeOnFree` costs: a block allocated and freed at once, beside an arena without it. */
-import { Arena } from '../../../dist/index.js'
+import { Arena } from 'offheap'
+
+/** @import { ArenaOptions } from 'offheap' */
+/** @import { Case } from '../main.mjs' */
 
 const KIB = 1024
 const ROUND_MS = 100
 
-/** Microseconds for one block, the lowest of seven rounds: what else the machine does adds to the others. */
+/**
+ * Microseconds for one block, the lowest of seven rounds: what else the machine does adds to the others.
+ * @param {ArenaOptions} options
+ * @param {number} sizeBytes
+ */
 async function usPerBlock(options, sizeBytes) {
   const arena = new Arena(options)
+  /** @param {number} count blocks, one after the other */
   const run = count => {
     const start = process.hrtime.bigint()
     for (let i = 0; i < count; i++) arena.free(arena.allocUnsafe(sizeBytes))
@@ -29,13 +37,14 @@ async function usPerBlock(options, sizeBytes) {
 }
 
 export const title = 'A block that is allocated and freed at once, with wipeOnFree and without'
+/** @type {Case['rows']} */
 export const rows = Object.fromEntries(
-  [
-    ['64 B', 64],
-    ['4 KiB', 4 * KIB],
-    ['32 KiB', 32 * KIB],
-    ['1 MiB', 1024 * KIB],
-  ].map(([name, sizeBytes]) => [
+  Object.entries({
+    '64 B': 64,
+    '4 KiB': 4 * KIB,
+    '32 KiB': 32 * KIB,
+    '1 MiB': 1024 * KIB,
+  }).map(([name, sizeBytes]) => [
     name,
     {
       unit: 'µs',
