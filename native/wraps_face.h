@@ -1,4 +1,4 @@
-// The Node-API face of ArrayBuffers over mappings: what src/memory/kernel.ts promises of
+// The Node-API face of ArrayBuffers over mappings: what src/memory/runtime.ts promises of
 // `wrap`, `isWrapped` and `detach`.
 
 #ifndef OFFHEAP_NATIVE_WRAPS_FACE_H_

@@ -40,7 +40,7 @@ import {
 import { Pins } from '../buffers/pins.js'
 import { TrackedOwners } from '../buffers/tracked-owners.js'
 import { reachOf } from '../buffers/view-reach.js'
-import type { WrapId } from '../memory/kernel.js'
+import type { WrapId } from '../memory/runtime.js'
 import { type LimitListener, publishLeak } from '../notices/notices.js'
 import { type Environment, realEnvironment } from '../process/environment.js'
 import { AT_ONCE_BYTES } from '../release/policy.js'

@@ -59,14 +59,14 @@ export interface Parts {
  */
 export function assemble(options: ResolvedOptions, environment: Environment): Parts {
   const { name } = options
-  const { kernel, deferral, now, ledger, group, watch } = environment
-  const { pageBytes } = kernel
+  const { addon, deferral, now, ledger, group, watch } = environment
+  const { pageBytes } = addon
   const gate = new Gate(deferral)
   const notices = new Notices(name)
   const policy = new ReleasePolicy(options.releaseAfterMs, now, pageBytes)
-  const storage = new BookStorage(kernel, deferral, environment.bookRegions)
+  const storage = new BookStorage(addon, deferral, environment.bookRegions)
   const source = openSource(options, environment)
-  const heap = makeHeap(options, kernel, storage, source)
+  const heap = makeHeap(options, addon, storage, source)
   const scavenger = new Scavenger(heap, source, policy)
   const late: LateReleaser = { releaser: undefined }
   const buffers = makeBuffers(options, environment, heap, source, late)
@@ -129,10 +129,10 @@ export function assemble(options: ResolvedOptions, environment: Environment): Pa
 
 function openSource(
   { source, name, hugePages, prefault, debug, wipeOnFree }: ResolvedOptions,
-  { kernel, deferral, startsSmall = false }: Environment,
+  { addon, deferral, startsSmall = false }: Environment,
 ): PageSource {
-  if (source === 'sbrk') return new BreakSource(kernel, deferral, name, wipeOnFree)
-  return new MmapSource(kernel, deferral, {
+  if (source === 'sbrk') return new BreakSource(addon, deferral, name, wipeOnFree)
+  return new MmapSource(addon, deferral, {
     hugePages,
     isSecret: wipeOnFree,
     startsSmall: startsSmall && !prefault && debug === null,

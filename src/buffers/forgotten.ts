@@ -18,8 +18,8 @@
 import { invariant } from '../base/assert.js'
 import { byteLengthOf, register, SafeMap, targetOf } from '../base/primordials.js'
 import { type Block, NONE } from '../base/units.js'
-import type { WrapId } from '../memory/kernel.js'
 import type { PageSource } from '../memory/page-source.js'
+import type { WrapId } from '../memory/runtime.js'
 import { tryDetach } from './detach.js'
 import type { Reach } from './windows.js'
 

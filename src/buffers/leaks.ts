@@ -16,7 +16,7 @@
 import { OWN_FOLDER_URL } from '../base/own-folder.js'
 import { register, SafeMap, targetOf, unregister } from '../base/primordials.js'
 import type { Block } from '../base/units.js'
-import type { WrapId } from '../memory/kernel.js'
+import type { WrapId } from '../memory/runtime.js'
 import { blockOf, type Owner, sizeOf, watch } from './owner.js'
 
 export type LeakMode = 'off' | 'sampled' | 'all'

@@ -1,19 +1,20 @@
 /**
- * The kernel interface (`kernel.ts`) as the addon implements it. It also chooses how to detach a buffer,
- * which depends on the Node line. It knows neither segments nor blocks.
+ * The kernel and the runtime (`kernel.ts`, `runtime.ts`) as the addon implements them. It also chooses how to
+ * detach a buffer, which depends on the Node line. It knows neither segments nor blocks.
  *
- * The binary is loaded at the first `loadKernel()`, never at import.
+ * The binary is loaded at the first `loadAddon()`, never at import.
  */
 import { constants } from 'node:buffer'
 import { type Clock, useClock } from '../base/deferral.js'
 import { outOfRange } from '../base/errors.js'
 import type { PageCount, PageNumber } from '../base/units.js'
 import { loadBinary } from './binary.js'
-import type { Advice, Kernel, MappingId, OwnerId, ProgramBreak, SystemError, WrapId } from './kernel.js'
+import type { Advice, Kernel, MappingId, OwnerId, ProgramBreak, SystemError } from './kernel.js'
 import type { Ledger } from './ledger.js'
+import type { Addon, Runtime, WrapId } from './runtime.js'
 
 /** What the addon exports: see the `*_face` files and `turns.h` in native/. */
-interface NativeAddon extends Omit<Kernel, 'advise'> {
+interface NativeAddon extends Omit<Kernel, 'advise'>, Runtime {
   readonly MADV_DONTNEED: number
   readonly MADV_NOHUGEPAGE: number
   readonly MADV_HUGEPAGE: number
@@ -39,8 +40,8 @@ const applyFunction = Reflect.apply
 /** Error codes where advice about huge pages is not taken: by this kernel, or because of a filter. */
 const NO_ADVICE = ['EINVAL', 'EPERM', 'EACCES', 'ENOSYS']
 
-/** The addon behind the interface of `kernel.ts`. */
-class AddonKernel implements Kernel {
+/** The binary behind the interfaces of `kernel.ts` and `runtime.ts`. */
+class LoadedAddon implements Addon {
   readonly programBreak: ProgramBreak
   readonly pageBytes: number
   readonly #native: NativeAddon
@@ -176,26 +177,26 @@ class AddonLedger implements Ledger {
   }
 }
 
-let loaded: { readonly kernel: Kernel; readonly ledger: Ledger } | undefined
+let loaded: { readonly addon: Addon; readonly ledger: Ledger } | undefined
 
-function load(): { readonly kernel: Kernel; readonly ledger: Ledger } {
+function load(): { readonly addon: Addon; readonly ledger: Ledger } {
   if (loaded) return loaded
   const native = loadBinary() as NativeAddon
   useClock((onTimer, onTurn) => native.makeClock(onTimer, onTurn))
-  loaded = { kernel: new AddonKernel(native), ledger: new AddonLedger(native) }
+  loaded = { addon: new LoadedAddon(native), ledger: new AddonLedger(native) }
   return loaded
 }
 
 /**
- * Returns the kernel interface of this environment. The first call loads the addon; later calls return the
- * same object. Throws an `ArenaError` (`ERR_ARENA_NOT_SUPPORTED`) that says what to do when the binary is
+ * Returns the kernel and the runtime of this environment. The first call loads the addon; later calls return
+ * the same object. Throws an `ArenaError` (`ERR_ARENA_NOT_SUPPORTED`) that says what to do when the binary is
  * missing or may not be loaded. A later call tries again.
  */
-export function loadKernel(): Kernel {
-  return load().kernel
+export function loadAddon(): Addon {
+  return load().addon
 }
 
-/** Returns the limit of the process over all arenas. Throws the errors of `loadKernel`. */
+/** Returns the limit of the process over all arenas. Throws the errors of `loadAddon`. */
 export function loadLedger(): Ledger {
   return load().ledger
 }

@@ -17,6 +17,7 @@ import { invariant } from '../base/assert.js'
 import type { Deferral } from '../base/deferral.js'
 import { SafeMap } from '../base/primordials.js'
 import type { Kernel, MappingId } from './kernel.js'
+import type { Addon, Runtime } from './runtime.js'
 import { Unmapper } from './unmapper.js'
 import { nextWrapId } from './wrap-ids.js'
 
@@ -42,6 +43,7 @@ export interface BookRegion {
 
 export class BookRegions {
   readonly #kernel: Kernel
+  readonly #runtime: Runtime
   readonly #unmapper: Unmapper
   readonly #regionBytes: number
   readonly #chunks = new SafeMap<ArrayBuffer, Chunk>()
@@ -50,10 +52,11 @@ export class BookRegions {
   #warmCount = 0
 
   /** `regionBytes`: the bytes that a user needs. They are rounded up to whole pages here. */
-  constructor(kernel: Kernel, deferral: Deferral, regionBytes: number) {
-    this.#kernel = kernel
-    this.#unmapper = new Unmapper(kernel, deferral)
-    this.#regionBytes = ceil(regionBytes / kernel.pageBytes) * kernel.pageBytes
+  constructor(addon: Addon, deferral: Deferral, regionBytes: number) {
+    this.#kernel = addon
+    this.#runtime = addon
+    this.#unmapper = new Unmapper(addon, deferral)
+    this.#regionBytes = ceil(regionBytes / addon.pageBytes) * addon.pageBytes
   }
 
   /** Returns a region that reads as zero, or null where there is no memory for one. */
@@ -92,7 +95,7 @@ export class BookRegions {
     try {
       mapping = this.#kernel.map(lengthBytes)
       this.#kernel.advise(mapping, 0, lengthBytes, 'nohugepage')
-      const buffer = this.#kernel.wrap(mapping, 0, lengthBytes, nextWrapId())
+      const buffer = this.#runtime.wrap(mapping, 0, lengthBytes, nextWrapId())
       const free: number[] = []
       const isWarm: boolean[] = []
       for (let i = 0; i < CHUNK_REGIONS; i++) {
@@ -128,7 +131,7 @@ export class BookRegions {
     this.#chunks.delete(chunk.buffer)
     for (let i = 0; i < CHUNK_REGIONS; i++) if (chunk.isWarm[i]) this.#warmCount--
     try {
-      this.#kernel.detach(chunk.buffer)
+      this.#runtime.detach(chunk.buffer)
     } catch {
       // Then the garbage collector frees the buffer, and the mapping goes after it.
     }

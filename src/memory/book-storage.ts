@@ -10,6 +10,7 @@ import type { Deferral } from '../base/deferral.js'
 import { byteLengthOf, SafeMap } from '../base/primordials.js'
 import type { BookRegion, BookRegions } from './book-regions.js'
 import type { Kernel, MappingId } from './kernel.js'
+import type { Addon, Runtime } from './runtime.js'
 import { Unmapper } from './unmapper.js'
 import { nextWrapId } from './wrap-ids.js'
 
@@ -22,16 +23,18 @@ const HUGE_PAGE_BYTES = 2 * 2 ** 20
 
 export class BookStorage {
   readonly #kernel: Kernel
+  readonly #runtime: Runtime
   readonly #unmapper: Unmapper
   readonly #mappings = new SafeMap<ArrayBuffer, MappingId>()
 
   readonly #regions: BookRegions | undefined
 
   /** `regions`: the regions that all arenas of the thread share. */
-  constructor(kernel: Kernel, deferral: Deferral, regions?: BookRegions) {
-    this.#kernel = kernel
+  constructor(addon: Addon, deferral: Deferral, regions?: BookRegions) {
+    this.#kernel = addon
+    this.#runtime = addon
     this.#regions = regions
-    this.#unmapper = new Unmapper(kernel, deferral)
+    this.#unmapper = new Unmapper(addon, deferral)
   }
 
   get pageBytes(): number {
@@ -50,7 +53,7 @@ export class BookStorage {
       if (lengthBytes >= HUGE_PAGE_BYTES) {
         this.#kernel.advise(mapping, 0, this.#wholePages(lengthBytes), 'nohugepage')
       }
-      const buffer = this.#kernel.wrap(mapping, 0, lengthBytes, nextWrapId())
+      const buffer = this.#runtime.wrap(mapping, 0, lengthBytes, nextWrapId())
       this.#mappings.set(buffer, mapping)
       return buffer
     } catch (error) {
@@ -94,7 +97,7 @@ export class BookStorage {
     const lengthBytes = byteLengthOf(storage)
     this.#mappings.delete(storage)
     try {
-      this.#kernel.detach(storage)
+      this.#runtime.detach(storage)
     } catch {
       // Then the garbage collector frees the buffer, and the mapping goes after it.
     }

@@ -27,9 +27,10 @@ import { invariant } from '../base/assert.js'
 import type { Deferral } from '../base/deferral.js'
 import { KIB, MAX_SPACE_BYTES, MIB, type PageCount, type PageNumber } from '../base/units.js'
 import { lostError, movedBufferError, takeBreak } from './break-errors.js'
-import type { Kernel, ProgramBreak, WrapId } from './kernel.js'
+import type { Kernel, ProgramBreak } from './kernel.js'
 import type { MovableEnd, PageSource, Wrap } from './page-source.js'
 import { residentPages } from './residency.js'
+import type { Addon, Runtime, WrapId } from './runtime.js'
 import { endOf, type PageStretch, type Segment } from './segment.js'
 import { type End, Unmapper } from './unmapper.js'
 import { nextWrapId } from './wrap-ids.js'
@@ -56,6 +57,7 @@ export class BreakSource implements PageSource, MovableEnd {
   readonly pageBytes: number
   readonly #isSecret: boolean
   readonly #kernel: Kernel
+  readonly #runtime: Runtime
   readonly #break: ProgramBreak
   readonly #unmapper: Unmapper
   readonly #canMoveViewed: boolean
@@ -76,12 +78,13 @@ export class BreakSource implements PageSource, MovableEnd {
    * Takes the break of this process. `isSecret`: core files leave its pages out. Throws
    * `ERR_ARENA_BREAK_IN_USE` or `ERR_ARENA_BREAK_UNAVAILABLE`; the `cause` is the system error.
    */
-  constructor(kernel: Kernel, deferral: Deferral, arenaName: string, isSecret = false) {
+  constructor(addon: Addon, deferral: Deferral, arenaName: string, isSecret = false) {
     this.#isSecret = isSecret
-    this.pageBytes = kernel.pageBytes
-    this.#kernel = kernel
-    this.#break = kernel.programBreak
-    this.#unmapper = new Unmapper(kernel, deferral, 0)
+    this.pageBytes = addon.pageBytes
+    this.#kernel = addon
+    this.#runtime = addon
+    this.#break = addon.programBreak
+    this.#unmapper = new Unmapper(addon, deferral, 0)
     const mapping = takeBreak(this.#break, arenaName)
     this.#canMoveViewed = this.#break.canMoveViewed(mapping)
     this.#segment = { mapping, firstPage: 0, pageCount: 0, hasMovedBuffer: false }
@@ -198,17 +201,17 @@ export class BreakSource implements PageSource, MovableEnd {
 
   wrap(offsetBytes: number, lengthBytes: number): Wrap {
     const wrapId = nextWrapId()
-    const buffer = this.#kernel.wrap(this.#segment.mapping, offsetBytes, lengthBytes, wrapId)
+    const buffer = this.#runtime.wrap(this.#segment.mapping, offsetBytes, lengthBytes, wrapId)
     this.#wrappedBytes = max(this.#wrappedBytes, offsetBytes + lengthBytes)
     return { buffer, wrapId }
   }
 
   detach(buffer: ArrayBuffer): void {
-    this.#kernel.detach(buffer)
+    this.#runtime.detach(buffer)
   }
 
   isWrapped(wrapId: WrapId): boolean {
-    return this.#kernel.isWrapped(wrapId)
+    return this.#runtime.isWrapped(wrapId)
   }
 
   // ---- the movable end ------------------------------------------------------------------------------------

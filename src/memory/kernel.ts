@@ -1,6 +1,6 @@
 /**
- * The interface to the operating system: the system calls that this library makes. It does not decide when to
- * make them.
+ * The interface to the operating system: the system calls that this library makes, and two loops over mapped
+ * bytes. It does not decide when to make them. It makes no `ArrayBuffer`: `runtime.ts` does.
  *
  * The addon implements it (`addon.ts`). Tests wrap the real implementation, to count its calls or to make the
  * N-th one fail; no test replaces it by an imitation. A mapping is named by a small integer of this
@@ -15,9 +15,6 @@ export type MappingId = number
 
 /** Names the arena that gave up addresses and may have them again. 0: no arena may. */
 export type OwnerId = number
-
-/** Names one call of `wrap`, for `isWrapped`. The caller chooses it. It is unique in this environment. */
-export type WrapId = number
 
 /** What `advise` asks of the kernel for a range of whole pages. */
 export type Advice = 'dontneed' | 'nohugepage' | 'hugepage' | 'populate' | 'guard' | 'unguard' | 'dontdump'
@@ -41,8 +38,8 @@ export interface BreakInUse extends SystemError {
  * The program break: the calls that move it and its fence. They do not decide when to move it.
  * `native/program_break.h` has the whole contract.
  *
- * The memory of the break is a mapping like others: `wrap`, `advise`, `residency` and `unmap` take it. It is
- * as long as the fence reaches. Offsets count from where the owner's pages begin. Script sees no address.
+ * The memory of the break is a mapping like others: `advise`, `residency`, `unmap` and `Runtime.wrap` take
+ * it. It is as long as the fence reaches. Offsets count from where the owner's pages begin. Script sees no address.
  */
 export interface ProgramBreak {
   /**
@@ -93,6 +90,11 @@ export interface ProgramBreak {
   leave(mapping: MappingId, keeps: boolean): boolean
 }
 
+/**
+ * The operating system: it maps memory, takes pages back and says which are resident. A call throws a
+ * `SystemError` where the operating system refuses, and a `RangeError` where there is no such mapping or
+ * range.
+ */
 export interface Kernel {
   /** The break of this process, and its fence. */
   readonly programBreak: ProgramBreak
@@ -196,22 +198,4 @@ export interface Kernel {
    * `residency` must have exactly that length. Throws a `SystemError`.
    */
   residency(mapping: MappingId, offsetBytes: number, lengthBytes: number, residency: Uint8Array): void
-
-  /**
-   * Makes an external `ArrayBuffer` over part of a mapping. Wraps may overlap. The memory stays mapped until
-   * the finalizer of the buffer has run. Throws where the runtime refuses: a length above its limit, no
-   * memory, or a V8 with a sandbox (see nodejs/node-addon-api: `napi_no_external_buffers_allowed`).
-   */
-  wrap(mapping: MappingId, offsetBytes: number, lengthBytes: number, wrapId: WrapId): ArrayBuffer
-
-  /**
-   * Detaches a buffer: every view of it has length 0 from now on. Its finalizer runs on a later turn of the
-   * event loop. Throws a `TypeError` where the runtime refuses to detach this buffer.
-   */
-  detach(buffer: ArrayBuffer): void
-
-  /**
-   * Whether the finalizer of that wrap has not run yet. An `ArrayBuffer` that other code moved stays wrapped.
-   */
-  isWrapped(wrapId: WrapId): boolean
 }

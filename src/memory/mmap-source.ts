@@ -21,9 +21,10 @@ import type { Deferral } from '../base/deferral.js'
 import { indexIn, spliced } from '../base/primordials.js'
 import { KIB, MAX_SPACE_BYTES, MIB, type PageCount, type PageNumber } from '../base/units.js'
 import { Guards } from './guards.js'
-import type { Kernel, MappingId, OwnerId, WrapId } from './kernel.js'
+import type { Kernel, MappingId, OwnerId } from './kernel.js'
 import { type PageSource, SEGMENT_ALIGN_BYTES, type Wrap } from './page-source.js'
 import { residentPages } from './residency.js'
+import type { Addon, Runtime, WrapId } from './runtime.js'
 import { endOf, type PageStretch, type Segment } from './segment.js'
 import { type End, Unmapper } from './unmapper.js'
 import { nextWrapId } from './wrap-ids.js'
@@ -60,6 +61,7 @@ export class MmapSource implements PageSource {
   readonly pageBytes: number
   readonly #isSecret: boolean
   readonly #kernel: Kernel
+  readonly #runtime: Runtime
   readonly #unmapper: Unmapper
   readonly #owner: OwnerId
   readonly #guards: Guards
@@ -72,19 +74,20 @@ export class MmapSource implements PageSource {
 
   readonly #firstBytes: number
 
-  constructor(kernel: Kernel, deferral: Deferral, options: MmapOptions = {}) {
+  constructor(addon: Addon, deferral: Deferral, options: MmapOptions = {}) {
     const { hugePages = false, isSecret = false, startsSmall = false } = options
-    const smallBytes = max(SMALL_SEGMENT_BYTES, kernel.pageBytes)
+    const smallBytes = max(SMALL_SEGMENT_BYTES, addon.pageBytes)
     // Pieces of one slab cannot have advice of their own.
     this.#firstBytes = startsSmall && !hugePages && !isSecret ? smallBytes : FIRST_SEGMENT_BYTES
     this.#isSecret = isSecret
-    this.pageBytes = kernel.pageBytes
-    this.#kernel = kernel
-    this.#owner = kernel.newOwner()
-    this.#unmapper = new Unmapper(kernel, deferral, this.#owner)
-    this.#guards = new Guards(kernel)
-    this.unitPages = hugePages ? HUGE_PAGE_BYTES / kernel.pageBytes : 1
-    this.#alignPages = max(SEGMENT_ALIGN_BYTES / kernel.pageBytes, this.unitPages)
+    this.pageBytes = addon.pageBytes
+    this.#kernel = addon
+    this.#runtime = addon
+    this.#owner = addon.newOwner()
+    this.#unmapper = new Unmapper(addon, deferral, this.#owner)
+    this.#guards = new Guards(addon)
+    this.unitPages = hugePages ? HUGE_PAGE_BYTES / addon.pageBytes : 1
+    this.#alignPages = max(SEGMENT_ALIGN_BYTES / addon.pageBytes, this.unitPages)
   }
 
   get segments(): readonly Segment[] {
@@ -208,17 +211,17 @@ export class MmapSource implements PageSource {
     const { mapping, firstPage } = this.segmentOf(floor(offsetBytes / this.pageBytes))
     const wrapId = nextWrapId()
     return {
-      buffer: this.#kernel.wrap(mapping, offsetBytes - firstPage * this.pageBytes, lengthBytes, wrapId),
+      buffer: this.#runtime.wrap(mapping, offsetBytes - firstPage * this.pageBytes, lengthBytes, wrapId),
       wrapId,
     }
   }
 
   detach(buffer: ArrayBuffer): void {
-    this.#kernel.detach(buffer)
+    this.#runtime.detach(buffer)
   }
 
   isWrapped(wrapId: WrapId): boolean {
-    return this.#kernel.isWrapped(wrapId)
+    return this.#runtime.isWrapped(wrapId)
   }
 
   #map(lengthBytes: number): MappingId {

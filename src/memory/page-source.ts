@@ -3,7 +3,7 @@
  * numbers and segments. It knows neither blocks nor Buffers, and does not decide when pages go back.
  */
 import type { PageCount, PageNumber } from '../base/units.js'
-import type { WrapId } from './kernel.js'
+import type { WrapId } from './runtime.js'
 import type { PageStretch, Segment } from './segment.js'
 import type { End } from './unmapper.js'
 

@@ -1,7 +1,7 @@
 /**
- * Numbers for wraps. All arenas of a thread share one sequence, because the kernel interface knows no arenas.
+ * Numbers for wraps. All arenas of a thread share one sequence, because the runtime knows no arenas.
  */
-import type { WrapId } from './kernel.js'
+import type { WrapId } from './runtime.js'
 
 let last: WrapId = 0
 

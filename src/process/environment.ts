@@ -5,15 +5,15 @@
 
 import { type Deferral, eventLoop, now } from '../base/deferral.js'
 import { REGION_BYTES } from '../heap/layout.js'
-import { loadKernel, loadLedger } from '../memory/addon.js'
+import { loadAddon, loadLedger } from '../memory/addon.js'
 import { BookRegions } from '../memory/book-regions.js'
-import type { Kernel } from '../memory/kernel.js'
 import type { Ledger } from '../memory/ledger.js'
+import type { Addon } from '../memory/runtime.js'
 import { ArenaGroup } from './arena-group.js'
 import { PressureWatch } from './pressure-watch.js'
 
 export interface Environment {
-  readonly kernel: Kernel
+  readonly addon: Addon
   readonly deferral: Deferral
   /** Returns the milliseconds of a clock that never goes back. */
   now(): number
@@ -43,20 +43,20 @@ export const watch = new PressureWatch(group, eventLoop, now)
 let real: Environment | undefined
 
 /**
- * Returns the environment of real arenas. Loads the addon at first use, and throws what `loadKernel` throws.
+ * Returns the environment of real arenas. Loads the addon at first use, and throws what `loadAddon` throws.
  */
 export function realEnvironment(): Environment {
   if (real !== undefined) return real
-  const kernel = loadKernel()
+  const addon = loadAddon()
   real = {
-    kernel,
+    addon,
     deferral: eventLoop,
     now,
     ledger: loadLedger(),
     group,
     watch,
     startsSmall: true,
-    bookRegions: new BookRegions(kernel, eventLoop, REGION_BYTES),
+    bookRegions: new BookRegions(addon, eventLoop, REGION_BYTES),
   }
   return real
 }

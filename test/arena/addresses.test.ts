@@ -183,7 +183,7 @@ describe.concurrent('what is kept of closed arenas', () => {
 
   it('is had again by the arena that gave it up, so that one that breathes takes no more addresses', async () => {
     const kernel = new FaultyKernel()
-    const arena = new Arena({}, { kernel, deferral: eventLoop, now: () => 0 })
+    const arena = new Arena({}, { addon: kernel, deferral: eventLoop, now: () => 0 })
     const breathe = async (): Promise<void> => {
       for (const block of Array.from({ length: 60 }, () => arena.alloc(4e6))) arena.free(block)
       arena.trim()

@@ -1,13 +1,13 @@
 import { describe, expect, it } from 'vitest'
 import type { ArenaOptions } from '../../src/arena/options.js'
 import { Arena, ArenaError } from '../../src/index.js'
-import { loadKernel } from '../../src/memory/addon.js'
+import { loadAddon } from '../../src/memory/addon.js'
 import { someOf } from '../support/extent.js'
 import { isFilled, isMarked, isZero, mark, open, thrownBy } from '../support/world.js'
 
 const KIB = 1024
 const MIB = 1024 * KIB
-const PAGE = loadKernel().pageBytes
+const PAGE = loadAddon().pageBytes
 const SIZES = [
   1,
   15,

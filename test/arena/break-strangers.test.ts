@@ -3,7 +3,7 @@
  * its own, because what they do to it cannot be undone.
  */
 import { describe, expect, it } from 'vitest'
-import { loadKernel } from '../../src/memory/addon.js'
+import { loadAddon } from '../../src/memory/addon.js'
 import { IS_ALL, someOf, stepsOf } from '../support/extent.js'
 import { COMPILED, DIST, type Outcome, runScript } from '../support/process.js'
 import { noSetMmPath, slowSbrkPath, strangerPath } from '../support/stranger.js'
@@ -30,7 +30,7 @@ const PRELUDE = `
   )
 `
 
-const PAGE = loadKernel().pageBytes
+const PAGE = loadAddon().pageBytes
 
 async function expectToSurvive(
   body: string,
@@ -175,8 +175,8 @@ describe.concurrent('when libc remembers the break wrongly', () => {
 describe.concurrent('when the break is somewhere else at the moment of opening the fence', () => {
   it('nothing is opened, and the next move says so', () =>
     expectToSurvive(`
-      const { loadKernel } = await import(${JSON.stringify(new URL('memory/addon.js', COMPILED).href)})
-      const { programBreak, pageBytes } = loadKernel()
+      const { loadAddon } = await import(${JSON.stringify(new URL('memory/addon.js', COMPILED).href)})
+      const { programBreak, pageBytes } = loadAddon()
       const mapping = programBreak.take('subject')
       programBreak.closeFence(mapping, 64 * pageBytes)
       programBreak.openFence(mapping, 8 * pageBytes)

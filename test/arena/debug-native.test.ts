@@ -169,14 +169,14 @@ describe.concurrent('native code that overruns a block', () => {
     const { code, signal, stdout } = await run(`
       const { realEnvironment } = await import(${JSON.stringify(new URL('process/environment.js', COMPILED).href)})
       const environment = realEnvironment()
-      const calls = Object.getOwnPropertyNames(Object.getPrototypeOf(environment.kernel))
-      const kernel = { pageBytes: environment.kernel.pageBytes }
-      for (const call of calls) kernel[call] = (...args) => environment.kernel[call](...args)
-      kernel.advise = (mapping, offset, length, advice) => {
+      const calls = Object.getOwnPropertyNames(Object.getPrototypeOf(environment.addon))
+      const addon = { pageBytes: environment.addon.pageBytes }
+      for (const call of calls) addon[call] = (...args) => environment.addon[call](...args)
+      addon.advise = (mapping, offset, length, advice) => {
         if (advice === 'guard') throw Object.assign(new Error('as before Linux 6.13'), { code: 'EINVAL' })
-        environment.kernel.advise(mapping, offset, length, advice)
+        environment.addon.advise(mapping, offset, length, advice)
       }
-      const old = new Arena({ debug: true }, { ...environment, kernel })
+      const old = new Arena({ debug: true }, { ...environment, addon })
       old.free(old.allocUnsafe(5_000).fill(1))
       const block = old.allocUnsafe(5_000).fill(1)
       console.log('before')

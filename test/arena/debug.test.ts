@@ -1,5 +1,5 @@
 /**
- * `debug: true` in a world that stands still. Code outside JavaScript is played by the kernel seam, which writes where a
+ * `debug: true` in a world that stands still. Code outside JavaScript is played by the kernel, which writes where a
  * block is or was; real such code is in debug-native.test.ts.
  */
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
@@ -429,7 +429,7 @@ describe('at a limit', () => {
     ledger.limitBytes = 2 * MIB
     const arena = new Arena(
       { debug: { quarantineBlocks: 1e6, quarantineBytes: 64 * MIB } },
-      { kernel, deferral, now: deferral.now, ledger },
+      { addon: kernel, deferral, now: deferral.now, ledger },
     )
     try {
       for (let i = 0; i < 1_000; i++) arena.free(arena.allocUnsafe(20_000))

@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, it } from 'vitest'
 import { eventLoop, now } from '../../src/base/deferral.js'
-import { loadKernel } from '../../src/memory/addon.js'
+import { loadAddon } from '../../src/memory/addon.js'
 
 /** What keeps the process alive, of one kind. Only what is ref'd is listed. */
 function keepingAlive(kind: string): number {
@@ -10,7 +10,7 @@ function keepingAlive(kind: string): number {
 // The second time by the addon's clock, which serves from its loading on.
 describe.each([
   ['before there is a clock', () => {}],
-  ['with the clock of the addon', () => loadKernel()],
+  ['with the clock of the addon', () => loadAddon()],
 ])('eventLoop, %s', (_, load) => {
   beforeAll(() => {
     load()

@@ -58,7 +58,7 @@ class Session {
     this.#kernel.fails = kind => this.#failOneIn > 0 && kind !== 'detach' && random.oneIn(this.#failOneIn)
     const { now } = this.#deferral
     this.arena = new Arena(options, {
-      kernel: this.#kernel,
+      addon: this.#kernel,
       deferral: this.#deferral,
       now,
       ledger: loadLedger(),

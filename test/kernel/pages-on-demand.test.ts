@@ -1,12 +1,12 @@
 /** Huge pages and prefaulted ones, on real memory. */
 import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
-import { loadKernel } from '../../src/memory/addon.js'
+import { loadAddon } from '../../src/memory/addon.js'
 import { isMarked, mark, open, thrownBy } from '../support/world.js'
 
 const MIB = 2 ** 20
 const HUGE = 2 * MIB
-const PAGE = loadKernel().pageBytes
+const PAGE = loadAddon().pageBytes
 const UNIT = HUGE / PAGE
 
 /** Resident pages of each 2 MiB of a mapping. */

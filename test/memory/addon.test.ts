@@ -6,10 +6,10 @@ import { ReadableStream } from 'node:stream/web'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { afterEach, describe, expect, it } from 'vitest'
-import { loadKernel } from '../../src/memory/addon.js'
+import { loadAddon } from '../../src/memory/addon.js'
 import type { Advice, MappingId } from '../../src/memory/kernel.js'
 
-const kernel = loadKernel()
+const kernel = loadAddon()
 const PAGE = kernel.pageBytes
 const packageRoot = dirname(dirname(dirname(fileURLToPath(import.meta.url))))
 const UNKNOWN_MAPPING = 2 ** 40
@@ -46,7 +46,7 @@ function residentPages(mapping: MappingId, pageCount: number): number[] {
 function loadInChild(root: string, flags: string[]): string {
   const script = `
     import(${JSON.stringify(join(root, '.compiled/memory/addon.js'))})
-      .then(({ loadKernel }) => loadKernel())
+      .then(({ loadAddon }) => loadAddon())
       .then(() => console.log('loaded'), ({ code, message }) => console.log(code, message))`
   const args = [...flags, '--no-warnings', '-e', script]
   return execFileSync(process.execPath, args, { cwd: root, encoding: 'utf8' }).trim()
@@ -120,9 +120,9 @@ describe('mapPiece', () => {
   })
 })
 
-describe('loadKernel', () => {
+describe('loadAddon', () => {
   it('returns the same object each time', () => {
-    expect(loadKernel()).toBe(kernel)
+    expect(loadAddon()).toBe(kernel)
   })
 
   it('says what to run where there is no binary', () => {

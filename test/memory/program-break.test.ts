@@ -1,13 +1,13 @@
 /** The calls themselves, on the break of this very process, with a helper that looks at it from outside. */
 import { readFileSync } from 'node:fs'
 import { afterEach, describe, expect, it } from 'vitest'
-import { loadKernel } from '../../src/memory/addon.js'
+import { loadAddon } from '../../src/memory/addon.js'
 import type { MappingId } from '../../src/memory/kernel.js'
 import { baseOf, hasNoBreak } from '../support/break.js'
 import { loadStranger } from '../support/stranger.js'
 import { isZero, thrownBy, turns } from '../support/world.js'
 
-const kernel = loadKernel()
+const kernel = loadAddon()
 const { programBreak, pageBytes: PAGE } = kernel
 const stranger = loadStranger()
 /** Where the break was found: malloc moves it while nobody has it. */

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
 import { describe, expect, it } from 'vitest'
-import { loadKernel } from '../../src/memory/addon.js'
+import { loadAddon } from '../../src/memory/addon.js'
 import { kernelMappingCount } from '../support/process.js'
 import { type Random, randomFrom } from '../support/random.js'
 
@@ -54,10 +54,10 @@ async function runAndTerminate(delayMs: number, keeps: boolean): Promise<void> {
 describe('Workers', () => {
   it('may be terminated at any moment, and leave no mapping behind', async () => {
     const seed = newSeed()
-    loadKernel()
+    loadAddon()
     await runAndTerminate(0, true)
     // What ended Workers had ArrayBuffers over stays, empty, for whoever may still hold an address of it.
-    const mappedBytes = (): number => addressSpaceBytes() - loadKernel().kept().bytes
+    const mappedBytes = (): number => addressSpaceBytes() - loadAddon().kept().bytes
     const countBefore = kernelMappingCount()
     const bytesBefore = mappedBytes()
     await terminateTwenty(randomFrom(seed), true)
@@ -73,7 +73,7 @@ describe('Workers', () => {
   })
 
   it('may end while the main thread uses the same addon', async () => {
-    const kernel = loadKernel()
+    const kernel = loadAddon()
     const mapping = kernel.map(kernel.pageBytes)
     const buffer = kernel.wrap(mapping, 0, kernel.pageBytes, 1)
     new Uint8Array(buffer).fill(9)

@@ -1,11 +1,11 @@
 import { constants } from 'node:buffer'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { Arena } from '../../src/arena/arena.js'
-import { loadKernel } from '../../src/memory/addon.js'
+import { loadAddon } from '../../src/memory/addon.js'
 import type { FaultyKernel } from '../support/faulty-kernel.js'
 import { isMarked, mark, realWorldWith, thrownBy } from '../support/world.js'
 
-const PAGE = loadKernel().pageBytes
+const PAGE = loadAddon().pageBytes
 const MAX_SIZE_BYTES = Math.min(constants.MAX_LENGTH, 2 ** 35)
 
 let arena: Arena

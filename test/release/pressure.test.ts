@@ -2,7 +2,7 @@ import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { existsSync, readFileSync } from 'node:fs'
 import { afterEach, describe, expect, it } from 'vitest'
 import { Arena } from '../../src/arena/arena.js'
-import { loadKernel } from '../../src/memory/addon.js'
+import { loadAddon } from '../../src/memory/addon.js'
 import { ArenaGroup } from '../../src/process/arena-group.js'
 import { group, realEnvironment, watch } from '../../src/process/environment.js'
 import { type PressureEvent, PressureWatch, readKernelFile } from '../../src/process/pressure-watch.js'
@@ -168,7 +168,7 @@ describe('PressureWatch', () => {
     const group = new ArenaGroup()
     const watch = new PressureWatch(group, deferral, deferral.now, readerOf(world))
     const arenas = Array.from({ length: arenaCount }, () => {
-      const environment = { kernel: loadKernel(), deferral, now: deferral.now, group, watch }
+      const environment = { addon: loadAddon(), deferral, now: deferral.now, group, watch }
       return new Arena({ releaseAfterMs: 3_600_000 }, environment)
     })
     opened.push(...arenas)

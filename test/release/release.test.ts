@@ -2,11 +2,11 @@
 import { createHook } from 'node:async_hooks'
 import { describe, expect, it } from 'vitest'
 import { Arena } from '../../src/arena/arena.js'
-import { loadKernel } from '../../src/memory/addon.js'
+import { loadAddon } from '../../src/memory/addon.js'
 import { ReleasePolicy } from '../../src/release/policy.js'
 import { open } from '../support/world.js'
 
-const PAGE = loadKernel().pageBytes
+const PAGE = loadAddon().pageBytes
 const MIB = 2 ** 20
 
 describe('ReleasePolicy', () => {

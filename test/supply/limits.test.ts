@@ -26,7 +26,7 @@ function openGroup(...options: ArenaOptions[]): Arena[] {
   const opened = options.map(each => {
     const deferral = new ManualDeferral()
     const kernel = new FaultyKernel()
-    return new Arena(each, { kernel, deferral, now: deferral.now, ledger: loadLedger(), group })
+    return new Arena(each, { addon: kernel, deferral, now: deferral.now, ledger: loadLedger(), group })
   })
   arenas.push(...opened)
   return opened

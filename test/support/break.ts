@@ -2,13 +2,13 @@
  * Whether a process can have its program break at all: V8 puts its code into the first gap near Node's own, and where the
  * heap was placed low by chance that gap is right above the break (1 or 2 processes in 100 on Node 20 and 22).
  */
-import { loadKernel } from '../../src/memory/addon.js'
+import { loadAddon } from '../../src/memory/addon.js'
 import type { MappingId } from '../../src/memory/kernel.js'
 import { BREAK_IN_THE_WAY } from './process.js'
 
 /** Where the pages of the break's owner begin, who holds none. No earlier owner's memory is there, if anybody had a view of that. */
 export function baseOf(mapping: MappingId, breakAt: () => number): number {
-  const { programBreak, pageBytes } = loadKernel()
+  const { programBreak, pageBytes } = loadAddon()
   programBreak.closeFence(mapping, 4 * pageBytes)
   programBreak.openFence(mapping, pageBytes)
   programBreak.sbrk(mapping, pageBytes)
@@ -30,7 +30,7 @@ if (hasNoBreak) {
 }
 
 function canMoveBreak(): boolean {
-  const kernel = loadKernel()
+  const kernel = loadAddon()
   let mapping: MappingId | undefined
   try {
     mapping = kernel.programBreak.take('probe')

@@ -3,8 +3,9 @@
  * with zeros. It can refuse, fail the N-th call and record; for tests in which the real sources' calls are in the way.
  */
 import { MIB, type PageCount, type PageNumber } from '../../src/base/units.js'
-import type { Kernel, MappingId, WrapId } from '../../src/memory/kernel.js'
+import type { MappingId } from '../../src/memory/kernel.js'
 import { type PageSource, SEGMENT_ALIGN_BYTES, type Wrap } from '../../src/memory/page-source.js'
+import type { Addon, WrapId } from '../../src/memory/runtime.js'
 import { endOf, type PageStretch, type Segment } from '../../src/memory/segment.js'
 import { nextWrapId } from '../../src/memory/wrap-ids.js'
 
@@ -20,18 +21,18 @@ export class FakeSource implements PageSource {
   readonly calls: SourceCall[] = []
   /** Asked before each call: true makes it fail. */
   fails: ((call: SourceCall) => boolean) | undefined
-  readonly #kernel: Kernel
+  readonly #addon: Addon
   readonly #mapping: MappingId
   readonly #bytes: Uint8Array
   /** A page counts as resident while it is not zero. */
   #segments: Segment[] = []
   #isKept = false
 
-  constructor(kernel: Kernel) {
-    this.pageBytes = kernel.pageBytes
-    this.#kernel = kernel
-    this.#mapping = kernel.map(SPACE_BYTES)
-    this.#bytes = new Uint8Array(kernel.wrap(this.#mapping, 0, SPACE_BYTES, nextWrapId()))
+  constructor(addon: Addon) {
+    this.pageBytes = addon.pageBytes
+    this.#addon = addon
+    this.#mapping = addon.map(SPACE_BYTES)
+    this.#bytes = new Uint8Array(addon.wrap(this.#mapping, 0, SPACE_BYTES, nextWrapId()))
   }
 
   get segments(): readonly Segment[] {
@@ -107,7 +108,7 @@ export class FakeSource implements PageSource {
   }
 
   close(): void {
-    if (!this.#isKept) this.#kernel.detach(this.#bytes.buffer as ArrayBuffer)
+    if (!this.#isKept) this.#addon.detach(this.#bytes.buffer as ArrayBuffer)
   }
 
   abandon(): void {
@@ -116,7 +117,7 @@ export class FakeSource implements PageSource {
 
   /** After `close`, once the finalizers have run. Returns whether the memory is gone. */
   unmap(): boolean {
-    return this.#kernel.unmap(this.#mapping)
+    return this.#addon.unmap(this.#mapping)
   }
 
   residentBytes(): number {
@@ -134,15 +135,15 @@ export class FakeSource implements PageSource {
   wrap(offsetBytes: number, lengthBytes: number): Wrap {
     this.#enter('wrap')
     const wrapId = nextWrapId()
-    return { buffer: this.#kernel.wrap(this.#mapping, offsetBytes, lengthBytes, wrapId), wrapId }
+    return { buffer: this.#addon.wrap(this.#mapping, offsetBytes, lengthBytes, wrapId), wrapId }
   }
 
   detach(buffer: ArrayBuffer): void {
-    this.#kernel.detach(buffer)
+    this.#addon.detach(buffer)
   }
 
   isWrapped(wrapId: WrapId): boolean {
-    return this.#kernel.isWrapped(wrapId)
+    return this.#addon.isWrapped(wrapId)
   }
 
   check(): void {}

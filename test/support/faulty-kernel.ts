@@ -1,18 +1,11 @@
 /**
- * The real kernel seam with an observer in between: counts and records every call, knows where each `ArrayBuffer` lies,
+ * The real kernel and runtime with an observer in between: counts and records every call, knows where each `ArrayBuffer` lies,
  * and fails calls on demand as the system or the runtime would. A call that is not failed goes through: memory is
  * never imitated.
  */
-import { loadKernel } from '../../src/memory/addon.js'
-import type {
-  Advice,
-  Kernel,
-  MappingId,
-  OwnerId,
-  ProgramBreak,
-  SystemError,
-  WrapId,
-} from '../../src/memory/kernel.js'
+import { loadAddon } from '../../src/memory/addon.js'
+import type { Advice, MappingId, OwnerId, ProgramBreak, SystemError } from '../../src/memory/kernel.js'
+import type { Addon, WrapId } from '../../src/memory/runtime.js'
 
 /** `advise` counts under its advice, and each stretch of `purge` as a `'dontneed'` too; `'booksDontneed'`: `'dontneed'` of memory that holds an arena's books, not blocks. */
 export type CallKind =
@@ -102,10 +95,10 @@ const SYSTEM_FAILURES = {
 // What no arena names its own wraps by: they count up from 1.
 let probeWrapId = 2 ** 40
 
-export class FaultyKernel implements Kernel {
+export class FaultyKernel implements Addon {
   readonly programBreak: ProgramBreak
   readonly pageBytes: number
-  readonly #real: Kernel
+  readonly #real: Addon
   /** Calls made, failed ones included. */
   readonly counts: Record<CallKind, number> = {
     map: 0,
@@ -149,7 +142,7 @@ export class FaultyKernel implements Kernel {
   /** Mappings with a buffer that a failed `detach` left attached. */
   readonly stillReached = new Set<MappingId>()
 
-  constructor(real = loadKernel()) {
+  constructor(real = loadAddon()) {
     this.#real = real
     this.pageBytes = real.pageBytes
     this.programBreak = this.#observe(real.programBreak)

@@ -2,7 +2,7 @@
 import { ReadableStream } from 'node:stream/web'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
-import type { Kernel } from '../../src/memory/kernel.js'
+import type { Runtime } from '../../src/memory/runtime.js'
 import { turns } from './world.js'
 
 /** What byte streams do to a view on every line of Node: its whole buffer, detached here, moves into another one. */
@@ -16,8 +16,8 @@ export async function takeAway(buffer: ArrayBuffer): Promise<ArrayBuffer> {
 }
 
 /** Whoever took it drops it, and its finalizer runs. */
-export async function giveBack(taken: ArrayBuffer, kernel: Kernel): Promise<void> {
-  kernel.detach(taken)
+export async function giveBack(taken: ArrayBuffer, runtime: Runtime): Promise<void> {
+  runtime.detach(taken)
   await turns()
 }
 

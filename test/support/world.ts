@@ -17,7 +17,7 @@ export interface World {
 export function worldWith(options: ArenaOptions = {}): World {
   const kernel = new FaultyKernel()
   const deferral = new ManualDeferral()
-  return { arena: new Arena(options, { kernel, deferral, now: deferral.now }), kernel, deferral }
+  return { arena: new Arena(options, { addon: kernel, deferral, now: deferral.now }), kernel, deferral }
 }
 
 const opened: Arena[] = []
@@ -35,7 +35,10 @@ export function open(options: ArenaOptions = {}): World {
 /** An arena over the real kernel, observed, with real turns and timers. */
 export function realWorldWith(options: ArenaOptions = {}): { arena: Arena; kernel: FaultyKernel } {
   const kernel = new FaultyKernel()
-  return { arena: new Arena(options, { kernel, deferral: eventLoop, now: () => performance.now() }), kernel }
+  return {
+    arena: new Arena(options, { addon: kernel, deferral: eventLoop, now: () => performance.now() }),
+    kernel,
+  }
 }
 
 /** Turns of the real event loop: the finalizers of what was detached before have run after two. */

@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs'
 import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { isMainThread, Worker, workerData } from 'node:worker_threads'
-import { loadKernel } from '../../../.compiled/memory/addon.js'
+import { loadAddon } from '../../../.compiled/memory/addon.js'
 import { Arena, processLimit } from '../../../dist/index.js'
 
 const rssBytes = () =>
@@ -14,7 +14,7 @@ const rssBytes = () =>
 /** All address space, but for what is kept for whoever may still hold an address. Of how many mappings it is says nothing: neighbours are one to the kernel. */
 const sizeBytes = () =>
   Number(/^VmSize:\s+(\d+) kB$/m.exec(readFileSync('/proc/self/status', 'latin1'))[1]) * 1024 -
-  loadKernel().kept().bytes
+  loadAddon().kept().bytes
 
 function drop(count, options) {
   for (let i = 0; i < count; i++) {

@@ -5,16 +5,16 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Arena } from '../../../.compiled/arena/arena.js'
 import { eventLoop } from '../../../.compiled/base/deferral.js'
-import { loadKernel } from '../../../.compiled/memory/addon.js'
-import { locatingKernel, restBytes, rssBytes } from './measure.mjs'
+import { loadAddon } from '../../../.compiled/memory/addon.js'
+import { locatingAddon, restBytes, rssBytes } from './measure.mjs'
 
 const TOTAL_BYTES = 128 * 2 ** 20
 const KEEP_ONE_IN = 64
 const sizeBytes = Number(process.argv[2])
 
 function world() {
-  const { kernel, pageBytesOf } = locatingKernel(loadKernel())
-  const environment = { kernel, deferral: eventLoop, now: () => performance.now() }
+  const { addon, pageBytesOf } = locatingAddon(loadAddon())
+  const environment = { addon, deferral: eventLoop, now: () => performance.now() }
   return { arena: new Arena({ detachFromBytes: Number(process.argv[3]) }, environment), pageBytesOf }
 }
 

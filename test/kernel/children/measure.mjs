@@ -12,22 +12,22 @@ export function restBytes() {
   return rssBytes() - getHeapStatistics().total_physical_size
 }
 
-/** The real kernel, but for that it remembers where each ArrayBuffer lies. */
-export function locatingKernel(kernel) {
+/** The real addon, but for that it remembers where each ArrayBuffer lies. */
+export function locatingAddon(addon) {
   const places = new WeakMap()
-  const locating = Object.create(kernel, {
+  const locating = Object.create(addon, {
     wrap: {
       value(mapping, offsetBytes, lengthBytes, wrapId) {
-        const buffer = kernel.wrap(mapping, offsetBytes, lengthBytes, wrapId)
+        const buffer = addon.wrap(mapping, offsetBytes, lengthBytes, wrapId)
         places.set(buffer, { mapping, offsetBytes })
         return buffer
       },
     },
   })
   // They read private fields, which only the real one has.
-  for (const name of Object.getOwnPropertyNames(Object.getPrototypeOf(kernel))) {
-    if (name === 'constructor' || name === 'wrap' || typeof kernel[name] !== 'function') continue
-    Object.defineProperty(locating, name, { value: kernel[name].bind(kernel) })
+  for (const name of Object.getOwnPropertyNames(Object.getPrototypeOf(addon))) {
+    if (name === 'constructor' || name === 'wrap' || typeof addon[name] !== 'function') continue
+    Object.defineProperty(locating, name, { value: addon[name].bind(addon) })
   }
   /** Bytes of the pages that these Buffers lie on. */
   const pageBytesOf = buffers => {
@@ -36,13 +36,13 @@ export function locatingKernel(kernel) {
       const { mapping, offsetBytes } = places.get(buffer.buffer)
       const start = offsetBytes + buffer.byteOffset
       for (
-        let page = Math.floor(start / kernel.pageBytes);
-        page * kernel.pageBytes < start + buffer.length;
+        let page = Math.floor(start / addon.pageBytes);
+        page * addon.pageBytes < start + buffer.length;
         page++
       )
         pages.add(mapping * 2 ** 30 + page)
     }
-    return pages.size * kernel.pageBytes
+    return pages.size * addon.pageBytes
   }
-  return { kernel: locating, pageBytesOf }
+  return { addon: locating, pageBytesOf }
 }
