@@ -29,11 +29,10 @@ import { KIB, MAX_SPACE_BYTES, MIB, type PageCount, type PageNumber } from '../b
 import { lostError, movedBufferError, takeBreak } from './break-errors.js'
 import type { Kernel, ProgramBreak } from './kernel.js'
 import type { MovableEnd, PageSource, Wrap } from './page-source.js'
-import { residentPages } from './residency.js'
-import type { Addon, Runtime, WrapId } from './runtime.js'
+import type { Addon } from './runtime.js'
 import { endOf, type PageStretch, type Segment } from './segment.js'
+import { SegmentSource } from './segment-source.js'
 import { type End, Unmapper } from './unmapper.js'
-import { nextWrapId } from './wrap-ids.js'
 
 const { floor, max, min } = Math
 
@@ -51,13 +50,11 @@ const FENCE_BYTES = 2 * MIB
 const MIN_RISE_BYTES = MIB
 const MAX_RISE_BYTES = 16 * MIB
 
-export class BreakSource implements PageSource, MovableEnd {
+export class BreakSource extends SegmentSource implements PageSource, MovableEnd {
   readonly name = 'sbrk'
   readonly unitPages = 1
-  readonly pageBytes: number
   readonly #isSecret: boolean
   readonly #kernel: Kernel
-  readonly #runtime: Runtime
   readonly #break: ProgramBreak
   readonly #unmapper: Unmapper
   readonly #canMoveViewed: boolean
@@ -79,10 +76,9 @@ export class BreakSource implements PageSource, MovableEnd {
    * `ERR_ARENA_BREAK_IN_USE` or `ERR_ARENA_BREAK_UNAVAILABLE`; the `cause` is the system error.
    */
   constructor(addon: Addon, deferral: Deferral, arenaName: string, isSecret = false) {
+    super(addon)
     this.#isSecret = isSecret
-    this.pageBytes = addon.pageBytes
     this.#kernel = addon
-    this.#runtime = addon
     this.#break = addon.programBreak
     this.#unmapper = new Unmapper(addon, deferral, 0)
     const mapping = takeBreak(this.#break, arenaName)
@@ -90,7 +86,7 @@ export class BreakSource implements PageSource, MovableEnd {
     this.#segment = { mapping, firstPage: 0, pageCount: 0, hasMovedBuffer: false }
   }
 
-  get segments(): readonly Segment[] {
+  override get segments(): readonly Segment[] {
     return this.#segment.pageCount > 0 ? [this.#segment] : []
   }
 
@@ -130,7 +126,7 @@ export class BreakSource implements PageSource, MovableEnd {
     this.#undo()
   }
 
-  segmentOf(page: PageNumber): Segment {
+  override segmentOf(page: PageNumber): Segment {
     invariant(page >= 0 && page < this.reachOf(), `page ${page} has a segment`)
     return this.#segment
   }
@@ -143,11 +139,6 @@ export class BreakSource implements PageSource, MovableEnd {
     return this.#kernel.purge(this.#segment.mapping, 0, stretches, from, end)
   }
 
-  populate(firstPage: PageNumber, pageCount: PageCount): void {
-    const { mapping } = this.#segment
-    this.#kernel.advise(mapping, firstPage * this.pageBytes, pageCount * this.pageBytes, 'populate')
-  }
-
   /** Makes no guard, because the end of the segment moves, and glibc's malloc uses what is behind it. */
   guard(): boolean {
     return false
@@ -155,14 +146,6 @@ export class BreakSource implements PageSource, MovableEnd {
 
   unguard(): void {
     invariant(false, 'no page of the break is guarded')
-  }
-
-  fill(offsetBytes: number, lengthBytes: number, byte: number): void {
-    this.#kernel.fill(this.#segment.mapping, offsetBytes, lengthBytes, byte)
-  }
-
-  firstOther(offsetBytes: number, lengthBytes: number, byte: number): number {
-    return this.#kernel.firstOther(this.#segment.mapping, offsetBytes, lengthBytes, byte)
   }
 
   retire(segment: Segment): void {
@@ -194,24 +177,10 @@ export class BreakSource implements PageSource, MovableEnd {
     }
   }
 
-  residentBytes(): number {
-    const { mapping, pageCount } = this.#segment
-    return residentPages(this.#kernel, mapping, pageCount) * this.pageBytes
-  }
-
-  wrap(offsetBytes: number, lengthBytes: number): Wrap {
-    const wrapId = nextWrapId()
-    const buffer = this.#runtime.wrap(this.#segment.mapping, offsetBytes, lengthBytes, wrapId)
+  override wrap(offsetBytes: number, lengthBytes: number): Wrap {
+    const wrap = super.wrap(offsetBytes, lengthBytes)
     this.#wrappedBytes = max(this.#wrappedBytes, offsetBytes + lengthBytes)
-    return { buffer, wrapId }
-  }
-
-  detach(buffer: ArrayBuffer): void {
-    this.#runtime.detach(buffer)
-  }
-
-  isWrapped(wrapId: WrapId): boolean {
-    return this.#runtime.isWrapped(wrapId)
+    return wrap
   }
 
   // ---- the movable end ------------------------------------------------------------------------------------

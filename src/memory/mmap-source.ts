@@ -22,12 +22,11 @@ import { indexIn, spliced } from '../base/primordials.js'
 import { KIB, MAX_SPACE_BYTES, MIB, type PageCount, type PageNumber } from '../base/units.js'
 import { Guards } from './guards.js'
 import type { Kernel, MappingId, OwnerId } from './kernel.js'
-import { type PageSource, SEGMENT_ALIGN_BYTES, type Wrap } from './page-source.js'
-import { residentPages } from './residency.js'
-import type { Addon, Runtime, WrapId } from './runtime.js'
+import { type PageSource, SEGMENT_ALIGN_BYTES } from './page-source.js'
+import type { Addon } from './runtime.js'
 import { endOf, type PageStretch, type Segment } from './segment.js'
+import { SegmentSource } from './segment-source.js'
 import { type End, Unmapper } from './unmapper.js'
-import { nextWrapId } from './wrap-ids.js'
 
 const { ceil, floor, max, min } = Math
 
@@ -55,13 +54,11 @@ export interface MmapOptions {
   readonly startsSmall?: boolean
 }
 
-export class MmapSource implements PageSource {
+export class MmapSource extends SegmentSource implements PageSource {
   readonly name = 'mmap'
   readonly end = null
-  readonly pageBytes: number
   readonly #isSecret: boolean
   readonly #kernel: Kernel
-  readonly #runtime: Runtime
   readonly #unmapper: Unmapper
   readonly #owner: OwnerId
   readonly #guards: Guards
@@ -75,14 +72,13 @@ export class MmapSource implements PageSource {
   readonly #firstBytes: number
 
   constructor(addon: Addon, deferral: Deferral, options: MmapOptions = {}) {
+    super(addon)
     const { hugePages = false, isSecret = false, startsSmall = false } = options
     const smallBytes = max(SMALL_SEGMENT_BYTES, addon.pageBytes)
     // Pieces of one slab cannot have advice of their own.
     this.#firstBytes = startsSmall && !hugePages && !isSecret ? smallBytes : FIRST_SEGMENT_BYTES
     this.#isSecret = isSecret
-    this.pageBytes = addon.pageBytes
     this.#kernel = addon
-    this.#runtime = addon
     this.#owner = addon.newOwner()
     this.#unmapper = new Unmapper(addon, deferral, this.#owner)
     this.#guards = new Guards(addon)
@@ -90,7 +86,7 @@ export class MmapSource implements PageSource {
     this.#alignPages = max(SEGMENT_ALIGN_BYTES / addon.pageBytes, this.unitPages)
   }
 
-  get segments(): readonly Segment[] {
+  override get segments(): readonly Segment[] {
     return this.#segments
   }
 
@@ -126,7 +122,7 @@ export class MmapSource implements PageSource {
     return endOf(segment)
   }
 
-  segmentOf(page: PageNumber): Segment {
+  override segmentOf(page: PageNumber): Segment {
     const segment = this.#segmentAt[floor(page / this.#alignPages)]
     invariant(
       segment !== undefined && page >= segment.firstPage && page < endOf(segment),
@@ -147,11 +143,6 @@ export class MmapSource implements PageSource {
     return this.#kernel.purge(segment.mapping, segment.firstPage, stretches, from, next)
   }
 
-  populate(firstPage: PageNumber, pageCount: PageCount): void {
-    const { mapping, firstPage: base } = this.segmentOf(firstPage)
-    this.#kernel.advise(mapping, (firstPage - base) * this.pageBytes, pageCount * this.pageBytes, 'populate')
-  }
-
   /** Makes no guard among huge pages, because a guard would break one up. */
   guard(page: PageNumber): boolean {
     if (this.unitPages > 1) return false
@@ -162,16 +153,6 @@ export class MmapSource implements PageSource {
   unguard(page: PageNumber): void {
     const { mapping, firstPage } = this.segmentOf(page)
     this.#guards.remove(page, mapping, (page - firstPage) * this.pageBytes)
-  }
-
-  fill(offsetBytes: number, lengthBytes: number, byte: number): void {
-    const { mapping, firstPage } = this.segmentOf(floor(offsetBytes / this.pageBytes))
-    this.#kernel.fill(mapping, offsetBytes - firstPage * this.pageBytes, lengthBytes, byte)
-  }
-
-  firstOther(offsetBytes: number, lengthBytes: number, byte: number): number {
-    const { mapping, firstPage } = this.segmentOf(floor(offsetBytes / this.pageBytes))
-    return this.#kernel.firstOther(mapping, offsetBytes - firstPage * this.pageBytes, lengthBytes, byte)
   }
 
   retire(segment: Segment): void {
@@ -198,30 +179,6 @@ export class MmapSource implements PageSource {
       if (segment.hasMovedBuffer) end.whenGone()
       else this.#unmapper.add(segment.mapping, segment.pageCount * this.pageBytes, end)
     }
-  }
-
-  residentBytes(): number {
-    let pages = 0
-    for (const { mapping, pageCount } of this.#segments)
-      pages += residentPages(this.#kernel, mapping, pageCount)
-    return pages * this.pageBytes
-  }
-
-  wrap(offsetBytes: number, lengthBytes: number): Wrap {
-    const { mapping, firstPage } = this.segmentOf(floor(offsetBytes / this.pageBytes))
-    const wrapId = nextWrapId()
-    return {
-      buffer: this.#runtime.wrap(mapping, offsetBytes - firstPage * this.pageBytes, lengthBytes, wrapId),
-      wrapId,
-    }
-  }
-
-  detach(buffer: ArrayBuffer): void {
-    this.#runtime.detach(buffer)
-  }
-
-  isWrapped(wrapId: WrapId): boolean {
-    return this.#runtime.isWrapped(wrapId)
   }
 
   #map(lengthBytes: number): MappingId {

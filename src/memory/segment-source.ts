@@ -1,0 +1,69 @@
+/**
+ * What both sources of pages do alike: the calls about pages and bytes of a segment, and about the buffers
+ * over it. `page-source.ts` has their contracts. Where segments come from, and where they go, is up to each
+ * source.
+ */
+import type { PageCount, PageNumber } from '../base/units.js'
+import type { Kernel } from './kernel.js'
+import type { Wrap } from './page-source.js'
+import { residentPages } from './residency.js'
+import type { Addon, Runtime, WrapId } from './runtime.js'
+import type { Segment } from './segment.js'
+import { nextWrapId } from './wrap-ids.js'
+
+const { floor } = Math
+
+export abstract class SegmentSource {
+  readonly pageBytes: number
+  readonly #kernel: Kernel
+  readonly #runtime: Runtime
+
+  constructor(addon: Addon) {
+    this.pageBytes = addon.pageBytes
+    this.#kernel = addon
+    this.#runtime = addon
+  }
+
+  abstract get segments(): readonly Segment[]
+
+  abstract segmentOf(page: PageNumber): Segment
+
+  populate(firstPage: PageNumber, pageCount: PageCount): void {
+    const { mapping, firstPage: base } = this.segmentOf(firstPage)
+    this.#kernel.advise(mapping, (firstPage - base) * this.pageBytes, pageCount * this.pageBytes, 'populate')
+  }
+
+  fill(offsetBytes: number, lengthBytes: number, byte: number): void {
+    const { mapping, firstPage } = this.segmentOf(floor(offsetBytes / this.pageBytes))
+    this.#kernel.fill(mapping, offsetBytes - firstPage * this.pageBytes, lengthBytes, byte)
+  }
+
+  firstOther(offsetBytes: number, lengthBytes: number, byte: number): number {
+    const { mapping, firstPage } = this.segmentOf(floor(offsetBytes / this.pageBytes))
+    return this.#kernel.firstOther(mapping, offsetBytes - firstPage * this.pageBytes, lengthBytes, byte)
+  }
+
+  residentBytes(): number {
+    let pages = 0
+    for (const { mapping, pageCount } of this.segments)
+      pages += residentPages(this.#kernel, mapping, pageCount)
+    return pages * this.pageBytes
+  }
+
+  wrap(offsetBytes: number, lengthBytes: number): Wrap {
+    const { mapping, firstPage } = this.segmentOf(floor(offsetBytes / this.pageBytes))
+    const wrapId = nextWrapId()
+    return {
+      buffer: this.#runtime.wrap(mapping, offsetBytes - firstPage * this.pageBytes, lengthBytes, wrapId),
+      wrapId,
+    }
+  }
+
+  detach(buffer: ArrayBuffer): void {
+    this.#runtime.detach(buffer)
+  }
+
+  isWrapped(wrapId: WrapId): boolean {
+    return this.#runtime.isWrapped(wrapId)
+  }
+}
