@@ -256,7 +256,7 @@ export class Forgotten {
   }
 
   #markMoved({ startBytes }: Memory): void {
-    this.#source.segmentOf(floor(startBytes / this.#source.pageBytes)).hasMovedBuffer = true
+    this.#source.keepForGood(floor(startBytes / this.#source.pageBytes))
   }
 
   #drop(wrapId: WrapId): void {

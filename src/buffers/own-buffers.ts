@@ -250,7 +250,7 @@ export class OwnBuffers {
       tryDetach(this.#source, own.buffer)
     }
     if (own.isEnding && byteLengthOf(own.buffer) === 0) return own.reachedBy
-    this.#source.segmentOf(floor((block * GRANULE_BYTES) / this.#source.pageBytes)).hasMovedBuffer = true
+    this.#source.keepForGood(floor((block * GRANULE_BYTES) / this.#source.pageBytes))
     return own.wrapId
   }
 

@@ -287,7 +287,7 @@ export class Windows {
     }
     this.#lost.set(this.#wrapIds[window], window)
     this.lostCount = this.#lost.size
-    this.#source.segmentOf((window * WINDOW_STRIDE_BYTES) / this.#source.pageBytes).hasMovedBuffer = true
+    this.#source.keepForGood((window * WINDOW_STRIDE_BYTES) / this.#source.pageBytes)
     this.#forget(window)
   }
 

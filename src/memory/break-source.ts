@@ -31,7 +31,7 @@ import type { Kernel, ProgramBreak } from './kernel.js'
 import type { MovableEnd, PageSource, Wrap } from './page-source.js'
 import type { Addon } from './runtime.js'
 import { endOf, type PageStretch, type Segment } from './segment.js'
-import { SegmentSource } from './segment-source.js'
+import { type OwnSegment, SegmentSource } from './segment-source.js'
 import { type End, Unmapper } from './unmapper.js'
 
 const { floor, max, min } = Math
@@ -58,7 +58,7 @@ export class BreakSource extends SegmentSource implements PageSource, MovableEnd
   readonly #break: ProgramBreak
   readonly #unmapper: Unmapper
   readonly #canMoveViewed: boolean
-  readonly #segment: Segment & { pageCount: PageCount }
+  readonly #segment: OwnSegment & { pageCount: PageCount }
   /** Where the break is, and where the fence ends. Both count from the first page. */
   #topBytes = 0
   #reachBytes = 0
@@ -83,7 +83,7 @@ export class BreakSource extends SegmentSource implements PageSource, MovableEnd
     this.#unmapper = new Unmapper(addon, deferral, 0)
     const mapping = takeBreak(this.#break, arenaName)
     this.#canMoveViewed = this.#break.canMoveViewed(mapping)
-    this.#segment = { mapping, firstPage: 0, pageCount: 0, hasMovedBuffer: false }
+    this.#segment = { mapping, firstPage: 0, pageCount: 0, isKeptForGood: false }
   }
 
   override get segments(): readonly Segment[] {
@@ -126,7 +126,7 @@ export class BreakSource extends SegmentSource implements PageSource, MovableEnd
     this.#undo()
   }
 
-  override segmentOf(page: PageNumber): Segment {
+  override segmentOf(page: PageNumber): OwnSegment {
     invariant(page >= 0 && page < this.reachOf(), `page ${page} has a segment`)
     return this.#segment
   }
@@ -158,17 +158,17 @@ export class BreakSource extends SegmentSource implements PageSource, MovableEnd
     // `close` is called a second time where the first call was interrupted.
     if (this.#isClosed) return
     this.#isClosed = true
-    const { mapping, hasMovedBuffer } = this.#segment
-    this.#break.leave(mapping, hasMovedBuffer)
+    const { mapping, isKeptForGood } = this.#segment
+    this.#break.leave(mapping, isKeptForGood)
     // If other code may still use the memory, it stays mapped for good.
-    if (!hasMovedBuffer) this.#unmapper.add(mapping)
+    if (!isKeptForGood) this.#unmapper.add(mapping)
   }
 
   abandon(endOfSegment: (segment: Segment) => End): void {
     const end = endOfSegment(this.#segment)
-    const { mapping, pageCount, hasMovedBuffer } = this.#segment
+    const { mapping, pageCount, isKeptForGood } = this.#segment
     this.#isClosed = true
-    if (hasMovedBuffer) {
+    if (isKeptForGood) {
       this.#break.leave(mapping, true)
       end.whenGone()
     } else {
@@ -232,7 +232,7 @@ export class BreakSource extends SegmentSource implements PageSource, MovableEnd
 
   /** Whether the break is ours and no other code uses memory that it would move over. */
   get #canMove(): boolean {
-    return this.#isOwned && !this.#segment.hasMovedBuffer
+    return this.#isOwned && !this.#segment.isKeptForGood
   }
 
   /**
@@ -251,7 +251,7 @@ export class BreakSource extends SegmentSource implements PageSource, MovableEnd
 
   #requireMovable(): void {
     if (!this.#isOwned) throw lostError()
-    if (this.#segment.hasMovedBuffer && this.#wrappedBytes > this.#topBytes) throw movedBufferError()
+    if (this.#segment.isKeptForGood && this.#wrappedBytes > this.#topBytes) throw movedBufferError()
   }
 
   #raise(targetBytes: number): void {

@@ -25,7 +25,7 @@ import type { Kernel, MappingId, OwnerId } from './kernel.js'
 import { type PageSource, SEGMENT_ALIGN_BYTES } from './page-source.js'
 import type { Addon } from './runtime.js'
 import { endOf, type PageStretch, type Segment } from './segment.js'
-import { SegmentSource } from './segment-source.js'
+import { type OwnSegment, SegmentSource } from './segment-source.js'
 import { type End, Unmapper } from './unmapper.js'
 
 const { ceil, floor, max, min } = Math
@@ -65,9 +65,9 @@ export class MmapSource extends SegmentSource implements PageSource {
   readonly #alignPages: PageCount
   readonly unitPages: PageCount
   /** The segments in order of page number. */
-  #segments: Segment[] = []
+  #segments: OwnSegment[] = []
   /** The segment at each multiple of `#alignPages`. Index 1 is page number `#alignPages`. */
-  readonly #segmentAt: (Segment | undefined)[] = []
+  readonly #segmentAt: (OwnSegment | undefined)[] = []
 
   readonly #firstBytes: number
 
@@ -106,7 +106,7 @@ export class MmapSource extends SegmentSource implements PageSource {
   #reserveExactly(length: PageCount): Segment {
     const firstPage = this.#findPages(length)
     const mapping = this.#map(length * this.pageBytes)
-    const segment: Segment = { mapping, firstPage, pageCount: length, hasMovedBuffer: false }
+    const segment: OwnSegment = { mapping, firstPage, pageCount: length, isKeptForGood: false }
     this.#setSegmentAt(segment, segment)
     let at = 0
     while (at < this.#segments.length && this.#segments[at].firstPage < firstPage) at++
@@ -122,7 +122,7 @@ export class MmapSource extends SegmentSource implements PageSource {
     return endOf(segment)
   }
 
-  override segmentOf(page: PageNumber): Segment {
+  override segmentOf(page: PageNumber): OwnSegment {
     const segment = this.#segmentAt[floor(page / this.#alignPages)]
     invariant(
       segment !== undefined && page >= segment.firstPage && page < endOf(segment),
@@ -161,7 +161,7 @@ export class MmapSource extends SegmentSource implements PageSource {
     this.#segments = spliced(this.#segments, at, 1)
     this.#guards.forgetRange(segment.firstPage, segment.pageCount)
     this.#setSegmentAt(segment, undefined)
-    if (!segment.hasMovedBuffer) this.#unmapper.add(segment.mapping)
+    if (!segment.isKeptForGood) this.#unmapper.add(segment.mapping)
   }
 
   /**
@@ -176,7 +176,7 @@ export class MmapSource extends SegmentSource implements PageSource {
     this.#unmapper.disown()
     for (const segment of this.#segments) {
       const end = endOfSegment(segment)
-      if (segment.hasMovedBuffer) end.whenGone()
+      if (segment.isKeptForGood) end.whenGone()
       else this.#unmapper.add(segment.mapping, segment.pageCount * this.pageBytes, end)
     }
   }
@@ -245,7 +245,7 @@ export class MmapSource extends SegmentSource implements PageSource {
     }
   }
 
-  #setSegmentAt(segment: Segment, value: Segment | undefined): void {
+  #setSegmentAt(segment: Segment, value: OwnSegment | undefined): void {
     for (let page = segment.firstPage; page < endOf(segment); page += this.#alignPages) {
       this.#segmentAt[page / this.#alignPages] = value
     }

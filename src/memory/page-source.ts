@@ -123,9 +123,18 @@ export interface PageSource {
   firstOther(offsetBytes: number, lengthBytes: number, byte: number): number
 
   /**
+   * Says that other code moved an `ArrayBuffer` over the segment of this page away (a transfer), or that the
+   * runtime refused to detach one. The memory may be in use where we cannot see it, even in another thread
+   * and after its finalizer ran here. So the segment stays mapped for good, also after `retire` and `close`,
+   * and a movable end does not go down any more. Its pages are purged as before. Saying it again does
+   * nothing.
+   */
+  keepForGood(page: PageNumber): void
+
+  /**
    * Gives up a segment that holds no block and whose buffers were detached. Its page numbers are free at
    * once. Its mapping goes on a later turn of the event loop, when the finalizers of all buffers over it have
-   * run; it never goes during the call. A segment with `hasMovedBuffer` stays mapped for good.
+   * run; it never goes during the call. A segment that is kept for good stays mapped.
    */
   retire(segment: Segment): void
 
@@ -135,7 +144,7 @@ export interface PageSource {
   /**
    * Gives up everything where the arena was collected, so nobody will call again. The `End` of a segment says
    * whether a buffer may still show its bytes; the segment goes when that is false, and the `End` is told.
-   * Live buffers stay as they are. A segment with `hasMovedBuffer` stays mapped for good.
+   * Live buffers stay as they are. A segment that is kept for good stays mapped.
    */
   abandon(endOf: (segment: Segment) => End): void
 

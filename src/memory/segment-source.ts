@@ -13,6 +13,11 @@ import { nextWrapId } from './wrap-ids.js'
 
 const { floor } = Math
 
+/** A segment as its source sees it. No other code changes it. */
+export interface OwnSegment extends Segment {
+  isKeptForGood: boolean
+}
+
 export abstract class SegmentSource {
   readonly pageBytes: number
   readonly #kernel: Kernel
@@ -26,7 +31,7 @@ export abstract class SegmentSource {
 
   abstract get segments(): readonly Segment[]
 
-  abstract segmentOf(page: PageNumber): Segment
+  abstract segmentOf(page: PageNumber): OwnSegment
 
   populate(firstPage: PageNumber, pageCount: PageCount): void {
     const { mapping, firstPage: base } = this.segmentOf(firstPage)
@@ -41,6 +46,10 @@ export abstract class SegmentSource {
   firstOther(offsetBytes: number, lengthBytes: number, byte: number): number {
     const { mapping, firstPage } = this.segmentOf(floor(offsetBytes / this.pageBytes))
     return this.#kernel.firstOther(mapping, offsetBytes - firstPage * this.pageBytes, lengthBytes, byte)
+  }
+
+  keepForGood(page: PageNumber): void {
+    this.segmentOf(page).isKeptForGood = true
   }
 
   residentBytes(): number {

@@ -7,12 +7,8 @@ export interface Segment {
   readonly firstPage: PageNumber
   /** Constant for the life of the segment, except for the segment of a `MovableEnd`. */
   readonly pageCount: PageCount
-  /**
-   * Whether other code moved an `ArrayBuffer` of this segment away (a transfer). Its memory may then be in
-   * use where we cannot see it, even in another thread and after its finalizer ran here. Such a segment is
-   * never unmapped.
-   */
-  hasMovedBuffer: boolean
+  /** Whether the segment is never unmapped. `PageSource.keepForGood` sets it, and nothing clears it. */
+  readonly isKeptForGood: boolean
 }
 
 /** Pages in a row. Ranges of pages are half-open. */

@@ -382,7 +382,7 @@ export class Scavenger {
   }
 
   #freeSegments(): Segment[] {
-    return this.#source.segments.filter(segment => !segment.hasMovedBuffer && this.#heap.isRangeFree(segment))
+    return this.#source.segments.filter(segment => !segment.isKeptForGood && this.#heap.isRangeFree(segment))
   }
 
   /**

@@ -162,7 +162,7 @@ describe('a block whose buffer somebody took', () => {
       const taken = await takeAway(made.owner.buffer as ArrayBuffer)
       end(made)
       expect([heap.isLive(made.block), buffers.isSetAside(made.block)]).toEqual([true, true])
-      expect([buffers.setAsideBlocks, buffers.hasIdle, segment.hasMovedBuffer]).toEqual([1, true, true])
+      expect([buffers.setAsideBlocks, buffers.hasIdle, segment.isKeptForGood]).toEqual([1, true, true])
       buffers.recoverSetAside()
       expect(buffers.setAsideBlocks).toBe(1)
       await giveBack(taken, kernel)
@@ -201,7 +201,7 @@ describe('a block whose buffer somebody took', () => {
     const [first, second] = [make(100), make(100)]
     await takeAway(first.owner.buffer as ArrayBuffer)
     buffers.notice(second.block, 100)
-    expect(segment.hasMovedBuffer).toBe(true)
+    expect(segment.isKeptForGood).toBe(true)
     expect(buffers.makeOwner(heap.allocate(50), 50, EPOCH, ALIGN)).toBe(null)
   })
 
@@ -209,9 +209,9 @@ describe('a block whose buffer somebody took', () => {
     const [small, long] = [make(100), make(OWN)]
     await takeAway(small.owner.buffer as ArrayBuffer)
     buffers.notice(long.block, OWN)
-    expect(segment.hasMovedBuffer).toBe(false)
+    expect(segment.isKeptForGood).toBe(false)
     buffers.noticeTaken()
-    expect(segment.hasMovedBuffer).toBe(true)
+    expect(segment.isKeptForGood).toBe(true)
   })
 
   it('is forgotten by the books when the memory goes', async () => {

@@ -4,6 +4,7 @@ import { Forgotten } from '../../src/buffers/forgotten.js'
 import type { Wrap } from '../../src/memory/page-source.js'
 import type { WrapId } from '../../src/memory/runtime.js'
 import type { Segment } from '../../src/memory/segment.js'
+import type { OwnSegment } from '../../src/memory/segment-source.js'
 import { FakeSource } from '../support/fake-source.js'
 import { FaultyKernel } from '../support/faulty-kernel.js'
 import { collect, giveBack, takeAway } from '../support/taking.js'
@@ -225,10 +226,10 @@ describe('noticeTaken', () => {
     const taken: [number, WrapId][] = []
     const notice = () => forgotten.noticeTaken((startBytes, wrapId) => taken.push([startBytes, wrapId]))
     notice()
-    expect([taken, segment.hasMovedBuffer]).toEqual([[], false])
+    expect([taken, segment.isKeptForGood]).toEqual([[], false])
     await takeAway(own.buffer)
     notice()
-    expect([taken, segment.hasMovedBuffer]).toEqual([[], true])
+    expect([taken, segment.isKeptForGood]).toEqual([[], true])
     await takeAway(second.buffer)
     notice()
     expect(taken).toEqual([[SECOND, second.wrapId]])
@@ -243,7 +244,7 @@ describe('removeRange', () => {
     forgotten.removeRange(SECOND, 2 * MIB)
     expect(wraps.map(({ buffer }) => buffer.byteLength)).toEqual([MIB, 0, MIB])
     expect(wraps.map(({ wrapId }) => forgotten.isHeld(wrapId))).toEqual([true, false, true])
-    expect(segment.hasMovedBuffer).toBe(false)
+    expect(segment.isKeptForGood).toBe(false)
     forgotten.check()
   })
 
@@ -251,12 +252,12 @@ describe('removeRange', () => {
     const taken = holdWindow(FIRST)
     await takeAway(taken.buffer)
     forgotten.removeRange(0, MIB)
-    expect([segment.hasMovedBuffer, forgotten.isHeld(taken.wrapId)]).toEqual([true, false])
-    segment.hasMovedBuffer = false
+    expect([segment.isKeptForGood, forgotten.isHeld(taken.wrapId)]).toEqual([true, false])
+    ;(segment as OwnSegment).isKeptForGood = false
     const refused = holdWindow(SECOND)
     kernel.refuse('detach')
     forgotten.removeRange(MIB, 2 * MIB)
-    expect([segment.hasMovedBuffer, refused.buffer.byteLength]).toEqual([true, MIB])
+    expect([segment.isKeptForGood, refused.buffer.byteLength]).toEqual([true, MIB])
     forgotten.check()
   })
 })
@@ -285,7 +286,7 @@ describe('clear', () => {
     expect(clear([SECOND])).toEqual({ taken: [], reached: [] })
     expect(wraps.map(({ buffer }) => buffer.byteLength)).toEqual([0, MIB, 0])
     expect([forgotten.size, forgotten.sharedBlocks, forgotten.reaches.length]).toEqual([0, 0, 1])
-    expect(segment.hasMovedBuffer).toBe(false)
+    expect(segment.isKeptForGood).toBe(false)
   })
 
   it('detaches the buffer of a block that begins where a window stays', () => {
@@ -300,7 +301,7 @@ describe('clear', () => {
     await takeAway(wraps[0].buffer)
     await takeAway(wraps[2].buffer)
     expect(clear()).toEqual({ taken: [[FIRST, wraps[0].wrapId]], reached: [[C, wraps[2].wrapId]] })
-    expect([segment.hasMovedBuffer, forgotten.size, forgotten.reaches]).toEqual([true, 0, []])
+    expect([segment.isKeptForGood, forgotten.size, forgotten.reaches]).toEqual([true, 0, []])
   })
 
   it('tells of blocks that are reached by a buffer from before', async () => {

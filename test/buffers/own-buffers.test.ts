@@ -70,7 +70,7 @@ describe('a buffer that is detached', () => {
     const view = owner.subarray(5)
     expect(own.detach(A)).toBe(null)
     expect([owner.length, view.length, own.has(owner.buffer)]).toEqual([0, 0, false])
-    expect([own.liveBlocks, own.idleBytes, segment.hasMovedBuffer]).toEqual([0, 0, false])
+    expect([own.liveBlocks, own.idleBytes, segment.isKeptForGood]).toEqual([0, 0, false])
     own.check(0)
   })
 
@@ -128,7 +128,7 @@ describe('a kept buffer', () => {
     const taken = await takeAway(buffer)
     const next = makeKept(A)
     expect([taken.byteLength, next.length]).toEqual([HELD, SIZE])
-    expect(segment.hasMovedBuffer).toBe(true)
+    expect(segment.isKeptForGood).toBe(true)
     own.check(1)
   })
 
@@ -144,7 +144,7 @@ describe('a kept buffer', () => {
     await takeAway(buffer as ArrayBuffer)
     expect([own.isTaken(A), own.isTaken(B)]).toEqual([true, false])
     expect(own.keep(A)).toBe(wrapId)
-    expect([own.idleBytes, segment.hasMovedBuffer]).toEqual([0, true])
+    expect([own.idleBytes, segment.isKeptForGood]).toEqual([0, true])
     own.check(0)
   })
 })
@@ -155,7 +155,7 @@ describe('detach', () => {
     const wrapId = own.wrapIdOf(A)
     const taken = await takeAway(buffer as ArrayBuffer)
     expect(own.detach(A)).toBe(wrapId)
-    expect([segment.hasMovedBuffer, source.isWrapped(wrapId)]).toEqual([true, true])
+    expect([segment.isKeptForGood, source.isWrapped(wrapId)]).toEqual([true, true])
     own.check(0)
     await giveBack(taken, kernel)
     expect(source.isWrapped(wrapId)).toBe(false)
@@ -165,7 +165,7 @@ describe('detach', () => {
     const owner = makeDetachable(A)
     const wrapId = own.wrapIdOf(A)
     expect(refusingDetach(() => own.detach(A))).toBe(wrapId)
-    expect([owner.length, segment.hasMovedBuffer]).toEqual([SIZE, true])
+    expect([owner.length, segment.isKeptForGood]).toEqual([SIZE, true])
     own.check(0)
   })
 
@@ -285,7 +285,7 @@ describe('buffers that wait', () => {
     await takeAway(a)
     await takeAway(buffer as ArrayBuffer)
     own.noticeTaken()
-    expect([own.idleBytes, b.byteLength, segment.hasMovedBuffer]).toEqual([HELD, HELD, true])
+    expect([own.idleBytes, b.byteLength, segment.isKeptForGood]).toEqual([HELD, HELD, true])
     // What somebody took of a live block is met when that ends.
     expect(own.isTaken(C)).toBe(true)
     own.check(1)

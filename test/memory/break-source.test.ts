@@ -1,6 +1,7 @@
 /** What only the source over the program break does; what every source does is in page-source.test.ts. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { BreakSource } from '../../src/memory/break-source.js'
+import type { OwnSegment } from '../../src/memory/segment-source.js'
 import { baseOf, hasNoBreak } from '../support/break.js'
 import { FaultyKernel } from '../support/faulty-kernel.js'
 import { ManualDeferral } from '../support/manual-deferral.js'
@@ -210,7 +211,7 @@ describe.skipIf(hasNoBreak)('surplus', () => {
 describe.skipIf(hasNoBreak)('after a buffer was moved away', () => {
   it('the break rests, unless no buffer ever lay above it', () => {
     source.reserve(1)
-    source.segment.hasMovedBuffer = true
+    source.keepForGood(0)
     expect(source.surplus(10)).toBe(0)
     source.lower(10)
     expect(source.segment.pageCount).toBe(pagesOf(MIB))
@@ -224,6 +225,6 @@ describe.skipIf(hasNoBreak)('after a buffer was moved away', () => {
     })
     source.detach(buffer)
     // As if it had been nothing: this process shall have its break back.
-    source.segment.hasMovedBuffer = false
+    ;(source.segment as OwnSegment).isKeptForGood = false
   })
 })

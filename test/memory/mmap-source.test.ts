@@ -149,7 +149,7 @@ describe('retire', () => {
 
   it('leaves mapped what somebody may still use', async () => {
     const segment = source.reserve(1)
-    segment.hasMovedBuffer = true
+    source.keepForGood(segment.firstPage)
     source.retire(segment)
     await turns()
     expect(deferral.pendingTurns).toBe(0)

@@ -235,7 +235,8 @@ describe.each(Object.keys(SUBJECTS).filter(name => name !== 'sbrk' || !hasNoBrea
     const { firstPage } = source.reserve(10)
     const bytes = view(firstPage, 10).fill(6)
     const segment = source.segmentOf(firstPage)
-    segment.hasMovedBuffer = true
+    source.keepForGood(firstPage)
+    expect(segment.isKeptForGood).toBe(true)
     source.retire(segment)
     expect(bytes.every(byte => byte === 6)).toBe(true)
   })

@@ -5,6 +5,7 @@ import { BlockHeap } from '../../src/heap/block-heap.js'
 import { MmapSource } from '../../src/memory/mmap-source.js'
 import type { PageSource } from '../../src/memory/page-source.js'
 import { endOf, type Segment } from '../../src/memory/segment.js'
+import type { OwnSegment } from '../../src/memory/segment-source.js'
 import { ReleasePolicy } from '../../src/release/policy.js'
 import { Scavenger } from '../../src/release/scavenger.js'
 import { FakeSource } from '../support/fake-source.js'
@@ -531,7 +532,7 @@ describe('purgeFreeSegments', () => {
   it('does not count those whose pages the kernel does not take, or of which somebody took a buffer', () => {
     const segments = [addSegment(256), addSegment(300), addSegment(400)]
     for (const block of [use(400), use(300), use(256)]) free(block)
-    segments[0].hasMovedBuffer = true
+    source.keepForGood(segments[0].firstPage)
     refuse(page => page >= segments[1].firstPage && page < endOf(segments[1]))
     expect(scavenger.purgeFreeSegments()).toEqual([segments[2]])
     expect(scavenger.failure).toMatchObject({ code: 'EAGAIN' })
@@ -549,9 +550,9 @@ describe('surplusSegments', () => {
     // Dirty: not yet.
     expect(scavenger.surplusSegments()).toEqual([segments[2]])
     scavenger.purgeAll()
-    segments[2].hasMovedBuffer = true
+    source.keepForGood(segments[2].firstPage)
     expect(scavenger.surplusSegments()).toEqual([segments[0]])
-    segments[2].hasMovedBuffer = false
+    ;(segments[2] as OwnSegment).isKeptForGood = false
   })
 
   it('are none where there is one', () => {

@@ -7,6 +7,7 @@ import type { MappingId } from '../../src/memory/kernel.js'
 import { type PageSource, SEGMENT_ALIGN_BYTES, type Wrap } from '../../src/memory/page-source.js'
 import type { Addon, WrapId } from '../../src/memory/runtime.js'
 import { endOf, type PageStretch, type Segment } from '../../src/memory/segment.js'
+import type { OwnSegment } from '../../src/memory/segment-source.js'
 import { nextWrapId } from '../../src/memory/wrap-ids.js'
 
 const SPACE_BYTES = 256 * MIB
@@ -25,7 +26,7 @@ export class FakeSource implements PageSource {
   readonly #mapping: MappingId
   readonly #bytes: Uint8Array
   /** A page counts as resident while it is not zero. */
-  #segments: Segment[] = []
+  #segments: OwnSegment[] = []
   #isKept = false
 
   constructor(addon: Addon) {
@@ -45,7 +46,7 @@ export class FakeSource implements PageSource {
     const last = this.#segments.at(-1)
     const firstPage = last === undefined ? 0 : Math.ceil((endOf(last) + 1) / alignPages) * alignPages
     if ((firstPage + pageCount) * this.pageBytes > SPACE_BYTES) throw new RangeError('no such page numbers')
-    const segment = { mapping: this.#mapping, firstPage, pageCount, hasMovedBuffer: false }
+    const segment = { mapping: this.#mapping, firstPage, pageCount, isKeptForGood: false }
     this.#segments.push(segment)
     this.#zero(firstPage, pageCount)
     return segment
@@ -56,7 +57,7 @@ export class FakeSource implements PageSource {
     this.#segments = this.#segments.filter(segment => segment.firstPage !== stretch.firstPage)
   }
 
-  segmentOf(page: PageNumber): Segment {
+  segmentOf(page: PageNumber): OwnSegment {
     const found = this.#segments.find(segment => page >= segment.firstPage && page < endOf(segment))
     if (found === undefined) throw new Error(`page ${page} has a segment`)
     return found
@@ -99,11 +100,15 @@ export class FakeSource implements PageSource {
     return this.#bytes.subarray(offsetBytes, offsetBytes + lengthBytes).findIndex(value => value !== byte)
   }
 
+  keepForGood(page: PageNumber): void {
+    this.segmentOf(page).isKeptForGood = true
+  }
+
   retire(segment: Segment): void {
     this.#enter('retire')
     if (!this.#segments.includes(segment)) throw new Error('a segment is retired once')
     this.#segments = this.#segments.filter(other => other !== segment)
-    if (segment.hasMovedBuffer) this.#isKept = true
+    if (segment.isKeptForGood) this.#isKept = true
     else this.#zero(segment.firstPage, segment.pageCount)
   }
 
