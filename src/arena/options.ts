@@ -3,6 +3,7 @@ import { requireBoolean, requireNumber } from '../base/arguments.js'
 import { ArenaError, invalidArgType, invalidArgValue } from '../base/errors.js'
 import { keysOf, requireKnownKeys } from '../base/known-keys.js'
 import type { LeakMode } from '../buffers/leaks.js'
+import { WINDOW_OVERLAP_BYTES } from '../buffers/windows.js'
 
 /**
  * How many freed blocks wait in *quarantine*. A freed block waits there before its memory is used again, so
@@ -111,7 +112,8 @@ export type ResolvedOptions = Required<
 > & { readonly debug: Required<DebugOptions> | null }
 
 const DEFAULT_RELEASE_AFTER_MS = 1_000
-const DEFAULT_DETACH_FROM_BYTES = 64 * 1024
+/** The longest block that a window serves. Longer ones have an `ArrayBuffer` of their own anyway. */
+const DEFAULT_DETACH_FROM_BYTES = WINDOW_OVERLAP_BYTES
 const DEFAULT_QUARANTINE_BLOCKS = 64
 const DEFAULT_QUARANTINE_BYTES = 2 ** 20
 /** The longest delay of a Node timer. */

@@ -20,8 +20,8 @@
  */
 import { invariant } from '../base/assert.js'
 import { byteLengthOf, copyElements, lengthOf, SafeMap, SafeSet } from '../base/primordials.js'
-import { type Block, GRANULE_BYTES, GRANULE_SHIFT, MIB, NONE, type PageNumber } from '../base/units.js'
-import type { PageSource } from '../memory/page-source.js'
+import { type Block, GRANULE_BYTES, GRANULE_SHIFT, KIB, NONE, type PageNumber } from '../base/units.js'
+import { type PageSource, SEGMENT_ALIGN_BYTES } from '../memory/page-source.js'
 import type { WrapId } from '../memory/runtime.js'
 import { endOf, type Segment } from '../memory/segment.js'
 import { tryDetach } from './detach.js'
@@ -31,9 +31,9 @@ import type { Refusal } from './transfer-refusal.js'
 const { ceil, clz32, max, min } = Math
 
 /** Bytes from the start of one window to the start of the next. Every segment begins at a multiple of it. */
-export const WINDOW_STRIDE_BYTES = MIB
+export const WINDOW_STRIDE_BYTES = SEGMENT_ALIGN_BYTES
 /** Bytes that a window reaches into the next stride: the size of the largest block that a window serves. */
-export const WINDOW_OVERLAP_BYTES = 64 * 1024
+export const WINDOW_OVERLAP_BYTES = 64 * KIB
 
 // Read once at load, so that a replacement made later by a program does not run within a change.
 const Counts = Int32Array

@@ -8,7 +8,9 @@
 
 import type { Deferral } from '../base/deferral.js'
 import { byteLengthOf, SafeMap } from '../base/primordials.js'
+import { KIB } from '../base/units.js'
 import type { BookRegion, BookRegions } from './book-regions.js'
+import { HUGE_PAGE_BYTES } from './huge-pages.js'
 import type { Kernel, MappingId } from './kernel.js'
 import type { Addon, Runtime } from './runtime.js'
 import { Unmapper } from './unmapper.js'
@@ -16,10 +18,11 @@ import { nextWrapId } from './wrap-ids.js'
 
 const { ceil, floor } = Math
 
-/** Below this, `malloc` never maps, and holes are small. */
-const MAPPED_FROM_BYTES = 64 * 1024
-/** A huge page of x86-64, and of arm64 with 4 KiB pages. */
-const HUGE_PAGE_BYTES = 2 * 2 ** 20
+/**
+ * Below this, `malloc` never maps, and holes are small. From this length on the heap begins each column on a
+ * page.
+ */
+export const MAPPED_FROM_BYTES = 64 * KIB
 
 export class BookStorage {
   readonly #kernel: Kernel

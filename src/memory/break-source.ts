@@ -28,7 +28,7 @@ import type { Deferral } from '../base/deferral.js'
 import { KIB, MAX_SPACE_BYTES, MIB, type PageCount, type PageNumber } from '../base/units.js'
 import { lostError, movedBufferError, takeBreak } from './break-errors.js'
 import type { Kernel, ProgramBreak } from './kernel.js'
-import type { MovableEnd, PageSource, Wrap } from './page-source.js'
+import { type MovableEnd, type PageSource, SEGMENT_ALIGN_BYTES, type Wrap } from './page-source.js'
 import type { Addon } from './runtime.js'
 import { endOf, type PageStretch, type Segment } from './segment.js'
 import { type OwnSegment, SegmentSource } from './segment-source.js'
@@ -36,19 +36,23 @@ import { type End, Unmapper } from './unmapper.js'
 
 const { floor, max, min } = Math
 
-/** glibc asks for more than `M_TOP_PAD` (128 KiB), rounded up to pages. The opening is this and one page. */
-const STEP_BYTES = 128 * KIB
+/**
+ * glibc asks for more than `M_TOP_PAD` (128 KiB), rounded up to pages. The opening is this and one page. The
+ * same as `kStepBytes` in native/program_break.cc.
+ */
+export const STEP_BYTES = 128 * KIB
 /**
  * The fence reaches this far above the break. It is more than the length of a window, so every window ends
- * within it.
+ * within it. A window begins at a multiple of `SEGMENT_ALIGN_BYTES`, and reaches a little further than to the
+ * next one.
  */
-const FENCE_BYTES = 2 * MIB
+export const FENCE_BYTES = 2 * SEGMENT_ALIGN_BYTES
 /**
  * The break rises by a quarter of the bytes held, within these bounds. If one block needs more, it rises by
  * more.
  */
 const MIN_RISE_BYTES = MIB
-const MAX_RISE_BYTES = 16 * MIB
+const MAX_RISE_BYTES = 16 * MIN_RISE_BYTES
 
 export class BreakSource extends SegmentSource implements PageSource, MovableEnd {
   readonly name = 'sbrk'

@@ -19,8 +19,9 @@
 import { invariant } from '../base/assert.js'
 import type { Deferral } from '../base/deferral.js'
 import { indexIn, spliced } from '../base/primordials.js'
-import { KIB, MAX_SPACE_BYTES, MIB, type PageCount, type PageNumber } from '../base/units.js'
+import { KIB, MAX_SPACE_BYTES, type PageCount, type PageNumber } from '../base/units.js'
 import { Guards } from './guards.js'
+import { HUGE_PAGE_BYTES } from './huge-pages.js'
 import type { Kernel, MappingId, OwnerId } from './kernel.js'
 import { type PageSource, SEGMENT_ALIGN_BYTES } from './page-source.js'
 import type { Addon } from './runtime.js'
@@ -30,18 +31,17 @@ import { type End, Unmapper } from './unmapper.js'
 
 const { ceil, floor, max, min } = Math
 
-const FIRST_SEGMENT_BYTES = 4 * MIB
+/** Whole huge pages, as every segment of a source that asks for them. */
+export const FIRST_SEGMENT_BYTES = 2 * HUGE_PAGE_BYTES
 /**
  * For an arena that starts small: the length of its first segment, and how many times longer each further one
- * is.
+ * is. The first one, or one page if that is longer, must not be longer than `mapPiece` allows.
  */
-const SMALL_SEGMENT_BYTES = 16 * KIB
+export const SMALL_SEGMENT_BYTES = 16 * KIB
 const SMALL_STEPS = 4
-const MAX_REGULAR_SEGMENT_BYTES = 64 * MIB
+const MAX_REGULAR_SEGMENT_BYTES = 16 * FIRST_SEGMENT_BYTES
 /** How many times longer a segment with room is, for one long block. */
 const ROOM_FACTOR = 2
-/** A huge page of x86-64, and of arm64 with 4 KiB pages. */
-const HUGE_PAGE_BYTES = 2 * MIB
 
 export interface MmapOptions {
   /** Ask for transparent huge pages, and give back whole ones only. */

@@ -2,13 +2,13 @@
  * The interface between an arena and the place that its pages come from. It is in terms of the arena's page
  * numbers and segments. It knows neither blocks nor Buffers, and does not decide when pages go back.
  */
-import type { PageCount, PageNumber } from '../base/units.js'
+import { MIB, type PageCount, type PageNumber } from '../base/units.js'
 import type { WrapId } from './runtime.js'
 import type { PageStretch, Segment } from './segment.js'
 import type { End } from './unmapper.js'
 
 /** Every segment begins at a multiple of this many bytes in the page-number space. No two segments touch. */
-export const SEGMENT_ALIGN_BYTES = 2 ** 20
+export const SEGMENT_ALIGN_BYTES = MIB
 
 /** An `ArrayBuffer` over managed memory, with the number that its finalizer answers to. */
 export interface Wrap {

@@ -12,11 +12,10 @@
 import type { PageCount, PageNumber } from '../base/units.js'
 import type { BlockHeap } from '../heap/block-heap.js'
 import type { PageSource } from '../memory/page-source.js'
+import { MAX_CALL_STRETCHES } from './policy.js'
 
 const { min } = Math
 
-/** Most stretches that one system call takes. */
-const MOST_STRETCHES = 512
 /** Up to this many clean pages between two stretches are purged along. */
 const BRIDGED_PAGES = 8
 /**
@@ -31,7 +30,7 @@ const MOST_REFUSALS = 16
 export const LEAST_CALL_PAGES = 16
 
 /** For each stretch: its first page, then its page count. */
-const stretches = new Uint32Array(2 * MOST_STRETCHES)
+const stretches = new Uint32Array(2 * MAX_CALL_STRETCHES)
 
 export class Batch {
   readonly #heap: BlockHeap
@@ -68,7 +67,7 @@ export class Batch {
   /** Begins an empty batch. It takes about `maxPages` pages and `maxStretches` stretches until it is full. */
   start(maxPages: PageCount, maxStretches: number): void {
     this.#maxPages = maxPages
-    this.#maxStretches = min(MOST_STRETCHES, maxStretches)
+    this.#maxStretches = min(MAX_CALL_STRETCHES, maxStretches)
     this.#count = 0
     this.#dirtyPages = 0
   }

@@ -51,7 +51,8 @@ const MIN_CALL_PAGES = 256
  * the kernel and on the machine, so the number begins here and is adapted to the time that calls take.
  */
 const FIRST_CALL_STRETCHES = 16
-const MAX_CALL_STRETCHES = 512
+/** As many as one system call takes: `kMostRanges` in native/purging.cc. */
+export const MAX_CALL_STRETCHES = 512
 const MAX_CALL_PAGES = 2_048
 /** How long after the last call the budget counts, as a share of an interval: all of it but one step. */
 const BUDGET_SHARE = 7 / 8
@@ -77,10 +78,10 @@ const BOUND_SPARE_BYTES = 8 * MIB
  */
 const LATELY_SHARE = 0.85
 /**
- * The part of the spare bytes that may be kept warm for blocks that do not fit, besides a quarter of expected
- * demand.
+ * The part of those spare bytes that may be kept warm for blocks that do not fit, besides a quarter of
+ * expected demand.
  */
-const SPARE_BYTES = 7 * MIB
+const SPARE_BYTES = BOUND_SPARE_BYTES - MIB
 /** Wholly free runs of this length go back at once. */
 export const AT_ONCE_BYTES = MIB
 
