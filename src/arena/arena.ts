@@ -45,7 +45,7 @@ import { type LimitListener, publishLeak } from '../notices/notices.js'
 import { type Environment, realEnvironment } from '../process/environment.js'
 import { AT_ONCE_BYTES } from '../release/policy.js'
 import { SlicedTrim } from '../release/sliced-trim.js'
-import { outOfMemory } from '../supply/supply.js'
+import { NOT_ASKED, outOfMemory } from '../supply/supply.js'
 import { type AllocOptions, requireAlign, requireListener, requireSize } from './arguments.js'
 import { describe, factsOf } from './description.js'
 import {
@@ -228,7 +228,7 @@ export class Arena extends MadeOf<Parts> {
       if (block >= 0) {
         const buffer = this.#issue(block, sizeBytes, GRANULE_BYTES)
         if (buffer !== null) return buffer
-      }
+      } else return this.#obtain(sizeBytes, GRANULE_BYTES, false, this.#heap.refusal)
     }
     return this.#allocateSlow(sizeBytes, options)
   }
@@ -724,7 +724,7 @@ export class Arena extends MadeOf<Parts> {
     const buffer =
       sizeBytes === 0
         ? this.#within('alloc', () => this.#issueEmpty())
-        : this.#obtain(sizeBytes, alignBytes, isGrown)
+        : this.#obtain(sizeBytes, alignBytes, isGrown, NOT_ASKED)
     if (alignBytes > GRANULE_BYTES) stampAlign(buffer as Buffer & Owner, alignBytes)
     // Blocks of arenas with `debug` or `trackOwners` do not end on the warm path of `free`: with `debug`,
     // each end begins by taking a stack.
@@ -732,15 +732,24 @@ export class Arena extends MadeOf<Parts> {
     return buffer
   }
 
-  #obtain(sizeBytes: number, alignBytes: number, isGrown: boolean): ArenaBuffer {
+  /**
+   * Hands out a block for which pages may have to be found. `refusal` says why the heap has refused it just
+   * now; `NOT_ASKED` if it has not.
+   */
+  #obtain(sizeBytes: number, alignBytes: number, isGrown: boolean, refusal: number): ArenaBuffer {
     this.#enter('alloc')
     try {
-      if (this.#isUnfinished) this.#finish()
+      let reason = refusal
+      if (this.#isUnfinished) {
+        this.#finish()
+        reason = NOT_ASKED
+      }
       for (;;) {
         const block = isGrown
           ? this.#supply.obtainGrown(sizeBytes, alignBytes)
-          : this.#supply.obtain(sizeBytes, alignBytes)
+          : this.#supply.obtain(sizeBytes, alignBytes, reason)
         const buffer = this.#issue(block, sizeBytes, alignBytes)
+        reason = NOT_ASKED
         if (buffer === null) continue
         this.#owners?.add(block, buffer)
         this.#gate.isDone = true

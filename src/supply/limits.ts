@@ -94,33 +94,62 @@ export class Limits {
   }
 
   /**
-   * Makes room for `pageCount` more pages, which the heap cannot commit below its limit. It tries these in
-   * order, until one helps: give back what the bound does not allow, take a larger share, give back what is
-   * free, cross the soft limit, have other arenas give back what they do not need. Returns whether trying
-   * again makes sense.
+   * Makes room for `pageCount` more pages, which the heap cannot commit below its limit. Each step costs
+   * somebody more than the one before, and the first that helps is the last. Returns whether trying again
+   * makes sense; if not, the pages are refused.
    */
   makeRoom(pageCount: PageCount): boolean {
-    if (this.#heap.committedPages + pageCount > this.#boundPages) {
-      this.#raiseBound(pageCount)
-      if (this.#heap.committedPages + pageCount <= this.#heap.limitPages) return true
-    }
-    const wanted = this.#heap.committedPages + pageCount
-    const boundPages = min(this.#hardPages, this.#isCrossed ? this.#hardPages : this.#softPages)
-    if (wanted <= boundPages && this.growShare(pageCount)) return true
+    // The bound comes first, because it refuses nothing: it only says that dirty pages are no longer wanted.
+    // That may be all that was in the way.
+    if (this.#raiseBound(pageCount)) return true
+    // A larger share costs nothing while the process has some left. A purge would cost page faults later.
+    if (this.#growWithinLimits(pageCount)) return true
+    // The arena gives back its own free pages before it bothers anybody.
     if (this.#actions.purge() > 0) return true
-    if (!this.#isCrossed && wanted > this.#softPages && wanted <= this.#hardPages) {
-      this.#isCrossed = true
-      this.#apply()
-      this.#actions.crossedSoftLimit(this.#heap.committedPages)
-      return true
-    }
+    // Listeners are told only after the purge did not help: what they free has to be in use.
+    if (this.#crossSoftLimit(pageCount)) return true
+    // Other arenas lose pages that they would use again. So they are asked only for what `limitBytes` allows.
+    if (this.#takeFromOthers(pageCount)) return true
+    return false
+  }
+
+  /**
+   * Raises the bound for `pageCount` more pages, if they would pass it. Returns whether they have room now.
+   */
+  #raiseBound(pageCount: PageCount): boolean {
+    if (this.#heap.committedPages + pageCount <= this.#boundPages) return false
+    this.#moveBound(pageCount)
+    return this.#heap.committedPages + pageCount <= this.#heap.limitPages
+  }
+
+  /** Takes a larger share, if `pageCount` more pages are within the arena's own limits. */
+  #growWithinLimits(pageCount: PageCount): boolean {
+    const wanted = this.#heap.committedPages + pageCount
+    return wanted <= min(this.#hardPages, this.#openSoftPages) && this.growShare(pageCount)
+  }
+
+  /** Crosses the soft limit, if it alone is in the way, and has listeners told. */
+  #crossSoftLimit(pageCount: PageCount): boolean {
+    const wanted = this.#heap.committedPages + pageCount
+    if (wanted <= this.#openSoftPages || wanted > this.#hardPages) return false
+    this.#isCrossed = true
+    this.#apply()
+    this.#actions.crossedSoftLimit(this.#heap.committedPages)
+    return true
+  }
+
+  /** Has other arenas give back what they do not need, if only the share is in the way, and takes of it. */
+  #takeFromOthers(pageCount: PageCount): boolean {
+    const wanted = this.#heap.committedPages + pageCount
     if (wanted > this.#hardPages || wanted <= this.#share.pages) return false
     this.#actions.purgeOthers()
     return this.growShare(pageCount)
   }
 
-  /** Makes room below the bound for `pageCount` more pages, which will be in use. */
-  #raiseBound(pageCount: PageCount): void {
+  /**
+   * Gives back what the bound does not allow beside `pageCount` more pages in use, and moves the bound there.
+   */
+  #moveBound(pageCount: PageCount): void {
     const heap = this.#heap
     const boundPages = this.#actions.boundPages(heap.usedPages + pageCount)
     const excess = heap.committedPages + pageCount - boundPages
@@ -130,7 +159,7 @@ export class Limits {
     // nothing.
     const isShort = heap.committedPages + pageCount > boundPages
     const newBound = isShort ? heap.committedPages + pageCount + stepPages : boundPages
-    const softPages = this.#isCrossed ? NO_LIMIT : this.#softPages
+    const softPages = this.#openSoftPages
     // Set in one step, as in `settle`.
     this.#boundPages = newBound
     heap.limitPages = min(this.#hardPages, softPages, this.#share.pages, newBound)
@@ -204,8 +233,12 @@ export class Limits {
   }
 
   get #leastPages(): PageCount {
-    const softPages = this.#isCrossed ? NO_LIMIT : this.#softPages
-    return min(this.#hardPages, softPages, this.#share.pages, this.#boundPages)
+    return min(this.#hardPages, this.#openSoftPages, this.#share.pages, this.#boundPages)
+  }
+
+  /** The soft limit, as long as it was not crossed. */
+  get #openSoftPages(): PageCount {
+    return this.#isCrossed ? NO_LIMIT : this.#softPages
   }
 
   check(): void {

@@ -28,6 +28,9 @@ const { max, min } = Math
 /** From this length on, copying a block costs more than giving up kept blocks or mapping another segment. */
 const LONG_BYTES = MIB
 
+/** Stands for the reason of a refusal where the heap was not asked yet. */
+export const NOT_ASKED = 0
+
 const BOOKS = 'the heap could not grow its books'
 
 export class Supply {
@@ -66,19 +69,24 @@ export class Supply {
     this.#buffers = buffers
   }
 
-  /** Returns a block of at least `sizeBytes`. Throws `ERR_ARENA_LIMIT` or `ERR_ARENA_OUT_OF_MEMORY`. */
-  obtain(sizeBytes: number, alignBytes: number): Block {
+  /**
+   * Returns a block of at least `sizeBytes`. `refusal` says why the heap has refused it just now; `NOT_ASKED`
+   * if it has not. Throws `ERR_ARENA_LIMIT` or `ERR_ARENA_OUT_OF_MEMORY`.
+   */
+  obtain(sizeBytes: number, alignBytes: number, refusal: number = NOT_ASKED): Block {
     const heap = this.#heap
     const heldBytes = this.#buffers.heldBytes(sizeBytes, alignBytes)
     const heldAlign = this.#buffers.heldAlign(sizeBytes, alignBytes)
     // In the worst case every page of the block is clean and has to be committed.
     const needed = max(1, heap.pagesFor(heldBytes))
     if (needed > this.#limits.hardPages) throw this.#limitError(sizeBytes, needed, null)
-    for (;;) {
+    for (let reason = refusal; ; reason = heap.refusal) {
+      if (reason === REFUSED_LIMIT) this.#makeRoom(sizeBytes, needed)
+      else if (reason !== NOT_ASKED) {
+        this.#addPages(sizeBytes, heap.runPagesFor(heldBytes, heldAlign), needed)
+      }
       const block = this.#allocate(heldBytes, heldAlign)
       if (block !== NONE) return block
-      if (heap.refusal === REFUSED_LIMIT) this.#makeRoom(sizeBytes, needed)
-      else this.#addPages(sizeBytes, heap.runPagesFor(heldBytes, heldAlign), needed)
     }
   }
 
@@ -147,6 +155,7 @@ export class Supply {
     return true
   }
 
+  /** Makes room below the limits, or throws the refusal. */
   #makeRoom(sizeBytes: number, needed: PageCount): void {
     if (!this.#limits.makeRoom(needed)) throw this.#limitError(sizeBytes, needed, this.#scavenger.failure)
   }
