@@ -232,6 +232,22 @@ describe('what others use of a BlockHeap', () => {
   })
 })
 
+describe('the life of a block', () => {
+  const LIVES = /\bheap\.(allocate|allocateAligned|allocateWithRoom|resize|free)\(/g
+
+  it('is in one file, but for the warm path of allocUnsafe and for blocks with debug', () => {
+    const outside = sourceFiles().filter(file => !['heap', 'replay', 'cli'].includes(roomOf(file)))
+    const found = outside.flatMap(file =>
+      [...readFileSync(join(SRC, file), 'utf8').matchAll(LIVES)].map(([, name]) => `${file}: ${name}`),
+    )
+    const elsewhere = found.filter(place => !place.startsWith('buffers/block-buffers.ts: '))
+    expect(new Set(found).size).toBeGreaterThan(elsewhere.length)
+    expect(elsewhere.filter(place => place !== 'buffers/debug/debug-buffers.ts: free')).toEqual([
+      'arena/arena.ts: allocate',
+    ])
+  })
+})
+
 describe('modules that load the addon', () => {
   it('are one', () => {
     const loaders = sourceFiles()

@@ -862,7 +862,7 @@ export class Arena extends MadeOf<Parts> {
         resized = this.#buffers.replaceOwner(block, sizeBytes, this.#epoch)
       }
     } catch (cause) {
-      this.#heap.resize(block, usableBytes)
+      this.#buffers.resize(block, usableBytes)
       this.#restore(owner, held)
       this.#releaser.noteFree()
       throw outOfMemory(this.name, sizeBytes, 'the runtime could not make its ArrayBuffer', cause)
@@ -949,13 +949,7 @@ export class Arena extends MadeOf<Parts> {
     this.#epoch = { arena: this.#identity }
     this.#leaks.clear()
     const pinned = this.#pins.deferAll()
-    this.#buffers.clear(pinned)
-    const blocks = this.#heap.listLive()
-    const count = lengthOf(blocks)
-    for (let i = 0; i < count; i++) {
-      if (!this.#buffers.isSetAside(blocks[i]) && !pinned.has(blocks[i])) this.#heap.free(blocks[i])
-    }
-    this.#heap.flush()
+    this.#buffers.endAll(pinned)
     this.#frees = this.#allocations - this.#pins.blockCount
     this.#liveBytes = 0
     for (const sizeBytes of pinned.values()) this.#liveBytes += sizeBytes

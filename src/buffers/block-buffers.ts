@@ -1,6 +1,9 @@
 /**
- * Makes the Buffer of a block, and does what is needed with its `ArrayBuffer` when the block ends. There are
- * three kinds of `ArrayBuffer`:
+ * The life of a block: it is taken from the heap, gets its Buffer, and ends. Whoever takes a block from the
+ * heap or gives it back does so here, and a test enforces that. The only exception is the warm path of
+ * `Arena.allocUnsafe`, which asks the heap itself.
+ *
+ * When a block ends, it depends on its `ArrayBuffer` what has to be done. There are three kinds:
  *
  * - A block of `detachFromBytes` or more has a buffer of its own. It is detached when the block ends.
  * - A shorter block of at most 64 KiB shares a window with its neighbours.
@@ -14,8 +17,8 @@
 
 import { invariant } from '../base/assert.js'
 import { MadeOf, partsOf } from '../base/made-of.js'
-import { SafeMap } from '../base/primordials.js'
-import { type Block, GRANULE_BYTES, NONE } from '../base/units.js'
+import { lengthOf, SafeMap } from '../base/primordials.js'
+import { type Block, GRANULE_BYTES, NONE, type PageCount } from '../base/units.js'
 import type { BlockHeap } from '../heap/block-heap.js'
 import type { PageSource } from '../memory/page-source.js'
 import type { WrapId } from '../memory/runtime.js'
@@ -95,16 +98,6 @@ export class BlockBuffers extends MadeOf<Parts> {
     return 0
   }
 
-  /** How many bytes to allocate for a block of `sizeBytes` that starts at a multiple of `alignBytes`. */
-  heldBytes(sizeBytes: number, _alignBytes: number): number {
-    return sizeBytes
-  }
-
-  /** The alignment, in bytes, with which to allocate the block that `heldBytes` is about. */
-  heldAlign(_sizeBytes: number, alignBytes: number): number {
-    return alignBytes
-  }
-
   /** Is called before a block is allocated. The books have not changed yet, so script may run here. */
   noteAllocation(): void {}
 
@@ -120,6 +113,31 @@ export class BlockBuffers extends MadeOf<Parts> {
   /** What is known of the life of a Buffer: an error to be the `cause` of an error about this Buffer. */
   historyOf(_buffer: unknown): Error | undefined {
     return undefined
+  }
+
+  // ---- taking ---------------------------------------------------------------------------------------------
+
+  /** The most pages that a block of `sizeBytes` at a multiple of `alignBytes` needs. */
+  pagesFor(sizeBytes: number, _alignBytes: number): PageCount {
+    return this.#heap.pagesFor(sizeBytes)
+  }
+
+  /** The length of a run, in pages, that certainly has room for such a block. */
+  runPagesFor(sizeBytes: number, alignBytes: number): PageCount {
+    return this.#heap.runPagesFor(sizeBytes, alignBytes)
+  }
+
+  /** Takes a block from the heap. Returns NONE if there is none; `refusal` of the heap then says why. */
+  take(sizeBytes: number, alignBytes: number): Block {
+    invariant(!this.#heap.isOver, 'blocks come from arenas that are open')
+    return alignBytes === GRANULE_BYTES
+      ? this.#heap.allocate(sizeBytes)
+      : this.#heap.allocateAligned(sizeBytes, alignBytes)
+  }
+
+  /** Does what `take` does, for a block of whole pages with room behind it. */
+  takeWithRoom(sizeBytes: number): Block {
+    return this.#heap.allocateWithRoom(sizeBytes)
   }
 
   /**
@@ -172,7 +190,7 @@ export class BlockBuffers extends MadeOf<Parts> {
     return this.own.makeDetachable(block, startBytes, sizeBytes, epoch)
   }
 
-  /** Frees a block for which `makeOwner` threw. */
+  /** Gives back a block for which `makeOwner` threw. */
   takeBack(block: Block): void {
     this.own.discard(block)
     this.#heap.free(block)
@@ -194,11 +212,6 @@ export class BlockBuffers extends MadeOf<Parts> {
     } catch {
       return false
     }
-  }
-
-  /** Frees a block with a buffer of its own. Nobody can reach the block any more. */
-  protected release(block: Block): void {
-    this.#heap.free(block)
   }
 
   /**
@@ -227,6 +240,29 @@ export class BlockBuffers extends MadeOf<Parts> {
       wrapId,
     }))
     return [...this.#windows.reaches, ...this.own.reaches, ...this.#forgotten.reaches, ...setAside]
+  }
+
+  // ---- ending ---------------------------------------------------------------------------------------------
+
+  /**
+   * Ends a block whose owner is spent: frees it, or sets it aside. `sizeBytes` is the size that its owner was
+   * made with.
+   */
+  end(block: Block, sizeBytes: number): void {
+    if (sizeBytes < this.#windowBelowBytes) {
+      this.#windows.leave(block)
+      this.#heap.free(block)
+      return
+    }
+    const isDetached = sizeBytes >= this.#detachFromBytes
+    const wrapId = isDetached ? this.own.detach(block) : this.own.keep(block)
+    if (wrapId === null) this.release(block)
+    else this.#setAside.set(block, wrapId)
+  }
+
+  /** Frees a block with a buffer of its own. Nobody can reach the block any more. */
+  protected release(block: Block): void {
+    this.#heap.free(block)
   }
 
   /**
@@ -270,20 +306,35 @@ export class BlockBuffers extends MadeOf<Parts> {
   }
 
   /**
-   * Ends a block whose owner is spent: frees it, or sets it aside. `sizeBytes` is the size that its owner was
-   * made with.
+   * Ends every block at once except those in `staying`, a map from block to the size that its owner was made
+   * with. Gives back all that are not set aside, and what an interrupted call left behind.
    */
-  end(block: Block, sizeBytes: number): void {
-    if (sizeBytes < this.#windowBelowBytes) {
-      this.#windows.leave(block)
-      this.#heap.free(block)
-      return
+  endAll(staying: ReadonlyMap<Block, number>): void {
+    this.clear(staying)
+    const blocks = this.#heap.listLive()
+    const count = lengthOf(blocks)
+    for (let i = 0; i < count; i++) {
+      if (!this.isSetAside(blocks[i]) && !staying.has(blocks[i])) this.#heap.free(blocks[i])
     }
-    const isDetached = sizeBytes >= this.#detachFromBytes
-    const wrapId = isDetached ? this.own.detach(block) : this.own.keep(block)
-    if (wrapId === null) this.release(block)
-    else this.#setAside.set(block, wrapId)
+    this.#heap.flush()
   }
+
+  /** Detaches every buffer in which no block of `staying` lies. `endAll` frees these blocks afterwards. */
+  protected clear(staying: ReadonlyMap<Block, number>): void {
+    const inWindows = [...staying].filter(([, sizeBytes]) => sizeBytes < this.#windowBelowBytes)
+    this.#windows.clear(inWindows.map(([block]) => block))
+    this.#forgotten.clear(
+      new Set(inWindows.map(([block]) => startOfWindow(block))),
+      (startBytes, wrapId) => this.#windows.loseGivenUp(startBytes, wrapId),
+      (block, wrapId) => this.#setAside.set(block, wrapId),
+    )
+    this.own.clear(
+      block => staying.has(block),
+      (block, wrapId) => this.#setAside.set(block, wrapId),
+    )
+  }
+
+  // ---- resizing -------------------------------------------------------------------------------------------
 
   /** Whether blocks may be resized in place at all. */
   get mayResize(): boolean {
@@ -302,6 +353,14 @@ export class BlockBuffers extends MadeOf<Parts> {
     // This block's Buffer still has its length. So a buffer that was taken is a newer one of the same window.
     if (kind === SHARED) this.notice(block, sizeBytes)
     return this.#windows.lostCount === 0 || this.#windows.lostWrapOver(block, sizeBytes) === null
+  }
+
+  /**
+   * Changes the length of a live block where it is, in the heap. Returns false, and changes nothing, if it has
+   * to move; `refusal` of the heap then says why.
+   */
+  resize(block: Block, sizeBytes: number): boolean {
+    return this.#heap.resize(block, sizeBytes)
   }
 
   /**
@@ -326,6 +385,8 @@ export class BlockBuffers extends MadeOf<Parts> {
     if (sizeBytes < this.#windowBelowBytes) return SHARED
     return sizeBytes >= this.#detachFromBytes ? DETACHED : KEPT
   }
+
+  // ---- buffers and segments -------------------------------------------------------------------------------
 
   /** Whether a buffer lies over memory of this arena. */
   has(memory: ArrayBufferLike): boolean {
@@ -397,25 +458,6 @@ export class BlockBuffers extends MadeOf<Parts> {
     // If other code took a given-up buffer, the segment stays mapped for good, and no block is placed there
     // again.
     this.#forgotten.removeRange(segment.firstPage * pageBytes, endOf(segment) * pageBytes)
-  }
-
-  /**
-   * Ends every block at once except those in `staying`, a map from block to the size that its owner was made
-   * with. Detaches every buffer in which no such block lies. The caller frees all other blocks that are not
-   * set aside.
-   */
-  clear(staying: ReadonlyMap<Block, number>): void {
-    const inWindows = [...staying].filter(([, sizeBytes]) => sizeBytes < this.#windowBelowBytes)
-    this.#windows.clear(inWindows.map(([block]) => block))
-    this.#forgotten.clear(
-      new Set(inWindows.map(([block]) => startOfWindow(block))),
-      (startBytes, wrapId) => this.#windows.loseGivenUp(startBytes, wrapId),
-      (block, wrapId) => this.#setAside.set(block, wrapId),
-    )
-    this.own.clear(
-      block => staying.has(block),
-      (block, wrapId) => this.#setAside.set(block, wrapId),
-    )
   }
 
   /**

@@ -12,7 +12,7 @@
  */
 import { invariant } from '../base/assert.js'
 import { ArenaError } from '../base/errors.js'
-import { type Block, GRANULE_BYTES, MIB, NONE, type PageCount } from '../base/units.js'
+import { type Block, MIB, NONE, type PageCount } from '../base/units.js'
 import type { BlockBuffers } from '../buffers/block-buffers.js'
 import { type BlockHeap, REFUSED_LIMIT } from '../heap/block-heap.js'
 import type { Ledger } from '../memory/ledger.js'
@@ -74,18 +74,16 @@ export class Supply {
    * if it has not. Throws `ERR_ARENA_LIMIT` or `ERR_ARENA_OUT_OF_MEMORY`.
    */
   obtain(sizeBytes: number, alignBytes: number, refusal: number = NOT_ASKED): Block {
-    const heap = this.#heap
-    const heldBytes = this.#buffers.heldBytes(sizeBytes, alignBytes)
-    const heldAlign = this.#buffers.heldAlign(sizeBytes, alignBytes)
+    const buffers = this.#buffers
     // In the worst case every page of the block is clean and has to be committed.
-    const needed = max(1, heap.pagesFor(heldBytes))
+    const needed = max(1, buffers.pagesFor(sizeBytes, alignBytes))
     if (needed > this.#limits.hardPages) throw this.#limitError(sizeBytes, needed, null)
-    for (let reason = refusal; ; reason = heap.refusal) {
+    for (let reason = refusal; ; reason = this.#heap.refusal) {
       if (reason === REFUSED_LIMIT) this.#makeRoom(sizeBytes, needed)
       else if (reason !== NOT_ASKED) {
-        this.#addPages(sizeBytes, heap.runPagesFor(heldBytes, heldAlign), needed)
+        this.#addPages(sizeBytes, buffers.runPagesFor(sizeBytes, alignBytes), needed)
       }
-      const block = this.#allocate(heldBytes, heldAlign)
+      const block = buffers.take(sizeBytes, alignBytes)
       if (block !== NONE) return block
     }
   }
@@ -104,9 +102,9 @@ export class Supply {
     const heap = this.#heap
     const pageCount = heap.pagesFor(sizeBytes)
     const takes = () => {
-      const block = heap.allocateWithRoom(sizeBytes)
+      const block = this.#buffers.takeWithRoom(sizeBytes)
       const isRefused = block === NONE && heap.refusal === REFUSED_LIMIT
-      return isRefused && this.#limits.makeRoom(pageCount) ? heap.allocateWithRoom(sizeBytes) : block
+      return isRefused && this.#limits.makeRoom(pageCount) ? this.#buffers.takeWithRoom(sizeBytes) : block
     }
     const block = takes()
     if (block !== NONE || heap.refusal === REFUSED_LIMIT) return block
@@ -127,7 +125,7 @@ export class Supply {
   resize(block: Block, sizeBytes: number): boolean {
     const heap = this.#heap
     for (;;) {
-      if (heap.resize(block, sizeBytes)) return true
+      if (this.#buffers.resize(block, sizeBytes)) return true
       if (heap.refusal !== REFUSED_LIMIT) {
         if (sizeBytes < LONG_BYTES || !this.#makeRoomBehind(block, sizeBytes)) return false
         continue
@@ -158,13 +156,6 @@ export class Supply {
   /** Makes room below the limits, or throws the refusal. */
   #makeRoom(sizeBytes: number, needed: PageCount): void {
     if (!this.#limits.makeRoom(needed)) throw this.#limitError(sizeBytes, needed, this.#scavenger.failure)
-  }
-
-  #allocate(heldBytes: number, alignBytes: number): Block {
-    invariant(!this.#heap.isOver, 'blocks come from arenas that are open')
-    return alignBytes === GRANULE_BYTES
-      ? this.#heap.allocate(heldBytes)
-      : this.#heap.allocateAligned(heldBytes, alignBytes)
   }
 
   /**

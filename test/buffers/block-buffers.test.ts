@@ -544,8 +544,7 @@ describe('removeSegment, after a block of it was forgotten and all ended', () =>
     const [forgotten, stays] = [make(100), make(100)]
     live.delete(forgotten.block)
     buffers.forget(forgotten.block, 100, buffers.wrapIdOf(forgotten.block, 100))
-    buffers.clear(new Map([[stays.block, 100]]))
-    heap.free(forgotten.block)
+    buffers.endAll(new Map([[stays.block, 100]]))
     expect(forgotten.owner.length).toBe(100)
     end(stays)
     heap.flush()
@@ -556,15 +555,13 @@ describe('removeSegment, after a block of it was forgotten and all ended', () =>
   })
 })
 
-describe('clear', () => {
+describe('endAll', () => {
   it('detaches every buffer, and what stays lives on', () => {
     const mades = [make(100), make(100), make(OWN), make(OWN)]
     const staying = new Map([mades[1], mades[3]].map(({ block, owner }) => [block, owner.length]))
-    buffers.clear(staying)
-    for (const { block } of [mades[0], mades[2]]) {
-      live.delete(block)
-      heap.free(block)
-    }
+    buffers.endAll(staying)
+    for (const { block } of [mades[0], mades[2]]) live.delete(block)
+    expect(mades.map(({ block }) => heap.isLive(block))).toEqual([false, true, false, true])
     // A window is one buffer: it stays with any block in it.
     expect(mades.map(({ owner }) => owner.length)).toEqual([100, 100, 0, OWN])
     check()
@@ -575,20 +572,25 @@ describe('clear', () => {
 
   it('detaches a window in which nothing stays', () => {
     const made = make(100)
-    buffers.clear(new Map())
+    buffers.endAll(new Map())
     live.delete(made.block)
-    heap.free(made.block)
-    expect(made.owner.length).toBe(0)
+    expect([made.owner.length, heap.isLive(made.block)]).toEqual([0, false])
+  })
+
+  it('gives back what no owner has', () => {
+    const block = buffers.take(5_000, ALIGN)
+    buffers.endAll(new Map())
+    expect(heap.isLive(block)).toBe(false)
   })
 
   it('sets aside what somebody took', async () => {
     makeBuffers(0)
     const [taken, other] = [make(5_000), make(5_000)]
     await takeAway(taken.owner.buffer as ArrayBuffer)
-    buffers.clear(new Map())
+    buffers.endAll(new Map())
     live.clear()
     expect([taken, other].map(({ block }) => buffers.isSetAside(block))).toEqual([true, false])
-    heap.free(other.block)
+    expect([taken, other].map(({ block }) => heap.isLive(block))).toEqual([true, false])
   })
 })
 
@@ -639,8 +641,7 @@ describe('blocks of any sizes', () => {
             buffers.dropIdle()
           } else {
             const staying = mades.filter((_, at) => at % 3 === one.reset % 3)
-            buffers.clear(new Map(staying.map(({ block, owner }) => [block, owner.length])))
-            for (const { block } of mades) if (staying.every(made => made.block !== block)) heap.free(block)
+            buffers.endAll(new Map(staying.map(({ block, owner }) => [block, owner.length])))
             mades.splice(0, mades.length, ...staying)
             live = new Map(staying.map(({ block, owner }) => [block, owner]))
           }

@@ -13,14 +13,14 @@
 import { invariant } from '../../base/assert.js'
 import type { Deferral, Timer } from '../../base/deferral.js'
 import { SafeMap } from '../../base/primordials.js'
-import { type Block, GRANULE_BYTES } from '../../base/units.js'
+import { type Block, GRANULE_BYTES, type PageCount } from '../../base/units.js'
 import type { BlockHeap } from '../../heap/block-heap.js'
 import type { PageSource } from '../../memory/page-source.js'
 import type { WrapId } from '../../memory/runtime.js'
 import { type DamageKind, DamageReports } from '../../notices/damage.js'
 import { BlockBuffers } from '../block-buffers.js'
 import type { ArenaBuffer, Epoch } from '../owner.js'
-import { debugLayoutOf } from './debug-layout.js'
+import { type DebugLayout, debugLayoutOf } from './debug-layout.js'
 import { Quarantine, type QuarantineBounds } from './debug-quarantine.js'
 import { Trace } from './trace.js'
 
@@ -112,12 +112,18 @@ export class DebugBuffers extends BlockBuffers {
     return super.hasIdle || this.#stuck.size > 0
   }
 
-  override heldBytes(sizeBytes: number, alignBytes: number): number {
-    return debugLayoutOf(sizeBytes, alignBytes, this.#heap.pageBytes).heldBytes
+  override pagesFor(sizeBytes: number, alignBytes: number): PageCount {
+    return this.#heap.pagesFor(this.#layoutOf(sizeBytes, alignBytes).heldBytes)
   }
 
-  override heldAlign(sizeBytes: number, alignBytes: number): number {
-    return debugLayoutOf(sizeBytes, alignBytes, this.#heap.pageBytes).alignBytes
+  override runPagesFor(sizeBytes: number, alignBytes: number): PageCount {
+    const layout = this.#layoutOf(sizeBytes, alignBytes)
+    return this.#heap.runPagesFor(layout.heldBytes, layout.alignBytes)
+  }
+
+  override take(sizeBytes: number, alignBytes: number): Block {
+    const layout = this.#layoutOf(sizeBytes, alignBytes)
+    return super.take(layout.heldBytes, layout.alignBytes)
   }
 
   /** A resize always moves the block, so that code which still uses the old bytes is found. */
@@ -130,7 +136,7 @@ export class DebugBuffers extends BlockBuffers {
   }
 
   override makeOwner(block: Block, sizeBytes: number, epoch: Epoch, alignBytes: number): ArenaBuffer {
-    const { startBytes, hasGuard } = debugLayoutOf(sizeBytes, alignBytes, this.#heap.pageBytes)
+    const { startBytes, hasGuard } = this.#layoutOf(sizeBytes, alignBytes)
     // This is first, because it may throw.
     const buffer = this.makeDetachable(block, startBytes, sizeBytes, epoch)
     const heldBytes = this.#heap.sizeOf(block)
@@ -230,7 +236,7 @@ export class DebugBuffers extends BlockBuffers {
     this.#allFreedAt = new Trace()
   }
 
-  override clear(staying: ReadonlyMap<Block, number>): void {
+  protected override clear(staying: ReadonlyMap<Block, number>): void {
     this.emptyQuarantine()
     const ending: DebugBlock[] = []
     for (const record of this.#records.values()) {
@@ -351,6 +357,10 @@ export class DebugBuffers extends BlockBuffers {
 
   #fill(record: DebugBlock, fromBytes: number, lengthBytes: number, byte: number): void {
     this.#source.fill(record.block * GRANULE_BYTES + fromBytes, lengthBytes, byte)
+  }
+
+  #layoutOf(sizeBytes: number, alignBytes: number): DebugLayout {
+    return debugLayoutOf(sizeBytes, alignBytes, this.#heap.pageBytes)
   }
 
   #guardPageOf(block: Block, heldBytes: number): number {

@@ -95,8 +95,7 @@ interface Made {
 
 function make(sizeBytes: number, alignBytes = 16): Made {
   buffers.noteAllocation()
-  const heldBytes = buffers.heldBytes(sizeBytes, alignBytes)
-  const block = heap.allocateAligned(heldBytes, buffers.heldAlign(sizeBytes, alignBytes))
+  const block = buffers.take(sizeBytes, alignBytes)
   expect(block).not.toBe(NONE)
   const owner = buffers.makeOwner(block, sizeBytes, EPOCH, alignBytes)
   live.add(block)
@@ -163,7 +162,7 @@ describe('the Buffer of a block', () => {
   })
 
   it('is none where the runtime cannot make it, and the block can be taken back', () => {
-    const block = heap.allocate(buffers.heldBytes(100, 16))
+    const block = buffers.take(100, 16)
     kernel.refuse('wrap')
     expect(() => buffers.makeOwner(block, 100, EPOCH, 16)).toThrow(RangeError)
     kernel.allow()
@@ -266,7 +265,7 @@ describe('an overrun', () => {
     const [first, second] = [make(100), make(200)]
     write(second, 200)
     buffers.noteEndOfAll()
-    buffers.clear(new Map([[first.block, 100]]))
+    buffers.endAll(new Map([[first.block, 100]]))
     live.delete(second.block)
     expect(await heard()).toEqual([['overrun', 200, 200]])
   })
@@ -411,7 +410,7 @@ describe('clear', () => {
     end(before)
     const mades = Array.from({ length: 5 }, () => make(100))
     buffers.noteEndOfAll()
-    buffers.clear(new Map([[mades[4].block, 100]]))
+    buffers.endAll(new Map([[mades[4].block, 100]]))
     for (const { block } of mades.slice(0, 4)) live.delete(block)
     // What waited before is gone; of the others, the last two wait.
     expect([before, ...mades].map(({ block }) => heap.isLive(block))).toEqual([
@@ -465,7 +464,7 @@ describe('historyOf', () => {
   it('says where all were freed', () => {
     const made = allocateHere()
     buffers.noteEndOfAll()
-    buffers.clear(new Map())
+    buffers.endAll(new Map())
     live.delete(made.block)
     expect(buffers.historyOf(made.owner)?.message).toBe('It was first freed here')
   })
