@@ -100,6 +100,7 @@ export class Arena extends MadeOf<Parts> {
   readonly #policy = partsOf(this).policy
   readonly #scavenger = partsOf(this).scavenger
   readonly #buffers = partsOf(this).buffers
+  readonly #debug = partsOf(this).debug
   readonly #supply = partsOf(this).supply
   readonly #releaser = partsOf(this).releaser
   readonly #leaveGroup = partsOf(this).environment.group?.add(this.#member)
@@ -162,11 +163,11 @@ export class Arena extends MadeOf<Parts> {
   constructor(options: ArenaOptions | undefined, environment: Environment)
   constructor(options: ArenaOptions = {}, environment?: Environment) {
     super(assemble(resolveOptions(options), environment ?? realEnvironment()))
-    const { heap, source, buffers, scavenger, storage, share } = partsOf(this)
+    const { heap, source, buffers, debug, scavenger, storage, share } = partsOf(this)
     this.#member.stats = () => this.stats()
     this.#releaser.calls = () => this.#allocations + this.#frees
     const { name, leaks } = partsOf(this).options
-    settleIfDropped(this, { name, leaks, heap, source, buffers, scavenger, storage, share })
+    settleIfDropped(this, { name, leaks, heap, source, buffers, debug, scavenger, storage, share })
   }
 
   /** The arena's name: the option `name`, or `'arena-N'`. */
@@ -305,7 +306,7 @@ export class Arena extends MadeOf<Parts> {
       }
     }
     const isPlain = alignBytes === GRANULE_BYTES && sizeBytes < WHOLE_PAGES_FROM_BYTES
-    if (!isPlain) this.#buffers.noteAllocation()
+    if (!isPlain) this.#debug?.noteAllocation()
     const moved = isPlain
       ? this.allocUnsafe(sizeBytes)
       : this.#allocate(sizeBytes, alignBytes, sizeBytes > oldBytes)
@@ -448,7 +449,7 @@ export class Arena extends MadeOf<Parts> {
    * ```
    */
   reset(): void {
-    this.#buffers.noteEndOfAll()
+    this.#debug?.noteEndOfAll()
     this.#requireOpen('reset')
     this.#within('reset', () => this.#endAll())
     this.#releaser.noteFree()
@@ -548,8 +549,8 @@ export class Arena extends MadeOf<Parts> {
       allocations: this.#allocations,
       frees: this.#frees,
       pinnedBlocks: this.#pins.blockCount,
-      quarantinedBlocks: this.#buffers.quarantinedBlocks,
-      quarantinedBytes: this.#buffers.quarantinedBytes,
+      quarantinedBlocks: this.#debug?.quarantinedBlocks ?? 0,
+      quarantinedBytes: this.#debug?.quarantinedBytes ?? 0,
     }
     return statsOf(counted, this.#heap, this.#source, this.#scavenger)
   }
@@ -627,7 +628,7 @@ export class Arena extends MadeOf<Parts> {
    */
   close(): void {
     if (this.#isGone) return
-    this.#buffers.noteEndOfAll()
+    this.#debug?.noteEndOfAll()
     if (this.#pins.blockCount > 0) throw closePinnedError(this.#identity, this.#pins.blockCount)
     this.#within('close', () => this.#endAllAndGo())
   }
@@ -713,7 +714,7 @@ export class Arena extends MadeOf<Parts> {
   #allocateSlow(sizeBytes: number, options: AllocOptions | undefined): ArenaBuffer {
     requireSize(sizeBytes)
     const alignBytes = requireAlign(options, this.#heap.pageBytes)
-    this.#buffers.noteAllocation()
+    this.#debug?.noteAllocation()
     // Checked last: reading the options, and taking a stack, may have run script that closed the arena.
     this.#requireGiving('alloc')
     return this.#allocate(sizeBytes, alignBytes, false)
@@ -848,7 +849,8 @@ export class Arena extends MadeOf<Parts> {
   ): ArenaBuffer | null {
     const oldBytes = sizeOf(owner)
     const usableBytes = this.#heap.sizeOf(block)
-    if ((block * GRANULE_BYTES) % alignBytes !== 0) return null
+    const { resizing } = this.#buffers
+    if (resizing === null || (block * GRANULE_BYTES) % alignBytes !== 0) return null
     // The old owner is spent first. So nothing can end the block meanwhile, and no owner ever reaches beyond
     // its block, wherever this is interrupted.
     const held = blockOf(owner)
@@ -857,12 +859,15 @@ export class Arena extends MadeOf<Parts> {
     this.#liveBytes -= oldBytes
     let resized: ArenaBuffer | null = null
     try {
-      if (this.#buffers.mayResizeTo(block, oldBytes, sizeBytes) && this.#supply.resize(block, sizeBytes)) {
+      if (
+        resizing.mayResizeTo(block, oldBytes, sizeBytes) &&
+        this.#supply.resize(resizing, block, sizeBytes)
+      ) {
         if (held !== block) this.#leaks.end(block)
-        resized = this.#buffers.replaceOwner(block, sizeBytes, this.#epoch)
+        resized = resizing.replaceOwner(block, sizeBytes, this.#epoch)
       }
     } catch (cause) {
-      this.#buffers.resize(block, usableBytes)
+      resizing.resize(block, usableBytes)
       this.#restore(owner, held)
       this.#releaser.noteFree()
       throw outOfMemory(this.name, sizeBytes, 'the runtime could not make its ArrayBuffer', cause)
@@ -885,7 +890,7 @@ export class Arena extends MadeOf<Parts> {
   }
 
   #freeUncommon(buffer: Uint8Array & Owner, block: Block): void {
-    if (block !== SPENT) this.#buffers.noteEnd(watchedBlock(block))
+    if (block !== SPENT) this.#debug?.noteEnd(watchedBlock(block))
     // `noteEnd` may have run script that ended the block.
     if (!this.#isLive(buffer)) throw this.#misuse('free', buffer)
     this.#within('free', () => {
@@ -1014,7 +1019,7 @@ export class Arena extends MadeOf<Parts> {
       method,
       buffer,
       memory => this.#buffers.has(memory),
-      this.#buffers.historyOf(buffer),
+      this.#debug?.historyOf(buffer),
     )
   }
 

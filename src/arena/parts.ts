@@ -7,6 +7,7 @@
 import { Gate } from '../base/gate.js'
 import { GRANULE_BYTES } from '../base/units.js'
 import { BlockBuffers } from '../buffers/block-buffers.js'
+import type { Blocks, Debugging } from '../buffers/blocks.js'
 import { DebugBuffers } from '../buffers/debug/debug-buffers.js'
 import { WINDOW_OVERLAP_BYTES } from '../buffers/windows.js'
 import { BlockHeap } from '../heap/block-heap.js'
@@ -44,7 +45,9 @@ export interface Parts {
   readonly source: PageSource
   readonly policy: ReleasePolicy
   readonly scavenger: Scavenger
-  readonly buffers: BlockBuffers
+  readonly buffers: Blocks
+  /** What only `debug` adds, else null. */
+  readonly debug: Debugging | null
   readonly share: Share
   readonly limits: Limits
   readonly supply: Supply
@@ -69,10 +72,11 @@ export function assemble(options: ResolvedOptions, environment: Environment): Pa
   const heap = makeHeap(options, addon, storage, source)
   const scavenger = new Scavenger(heap, source, policy)
   const late: LateReleaser = { releaser: undefined }
-  const buffers = makeBuffers(options, environment, heap, source, late)
+  const debug = makeDebug(options, environment, heap, source, late)
+  const buffers = debug ?? new BlockBuffers(heap, source, options.detachFromBytes, name)
   const share = new Share(ledger, pageBytes)
   const limits = new Limits(heap, options, share, {
-    purge: () => buffers.emptyQuarantine() + releaser.purgeAll('limit'),
+    purge: () => (debug?.emptyQuarantine() ?? 0) + releaser.purgeAll('limit'),
     // Prefaulted pages are there to stay.
     boundPages: usedPages => {
       if (options.prefault) return Number.MAX_SAFE_INTEGER
@@ -89,6 +93,7 @@ export function assemble(options: ResolvedOptions, environment: Environment): Pa
     source,
     scavenger,
     buffers,
+    debug,
     limits,
     notices,
     deferral,
@@ -104,10 +109,11 @@ export function assemble(options: ResolvedOptions, environment: Environment): Pa
     scavenger,
     releaser,
     buffers,
+    debug,
     options.prefault,
   )
   const member = new ArenaMember({ gate, heap, limits, releaser })
-  if (options.debug !== null) late.releaser = new WeakRef(releaser)
+  if (debug !== null) late.releaser = new WeakRef(releaser)
   return {
     options,
     environment,
@@ -119,6 +125,7 @@ export function assemble(options: ResolvedOptions, environment: Environment): Pa
     policy,
     scavenger,
     buffers,
+    debug,
     share,
     limits,
     supply,
@@ -163,14 +170,15 @@ function makeHeap(
   }
 }
 
-function makeBuffers(
-  { name, debug, detachFromBytes, releaseAfterMs }: ResolvedOptions,
+/** Makes the blocks of an arena with `debug`. Returns null for other arenas. */
+function makeDebug(
+  { name, debug, releaseAfterMs }: ResolvedOptions,
   { deferral }: Environment,
   heap: BlockHeap,
   source: PageSource,
   late: LateReleaser,
-): BlockBuffers {
-  if (debug === null) return new BlockBuffers(heap, source, detachFromBytes, name)
+): DebugBuffers | null {
+  if (debug === null) return null
   return new DebugBuffers(heap, source, {
     ...debug,
     arenaName: name,

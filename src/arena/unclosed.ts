@@ -9,7 +9,7 @@
  * does not refer to it. The parts that are held here for that moment must not refer to it either.
  */
 import { register, unregister } from '../base/primordials.js'
-import type { BlockBuffers } from '../buffers/block-buffers.js'
+import type { Blocks, Debugging } from '../buffers/blocks.js'
 import type { LeakMode } from '../buffers/leaks.js'
 import type { BlockHeap } from '../heap/block-heap.js'
 import type { BookStorage } from '../memory/book-storage.js'
@@ -25,7 +25,8 @@ export interface Remains {
   readonly leaks: LeakMode
   readonly heap: BlockHeap
   readonly source: PageSource
-  readonly buffers: BlockBuffers
+  readonly buffers: Blocks
+  readonly debug: Debugging | null
   readonly scavenger: Scavenger
   readonly storage: BookStorage
   readonly share: Share
@@ -43,7 +44,7 @@ export function settled(arena: object): void {
   unregister(arenas, arena)
 }
 
-function settle({ name, leaks, heap, source, buffers, scavenger, storage, share }: Remains): void {
+function settle({ name, leaks, heap, source, buffers, debug, scavenger, storage, share }: Remains): void {
   buffers.recoverSetAside()
   buffers.noticeTaken()
   const blocks = heap.liveBlocks - buffers.setAsideBlocks
@@ -51,7 +52,7 @@ function settle({ name, leaks, heap, source, buffers, scavenger, storage, share 
     const bytes = heap.usedPages * heap.pageBytes
     publishLeak({ arena: name, kind: 'arena', blocks, bytes, stack: '' })
   }
-  buffers.emptyQuarantine()
+  debug?.emptyQuarantine()
   // If the kernel refuses, unmapping gives these pages back.
   scavenger.purgeAll()
   share.shrinkTo(heap.committedPages)

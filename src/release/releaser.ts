@@ -32,8 +32,6 @@ export interface ReleasableBuffers {
   dropIdle(): void
   /** Detaches the buffers over a segment that is about to go. */
   removeSegment(segment: Segment): void
-  /** Ends the wait of all blocks in quarantine (`debug`). Returns how many blocks waited. */
-  emptyQuarantine(): number
   /** Frees the blocks that were set aside and that no `ArrayBuffer` reaches any more. */
   recoverSetAside(): void
   /** Forgets the blocks that were set aside: their memory goes with the arena. */
@@ -51,6 +49,8 @@ export interface ReleaserParts {
   readonly source: Pick<PageSource, 'segments' | 'end' | 'unreserve' | 'retire' | 'close'>
   readonly scavenger: Scavenger
   readonly buffers: ReleasableBuffers
+  /** Ends the wait of all blocks in quarantine. Null without `debug`. */
+  readonly debug: { emptyQuarantine(): void } | null
   /** `settle`: adapts what the arena may hold, after pages went back. */
   readonly limits: { settle(): void }
   readonly notices: Pick<Notices, 'purged' | 'purgeRefused'>
@@ -79,6 +79,7 @@ export class Releaser {
   readonly #source: ReleaserParts['source']
   readonly #scavenger: Scavenger
   readonly #buffers: ReleasableBuffers
+  readonly #debug: { emptyQuarantine(): void } | null
   readonly #deferral: Deferral
   readonly #limits: { settle(): void }
   readonly #notices: Pick<Notices, 'purged' | 'purgeRefused'>
@@ -118,6 +119,7 @@ export class Releaser {
     this.#source = parts.source
     this.#scavenger = parts.scavenger
     this.#buffers = parts.buffers
+    this.#debug = parts.debug
     this.#limits = parts.limits
     this.#notices = parts.notices
     this.#deferral = parts.deferral
@@ -218,7 +220,7 @@ export class Releaser {
    * refused.
    */
   releaseAll(reason: PurgeReason): PageCount {
-    if (reason !== 'free' && reason !== 'timer') this.#buffers.emptyQuarantine()
+    if (reason !== 'free' && reason !== 'timer') this.#debug?.emptyQuarantine()
     this.#buffers.recoverSetAside()
     const pageCount = this.purgeAll(reason)
     const failure = this.#lowerEnd(reason !== 'free' && reason !== 'limit')
@@ -277,7 +279,7 @@ export class Releaser {
 
   #trimSlice(from: PageNumber, turnStartMs: number): TrimSlice {
     if (from === 0) {
-      this.#buffers.emptyQuarantine()
+      this.#debug?.emptyQuarantine()
       this.#buffers.recoverSetAside()
     }
     const { purges, purgedPages } = this.#scavenger
@@ -364,7 +366,7 @@ export class Releaser {
     this.isSettled = true
     this.#timer?.cancel()
     this.#timer = null
-    this.#buffers.emptyQuarantine()
+    this.#debug?.emptyQuarantine()
     // If the kernel refuses, the unmapping that follows gives these pages back.
     this.#scavenger.purgeAll()
     this.#buffers.abandonSetAside()

@@ -13,7 +13,7 @@
 import { invariant } from '../base/assert.js'
 import { ArenaError } from '../base/errors.js'
 import { type Block, MIB, NONE, type PageCount } from '../base/units.js'
-import type { BlockBuffers } from '../buffers/block-buffers.js'
+import type { Blocks, Debugging, Resizing } from '../buffers/blocks.js'
 import { type BlockHeap, REFUSED_LIMIT } from '../heap/block-heap.js'
 import type { Ledger } from '../memory/ledger.js'
 import type { PageSource } from '../memory/page-source.js'
@@ -39,7 +39,8 @@ export class Supply {
   readonly #source: PageSource
   readonly #scavenger: Scavenger
   readonly #releaser: Releaser
-  readonly #buffers: BlockBuffers
+  readonly #buffers: Blocks
+  readonly #debug: Debugging | null
   readonly #limits: Limits
   readonly #isPrefaulted: boolean
   readonly #ledger: Ledger | undefined
@@ -54,7 +55,8 @@ export class Supply {
     source: PageSource,
     scavenger: Scavenger,
     releaser: Releaser,
-    buffers: BlockBuffers,
+    buffers: Blocks,
+    debug: Debugging | null,
     isPrefaulted: boolean,
   ) {
     this.#arenaName = arenaName
@@ -67,6 +69,7 @@ export class Supply {
     this.#scavenger = scavenger
     this.#releaser = releaser
     this.#buffers = buffers
+    this.#debug = debug
   }
 
   /**
@@ -93,18 +96,19 @@ export class Supply {
    * possible. Throws `ERR_ARENA_LIMIT` or `ERR_ARENA_OUT_OF_MEMORY`.
    */
   obtainGrown(sizeBytes: number, alignBytes: number): Block {
-    const block = this.#buffers.mayResize ? this.#obtainWithRoom(sizeBytes) : NONE
+    const { resizing } = this.#buffers
+    const block = resizing === null ? NONE : this.#obtainWithRoom(resizing, sizeBytes)
     return block !== NONE ? block : this.obtain(sizeBytes, alignBytes)
   }
 
   /** Returns a block of whole pages with room behind it, or NONE. */
-  #obtainWithRoom(sizeBytes: number): Block {
+  #obtainWithRoom(resizing: Resizing, sizeBytes: number): Block {
     const heap = this.#heap
     const pageCount = heap.pagesFor(sizeBytes)
     const takes = () => {
-      const block = this.#buffers.takeWithRoom(sizeBytes)
+      const block = resizing.takeWithRoom(sizeBytes)
       const isRefused = block === NONE && heap.refusal === REFUSED_LIMIT
-      return isRefused && this.#limits.makeRoom(pageCount) ? this.#buffers.takeWithRoom(sizeBytes) : block
+      return isRefused && this.#limits.makeRoom(pageCount) ? resizing.takeWithRoom(sizeBytes) : block
     }
     const block = takes()
     if (block !== NONE || heap.refusal === REFUSED_LIMIT) return block
@@ -122,10 +126,10 @@ export class Supply {
   /**
    * Makes a live block fit `sizeBytes` where it is. Returns false, and changes nothing, if it has to move.
    */
-  resize(block: Block, sizeBytes: number): boolean {
+  resize(resizing: Resizing, block: Block, sizeBytes: number): boolean {
     const heap = this.#heap
     for (;;) {
-      if (this.#buffers.resize(block, sizeBytes)) return true
+      if (resizing.resize(block, sizeBytes)) return true
       if (heap.refusal !== REFUSED_LIMIT) {
         if (sizeBytes < LONG_BYTES || !this.#makeRoomBehind(block, sizeBytes)) return false
         continue
@@ -168,10 +172,10 @@ export class Supply {
     this.#releaser.dropUnmanaged()
     this.#releaser.giveUpFreeSegments()
     while (heap.committedPages + needed > heap.limitPages) {
-      const { quarantinedBlocks } = this.#buffers
+      const quarantinedBlocks = this.#debug?.quarantinedBlocks
       this.#makeRoom(sizeBytes, needed)
       // Blocks that left the quarantine may have left a gap that fits.
-      if (this.#buffers.quarantinedBlocks < quarantinedBlocks) return
+      if (this.#debug?.quarantinedBlocks !== quarantinedBlocks) return
     }
     const added = this.#reserve(sizeBytes, pageCount)
     try {

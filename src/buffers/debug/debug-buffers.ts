@@ -1,5 +1,5 @@
 /**
- * Blocks and Buffers while `debug` is on. Every block has an `ArrayBuffer` of exactly its bytes, detached
+ * The life of a block while `debug` is on: see `Blocks`. Every block has an `ArrayBuffer` of exactly its bytes, detached
  * when the block ends. So script finds length 0 from then on. Writes by code outside of JavaScript are found
  * by patterns: one around every live block, and one all over a block in quarantine. Both are looked at before
  * the memory is used again. A block of a page or more has a guard behind it: a page on which any access is a
@@ -13,21 +13,32 @@
 import { invariant } from '../../base/assert.js'
 import type { Deferral, Timer } from '../../base/deferral.js'
 import { SafeMap } from '../../base/primordials.js'
-import { type Block, GRANULE_BYTES, type PageCount } from '../../base/units.js'
+import { type Block, GRANULE_BYTES, NONE, type PageCount } from '../../base/units.js'
 import type { BlockHeap } from '../../heap/block-heap.js'
 import type { PageSource } from '../../memory/page-source.js'
-import type { WrapId } from '../../memory/runtime.js'
+import { endOf, type Segment } from '../../memory/segment.js'
 import { type DamageKind, DamageReports } from '../../notices/damage.js'
-import { BlockBuffers } from '../block-buffers.js'
+import { type Blocks, type Debugging, giveBackAll, takeFrom } from '../blocks.js'
+import { Forgotten } from '../forgotten.js'
+import { OwnBuffers } from '../own-buffers.js'
 import type { ArenaBuffer, Epoch } from '../owner.js'
+import { SetAside } from '../set-aside.js'
+import { transferRefusal } from '../transfer-refusal.js'
+import type { ViewReach } from '../view-reach.js'
+import type { Reach } from '../windows.js'
 import { type DebugLayout, debugLayoutOf } from './debug-layout.js'
 import { Quarantine, type QuarantineBounds } from './debug-quarantine.js'
 import { Trace } from './trace.js'
+
+const { ceil } = Math
 
 /** These bytes make no small number, no text and no plausible address. */
 const SLACK_BYTE = 0xfd
 const FREED_BYTE = 0xdb
 const NOWHERE = new Trace()
+/** No block with `debug` lies in a window. */
+const NO_WINDOWS: ReadonlySet<number> = new Set()
+const noWindow = () => {}
 
 /** What is known of a block, from its allocation until its memory is free. */
 interface DebugBlock {
@@ -58,9 +69,12 @@ export interface DebugSurroundings extends QuarantineBounds {
   readonly giveBack: () => void
 }
 
-export class DebugBuffers extends BlockBuffers {
+export class DebugBuffers implements Blocks, Debugging {
   readonly #heap: BlockHeap
   readonly #source: PageSource
+  readonly #own: OwnBuffers
+  readonly #forgotten: Forgotten
+  readonly #setAside: SetAside
   readonly #surroundings: DebugSurroundings
   readonly #reports: DamageReports
   readonly #quarantine: Quarantine<DebugBlock>
@@ -79,9 +93,11 @@ export class DebugBuffers extends BlockBuffers {
   #isClosing = false
 
   constructor(heap: BlockHeap, source: PageSource, surroundings: DebugSurroundings) {
-    super(heap, source, 0, surroundings.arenaName)
     this.#heap = heap
     this.#source = source
+    this.#own = new OwnBuffers(source, transferRefusal(surroundings.arenaName))
+    this.#forgotten = new Forgotten(source)
+    this.#setAside = new SetAside(source)
     this.#surroundings = surroundings
     this.#reports = new DamageReports(surroundings.arenaName)
     const { quarantineBlocks, quarantineBytes, releaseAfterMs } = surroundings
@@ -92,53 +108,26 @@ export class DebugBuffers extends BlockBuffers {
     })
   }
 
-  override get quarantinedBlocks(): number {
-    return this.#quarantine.blocks
-  }
+  // ---- taking ---------------------------------------------------------------------------------------------
 
-  override get quarantinedBytes(): number {
-    return this.#quarantine.bytes
-  }
-
-  override get setAsideBlocks(): number {
-    return super.setAsideBlocks + this.#quarantine.blocks + this.#stuck.size
-  }
-
-  override isSetAside(block: Block): boolean {
-    return super.isSetAside(block) || this.#quarantine.has(block) || this.#stuck.has(block)
-  }
-
-  override get hasIdle(): boolean {
-    return super.hasIdle || this.#stuck.size > 0
-  }
-
-  override pagesFor(sizeBytes: number, alignBytes: number): PageCount {
+  pagesFor(sizeBytes: number, alignBytes: number): PageCount {
     return this.#heap.pagesFor(this.#layoutOf(sizeBytes, alignBytes).heldBytes)
   }
 
-  override runPagesFor(sizeBytes: number, alignBytes: number): PageCount {
+  runPagesFor(sizeBytes: number, alignBytes: number): PageCount {
     const layout = this.#layoutOf(sizeBytes, alignBytes)
     return this.#heap.runPagesFor(layout.heldBytes, layout.alignBytes)
   }
 
-  override take(sizeBytes: number, alignBytes: number): Block {
+  take(sizeBytes: number, alignBytes: number): Block {
     const layout = this.#layoutOf(sizeBytes, alignBytes)
-    return super.take(layout.heldBytes, layout.alignBytes)
+    return takeFrom(this.#heap, layout.heldBytes, layout.alignBytes)
   }
 
-  /** A resize always moves the block, so that code which still uses the old bytes is found. */
-  override get mayResize(): boolean {
-    return false
-  }
-
-  override mayResizeTo(): boolean {
-    return false
-  }
-
-  override makeOwner(block: Block, sizeBytes: number, epoch: Epoch, alignBytes: number): ArenaBuffer {
+  makeOwner(block: Block, sizeBytes: number, epoch: Epoch, alignBytes: number): ArenaBuffer {
     const { startBytes, hasGuard } = this.#layoutOf(sizeBytes, alignBytes)
     // This is first, because it may throw.
-    const buffer = this.makeDetachable(block, startBytes, sizeBytes, epoch)
+    const buffer = this.#own.makeDetachable(block, startBytes, sizeBytes, epoch)
     const heldBytes = this.#heap.sizeOf(block)
     const record: DebugBlock = {
       block,
@@ -164,28 +153,53 @@ export class DebugBuffers extends BlockBuffers {
   }
 
   /** A purge would remove the pattern around the block. */
-  override renew(): boolean {
+  renew(): boolean {
     return false
   }
 
-  override takeBack(block: Block): void {
+  takeBack(block: Block): void {
     const record = this.#records.get(block)
-    this.own.discard(block)
+    this.#own.discard(block)
     if (record === undefined) this.#heap.free(block)
     else this.#letGo(record)
   }
 
-  override end(block: Block, sizeBytes: number): void {
+  wrapIdOf(block: Block): WrapId {
+    return this.#own.wrapIdOf(block)
+  }
+
+  // ---- resizing -------------------------------------------------------------------------------------------
+
+  /** A resize always moves the block, so that code which still uses the old bytes is found. */
+  get resizing(): null {
+    return null
+  }
+
+  // ---- ending ---------------------------------------------------------------------------------------------
+
+  /** Only windows have to be told. No block with `debug` lies in one. */
+  notice(): void {}
+
+  end(block: Block): void {
     this.#checkSlack(this.#record(block))
-    super.end(block, sizeBytes)
+    const wrapId = this.#own.detach(block)
+    if (wrapId === null) this.#release(block)
+    else this.#setAside.add(block, wrapId)
   }
 
-  override forget(block: Block, sizeBytes: number, wrapId: WrapId): void {
+  forget(block: Block, _sizeBytes: number, wrapId: WrapId): void {
     this.#record(block).isForgotten = true
-    super.forget(block, sizeBytes, wrapId)
+    if (this.#own.isTaken(block)) {
+      this.end(block)
+      return
+    }
+    const { buffer, reachedBy } = this.#own.giveUp(block)
+    this.#forgotten.add(block, wrapId, false, reachedBy)
+    this.#forgotten.hold(wrapId, buffer, block * GRANULE_BYTES, false)
   }
 
-  protected override release(block: Block): void {
+  /** Ends a block that nobody can reach any more: it waits in quarantine, or is given back. */
+  #release(block: Block): void {
     const record = this.#record(block)
     // Not earlier: until now native code may have used a view.
     if (record.isForgotten) this.#checkSlack(record)
@@ -201,42 +215,7 @@ export class DebugBuffers extends BlockBuffers {
     this.#arm()
   }
 
-  /** Ends the quarantine of all blocks. Returns how many became free. */
-  override emptyQuarantine(): number {
-    const leaving = this.#quarantine.takeAll()
-    for (const record of leaving) this.#leave(record)
-    if (leaving.length > 0 && !this.#isClosing) this.#surroundings.cameFree()
-    return leaving.length
-  }
-
-  override recoverSetAside(): void {
-    super.recoverSetAside()
-    // A copy, because `#letGo` adds a block again whose guard the kernel still refuses to remove.
-    for (const [block, record] of [...this.#stuck]) {
-      this.#stuck.delete(block)
-      this.#letGo(record)
-    }
-  }
-
-  override recount(): void {
-    super.recount()
-    this.#arm()
-  }
-
-  override noteAllocation(): void {
-    this.#allocatedAt = new Trace()
-  }
-
-  override noteEnd(block: Block): void {
-    const record = this.#records.get(block)
-    if (record !== undefined) record.freedAt ??= new Trace()
-  }
-
-  override noteEndOfAll(): void {
-    this.#allFreedAt = new Trace()
-  }
-
-  protected override clear(staying: ReadonlyMap<Block, number>): void {
+  endAll(staying: ReadonlyMap<Block, number>): void {
     this.emptyQuarantine()
     const ending: DebugBlock[] = []
     for (const record of this.#records.values()) {
@@ -246,32 +225,150 @@ export class DebugBuffers extends BlockBuffers {
       this.#checkSlack(record)
       ending.push(record)
     }
-    super.clear(staying)
+    this.#clearBuffers(staying)
     const ended = ending.filter(({ block }) => !this.isSetAside(block))
     // Only blocks that stay in quarantine get the pattern, because it makes pages resident.
     const first = this.#quarantine.firstFitting(ended)
     for (const record of ended.slice(0, first)) this.#letGo(record)
-    for (const record of ended.slice(first)) this.release(record.block)
+    for (const record of ended.slice(first)) this.#release(record.block)
+    // Blocks without a record are those that an interrupted call left behind.
+    giveBackAll(this.#heap, block => staying.has(block) || this.isSetAside(block))
   }
 
-  override abandonSetAside(): void {
+  /** Detaches every buffer but those of blocks in `staying`. */
+  #clearBuffers(staying: ReadonlyMap<Block, number>): void {
+    this.#forgotten.clear(NO_WINDOWS, noWindow, (block, wrapId) => this.#setAside.add(block, wrapId))
+    this.#own.clear(
+      block => staying.has(block),
+      (block, wrapId) => this.#setAside.add(block, wrapId),
+    )
+  }
+
+  // ---- waiting --------------------------------------------------------------------------------------------
+
+  get setAsideBlocks(): number {
+    return this.#setAside.size + this.#forgotten.size + this.#quarantine.blocks + this.#stuck.size
+  }
+
+  isSetAside(block: Block): boolean {
+    return this.#setAside.has(block) || this.#quarantine.has(block) || this.#stuck.has(block)
+  }
+
+  get onCollected(): (() => void) | null {
+    return this.#forgotten.onCollected
+  }
+
+  set onCollected(run: (() => void) | null) {
+    this.#forgotten.onCollected = run
+  }
+
+  recoverSetAside(): void {
+    this.#setAside.recover(block => this.#release(block))
+    this.#forgotten.settle((block, _isShared, reachedBy) => {
+      if (reachedBy === null) this.#release(block)
+      else this.#setAside.add(block, reachedBy)
+    })
+    // A copy, because `#letGo` adds a block again whose guard the kernel still refuses to remove.
+    for (const [block, record] of [...this.#stuck]) {
+      this.#stuck.delete(block)
+      this.#letGo(record)
+    }
+  }
+
+  abandonSetAside(): void {
     this.#isClosing = true
     this.#timer?.cancel()
     this.#timer = null
     this.emptyQuarantine()
-    super.abandonSetAside()
+    // Views of these blocks may be left, so their bytes stay. Memory that is already unmapped must not be
+    // written to.
+    this.#heap.stopWiping()
+    this.#setAside.abandon(block => this.#release(block))
     // Memory that is going to be unmapped may keep its guards.
     for (const { block } of this.#stuck.values()) this.#heap.free(block)
     this.#stuck.clear()
     this.#records.clear()
   }
 
+  // ---- buffers and segments -------------------------------------------------------------------------------
+
+  has(memory: ArrayBufferLike): boolean {
+    return this.#own.has(memory) || this.#forgotten.holds(memory)
+  }
+
+  blockUnder({ memory }: ViewReach): Block {
+    return memory.byteLength === 0 ? NONE : this.#own.blockUnder(memory)
+  }
+
+  get reaches(): Reach[] {
+    return [...this.#own.reaches, ...this.#forgotten.reaches, ...this.#setAside.reaches]
+  }
+
+  get hasIdle(): boolean {
+    if (this.#own.idleBytes > 0 || this.#forgotten.collectedCount > 0) return true
+    return this.#setAside.size > 0 || this.#stuck.size > 0
+  }
+
+  dropIdle(): void {
+    const { pageBytes } = this.#heap
+    this.#own.dropIdle((offset, length) => !this.#heap.anyDirty(offset / pageBytes, ceil(length / pageBytes)))
+  }
+
+  noticeTaken(): void {
+    this.#own.noticeTaken()
+    this.#forgotten.noticeTaken(noWindow)
+  }
+
+  /** Only windows have books of segments. */
+  addSegment(): void {}
+
+  removeSegment(segment: Segment): void {
+    this.#own.removeSegment(segment)
+    const { pageBytes } = this.#source
+    this.#forgotten.removeRange(segment.firstPage * pageBytes, endOf(segment) * pageBytes)
+  }
+
+  recount(): void {
+    this.#own.recount()
+    this.#arm()
+  }
+
+  // ---- what only `debug` has -------------------------------------------------------------------------------
+
+  noteAllocation(): void {
+    this.#allocatedAt = new Trace()
+  }
+
+  noteEnd(block: Block): void {
+    const record = this.#records.get(block)
+    if (record !== undefined) record.freedAt ??= new Trace()
+  }
+
+  noteEndOfAll(): void {
+    this.#allFreedAt = new Trace()
+  }
+
   /** Where a Buffer's block was first freed. The `cause` is where it was allocated. */
-  override historyOf(buffer: unknown): Error | undefined {
+  historyOf(buffer: unknown): Error | undefined {
     const record = typeof buffer === 'object' && buffer !== null ? this.#recordOf.get(buffer) : undefined
     if (record === undefined) return undefined
     const allocated = record.allocatedAt.toError(`${record.sizeBytes} bytes were allocated here`)
     return record.freedAt === null ? allocated : record.freedAt.toError('It was first freed here', allocated)
+  }
+
+  get quarantinedBlocks(): number {
+    return this.#quarantine.blocks
+  }
+
+  get quarantinedBytes(): number {
+    return this.#quarantine.bytes
+  }
+
+  emptyQuarantine(): number {
+    const leaving = this.#quarantine.takeAll()
+    for (const record of leaving) this.#leave(record)
+    if (leaving.length > 0 && !this.#isClosing) this.#surroundings.cameFree()
+    return leaving.length
   }
 
   // ---- quarantine -----------------------------------------------------------------------------------------
@@ -374,8 +471,10 @@ export class DebugBuffers extends BlockBuffers {
   }
 
   /** Reports the damage that it finds. Damage is not a broken invariant. */
-  override check(liveBlocks: number): void {
-    super.check(liveBlocks)
+  check(liveBlocks: number): void {
+    this.#own.check(this.#own.liveBlocks)
+    this.#forgotten.check()
+    invariant(this.#own.liveBlocks >= liveBlocks, '1: every owner has its buffer')
     this.#quarantine.check()
     invariant(this.#records.size >= liveBlocks + this.setAsideBlocks, '1: every block has its record')
     invariant(

@@ -3,7 +3,7 @@ import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { MIB, NONE } from '../../../src/base/units.js'
 import { DebugBuffers, type DebugSurroundings } from '../../../src/buffers/debug/debug-buffers.js'
-import { type Epoch, isOwner, sizeOf } from '../../../src/buffers/owner.js'
+import type { Epoch } from '../../../src/buffers/owner.js'
 import { BlockHeap } from '../../../src/heap/block-heap.js'
 import { MmapSource } from '../../../src/memory/mmap-source.js'
 import type { Segment } from '../../../src/memory/segment.js'
@@ -57,7 +57,7 @@ function makeBuffers(options: Partial<DebugSurroundings> = {}): void {
   })
   segment = source.reserve((4 * MIB) / source.pageBytes)
   heap.addRange(segment.firstPage, segment.pageCount)
-  buffers.addSegment(segment)
+  buffers.addSegment()
 }
 
 beforeEach(() => {
@@ -103,10 +103,10 @@ function make(sizeBytes: number, alignBytes = 16): Made {
   return { block, owner, sizeBytes, startBytes }
 }
 
-function end({ block, owner }: Made): void {
+function end({ block }: Made): void {
   buffers.noteEnd(block)
   live.delete(block)
-  buffers.end(block, isOwner(owner) ? sizeOf(owner) : NaN)
+  buffers.end(block)
 }
 
 /** Code outside JavaScript writes one byte there, from the owner's first byte on, whatever became of that. */
@@ -157,7 +157,7 @@ describe('the Buffer of a block', () => {
 
   it('is neither resized where it is nor renewed', () => {
     const { block } = make(100)
-    expect([buffers.mayResize, buffers.mayResizeTo(), buffers.renew()]).toEqual([false, false, false])
+    expect([buffers.resizing, buffers.renew()]).toEqual([null, false])
     expect(heap.isLive(block)).toBe(true)
   })
 
@@ -272,7 +272,7 @@ describe('an overrun', () => {
 
   it('of a forgotten block is found when its memory is free, not before', async () => {
     const made = make(100)
-    const wrapId = buffers.wrapIdOf(made.block, 100)
+    const wrapId = buffers.wrapIdOf(made.block)
     live.delete(made.block)
     buffers.forget(made.block, 100, wrapId)
     write(made, 100)
