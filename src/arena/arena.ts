@@ -13,7 +13,7 @@
 import { type InspectOptionsStylized, inspect } from 'node:util'
 import { requireFunction } from '../base/arguments.js'
 import { invariant } from '../base/assert.js'
-import { ArenaError } from '../base/errors.js'
+import type { ArenaError } from '../base/errors.js'
 import { MadeOf, partsOf } from '../base/made-of.js'
 import { bufferOf, byteOffsetOf, copyBytes, fillBytes, lengthOf } from '../base/primordials.js'
 import { type Block, GRANULE_BYTES, NONE } from '../base/units.js'
@@ -24,7 +24,6 @@ import {
   alignOf,
   blockOf,
   EMPTY,
-  type Epoch,
   epochOf,
   isOwner,
   makeOwner,
@@ -39,7 +38,6 @@ import {
 } from '../buffers/owner.js'
 import { Pins } from '../buffers/pins.js'
 import { TrackedOwners } from '../buffers/tracked-owners.js'
-import { reachOf } from '../buffers/view-reach.js'
 import type { WrapId } from '../memory/runtime.js'
 import { type LimitListener, publishLeak } from '../notices/notices.js'
 import { type Environment, realEnvironment } from '../process/environment.js'
@@ -47,20 +45,21 @@ import { AT_ONCE_BYTES } from '../release/policy.js'
 import { SlicedTrim } from '../release/sliced-trim.js'
 import { NOT_ASKED, outOfMemory } from '../supply/supply.js'
 import { type AllocOptions, requireAlign, requireListener, requireSize } from './arguments.js'
+import { Changes } from './changes.js'
 import { describe, factsOf } from './description.js'
 import {
-  bufferMisuse,
-  busyError,
   closedError,
   closePinnedError,
   closingError,
   detachedError,
-  notPinnedError,
+  isLimit,
+  isOutOfMemory,
   purgeError,
   reallocPinnedError,
   untrackedError,
 } from './errors.js'
 import { type ArenaOptions, resolveOptions } from './options.js'
+import { Ownership } from './ownership.js'
 import { assemble, type Parts, WHOLE_PAGES_FROM_BYTES } from './parts.js'
 import { Scope, type ScopeHost } from './scope.js'
 import { type ArenaStats, statsOf } from './stats.js'
@@ -71,6 +70,8 @@ const { max } = Math
 // Taken once at load. A program may replace the globals later; its replacement must not run within a change.
 const Bytes = Uint8Array
 const Memory = ArrayBuffer
+
+const NO_BUFFER = 'the runtime could not make its ArrayBuffer'
 
 /**
  * Off-heap memory that goes back to the operating system when it is freed.
@@ -105,28 +106,28 @@ export class Arena extends MadeOf<Parts> {
   readonly #releaser = partsOf(this).releaser
   readonly #leaveGroup = partsOf(this).environment.group?.add(this.#member)
   readonly #pins = new Pins((owner, block) => this.#endUnpinned(owner, block))
+  readonly #ownership = new Ownership(this.#identity, this.#buffers, this.#debug, this.#pins)
+  readonly #changes = new Changes(this.#identity, this.#gate, this.#releaser, () => this.#endAll())
   readonly #owners = partsOf(this).options.trackOwners
-    ? new TrackedOwners(owner => this.#isLive(owner))
+    ? new TrackedOwners(owner => this.#ownership.isLive(owner))
     : null
   readonly #scopeHost: ScopeHost = {
     arena: this,
     requireGiving: method => this.#requireGiving(method),
-    requireLive: (method, buffer) => this.#liveOwner(method, buffer),
-    isLive: buffer => this.#isLive(buffer),
+    requireLive: (method, buffer) => this.#ownership.requireLive(method, buffer),
+    isLive: buffer => this.#ownership.isLive(buffer),
   }
   readonly #leaks = new Leaks(partsOf(this).options.leaks, this.name, partsOf(this).environment.now, {
     wrapIdOf: (block, sizeBytes) => this.#buffers.wrapIdOf(block, sizeBytes),
     forget: (block, sizeBytes, wrapId) => this.#forget(block, sizeBytes, wrapId),
     report: publishBlockLeak,
   })
-  #epoch: Epoch = { arena: this.#identity }
+  /** The epoch of `#ownership`. It is here, too, for the warm paths. */
+  #epoch = this.#ownership.epoch
   /** Whether `alloc` and the like may hand out blocks. False once `closeWhenIdle` or `close` was called. */
   #givesBlocks = true
-  #isClosed = false
   /** `close` has come to its end. */
   #isGone = false
-  /** `#endAll` has begun and has not come to its end yet. */
-  #isEnding = false
   #closing: Promise<void> | undefined
   #slicedTrim: SlicedTrim | undefined
   /**
@@ -287,18 +288,20 @@ export class Arena extends MadeOf<Parts> {
    * ```
    */
   realloc(buffer: Uint8Array, sizeBytes: number, options?: AllocOptions): ArenaBuffer {
-    const owner = this.#liveOwner('realloc', buffer)
+    const owner = this.#ownership.requireLive('realloc', buffer)
     requireSize(sizeBytes)
     const alignBytes = this.#alignFor(owner, options)
     this.#requireGiving('realloc')
     // Checked again: reading the options may have run script that freed the block.
-    this.#liveOwner('realloc', buffer)
+    this.#ownership.requireLive('realloc', buffer)
     if (this.#pins.has(owner)) throw reallocPinnedError(this.#identity)
     const block = watchedBlock(blockOf(owner))
     const oldBytes = sizeOf(owner)
     if (oldBytes > 0 && lengthOf(buffer) === 0) throw detachedError(this.#identity, 'realloc')
     if (block >= 0 && sizeBytes > 0) {
-      const resized = this.#within('realloc', () => this.#resizeInPlace(owner, block, sizeBytes, alignBytes))
+      const resized = this.#changes.run('realloc', () =>
+        this.#resizeInPlace(owner, block, sizeBytes, alignBytes),
+      )
       if (resized !== null) {
         this.#releaser.noteFree()
         if (this.#allocations === this.#sampleAt) this.#sample(resized, realloc)
@@ -312,7 +315,7 @@ export class Arena extends MadeOf<Parts> {
       : this.#allocate(sizeBytes, alignBytes, sizeBytes > oldBytes)
     try {
       // Making memory free may have run script that ended the block.
-      this.#liveOwner('realloc', buffer)
+      this.#ownership.requireLive('realloc', buffer)
       // A Buffer of zero bytes has nothing to copy, and other code may have taken its `ArrayBuffer` away.
       if (oldBytes > sizeBytes) copyBytes(moved, new Bytes(bufferOf(buffer), byteOffsetOf(buffer), sizeBytes))
       else if (oldBytes > 0) copyBytes(moved, buffer)
@@ -380,7 +383,7 @@ export class Arena extends MadeOf<Parts> {
    * ```
    */
   pin(buffer: Uint8Array): void {
-    this.#pins.add(this.#pinnable('pin', buffer))
+    this.#pins.add(this.#ownership.requireAttached('pin', buffer))
   }
 
   /**
@@ -396,7 +399,7 @@ export class Arena extends MadeOf<Parts> {
    * ```
    */
   unpin(buffer: Uint8Array): void {
-    if (!this.#pins.remove(buffer)) throw this.#unpinMisuse(buffer)
+    if (!this.#pins.remove(buffer)) throw this.#ownership.unpinMisuse(buffer)
   }
 
   /**
@@ -414,7 +417,7 @@ export class Arena extends MadeOf<Parts> {
    */
   lend<B extends Uint8Array, T>(buffer: B, use: (buffer: B) => T): T {
     requireFunction('use', use)
-    return this.#pins.lend(this.#pinnable('lend', buffer), () => use(buffer))
+    return this.#pins.lend(this.#ownership.requireAttached('lend', buffer), () => use(buffer))
   }
 
   /**
@@ -451,8 +454,7 @@ export class Arena extends MadeOf<Parts> {
   reset(): void {
     this.#debug?.noteEndOfAll()
     this.#requireOpen('reset')
-    this.#within('reset', () => this.#endAll())
-    this.#releaser.noteFree()
+    this.#changes.runFreeing('reset', () => this.#endAll())
     this.#releaser.afterLargeFree()
   }
 
@@ -466,7 +468,7 @@ export class Arena extends MadeOf<Parts> {
    * ```
    */
   owns(view: unknown): boolean {
-    return this.#isLive(view) || this.#blockUnder(view) !== NONE
+    return this.#ownership.isLive(view) || this.#ownership.blockUnder(view) !== NONE
   }
 
   /**
@@ -484,8 +486,8 @@ export class Arena extends MadeOf<Parts> {
    * ```
    */
   ownerOf(view: unknown): ArenaBuffer | undefined {
-    if (this.#isLive(view)) return view as unknown as ArenaBuffer
-    const block = this.#blockUnder(view)
+    if (this.#ownership.isLive(view)) return view as unknown as ArenaBuffer
+    const block = this.#ownership.blockUnder(view)
     if (block === NONE) return undefined
     if (this.#owners === null) throw untrackedError(this.#identity)
     return this.#owners.of(block)
@@ -506,7 +508,7 @@ export class Arena extends MadeOf<Parts> {
    */
   trim(): number {
     this.#requireOpen('trim')
-    const purgedPages = this.#within('trim', () => this.#releaser.releaseAll('trim'))
+    const purgedPages = this.#changes.run('trim', () => this.#releaser.releaseAll('trim'))
     const { failure } = this.#releaser
     if (failure !== null) throw purgeError(this.#identity, 'trim', failure)
     return purgedPages * this.#heap.pageBytes
@@ -557,7 +559,7 @@ export class Arena extends MadeOf<Parts> {
 
   /** Returns `stats()` and `isClosed`, for `JSON.stringify`, which turns `Infinity` into null. */
   toJSON(): ArenaStats & { isClosed: boolean } {
-    return { ...this.stats(), isClosed: this.#isClosed }
+    return { ...this.stats(), isClosed: this.#ownership.isClosed }
   }
 
   /**
@@ -567,7 +569,13 @@ export class Arena extends MadeOf<Parts> {
    * @internal Not declared: the types of Node name its options one way here and another there.
    */
   [inspect.custom](depth: number, options: InspectOptionsStylized, show: typeof inspect): string {
-    return describe(`Arena '${this.name}'`, factsOf(this.stats(), this.#isClosed), depth, options, show)
+    return describe(
+      `Arena '${this.name}'`,
+      factsOf(this.stats(), this.#ownership.isClosed),
+      depth,
+      options,
+      show,
+    )
   }
 
   /**
@@ -630,7 +638,7 @@ export class Arena extends MadeOf<Parts> {
     if (this.#isGone) return
     this.#debug?.noteEndOfAll()
     if (this.#pins.blockCount > 0) throw closePinnedError(this.#identity, this.#pins.blockCount)
-    this.#within('close', () => this.#endAllAndGo())
+    this.#changes.run('close', () => this.#endAllAndGo())
   }
 
   /**
@@ -686,7 +694,7 @@ export class Arena extends MadeOf<Parts> {
    * is broken. Walks all books: for tests.
    */
   check(): void {
-    this.#within('check', () => this.#check())
+    this.#changes.run('check', () => this.#check())
   }
 
   #check(): void {
@@ -724,7 +732,7 @@ export class Arena extends MadeOf<Parts> {
   #allocate(sizeBytes: number, alignBytes: number, isGrown: boolean): ArenaBuffer {
     const buffer =
       sizeBytes === 0
-        ? this.#within('alloc', () => this.#issueEmpty())
+        ? this.#changes.run('alloc', () => this.#issueEmpty())
         : this.#obtain(sizeBytes, alignBytes, isGrown, NOT_ASKED)
     if (alignBytes > GRANULE_BYTES) stampAlign(buffer as Buffer & Owner, alignBytes)
     // Blocks of arenas with `debug` or `trackOwners` do not end on the warm path of `free`: with `debug`,
@@ -738,13 +746,9 @@ export class Arena extends MadeOf<Parts> {
    * now; `NOT_ASKED` if it has not.
    */
   #obtain(sizeBytes: number, alignBytes: number, isGrown: boolean, refusal: number): ArenaBuffer {
-    this.#enter('alloc')
+    this.#changes.enter('alloc')
     try {
-      let reason = refusal
-      if (this.#isUnfinished) {
-        this.#finish()
-        reason = NOT_ASKED
-      }
+      let reason = this.#changes.finish() ? NOT_ASKED : refusal
       for (;;) {
         const block = isGrown
           ? this.#supply.obtainGrown(sizeBytes, alignBytes)
@@ -762,34 +766,7 @@ export class Arena extends MadeOf<Parts> {
       throw error
     } finally {
       this.#gate.changes++
-      if (!this.#releaser.isSettled) this.#releaser.afterAllocation()
-    }
-  }
-
-  /** Begins a change. Throws `ERR_ARENA_BUSY` in the middle of another one. */
-  #enter(method: string): void {
-    if (!this.#gate.enter()) throw busyError(this.#identity, method)
-  }
-
-  /** Finishes what interrupted changes left undone. It runs before anything else in a change. */
-  #finish(): void {
-    if (this.#isEnding) this.#endAll()
-    this.#releaser.mend()
-  }
-
-  get #isUnfinished(): boolean {
-    return this.#isEnding || this.#releaser.isUnfinished
-  }
-
-  #within<T>(method: string, change: () => T): T {
-    this.#enter(method)
-    try {
-      if (this.#isUnfinished) this.#finish()
-      const result = change()
-      this.#gate.isDone = true
-      return result
-    } finally {
-      this.#gate.changes++
+      this.#releaser.noteAllocation()
     }
   }
 
@@ -828,7 +805,7 @@ export class Arena extends MadeOf<Parts> {
   #takeBack(block: Block, sizeBytes: number, cause: unknown): ArenaError {
     this.#buffers.takeBack(block)
     this.#releaser.noteFree()
-    return outOfMemory(this.name, sizeBytes, 'the runtime could not make its ArrayBuffer', cause)
+    return outOfMemory(this.name, sizeBytes, NO_BUFFER, cause)
   }
 
   /** A block was set aside. Arms a tick, which will look after it. */
@@ -870,7 +847,7 @@ export class Arena extends MadeOf<Parts> {
       resizing.resize(block, usableBytes)
       this.#restore(owner, held)
       this.#releaser.noteFree()
-      throw outOfMemory(this.name, sizeBytes, 'the runtime could not make its ArrayBuffer', cause)
+      throw outOfMemory(this.name, sizeBytes, NO_BUFFER, cause)
     }
     if (resized === null) {
       this.#restore(owner, held)
@@ -892,12 +869,11 @@ export class Arena extends MadeOf<Parts> {
   #freeUncommon(buffer: Uint8Array & Owner, block: Block): void {
     if (block !== SPENT) this.#debug?.noteEnd(watchedBlock(block))
     // `noteEnd` may have run script that ended the block.
-    if (!this.#isLive(buffer)) throw this.#misuse('free', buffer)
-    this.#within('free', () => {
+    if (!this.#ownership.isLive(buffer)) throw this.#ownership.misuse('free', buffer)
+    this.#changes.runFreeing('free', () => {
       this.#leaks.end(watchedBlock(block))
       if (!this.#pins.defer(buffer)) this.#end(buffer, watchedBlock(block))
     })
-    this.#releaser.noteFree()
   }
 
   /** Ends a block. If `block` is EMPTY, only the owner of zero bytes ends. */
@@ -911,12 +887,9 @@ export class Arena extends MadeOf<Parts> {
     this.#emptyBlocks--
   }
 
-  /**
-   * Ends a block at its last unpin, which may come in the middle of another change. If the gate is open, it
-   * is taken, so that calls of the arena are refused meanwhile.
-   */
+  /** Ends a block at its last unpin, which may come in the middle of another change. */
   #endUnpinned(owner: Uint8Array & Owner, block: Block): void {
-    if (!this.#gate.attempt(() => this.#end(owner, block))) this.#end(owner, block)
+    this.#changes.runAnyway(() => this.#end(owner, block))
     this.#releaser.noteFree()
   }
 
@@ -933,14 +906,13 @@ export class Arena extends MadeOf<Parts> {
 
   /** The owner of a live block was collected. The block ends; its bytes wait until no view reaches them. */
   #forget(block: Block, sizeBytes: number, wrapId: WrapId): void {
-    // The collector runs finalizers between two calls, so the gate is open. If an interrupted call has left
-    // it taken, it stays taken.
-    const forget = () => {
+    // The collector runs finalizers between two calls, so the gate is open, unless an interrupted call has
+    // left it taken.
+    this.#changes.runAnyway(() => {
       this.#frees++
       this.#liveBytes -= sizeBytes
       this.#buffers.forget(block, sizeBytes, wrapId)
-    }
-    if (!this.#gate.attempt(forget)) forget()
+    })
     this.#releaser.noteForgotten()
   }
 
@@ -949,9 +921,9 @@ export class Arena extends MadeOf<Parts> {
    * from the first step on. If this is interrupted, it is done again from the start.
    */
   #endAll(): void {
-    this.#isEnding = true
+    this.#changes.isEnding = true
     this.#isPlain = false
-    this.#epoch = { arena: this.#identity }
+    this.#epoch = this.#ownership.renew()
     this.#leaks.clear()
     const pinned = this.#pins.deferAll()
     this.#buffers.endAll(pinned)
@@ -962,11 +934,11 @@ export class Arena extends MadeOf<Parts> {
     this.#owners?.clear()
     this.#isPlain =
       this.#givesBlocks && partsOf(this).options.debug === null && !partsOf(this).options.trackOwners
-    this.#isEnding = false
+    this.#changes.isEnding = false
   }
 
   #endAllAndGo(): void {
-    this.#isClosed = true
+    this.#ownership.isClosed = true
     this.#stopGiving()
     this.#endAll()
     this.#releaser.close()
@@ -976,51 +948,11 @@ export class Arena extends MadeOf<Parts> {
     this.#isGone = true
   }
 
-  /** Returns the live block with a live owner in which `view` lies, or NONE. */
-  #blockUnder(view: unknown): Block {
-    const reach = reachOf(view)
-    const block = reach === null ? NONE : this.#buffers.blockUnder(reach)
-    return block !== NONE && this.#pins.isEnding(block) ? NONE : block
-  }
-
-  #isLive(buffer: unknown): buffer is Uint8Array & Owner {
-    return isOwner(buffer) && epochOf(buffer) === this.#epoch && blockOf(buffer) !== SPENT
-  }
-
-  #pinnable(method: string, buffer: Uint8Array): Uint8Array & Owner {
-    const owner = this.#liveOwner(method, buffer)
-    if (sizeOf(owner) > 0 && lengthOf(buffer) === 0) throw detachedError(this.#identity, method)
-    return owner
-  }
-
-  #unpinMisuse(buffer: unknown): Error {
-    if (this.#isClosed || !isOwner(buffer) || epochOf(buffer).arena !== this.#identity) {
-      return this.#misuse('unpin', buffer)
-    }
-    return notPinnedError(this.#identity, this.#pins.isLent(buffer as Uint8Array & Owner))
-  }
-
-  #liveOwner(method: string, buffer: Uint8Array): Uint8Array & Owner {
-    if (this.#isLive(buffer)) return buffer
-    throw this.#misuse(method, buffer)
-  }
-
   /** Returns the error of a `free` that was refused: `buffer` is no live owner, or a change is under way. */
   #freeRefused(buffer: unknown): Error {
-    if (!this.#isLive(buffer)) return this.#misuse('free', buffer)
-    this.#enter('free')
+    if (!this.#ownership.isLive(buffer)) return this.#ownership.misuse('free', buffer)
+    this.#changes.enter('free')
     invariant(false, 'what the gate refused, it lets in')
-  }
-
-  #misuse(method: string, buffer: unknown): Error {
-    if (this.#isClosed) return closedError(this.#identity, method)
-    return bufferMisuse(
-      this.#identity,
-      method,
-      buffer,
-      memory => this.#buffers.has(memory),
-      this.#debug?.historyOf(buffer),
-    )
   }
 
   get #slicing(): SlicedTrim {
@@ -1041,7 +973,7 @@ export class Arena extends MadeOf<Parts> {
   }
 
   #requireOpen(method: string): void {
-    if (this.#isClosed) throw closedError(this.#identity, method)
+    if (this.#ownership.isClosed) throw closedError(this.#identity, method)
   }
 }
 
@@ -1055,11 +987,6 @@ function publishBlockLeak({ arenaName, sizeBytes, stack }: Leak): void {
 }
 
 function undefinedIfRefused(error: unknown): undefined {
-  const isOutOfMemory = error instanceof ArenaError && error.code === 'ERR_ARENA_OUT_OF_MEMORY'
-  if (!isOutOfMemory && !isLimit(error)) throw error
+  if (!isOutOfMemory(error) && !isLimit(error)) throw error
   return undefined
-}
-
-function isLimit(error: unknown): boolean {
-  return error instanceof ArenaError && error.code === 'ERR_ARENA_LIMIT'
 }

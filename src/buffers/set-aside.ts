@@ -5,8 +5,8 @@
  */
 import { SafeMap } from '../base/primordials.js'
 import { type Block, GRANULE_BYTES } from '../base/units.js'
-import type { WrapId } from '../memory/kernel.js'
 import type { PageSource } from '../memory/page-source.js'
+import type { WrapId } from '../memory/runtime.js'
 import type { Reach } from './windows.js'
 
 export class SetAside {

@@ -133,8 +133,8 @@ export class Releaser {
     if (!this.isSettled) this.afterFree()
   }
 
-  /** Does what is due after something came free. To be called only if `isSettled` is false. */
-  afterFree(): void {
+  /** Does what is due after something came free. */
+  private afterFree(): void {
     this.#scavenger.stuckPages = 0
     if (this.#policy.isImmediate) {
       this.#isOwed = this.#gate.isTaken
@@ -150,12 +150,9 @@ export class Releaser {
     this.#arm(true)
   }
 
-  /**
-   * Does what is due after an allocation, in which something may have come free. To be called only if
-   * `isSettled` is false.
-   */
-  afterAllocation(): void {
-    if (this.#isOwed || !this.#policy.isImmediate) this.afterFree()
+  /** Notes that an allocation has ended, in which something may have come free. */
+  noteAllocation(): void {
+    if (!this.isSettled && (this.#isOwed || !this.#policy.isImmediate)) this.afterFree()
   }
 
   /**

@@ -1,0 +1,71 @@
+/**
+ * The changes of an arena's books, one at a time. Each begins by finishing what interrupted ones left undone.
+ * What comes free in a change is looked after once the gate is open again.
+ */
+import type { Gate } from '../base/gate.js'
+import type { ArenaIdentity } from '../buffers/owner.js'
+import type { Releaser } from '../release/releaser.js'
+import { busyError } from './errors.js'
+
+export class Changes {
+  readonly #arena: ArenaIdentity
+  readonly #gate: Gate
+  readonly #releaser: Releaser
+  readonly #endAll: () => void
+  /** The end of all blocks has begun and has not come to its end yet. Whoever runs it sets this. */
+  isEnding = false
+
+  /** `endAll` ends all blocks. If it is interrupted, it is called again. */
+  constructor(arena: ArenaIdentity, gate: Gate, releaser: Releaser, endAll: () => void) {
+    this.#arena = arena
+    this.#gate = gate
+    this.#releaser = releaser
+    this.#endAll = endAll
+  }
+
+  /**
+   * Begins a change. Throws `ERR_ARENA_BUSY` in the middle of another one. The caller ends the change as
+   * `Gate` says.
+   */
+  enter(method: string): void {
+    if (!this.#gate.enter()) throw busyError(this.#arena, method)
+  }
+
+  /**
+   * Finishes what interrupted changes left undone, before anything else in a change. Returns whether there
+   * was something.
+   */
+  finish(): boolean {
+    if (!this.isEnding && !this.#releaser.isUnfinished) return false
+    if (this.isEnding) this.#endAll()
+    this.#releaser.mend()
+    return true
+  }
+
+  /** Runs a change. Throws `ERR_ARENA_BUSY` in the middle of another one. */
+  run<T>(method: string, change: () => T): T {
+    this.enter(method)
+    try {
+      this.finish()
+      const result = change()
+      this.#gate.isDone = true
+      return result
+    } finally {
+      this.#gate.changes++
+    }
+  }
+
+  /** Does what `run` does, for a change in which something comes free. */
+  runFreeing(method: string, change: () => void): void {
+    this.run(method, change)
+    this.#releaser.noteFree()
+  }
+
+  /**
+   * Runs a change that may come in the middle of another one. If the gate is open, it is taken, so that calls
+   * of the arena are refused meanwhile. If not, it stays as it is.
+   */
+  runAnyway(change: () => void): void {
+    if (!this.#gate.attempt(change)) change()
+  }
+}
