@@ -106,10 +106,11 @@ export class Limits {
     if (this.#growWithinLimits(pageCount)) return true
     // The arena gives back its own free pages before it bothers anybody.
     if (this.#actions.purge() > 0) return true
-    // Listeners are told only after the purge did not help: what they free has to be in use.
+    // Listeners are told once nothing free is left, because then only they can make room.
     if (this.#crossSoftLimit(pageCount)) return true
     // Other arenas lose pages that they would use again. So they are asked only for what `limitBytes` allows.
     if (this.#takeFromOthers(pageCount)) return true
+    // Nothing is left to try: refused.
     return false
   }
 

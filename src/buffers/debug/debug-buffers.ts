@@ -18,7 +18,7 @@ import type { BlockHeap } from '../../heap/block-heap.js'
 import type { PageSource } from '../../memory/page-source.js'
 import type { WrapId } from '../../memory/runtime.js'
 import { endOf, type Segment } from '../../memory/segment.js'
-import { type DamageKind, DamageReports } from '../../notices/damage.js'
+import { DamageReports } from '../../notices/damage.js'
 import { type Blocks, type Debugging, giveBackAll, takeFrom } from '../blocks.js'
 import { Forgotten } from '../forgotten.js'
 import { OwnBuffers } from '../own-buffers.js'
@@ -28,36 +28,16 @@ import { transferRefusal } from '../transfer-refusal.js'
 import type { ViewReach } from '../view-reach.js'
 import type { Reach } from '../windows.js'
 import { type DebugLayout, debugLayoutOf } from './debug-layout.js'
+import { type DebugBlock, Patterns } from './debug-patterns.js'
 import { Quarantine, type QuarantineBounds } from './debug-quarantine.js'
 import { Trace } from './trace.js'
 
 const { ceil } = Math
 
-/** These bytes make no small number, no text and no plausible address. */
-const SLACK_BYTE = 0xfd
-const FREED_BYTE = 0xdb
 const NOWHERE = new Trace()
 /** No block with `debug` lies in a window. */
 const NO_WINDOWS: ReadonlySet<number> = new Set()
 const noWindow = () => {}
-
-/** What is known of a block, from its allocation until its memory is free. */
-interface DebugBlock {
-  readonly block: Block
-  readonly sizeBytes: number
-  /** The first byte of the owner's bytes, counted from the block's start. */
-  readonly startBytes: number
-  /** The bytes of the block that can be read: all but its guard. */
-  readableBytes: number
-  /** Whether the last page is a guard, or will be one in a moment. */
-  isGuarded: boolean
-  /** Whether the bytes around the owner's bytes have their pattern. */
-  isFilled: boolean
-  readonly allocatedAt: Trace
-  freedAt: Trace | null
-  /** Whether the owner was collected without `free`. The pattern around the block is then looked at later. */
-  isForgotten: boolean
-}
 
 export interface DebugSurroundings extends QuarantineBounds {
   readonly arenaName: string
@@ -77,7 +57,7 @@ export class DebugBuffers implements Blocks, Debugging {
   readonly #forgotten: Forgotten
   readonly #setAside: SetAside
   readonly #surroundings: DebugSurroundings
-  readonly #reports: DamageReports
+  readonly #patterns: Patterns
   readonly #quarantine: Quarantine<DebugBlock>
   readonly #records = new SafeMap<Block, DebugBlock>()
   /** The record of each Buffer, for errors about it, for as long as the Buffer exists. */
@@ -100,7 +80,7 @@ export class DebugBuffers implements Blocks, Debugging {
     this.#forgotten = new Forgotten(source)
     this.#setAside = new SetAside(source)
     this.#surroundings = surroundings
-    this.#reports = new DamageReports(surroundings.arenaName)
+    this.#patterns = new Patterns(source, new DamageReports(surroundings.arenaName))
     const { quarantineBlocks, quarantineBytes, releaseAfterMs } = surroundings
     // Where pages go back on the freeing call, no block may wait.
     this.#quarantine = new Quarantine({
@@ -147,8 +127,7 @@ export class DebugBuffers implements Blocks, Debugging {
       record.isGuarded = false
       record.readableBytes = heldBytes
     }
-    for (const [from, length] of slackOf(record)) this.#fill(record, from, length, SLACK_BYTE)
-    record.isFilled = true
+    this.#patterns.surround(record)
     this.#recordOf.set(buffer, record)
     return buffer
   }
@@ -182,7 +161,7 @@ export class DebugBuffers implements Blocks, Debugging {
   notice(): void {}
 
   end(block: Block): void {
-    this.#checkSlack(this.#record(block))
+    this.#patterns.checkAround(this.#record(block))
     const wrapId = this.#own.detach(block)
     if (wrapId === null) this.#release(block)
     else this.#setAside.add(block, wrapId)
@@ -203,15 +182,12 @@ export class DebugBuffers implements Blocks, Debugging {
   #release(block: Block): void {
     const record = this.#record(block)
     // Not earlier: until now native code may have used a view.
-    if (record.isForgotten) this.#checkSlack(record)
+    if (record.isForgotten) this.#patterns.checkAround(record)
     if (this.#isClosing || !this.#quarantine.accepts(record.sizeBytes)) {
       this.#letGo(record)
       return
     }
-    // This is first: after an interruption the pattern around the block must not be looked for, because it is
-    // overwritten.
-    record.isFilled = false
-    this.#fill(record, 0, record.readableBytes, FREED_BYTE)
+    this.#patterns.cover(record)
     for (const oldest of this.#quarantine.add(record)) this.#leave(oldest)
     this.#arm()
   }
@@ -223,7 +199,7 @@ export class DebugBuffers implements Blocks, Debugging {
       if (this.isSetAside(record.block)) continue
       record.freedAt ??= this.#allFreedAt
       if (staying.has(record.block)) continue
-      this.#checkSlack(record)
+      this.#patterns.checkAround(record)
       ending.push(record)
     }
     this.#clearBuffers(staying)
@@ -376,7 +352,7 @@ export class DebugBuffers implements Blocks, Debugging {
 
   /** Ends the quarantine of a block: looks for writes to it, then frees it. */
   #leave(record: DebugBlock): void {
-    this.#checkFreed(record)
+    this.#patterns.checkCover(record)
     this.#letGo(record)
   }
 
@@ -417,45 +393,7 @@ export class DebugBuffers implements Blocks, Debugging {
     })
   }
 
-  // ---- patterns -------------------------------------------------------------------------------------------
-
-  #checkSlack(record: DebugBlock): void {
-    if (!record.isFilled) return
-    for (const [from, length] of slackOf(record)) {
-      if (this.#checkBytes(record, 'overrun', from, length, SLACK_BYTE)) return
-    }
-  }
-
-  #checkFreed(record: DebugBlock): void {
-    this.#checkBytes(record, 'write-after-free', 0, record.readableBytes, FREED_BYTE)
-  }
-
-  /**
-   * Reports the first byte of a stretch of the block that is not `byte`, and repairs the pattern, so that
-   * damage is reported once. Returns whether there was such a byte.
-   */
-  #checkBytes(
-    record: DebugBlock,
-    kind: DamageKind,
-    fromBytes: number,
-    lengthBytes: number,
-    byte: number,
-  ): boolean {
-    const index = this.#source.firstOther(record.block * GRANULE_BYTES + fromBytes, lengthBytes, byte)
-    if (index < 0) return false
-    this.#fill(record, fromBytes, lengthBytes, byte)
-    this.#reports.report(kind, {
-      sizeBytes: record.sizeBytes,
-      offsetBytes: fromBytes + index - record.startBytes,
-      allocatedAt: record.allocatedAt,
-      freedAt: record.freedAt,
-    })
-    return true
-  }
-
-  #fill(record: DebugBlock, fromBytes: number, lengthBytes: number, byte: number): void {
-    this.#source.fill(record.block * GRANULE_BYTES + fromBytes, lengthBytes, byte)
-  }
+  // ---- records --------------------------------------------------------------------------------------------
 
   #layoutOf(sizeBytes: number, alignBytes: number): DebugLayout {
     return debugLayoutOf(sizeBytes, alignBytes, this.#heap.pageBytes)
@@ -482,22 +420,9 @@ export class DebugBuffers implements Blocks, Debugging {
       !this.#isTimed || this.#quarantine.blocks === 0 || this.#timer !== null,
       '2: what is in quarantine leaves it',
     )
-    for (const record of this.#quarantine) this.#checkFreed(record)
+    for (const record of this.#quarantine) this.#patterns.checkCover(record)
     for (const record of this.#records.values()) {
-      if (!this.isSetAside(record.block)) this.#checkSlack(record)
+      if (!this.isSetAside(record.block)) this.#patterns.checkAround(record)
     }
   }
-}
-
-/**
- * The stretches of a block before and after its owner's bytes: first byte, counted from the block's start,
- * and length.
- */
-function slackOf(record: DebugBlock): [fromBytes: number, lengthBytes: number][] {
-  const { startBytes, sizeBytes, readableBytes } = record
-  const endBytes = startBytes + sizeBytes
-  const slack: [number, number][] = []
-  if (startBytes > 0) slack.push([0, startBytes])
-  if (readableBytes > endBytes) slack.push([endBytes, readableBytes - endBytes])
-  return slack
 }
