@@ -25,7 +25,7 @@ namespace {
 constexpr size_t kTableBytes = size_t{2} << 20;
 constexpr size_t kUpperTableBytes = size_t{1} << 30;
 // An eighth of the addresses of a process on x86-64 and on most arm64.
-constexpr size_t kMostBytes = size_t{16} << 40;
+constexpr size_t kMaxBytes = size_t{16} << 40;
 constexpr time_t kYoungS = 120;
 constexpr size_t kDefaultMapCount = 65530;
 
@@ -72,8 +72,8 @@ size_t MostEntries() {
 
 size_t MostBytes() {
   rlimit limit = {};
-  if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return kMostBytes;
-  return std::min(kMostBytes, static_cast<size_t>(limit.rlim_cur) / 8);
+  if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return kMaxBytes;
+  return std::min(kMaxBytes, static_cast<size_t>(limit.rlim_cur) / 8);
 }
 
 // Whether the kernel counts every writable page as if it were used (strict overcommit). Then what is kept can only be

@@ -26,7 +26,7 @@ namespace {
 // The process itself, in place of a descriptor (Linux 6.14). Older kernels answer EBADF.
 constexpr int kOwnProcess = -10001;
 // Ranges for one system call: half of IOV_MAX. More gain nothing.
-constexpr size_t kMostRanges = 512;
+constexpr size_t kMaxRanges = 512;
 
 std::atomic<int> purge_advice{MADV_DONTNEED};
 // `process_madvise` is refused here, for good.
@@ -116,7 +116,7 @@ bool IsRefusal(Errno error) {
 }
 
 Errno PurgeBatches(char* start, Cursor& cursor) {
-  std::array<iovec, kMostRanges> ranges;  // NOLINT(cppcoreguidelines-pro-type-member-init): Fill sets what is read
+  std::array<iovec, kMaxRanges> ranges;  // NOLINT(cppcoreguidelines-pro-type-member-init): Fill sets what is read
   while (!cursor.AtEnd()) {
     const size_t count = cursor.Fill(start, ranges.data(), ranges.size());
     const ssize_t bytes = AdviseRanges(ranges.data(), count, purge_advice);

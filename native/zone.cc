@@ -10,7 +10,7 @@ namespace offheap {
 namespace {
 
 constexpr size_t kZoneBytes = size_t{1} << 30;
-constexpr size_t kMostCutBytes = kZoneBytes / 4;
+constexpr size_t kMaxCutBytes = kZoneBytes / 4;
 
 bool AreAddressesRationed() {
   rlimit limit = {};
@@ -55,7 +55,7 @@ bool Cut(size_t length_bytes, void** start) {
 }  // namespace
 
 Errno TakeFromZone(size_t length_bytes, void** start, bool* is_cut) {
-  *is_cut = length_bytes <= kMostCutBytes && !AreAddressesRationed() && Cut(length_bytes, start);
+  *is_cut = length_bytes <= kMaxCutBytes && !AreAddressesRationed() && Cut(length_bytes, start);
   return *is_cut ? 0 : MapPages(length_bytes, PageBytes(), start);
 }
 

@@ -48,12 +48,12 @@ export interface ScopeHost {
 const FORGET_FROM_COUNT = 256
 /**
  * `keep` searches the array of blocks from its end. Once the number of blocks that it passed is more than
- * `PASSED_FOR_EACH` times the blocks in the array, plus `PASSED_AT_LEAST`, the blocks move into a set, which
+ * `PASSED_FOR_EACH` times the blocks in the array, plus `MIN_PASSED`, the blocks move into a set, which
  * finds each at once. The array comes first: for a scope that keeps nothing, or only its newest block, it
  * costs a third of a set.
  */
 const PASSED_FOR_EACH = 16
-const PASSED_AT_LEAST = 1024
+const MIN_PASSED = 1024
 
 /**
  * Blocks that end together: what `arena.scope()` returns.
@@ -315,7 +315,7 @@ export class Scope {
     const index = lastIndexIn(blocks, buffer)
     this.#passedCount += blocks.length - index
     if (index >= 0) removeAt(blocks, index)
-    if (this.#passedCount > PASSED_FOR_EACH * blocks.length + PASSED_AT_LEAST) this.#blocks = setOf(blocks)
+    if (this.#passedCount > PASSED_FOR_EACH * blocks.length + MIN_PASSED) this.#blocks = setOf(blocks)
     return index >= 0
   }
 

@@ -34,7 +34,7 @@ const DEFAULT_PASSES = 9
 const DEFAULT_RELEASE_AFTER_MS = 1000
 // The kernel is asked this long after the pages are due, because timers may be late.
 const GRACE_MS = 250
-const LONGEST_WAIT_MS = 60_000
+const MAX_WAIT_MS = 60_000
 const ACTIVE_SAMPLES = 150
 
 export const replayHelp = `Usage: offheap replay FILE [options]
@@ -156,7 +156,7 @@ async function replayOnBuffers(
   const makeBlocks = await blocksMaker(allocator, settings)
   const releaseAfterMs = settings.releaseAfterMs ?? DEFAULT_RELEASE_AFTER_MS
   // With Infinity nothing is ever due.
-  const dueMs = releaseAfterMs === Number.POSITIVE_INFINITY ? 0 : Math.min(releaseAfterMs, LONGEST_WAIT_MS)
+  const dueMs = releaseAfterMs === Number.POSITIVE_INFINITY ? 0 : Math.min(releaseAfterMs, MAX_WAIT_MS)
   const spec: MemorySpec = {
     allocator,
     settings,

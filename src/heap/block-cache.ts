@@ -57,8 +57,8 @@ const { clz32 } = Math
 
 const SHARED = 1 << SHARED_SHIFT
 /** The most slots of a stack below `DIRECT`, and of a shared one. Slots are granted in steps: 1, 3, 7 … */
-const FULL_ROOM = 31
-const FULL_SHARED_ROOM = 63
+const MAX_ROOM = 31
+const MAX_SHARED_ROOM = 63
 /**
  * All stacks of a kind together may hold one part in 2^n of the used granules, or `MIN_BUDGET` granules if
  * that is more.
@@ -74,8 +74,8 @@ function isWithin(stack: number, granted: number, usedGranules: number): boolean
 }
 
 /** The slots of a stack that can get no more room. */
-export function mostOf(stack: number): number {
-  return stack < DIRECT ? FULL_ROOM : FULL_SHARED_ROOM
+export function maxRoomOf(stack: number): number {
+  return stack < DIRECT ? MAX_ROOM : MAX_SHARED_ROOM
 }
 
 /** The step of a room: 0, 1, 2 … for rooms of 1, 3, 7 … slots. */
@@ -126,7 +126,7 @@ export function claim(books: Books, stack: number, size: number, usedGranules: n
 /** Whether the budget allows a full stack its next step of room. */
 export function mayExtend(books: Books, stack: number, size: number, usedGranules: number): boolean {
   const room = roomOf(books, stack)
-  if (room === mostOf(stack)) return false
+  if (room === maxRoomOf(stack)) return false
   const granted = stack < DIRECT ? books.grantedDirect : books.grantedShared
   return isWithin(stack, granted + (room + 1) * size, usedGranules)
 }
@@ -141,7 +141,7 @@ export function extendStack(books: Books, stack: number, size: number): boolean 
   const to = takeRoom(books, newRoom)
   if (to === 0) return false
   const { stacks, bottoms } = books
-  stacks[to + newRoom + 1] = newRoom === mostOf(stack) ? FULL : NO_BLOCK
+  stacks[to + newRoom + 1] = newRoom === maxRoomOf(stack) ? FULL : NO_BLOCK
   const from = bottoms[stack]
   for (let slot = 1; slot <= room; slot++) stacks[to + slot] = stacks[from + slot]
   giveUpRoom(books, stack)

@@ -26,7 +26,7 @@ import {
   DIRECT,
   HEADS_AT,
   HEADS_LENGTH,
-  MOST_FRAMES,
+  MAX_FRAMES,
   NO_BLOCK,
   NO_ROOM,
   REGION_BYTES,
@@ -210,7 +210,7 @@ export class Books extends MadeOf<BookParts> implements Columns {
   rest: Block = 0
   restLength = 0
   /** The limit of the search that is under way, in frames: all frames during `takeShortOfAll`. */
-  mostFrames = MOST_FRAMES
+  maxFrames = MAX_FRAMES
 
   // ---- long gaps (long-gaps) ------------------------------------------------------------------------------
 

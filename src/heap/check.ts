@@ -5,7 +5,7 @@
 import { invariant } from '../base/assert.js'
 import { countRange, testBit } from '../base/bits.js'
 import { type Block, NONE, type PageCount, type PageNumber } from '../base/units.js'
-import { keptBlocks, mostOf, roomOf, sizeIn } from './block-cache.js'
+import { keptBlocks, maxRoomOf, roomOf, sizeIn } from './block-cache.js'
 import type { Books } from './books.js'
 import { cleanWithin } from './gaps.js'
 import { endOf, isGap, isHeld, isLive, startBefore } from './granule-map.js'
@@ -270,7 +270,7 @@ export function checkStacks(books: Books, meet: (block: Block, end: number) => v
       `1: the bottom of stack ${stack}`,
     )
     invariant(bottom + room + 2 <= books.endSlot, `4: the room of stack ${stack} lies before the end`)
-    const end = room === mostOf(stack) ? FULL : NO_BLOCK
+    const end = room === maxRoomOf(stack) ? FULL : NO_BLOCK
     invariant(stacks[bottom + room + 1] === end, `1: the end of stack ${stack}`)
     invariant(top >= bottom && top <= bottom + room, `1: stack ${stack} stays within its room`)
     for (let slot = bottom + 1; slot <= top; slot++) {

@@ -68,7 +68,7 @@ export const BINS = 1 << BINS_SHIFT
  * The most frames of one kind that a search for a short gap looks at. Each but the last has a top that is too
  * high, and the search sets it right.
  */
-export const MOST_FRAMES = 64
+export const MAX_FRAMES = 64
 
 // The two sets of bins in `long-gaps`.
 export const WARM = 0 // gaps without a whole clean page

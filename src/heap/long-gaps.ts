@@ -43,7 +43,7 @@ const PROBES = 4
  * More granules than any gap can have beyond a wanted length: lengths are at most 2^31, and a wanted length
  * is at least 1.
  */
-const MOST_SPARE = 2 ** 31 - 1
+const MAX_SPARE = 2 ** 31 - 1
 
 /** The bin, within a set, of a gap of `length` granules, at least a frame. */
 function longBinOf(length: number): number {
@@ -82,7 +82,7 @@ export function findLong(books: Books, set: number, length: number): number {
     bin = longBinOf(length)
     // In the bin of `length` itself gaps may be too short.
     let best: number = NONE
-    let bestSpare = MOST_SPARE
+    let bestSpare = MAX_SPARE
     let frame = heads[(set << BIN_SHIFT) + bin]
     for (let n = 0; n < PROBES && frame !== NONE; n++) {
       const row = frame * ROW_WORDS
@@ -107,7 +107,7 @@ export function findLong(books: Books, set: number, length: number): number {
   }
   let frame = heads[(set << BIN_SHIFT) + (word << 5) + clz32(bits)]
   let best: number = NONE
-  let bestSpare = MOST_SPARE
+  let bestSpare = MAX_SPARE
   for (let n = 0; n < PROBES && frame !== NONE; n++) {
     const row = frame * ROW_WORDS
     const start = (frame << FRAME_SHIFT) | (rows[row + EDGE] & FRAME_MASK)

@@ -31,7 +31,7 @@ import {
   FRAME_GRANULES,
   FRAME_SHIFT,
   LATER_BITS,
-  MOST_FRAMES,
+  MAX_FRAMES,
 } from './layout.js'
 
 const { clz32, max } = Math
@@ -61,7 +61,7 @@ export function shortBinOf(length: number): number {
 export function forgetShortGaps(books: Books): void {
   books.usedTops = 0
   books.restLength = 0
-  books.mostFrames = MOST_FRAMES
+  books.maxFrames = MAX_FRAMES
   zero(books.tops)
   zero(books.leaves)
   zero(books.branches)
@@ -86,7 +86,7 @@ export function takeShort(books: Books, size: number): Block {
   }
   // In a bin of several lengths some gaps may be too short. In the bins from `sure` on all are long enough.
   const sure = size < EXACT_BELOW ? size : shortBinOf(size) + 1
-  for (let frames = books.mostFrames; sure < BINS && frames > 0; frames--) {
+  for (let frames = books.maxFrames; sure < BINS && frames > 0; frames--) {
     const bins = books.usedTops & (-1 >>> sure)
     if (bins === 0) break
     const block = takeFrom(books, clz32(bins), size)
@@ -100,9 +100,9 @@ export function takeShort(books: Books, size: number): Block {
  * too high.
  */
 export function takeShortOfAll(books: Books, size: number): Block {
-  books.mostFrames = ALL_FRAMES
+  books.maxFrames = ALL_FRAMES
   const block = takeShort(books, size)
-  books.mostFrames = MOST_FRAMES
+  books.maxFrames = MAX_FRAMES
   return block !== NONE || size < EXACT_BELOW ? block : takeFromAnyOf(books, shortBinOf(size), size)
 }
 
@@ -134,7 +134,7 @@ function takeFromAnyOf(books: Books, bin: number, size: number): Block {
  */
 function takeFromOwn(books: Books, size: number): Block {
   const own = shortBinOf(size)
-  for (let frames = books.mostFrames; books.usedTops << own < 0 && frames > 0; frames--) {
+  for (let frames = books.maxFrames; books.usedTops << own < 0 && frames > 0; frames--) {
     const block = takeFrom(books, own, size)
     if (block >= 0) return block
     if (block === TOO_SHORT) return NONE

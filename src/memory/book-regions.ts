@@ -25,7 +25,7 @@ const { ceil } = Math
 
 const CHUNK_REGIONS = 64
 /** The most free regions that are not purged. */
-const MOST_WARM = 64
+const MAX_WARM = 64
 
 interface Chunk {
   readonly mapping: MappingId
@@ -84,7 +84,7 @@ export class BookRegions {
     if (free.length === 0) open[open.length] = chunk
     free[free.length] = index
     this.#warmCount++
-    if (this.#warmCount > MOST_WARM) this.#purge(chunk, index)
+    if (this.#warmCount > MAX_WARM) this.#purge(chunk, index)
     if (free.length === CHUNK_REGIONS && open.length > 1) this.#drop(chunk)
   }
 

@@ -22,12 +22,12 @@ const BRIDGED_PAGES = 8
  * After this many refusals in a row the kernel is not asked any more, until `forgive`. Fewer refusals may
  * just be pages that are locked.
  */
-const MOST_REFUSALS = 16
+const MAX_REFUSALS = 16
 /**
  * A batch is full if it has room for fewer pages than this. A stretch is cut where the room ends, and each
  * further call costs as much as three pages.
  */
-export const LEAST_CALL_PAGES = 16
+export const MIN_CALL_PAGES = 16
 
 /** For each stretch: its first page, then its page count. */
 const stretches = new Uint32Array(2 * MAX_CALL_STRETCHES)
@@ -61,7 +61,7 @@ export class Batch {
 
   /** Whether the kernel refused too often in a row. `flush` leaves its pages as they are then. */
   get hasGivenUp(): boolean {
-    return this.#refusals >= MOST_REFUSALS
+    return this.#refusals >= MAX_REFUSALS
   }
 
   /** Begins an empty batch. It takes about `maxPages` pages and `maxStretches` stretches until it is full. */
@@ -88,7 +88,7 @@ export class Batch {
 
   /** Whether `flush` must be called before more is added. */
   get isFull(): boolean {
-    return this.#count >= this.#maxStretches || this.roomPages < LEAST_CALL_PAGES
+    return this.#count >= this.#maxStretches || this.roomPages < MIN_CALL_PAGES
   }
 
   /** Collects the dirty pages [firstPage, end). They must lie behind all that were added since `start`. */

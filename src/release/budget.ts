@@ -16,21 +16,21 @@ import type { PageCount } from '../base/units.js'
 const { floor, min } = Math
 
 const SHARE = 0.01
-const MOST_SAVED_MS = SHARE * 5_000
+const MAX_SAVED_MS = SHARE * 5_000
 /**
  * The cost of a page before anything was measured: between that of pages in long runs and that of single
  * pages.
  */
 const FIRST_GUESS_MS = 0.001
 /** The most time that one slice spends. If it seems to have taken longer, another process had the CPU. */
-const MOST_TAKEN_MS = 2
+const MAX_TAKEN_MS = 2
 /** For the same reason, one slice counts at most this many times the mean cost. */
-const MOST_TIMES = 4
+const MAX_TIMES = 4
 /** The weight of one slice in the running mean. */
 const WEIGHT = 0.125
 
 export class Budget {
-  #savedMs = MOST_SAVED_MS
+  #savedMs = MAX_SAVED_MS
   #atMs = 0
   #msPerPage = FIRST_GUESS_MS
 
@@ -48,20 +48,20 @@ export class Budget {
   /** Spends `tookMs`: finding `pageCount` pages and purging them took that long. */
   spend(nowMs: number, pageCount: PageCount, tookMs: number): void {
     this.#save(nowMs)
-    const spentMs = min(tookMs, MOST_TAKEN_MS)
+    const spentMs = min(tookMs, MAX_TAKEN_MS)
     this.#savedMs -= spentMs
     // If no time has passed, the clock stood still, and nothing was measured.
     if (pageCount === 0 || spentMs === 0) return
-    const cost = min(spentMs / pageCount, MOST_TIMES * this.#msPerPage)
+    const cost = min(spentMs / pageCount, MAX_TIMES * this.#msPerPage)
     this.#msPerPage += WEIGHT * (cost - this.#msPerPage)
   }
 
   #save(nowMs: number): void {
-    this.#savedMs = min(MOST_SAVED_MS, this.#savedMs + SHARE * (nowMs - this.#atMs))
+    this.#savedMs = min(MAX_SAVED_MS, this.#savedMs + SHARE * (nowMs - this.#atMs))
     this.#atMs = nowMs
   }
 
   check(): void {
-    invariant(this.#savedMs <= MOST_SAVED_MS, '1: a bounded saving')
+    invariant(this.#savedMs <= MAX_SAVED_MS, '1: a bounded saving')
   }
 }

@@ -68,7 +68,7 @@ const FLOOR_END_SHARE = 1.5
  */
 const COST_SHARE = 3
 /** The floor stands in full for this share of an interval at least, however much there is to give back. */
-const LEAST_FULL_SHARE = 0.4
+const MIN_FULL_SHARE = 0.4
 /** The bound on committed pages: this factor times the most that was in use lately, plus the spare bytes. */
 const BOUND_FACTOR = 1.25
 const BOUND_SPARE_BYTES = 8 * MIB
@@ -321,7 +321,7 @@ export class ReleasePolicy {
   get #floorHold(): Hold {
     const { intervalMs } = this.#decay
     const costMs = COST_SHARE * this.#dirtyPages * this.#budget.msPerPage
-    const fullMs = max(LEAST_FULL_SHARE * intervalMs, FLOOR_FULL_SHARE * intervalMs - costMs)
+    const fullMs = max(MIN_FULL_SHARE * intervalMs, FLOOR_FULL_SHARE * intervalMs - costMs)
     return { fullMs, endMs: fullMs + (FLOOR_END_SHARE - FLOOR_FULL_SHARE) * intervalMs }
   }
 

@@ -46,7 +46,7 @@ const NEAR = 0.9
 const HELD_UP_NEAR = 0.75
 const STALLED_SHARE = 0.1
 /** Two looks that are closer than this say little about how long tasks wait. */
-const LEAST_LOOK_US = 50_000
+const MIN_LOOK_US = 50_000
 /** The share of memory that a system should have free when tasks wait for memory. */
 const SYSTEM_FREE_SHARE = 0.1
 
@@ -104,7 +104,7 @@ export class Pressure {
     const { stall } = this.#files
     const stallUs = stall === undefined ? undefined : readStall(this.#read, stall)
     const tookUs = (nowMs - this.#stallAtMs) * 1_000
-    if (stallUs === undefined || tookUs < LEAST_LOOK_US) return false
+    if (stallUs === undefined || tookUs < MIN_LOOK_US) return false
     const share = (stallUs - this.#stallUs) / tookUs
     this.#stallUs = stallUs
     this.#stallAtMs = nowMs

@@ -22,7 +22,7 @@ import type { PageCount } from '../base/units.js'
 // Taken once at load. A program may replace the globals later; its replacement must not run within a change.
 const { max, min } = Math
 
-const LONGEST_MS = 30_000
+const MAX_MS = 30_000
 const STRETCH = 2
 /** The factor of one quiet window. Four quiet windows undo one stretch. */
 const SHRINK = 2 ** -0.25
@@ -30,11 +30,11 @@ const SHRINK = 2 ** -0.25
 const MANY = 1 / 4
 const FEW = 1 / 16
 /**
- * Fewer refaults than `LEAST_PAGES` are not worth a longer promise: they cost about half a millisecond in
- * all. And a single round of refaults, however many, may be chance: `LEAST_ROUNDS` are needed.
+ * Fewer refaults than `MIN_PAGES` are not worth a longer promise: they cost about half a millisecond in
+ * all. And a single round of refaults, however many, may be chance: `MIN_ROUNDS` are needed.
  */
-const LEAST_PAGES = 256
-const LEAST_ROUNDS = 2
+const MIN_PAGES = 256
+const MIN_ROUNDS = 2
 
 interface Purge {
   readonly atMs: number
@@ -98,8 +98,8 @@ export class Refaults {
       this.#rounds++
       this.#hasPurged = false
     }
-    const areMany = this.#refaultedPages >= LEAST_PAGES && this.#refaultedPages > MANY * this.#purgedPages
-    if (areMany && this.#rounds >= LEAST_ROUNDS) this.#stretch(nowMs)
+    const areMany = this.#refaultedPages >= MIN_PAGES && this.#refaultedPages > MANY * this.#purgedPages
+    if (areMany && this.#rounds >= MIN_ROUNDS) this.#stretch(nowMs)
     else this.#endWindows(nowMs)
   }
 
@@ -122,7 +122,7 @@ export class Refaults {
   }
 
   #stretch(nowMs: number): void {
-    this.#promiseMs = max(this.#askedMs, min(LONGEST_MS, this.#promiseMs * STRETCH))
+    this.#promiseMs = max(this.#askedMs, min(MAX_MS, this.#promiseMs * STRETCH))
     this.#startAnew(nowMs)
   }
 
@@ -140,7 +140,7 @@ export class Refaults {
       this.#windowStartMs += 2 * this.#promiseMs
       // The counts are halved in each window, so even after a long gap this loop is short: the promise soon
       // is at its least, and then the window begins now.
-      if (this.#refaultedPages <= FEW * this.#purgedPages || this.#refaultedPages < LEAST_PAGES) {
+      if (this.#refaultedPages <= FEW * this.#purgedPages || this.#refaultedPages < MIN_PAGES) {
         if (this.#promiseMs === this.#askedMs) this.#windowStartMs = nowMs
         this.#promiseMs = max(this.#askedMs, this.#promiseMs * SHRINK)
         this.#rounds = 0
@@ -151,7 +151,7 @@ export class Refaults {
   }
 
   check(): void {
-    const longestMs = max(this.#askedMs, LONGEST_MS)
+    const longestMs = max(this.#askedMs, MAX_MS)
     invariant(this.#promiseMs >= this.#askedMs && this.#promiseMs <= longestMs, '1: a promise within bounds')
     for (let i = 0; i < this.#purges.length; i++) {
       invariant(this.#purges[i].pageCount > 0, '2: purges that may still count')

@@ -11,7 +11,7 @@ import { invariant } from '../base/assert.js'
 // Taken once at load. A program may replace the globals later; its replacement must not run within a change.
 const { max, min } = Math
 
-const LONGEST_MS = 60_000
+const MAX_MS = 60_000
 /** From this many refusals in a row on they count as lasting. Fewer may be a shortage that passes. */
 const LASTING = 3
 
@@ -35,7 +35,7 @@ export class Refusals {
 
   /** Returns the milliseconds to wait. `usualMs` is the wait if nothing was refused. */
   delayMs(usualMs: number): number {
-    return this.#count === 0 ? usualMs : max(usualMs, min(LONGEST_MS, usualMs * 2 ** (this.#count - 1)))
+    return this.#count === 0 ? usualMs : max(usualMs, min(MAX_MS, usualMs * 2 ** (this.#count - 1)))
   }
 
   check(): void {

@@ -21,8 +21,8 @@ import type { PageCount } from '../base/units.js'
 const { max, min } = Math
 
 /** Most peaks and returns that are remembered; the oldest is dropped first. More would be noise. */
-const MOST_PEAKS = 64
-const MOST_RETURNS = 64
+const MAX_PEAKS = 64
+const MAX_RETURNS = 64
 
 /** A peak of demand that was not reached since. */
 interface Peak {
@@ -59,7 +59,7 @@ export class Returns {
   observe(nowMs: number, usedPages: PageCount, peakUsedPages: PageCount): void {
     this.#rise(peakUsedPages)
     this.#peaks.push({ pages: peakUsedPages, atMs: nowMs, lowPages: usedPages, low: ++this.#lastLow })
-    if (this.#peaks.length > MOST_PEAKS) this.#peaks.shift()
+    if (this.#peaks.length > MAX_PEAKS) this.#peaks.shift()
   }
 
   /** Forgets what happened before `sinceMs`. */
@@ -101,7 +101,7 @@ export class Returns {
       return one.coveredBy < 2
     })
     this.#returns.push({ low, sinceMs, heightPages, topPages, coveredBy: 0, coveredLow: 0 })
-    if (this.#returns.length > MOST_RETURNS) this.#returns.shift()
+    if (this.#returns.length > MAX_RETURNS) this.#returns.shift()
   }
 
   /**

@@ -12,7 +12,7 @@ import { NONE, type PageCount, type PageNumber } from '../base/units.js'
 import type { BlockHeap } from '../heap/block-heap.js'
 import type { PageSource } from '../memory/page-source.js'
 import { endOf, type Segment } from '../memory/segment.js'
-import { Batch, LEAST_CALL_PAGES } from './batch.js'
+import { Batch, MIN_CALL_PAGES } from './batch.js'
 import type { ReleasePolicy } from './policy.js'
 
 const { ceil, max, min } = Math
@@ -284,7 +284,7 @@ export class Scavenger {
       } else if (isLong) {
         page += kept
         kept = 0
-        const wanted = max(left - batch.dirtyPages, LEAST_CALL_PAGES)
+        const wanted = max(left - batch.dirtyPages, MIN_CALL_PAGES)
         end = min(end, page + min(batch.roomPages, wanted))
         batch.add(page, end)
         if (batch.isFull || batch.dirtyPages >= left) {
@@ -402,7 +402,7 @@ export class Scavenger {
     for (let page = heap.nextDirty(from, false); page !== NONE && page < to && !batch.hasGivenUp; ) {
       let end = heap.dirtyEnd(page, Number.MAX_SAFE_INTEGER, false)
       if (end - page >= leastPages) {
-        end = min(end, page + max(left - batch.dirtyPages, LEAST_CALL_PAGES))
+        end = min(end, page + max(left - batch.dirtyPages, MIN_CALL_PAGES))
         batch.add(page, end)
         if (batch.dirtyPages >= left) break
         if (batch.isFull) left -= batch.flush()

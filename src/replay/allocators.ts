@@ -148,9 +148,9 @@ export class PlainBlocks implements BufferBlocks {
 // in its statistics and not as a refusal. The least capacity keeps tiny recordings clear of the heap's own
 // granularity.
 const HEAP_ROOM = 4
-const HEAP_LEAST_BYTES = 64 * 2 ** 20
+const MIN_HEAP_BYTES = 64 * 2 ** 20
 // The greatest capacity of a heap.
-const HEAP_MOST_BYTES = 32 * 2 ** 30
+const MAX_HEAP_BYTES = 32 * 2 ** 30
 const HEAP_PAGE_BYTES = 4096
 
 /** The bookkeeping alone: blocks are numbers in a space without memory behind it. */
@@ -160,8 +160,8 @@ export class HeapBlocks implements Blocks {
   readonly #blocks: Int32Array
 
   constructor(trace: Trace) {
-    const wantedBytes = Math.max(HEAP_LEAST_BYTES, trace.peakLiveBytes * HEAP_ROOM)
-    this.capacityBytes = Math.min(HEAP_MOST_BYTES, Math.ceil(wantedBytes / HEAP_PAGE_BYTES) * HEAP_PAGE_BYTES)
+    const wantedBytes = Math.max(MIN_HEAP_BYTES, trace.peakLiveBytes * HEAP_ROOM)
+    this.capacityBytes = Math.min(MAX_HEAP_BYTES, Math.ceil(wantedBytes / HEAP_PAGE_BYTES) * HEAP_PAGE_BYTES)
     this.heap = new Heap({ capacityBytes: this.capacityBytes, pageBytes: HEAP_PAGE_BYTES })
     this.#blocks = new Int32Array(trace.slotCount)
   }

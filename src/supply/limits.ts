@@ -24,14 +24,14 @@ const { floor, max, min } = Math
 
 const NO_LIMIT: PageCount = Number.MAX_SAFE_INTEGER
 /** A share grows by an eighth of what the arena has committed, and by this many bytes at least. */
-const LEAST_STEP_BYTES = 2 ** 20
+const MIN_STEP_BYTES = 2 ** 20
 const STEP_SHARE = 1 / 8
 /**
  * If pages go back because of the bound, this share of the committed pages goes in addition, so that the
  * bound is not met again soon.
  */
 const BOUND_STEP_SHARE = 1 / 32
-const LEAST_BOUND_STEP_BYTES = 2 ** 20
+const MIN_BOUND_STEP_BYTES = 2 ** 20
 
 /** What limits need from the arena and its surroundings. */
 export interface LimitActions {
@@ -154,7 +154,7 @@ export class Limits {
     const heap = this.#heap
     const boundPages = this.#actions.boundPages(heap.usedPages + pageCount)
     const excess = heap.committedPages + pageCount - boundPages
-    const stepPages = this.#atLeast(heap.committedPages * BOUND_STEP_SHARE, LEAST_BOUND_STEP_BYTES)
+    const stepPages = this.#atLeast(heap.committedPages * BOUND_STEP_SHARE, MIN_BOUND_STEP_BYTES)
     if (excess > 0) this.#actions.purgeSome(excess + stepPages)
     // Pages that the kernel did not take back stay. The bound is raised by them, since it must refuse
     // nothing.
@@ -207,7 +207,7 @@ export class Limits {
   }
 
   get #stepPages(): PageCount {
-    return this.#atLeast(this.#heap.committedPages * STEP_SHARE, LEAST_STEP_BYTES)
+    return this.#atLeast(this.#heap.committedPages * STEP_SHARE, MIN_STEP_BYTES)
   }
 
   #atLeast(pageCount: number, leastBytes: number): PageCount {

@@ -5,20 +5,20 @@ import { fuzzSeed } from '../support/random.js'
 
 const RUNS = { numRuns: 50, seed: fuzzSeed() | 0 }
 /** What five seconds of traffic allow. */
-const MOST_SAVED_MS = 50
+const MAX_SAVED_MS = 50
 const FIRST_GUESS_MS = 0.001
 
 /** Spends all that is saved, at the cost of a page that is expected anyway. */
 function exhausted(atMs = 0): Budget {
   const budget = new Budget()
-  for (let left = MOST_SAVED_MS; left > 0; left -= 2) budget.spend(atMs, 2 / FIRST_GUESS_MS, 2)
+  for (let left = MAX_SAVED_MS; left > 0; left -= 2) budget.spend(atMs, 2 / FIRST_GUESS_MS, 2)
   budget.check()
   return budget
 }
 
 describe('affordablePages', () => {
   it('begins with five seconds of saving, by a guess of what a page costs', () => {
-    expect(new Budget().affordablePages(0)).toBe(MOST_SAVED_MS / FIRST_GUESS_MS)
+    expect(new Budget().affordablePages(0)).toBe(MAX_SAVED_MS / FIRST_GUESS_MS)
   })
 
   it('grows by one percent of the time that passes', () => {
@@ -142,7 +142,7 @@ describe('whoever purges what is affordable', () => {
           budget.spend(nowMs, pages, tookMs)
           budget.check()
           expect(budget.msPerPage).toBeGreaterThan(0)
-          expect(spentMs).toBeLessThanOrEqual(MOST_SAVED_MS + nowMs / 100 + 2)
+          expect(spentMs).toBeLessThanOrEqual(MAX_SAVED_MS + nowMs / 100 + 2)
         }
       }),
       RUNS,

@@ -13,7 +13,7 @@ import { cpuMs, minorFaults } from '../process.mjs'
 const MIB = 2 ** 20
 const PAGE_BYTES = 4096
 const FOR_MS = 3_000
-const LEAST_ROUNDS = 8
+const MIN_ROUNDS = 8
 const BETWEEN_MS = 150
 
 /**
@@ -117,7 +117,7 @@ const pipeline = (blockMib, depth, everyMs) => ({
 async function faultPercent(openMemory, { everyMs, warmUp, pages, start }) {
   const memory = openMemory()
   const round = start(memory)
-  const rounds = warmUp + Math.max(LEAST_ROUNDS, Math.round(FOR_MS / everyMs))
+  const rounds = warmUp + Math.max(MIN_ROUNDS, Math.round(FOR_MS / everyMs))
   await sleep(10)
   let before = 0
   for (let i = 0; i < rounds; i++) {
