@@ -82,6 +82,8 @@ export class Supply {
     const needed = max(1, buffers.pagesFor(sizeBytes, alignBytes))
     if (needed > this.#limits.hardPages) throw this.#limitError(sizeBytes, needed, null)
     for (let reason = refusal; ; reason = this.#heap.refusal) {
+      // Either a limit is in the way: `Limits.makeRoom` has the order of what is tried. Or no gap is long
+      // enough: then pages are added, which the limit must have room for first.
       if (reason === REFUSED_LIMIT) this.#makeRoom(sizeBytes, needed)
       else if (reason !== NOT_ASKED) {
         this.#addPages(sizeBytes, buffers.runPagesFor(sizeBytes, alignBytes), needed)
