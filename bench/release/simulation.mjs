@@ -156,7 +156,7 @@ export class Simulation {
       scavenger: this.scavenger,
       buffers: noBuffers(),
       debug: null,
-      limits: { settle() {} },
+      limits: { adapt() {} },
       notices: { purged() {}, purgeRefused() {} },
       deferral: this.time,
     })

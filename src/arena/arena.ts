@@ -63,7 +63,7 @@ import { Ownership } from './ownership.js'
 import { assemble, type Parts, WHOLE_PAGES_FROM_BYTES } from './parts.js'
 import { Scope, type ScopeHost } from './scope.js'
 import { type ArenaStats, statsOf } from './stats.js'
-import { settled, settleIfDropped } from './unclosed.js'
+import { endIfDropped, wasClosed } from './unclosed.js'
 
 const { max } = Math
 
@@ -168,7 +168,7 @@ export class Arena extends MadeOf<Parts> {
     this.#member.stats = () => this.stats()
     this.#releaser.calls = () => this.#allocations + this.#frees
     const { name, leaks } = partsOf(this).options
-    settleIfDropped(this, { name, leaks, heap, source, buffers, debug, scavenger, storage, share })
+    endIfDropped(this, { name, leaks, heap, source, buffers, debug, scavenger, storage, share })
   }
 
   /** The arena's name: the option `name`, or `'arena-N'`. */
@@ -944,7 +944,7 @@ export class Arena extends MadeOf<Parts> {
     this.#releaser.close()
     this.#limits.yieldShare()
     this.#leaveGroup?.()
-    settled(this)
+    wasClosed(this)
     this.#isGone = true
   }
 

@@ -32,19 +32,19 @@ export interface Remains {
   readonly share: Share
 }
 
-const arenas = new FinalizationRegistry<Remains>(settle)
+const arenas = new FinalizationRegistry<Remains>(endRemains)
 
-/** Registers `arena`: if it is collected, its remains are settled. */
-export function settleIfDropped(arena: object, remains: Remains): void {
+/** Registers `arena`: if it is collected, its remains end. */
+export function endIfDropped(arena: object, remains: Remains): void {
   register(arenas, arena, remains, arena)
 }
 
-/** Removes `arena` after it was closed: nothing is left to settle. */
-export function settled(arena: object): void {
+/** Removes `arena` after it was closed: nothing is left to end. */
+export function wasClosed(arena: object): void {
   unregister(arenas, arena)
 }
 
-function settle({ name, leaks, heap, source, buffers, debug, scavenger, storage, share }: Remains): void {
+function endRemains({ name, leaks, heap, source, buffers, debug, scavenger, storage, share }: Remains): void {
   buffers.recoverSetAside()
   buffers.noticeTaken()
   const blocks = heap.liveBlocks - buffers.setAsideBlocks

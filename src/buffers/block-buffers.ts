@@ -282,11 +282,11 @@ export class BlockBuffers extends MadeOf<Parts> implements Blocks, Resizing {
   recoverSetAside(): void {
     this.#windows.recover()
     this.#setAside.recover(block => this.#heap.free(block))
-    if (this.#forgotten.size > 0) this.#settleForgotten()
+    if (this.#forgotten.size > 0) this.#endForgotten()
   }
 
-  #settleForgotten(): void {
-    this.#forgotten.settle((block, isShared, reachedBy) => {
+  #endForgotten(): void {
+    this.#forgotten.endUnseen((block, isShared, reachedBy) => {
       if (isShared) this.#windows.leave(block)
       if (reachedBy === null) this.#heap.free(block)
       else this.#setAside.add(block, reachedBy)

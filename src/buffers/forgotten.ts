@@ -168,7 +168,7 @@ export class Forgotten {
    * Ends the wait of every block whose bytes nobody sees any more, and calls `end` for it. `reachedBy` is the
    * wrap through which other code may still reach the block, or null.
    */
-  settle(end: (block: Block, isShared: boolean, reachedBy: WrapId | null) => void): void {
+  endUnseen(end: (block: Block, isShared: boolean, reachedBy: WrapId | null) => void): void {
     for (const wrapId of this.#memories.keys()) {
       if (!this.#source.isWrapped(wrapId)) this.#drop(wrapId)
     }

@@ -82,7 +82,7 @@ export class Pins {
     if (pin === undefined || pin.pinCount === 0) return false
     this.#forgetLast(buffer, pin)
     pin.pinCount--
-    this.#settle(buffer as OwnerBuffer, pin)
+    this.#endIfUnpinned(buffer as OwnerBuffer, pin)
     return true
   }
 
@@ -149,7 +149,7 @@ export class Pins {
   #endLoan(owner: OwnerBuffer, pin: Pin): void {
     this.#forgetLast(owner, pin)
     pin.loanCount--
-    this.#settle(owner, pin)
+    this.#endIfUnpinned(owner, pin)
   }
 
   #entry(owner: OwnerBuffer): Pin {
@@ -174,7 +174,7 @@ export class Pins {
   /**
    * Is called after a count went down. Ends the block if its end was put off and nothing holds it any more.
    */
-  #settle(owner: OwnerBuffer, pin: Pin): void {
+  #endIfUnpinned(owner: OwnerBuffer, pin: Pin): void {
     if (pin.pinCount + pin.loanCount > 0) return
     if (this.#byOwner.size === 0) inUse.delete(this)
     if (pin.isEnding) this.#endBlock(owner, pin.block)

@@ -202,7 +202,7 @@ export class BreakSource extends SegmentSource implements PageSource, MovableEnd
     return 0
   }
 
-  settle(): void {
+  noteQuiet(): void {
     this.#wasLowered = false
     this.#isBouncing = false
     this.#isWaiting = false

@@ -27,7 +27,7 @@ export interface MovableEnd {
   readonly segment: Segment
   /** Whether the end can still be moved: false once other code has moved it. */
   readonly isOwned: boolean
-  /** Whether pages were kept that may be given up at the next quiet moment (see `settle`). */
+  /** Whether pages were kept that may be given up at the next quiet moment (see `noteQuiet`). */
   readonly isWaiting: boolean
 
   /**
@@ -40,7 +40,7 @@ export interface MovableEnd {
    * Says that this is a quiet moment: a tick of the release timer, or a `trim`. The source forgets how the
    * end moved before.
    */
-  settle(): void
+  noteQuiet(): void
 
   /**
    * Gives up `pageCount` pages at the end. Buffers over them read as zero. Afterwards `segment.pageCount` is

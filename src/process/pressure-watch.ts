@@ -96,7 +96,7 @@ export class PressureWatch {
     this.wake()
     return () => {
       this.#listeners = this.#listeners.filter(other => other !== entry)
-      this.#settle()
+      this.#sleepIfIdle()
     }
   }
 
@@ -114,12 +114,12 @@ export class PressureWatch {
       if (shortage === null) this.#toldMs = Number.NEGATIVE_INFINITY
       else this.#relieve(shortage, nowMs)
     } finally {
-      this.#settle()
+      this.#sleepIfIdle()
       if (this.#listeners.length > 0 || this.#group.hasDirty) this.wake()
     }
   }
 
-  #settle(): void {
+  #sleepIfIdle(): void {
     if (this.#listeners.length > 0 || this.#group.hasDirty) return
     this.#timer?.cancel()
     this.#timer = null

@@ -51,7 +51,7 @@ export class EndLowering {
   #lower(isQuiet: boolean, mostPages: PageCount): unknown {
     const end = this.#end
     if (end === null) return null
-    if (isQuiet) end.settle()
+    if (isQuiet) end.noteQuiet()
     this.#heap.flush()
     const { segment } = end
     const wanted = end.surplus(this.#heap.cleanTailPages(segment))

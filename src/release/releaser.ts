@@ -51,8 +51,8 @@ export interface ReleaserParts {
   readonly buffers: ReleasableBuffers
   /** Ends the wait of all blocks in quarantine. Null without `debug`. */
   readonly debug: { emptyQuarantine(): void } | null
-  /** `settle`: adapts what the arena may hold, after pages went back. */
-  readonly limits: { settle(): void }
+  /** `adapt`: adapts what the arena may hold, after pages went back. */
+  readonly limits: { adapt(): void }
   readonly notices: Pick<Notices, 'purged' | 'purgeRefused'>
   readonly deferral: Deferral
   /** Is called when a tick is armed, that is, when something can be given back. */
@@ -81,7 +81,7 @@ export class Releaser {
   readonly #buffers: ReleasableBuffers
   readonly #debug: { emptyQuarantine(): void } | null
   readonly #deferral: Deferral
-  readonly #limits: { settle(): void }
+  readonly #limits: { adapt(): void }
   readonly #notices: Pick<Notices, 'purged' | 'purgeRefused'>
   readonly #onArmed: (() => void) | undefined
   /**
@@ -311,7 +311,7 @@ export class Releaser {
     if (pageCount === 0) return
     this.#refusals.worked()
     this.#hasToldRefusal = false
-    this.#limits.settle()
+    this.#limits.adapt()
     this.#notices.purged(pageCount * this.#heap.pageBytes, this.#scavenger.purges - callsBefore, reason)
   }
 
@@ -386,9 +386,9 @@ export class Releaser {
     }
     this.#gate.wasInterrupted = false
     if (this.#isStopped) return
-    if (this.#heap.wasRebuilt) this.#settleRebuilt()
+    if (this.#heap.wasRebuilt) this.#recountRebuilt()
     // Runs after the heap was mended, because it reads the counts of the heap.
-    else if (wasInterrupted) this.#limits.settle()
+    else if (wasInterrupted) this.#limits.adapt()
   }
 
   /** Whether a change was interrupted and not mended yet. */
@@ -425,9 +425,9 @@ export class Releaser {
    * The heap has made its books anew. It counts all free pages as dirty, which may be more than the limits
    * allow, so they go back.
    */
-  #settleRebuilt(): void {
+  #recountRebuilt(): void {
     this.purgeAll('limit')
-    this.#limits.settle()
+    this.#limits.adapt()
     this.#arm(true)
     // Last: if this is interrupted, it is done again.
     this.#heap.wasRebuilt = false
@@ -465,7 +465,7 @@ export class Releaser {
       this.#tickPages = 0
     }
     // The most that was in use may be too long ago by now, so the bound may have fallen.
-    this.#limits.settle()
+    this.#limits.adapt()
     if (isFinished && (this.#policy.isMarked || this.#heap.dirtyPages === 0)) {
       this.#buffers.recoverSetAside()
       this.#lowerEndSlice()
@@ -484,7 +484,7 @@ export class Releaser {
 
   #armIn(delayMs: number): void {
     // A weak reference: an arena that nobody refers to is collected although a tick is due. Then it is
-    // settled (see `arena/unclosed`).
+    // ended (see `arena/unclosed`).
     const self = this.#self
     this.#timer = this.#deferral.after(delayMs, turnStartMs => self.deref()?.tick(turnStartMs))
   }

@@ -161,7 +161,7 @@ export class Limits {
     const isShort = heap.committedPages + pageCount > boundPages
     const newBound = isShort ? heap.committedPages + pageCount + stepPages : boundPages
     const softPages = this.#openSoftPages
-    // Set in one step, as in `settle`.
+    // Set in one step, as in `adapt`.
     this.#boundPages = newBound
     heap.limitPages = min(this.#hardPages, softPages, this.#share.pages, newBound)
   }
@@ -170,7 +170,7 @@ export class Limits {
    * Adapts the limits after pages were given back, or after some time: the soft limit may be crossed again, a
    * share that is much too large shrinks, and the bound follows what is in use.
    */
-  settle(): void {
+  adapt(): void {
     // After an interrupted change the counts of the heap mean nothing until it is mended.
     this.#heap.mend()
     // Called before the counts are read, because it may run any script.

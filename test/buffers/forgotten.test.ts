@@ -51,7 +51,7 @@ function holdOwn(block: number): Wrap {
 /** The blocks that need not wait any more: each, whether it lies in a window, and what reaches it. */
 function settled(): [block: number, isShared: boolean, reachedBy: WrapId | null][] {
   const ended: [number, boolean, WrapId | null][] = []
-  forgotten.settle((...one) => ended.push(one))
+  forgotten.endUnseen((...one) => ended.push(one))
   forgotten.check()
   return ended
 }

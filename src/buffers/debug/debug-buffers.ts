@@ -241,7 +241,7 @@ export class DebugBuffers implements Blocks, Debugging {
 
   recoverSetAside(): void {
     this.#setAside.recover(block => this.#release(block))
-    this.#forgotten.settle((block, _isShared, reachedBy) => {
+    this.#forgotten.endUnseen((block, _isShared, reachedBy) => {
       if (reachedBy === null) this.#release(block)
       else this.#setAside.add(block, reachedBy)
     })
