@@ -3,8 +3,8 @@ import { afterEach, describe, expect, it } from 'vitest'
 import type { Arena } from '../../src/arena/arena.js'
 import type { ArenaOptions } from '../../src/arena/options.js'
 import { hasNoBreak } from '../support/break.js'
+import { runFunction } from '../support/child.js'
 import { someOf } from '../support/extent.js'
-import { runScript } from '../support/process.js'
 import { isMarked, mark, thrownBy, turns, type World, worldWith } from '../support/world.js'
 
 const MIB = 2 ** 20
@@ -231,31 +231,45 @@ describe('pin', () => {
 })
 
 it.each([64, 100_000])('a pinned block of %i bytes outlives the one who took its ArrayBuffer', async size => {
-  const { code, stderr } = await runScript(
-    `
-    const collect = async () => { for (let i = 0; i < 4; i++) { globalThis.gc(); await turn() } }
-    const arena = new Arena()
-    const [block, kept] = [arena.allocUnsafe(${size}), arena.allocUnsafe(64)]
-    arena.pin(block)
-    let stream = new ReadableStream({ type: 'bytes', start: controller => controller.enqueue(block) })
-    let taken = await stream.getReader().read()
-    for (const end of [() => arena.trim(), () => arena.free(block), () => arena.reset()]) { end(); arena.check() }
-    stream = taken = null
-    await collect()
-    arena.trim()
-    arena.check()
-    const blocks = Array.from({ length: 100 }, () => arena.allocUnsafe(1_000).fill(5))
-    arena.check()
-    arena.unpin(block)
-    arena.check()
-    assert.ok(blocks.every(other => other.every(byte => byte === 5)))
-    arena.reset()
-    arena.trim()
-    arena.check()
-    assert.equal(arena.stats().usedBytes, 0)
-    arena.close()
-    `,
-    ['--expose-gc'],
+  const { code, stderr } = await runFunction(
+    async ({ Arena, assert, gc, turn }, { size }) => {
+      const collect = async () => {
+        for (let i = 0; i < 4; i++) {
+          gc()
+          await turn()
+        }
+      }
+      const arena = new Arena()
+      const [block, _kept] = [arena.allocUnsafe(size), arena.allocUnsafe(64)]
+      arena.pin(block)
+      let stream: ReadableStream | null = new ReadableStream({
+        type: 'bytes',
+        start: controller => controller.enqueue(block),
+      })
+      let taken: unknown = await stream.getReader().read()
+      for (const end of [() => arena.trim(), () => arena.free(block), () => arena.reset()]) {
+        end()
+        arena.check()
+      }
+      assert.ok(taken)
+      stream = null
+      taken = null
+      await collect()
+      arena.trim()
+      arena.check()
+      const blocks = Array.from({ length: 100 }, () => arena.allocUnsafe(1_000).fill(5))
+      arena.check()
+      arena.unpin(block)
+      arena.check()
+      assert.ok(blocks.every(other => other.every(byte => byte === 5)))
+      arena.reset()
+      arena.trim()
+      arena.check()
+      assert.equal(arena.stats().usedBytes, 0)
+      arena.close()
+    },
+    { size },
+    { nodeArgs: ['--expose-gc'] },
   )
   expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
 })

@@ -1,54 +1,76 @@
 /** Timers that are not Node's: nothing throws, and what is free goes back all the same. Each case in a process of its own. */
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import { Arena } from '../../src/arena/arena.js'
+import { type Assert, bareProgramOf, type Tools } from '../support/child.js'
 import { someOf } from '../support/extent.js'
 import { DIST, NODES, runNode } from '../support/process.js'
 
 // What somebody has done to the globals.
-const CASES: Record<string, string> = {
-  'timers that return numbers': `
+const CASES: Record<string, () => unknown> = {
+  'timers that return numbers': () => {
     let id = 0
-    const { setTimeout: real } = globalThis
-    globalThis.setTimeout = () => ++id
-    globalThis.setInterval = () => ++id
-    globalThis.setImmediate = () => ++id
-    globalThis.clearTimeout = globalThis.clearImmediate = () => {}`,
-  'no timers at all': `
-    for (const name of ['setTimeout', 'setInterval', 'setImmediate', 'clearTimeout', 'clearImmediate', 'queueMicrotask'])
-      delete globalThis[name]`,
-  'a clock that stands still': `
-    globalThis.performance = { now: () => 0 }
-    Date.now = () => 0`,
-  'no clock': `
-    Object.defineProperty(globalThis, 'performance', { value: undefined, configurable: true })`,
-  'a clock of its own on the real object': `
-    globalThis.performance.now = () => 7`,
+    const next = () => ++id
+    Object.assign(globalThis, { setTimeout: next, setInterval: next, setImmediate: next })
+    Object.assign(globalThis, { clearTimeout: () => {}, clearImmediate: () => {} })
+  },
+  'no timers at all': () => {
+    const names = [
+      'setTimeout',
+      'setInterval',
+      'setImmediate',
+      'clearTimeout',
+      'clearImmediate',
+      'queueMicrotask',
+    ]
+    for (const name of names) Reflect.deleteProperty(globalThis, name)
+  },
+  'a clock that stands still': () => {
+    globalThis.performance = { now: () => 0 } as typeof performance
+    Date.now = () => 0
+  },
+  'no clock': () => {
+    Object.defineProperty(globalThis, 'performance', { value: undefined, configurable: true })
+  },
+  'a clock of its own on the real object': () => {
+    globalThis.performance.now = () => 7
+  },
 }
 
 // What somebody has done to Node's own modules.
-const IN_MODULES: Record<string, string> = {
-  'mock timers of node:test': `
-    const { mock } = await import('node:test')
-    mock.timers.enable()`,
-  'timers replaced in node:timers': `
-    const { createRequire } = await import('node:module')
-    const timers = createRequire('/')('node:timers')
-    timers.setTimeout = timers.setImmediate = () => { throw new Error('not here') }`,
-  'a clock that stands still in the prototype': `
-    Object.getPrototypeOf(performance).now = () => 7`,
+const IN_MODULES: Record<string, () => unknown> = {
+  'mock timers of node:test': () => {
+    process.getBuiltinModule('node:test').mock.timers.enable()
+  },
+  'timers replaced in node:timers': () => {
+    const refuse = () => {
+      throw new Error('not here')
+    }
+    Object.assign(process.getBuiltinModule('node:timers'), { setTimeout: refuse, setImmediate: refuse })
+  },
+  'a clock that stands still in the prototype': () => {
+    Object.getPrototypeOf(performance).now = () => 7
+  },
 }
 
-const IMPORT = `const { Arena } = await import(${JSON.stringify(new URL('index.js', DIST).href)})`
+interface Use {
+  readonly path: string
+  readonly replace: () => unknown
+  /** Whether the library is loaded before, not after. */
+  readonly isLoadedBefore: boolean
+}
 
-// Real ones for the test itself, taken before all else.
-const PRELUDE = `
-  import { setTimeout as sleep } from 'node:timers/promises'
-  import assert from 'node:assert/strict'
-  import { readFileSync } from 'node:fs'
-  const wait = async ms => { const held = setIntervalReal(() => {}, 5); await new Promise(done => setTimeoutReal(done, ms)); clearIntervalReal(held) }
-  const { setTimeout: setTimeoutReal, setInterval: setIntervalReal, clearInterval: clearIntervalReal } = globalThis`
-
-const USE = `
+async function useArenas(load: Tools['load'], { path, replace, isLoadedBefore }: Use): Promise<void> {
+  // Real ones for the test itself, taken before all else.
+  const { setTimeout, setInterval, clearInterval } = globalThis
+  const assert: Assert = process.getBuiltinModule('node:assert/strict')
+  const wait = async (ms: number) => {
+    const held = setInterval(() => {}, 5)
+    await new Promise(done => setTimeout(done, ms))
+    clearInterval(held)
+  }
+  if (!isLoadedBefore) await replace()
+  const { Arena } = (await load(path)) as typeof import('../../src/index.js')
+  if (isLoadedBefore) await replace()
   const arena = new Arena({ releaseAfterMs: 20 })
   const blocks = Array.from({ length: 64 }, () => arena.alloc(64 * 1024).fill(1))
   for (const block of blocks) arena.free(block)
@@ -63,19 +85,20 @@ const USE = `
   other.close()
   arena.close()
   await wait(50)
-  console.log('held')`
+  console.log('held')
+}
 
 describe.concurrent.each(NODES)('on Node $version', ({ path }) => {
   // A sample of both.
   it.each([...someOf(Object.entries(CASES), 3), ...someOf(Object.entries(IN_MODULES), 2)])(
     '%s: memory goes back',
-    async (_, replaced) => {
-      const bodies = [
-        `${PRELUDE}\n${IMPORT}\n${replaced}\n${USE}`,
-        `${PRELUDE}\n${replaced}\n${IMPORT}\n${USE}`,
-      ]
+    async (_, replace) => {
       const outcomes = await Promise.all(
-        bodies.map(body => runNode(['--no-warnings', '--input-type=module', '-e', body], '', path)),
+        [true, false].map(isLoadedBefore => {
+          const use = { path: new URL('index.js', DIST).href, replace, isLoadedBefore }
+          const text = bareProgramOf(useArenas, use)
+          return runNode(['--no-warnings', '--input-type=module', '-e', text], '', path)
+        }),
       )
       for (const outcome of outcomes) expect(outcome).toMatchObject({ code: 0, stdout: 'held\n' })
     },

@@ -1,8 +1,11 @@
 /** Arenas that nobody refers to any more and nobody closed. */
 import { describe, expect, it } from 'vitest'
+import type { ArenaOptions } from '../../src/arena/options.js'
+import type { LeakMessage } from '../../src/notices/notices.js'
 import { hasNoBreak } from '../support/break.js'
+import { runFunction, type Tools } from '../support/child.js'
 import { someOf, stepsOf } from '../support/extent.js'
-import { runFile, runScript } from '../support/process.js'
+import { runFile } from '../support/process.js'
 
 const MIB = 2 ** 20
 
@@ -50,109 +53,142 @@ describe.concurrent('arenas that are dropped without close()', () => {
   )
 })
 
-const PRELUDE = `
-  import { subscribe } from 'node:diagnostics_channel'
-  import { readFileSync } from 'node:fs'
-  const { processLimit } = await import(new URL('./dist/index.js', 'file://' + process.cwd() + '/').href)
-  const heard = []
-  subscribe('offheap:leak', message => heard.push(message))
-  const collect = async () => { for (let i = 0; i < 5; i++) { gc(); await turn(); await sleep(1) } }
-  const until = async holds => { while (!holds()) await collect() }
-`
+/** What is told of leaks, and ways to wait for it. */
+function setUp({ gc, sleep, turn }: Tools) {
+  const heard: LeakMessage[] = []
+  const { subscribe } = process.getBuiltinModule('node:diagnostics_channel')
+  subscribe('offheap:leak', message => heard.push(message as LeakMessage))
+  const collect = async () => {
+    for (let i = 0; i < 5; i++) {
+      gc()
+      await turn()
+      await sleep(1)
+    }
+  }
+  // Waits for what follows from a collection; a test that waits in vain ends by its own limit.
+  const until = async (holds: () => boolean) => {
+    while (!holds()) await collect()
+  }
+  return { heard, collect, until }
+}
 
-async function expectToPass(body: string): Promise<void> {
-  const outcome = await runScript(`${PRELUDE} ${body}; console.log('done')`, ['--expose-gc'])
+async function expectToPass<Args = unknown>(
+  body: (tools: Tools & ReturnType<typeof setUp>, args: Args) => unknown,
+  args?: Args,
+): Promise<void> {
+  const outcome = await runFunction(
+    async (tools, { setUp, body, args }) => {
+      await body({ ...tools, ...setUp(tools) }, args as Args)
+      console.log('done')
+    },
+    { setUp, body, args },
+    { nodeArgs: ['--expose-gc'] },
+  )
   expect(outcome).toEqual({ code: 0, signal: null, stdout: 'done\n', stderr: '' })
 }
 
 describe.concurrent('Buffers that outlive their arena', () => {
-  const options = [
-    '{}',
-    '{ detachFromBytes: 0 }',
-    '{ detachFromBytes: Infinity }',
-    '{ releaseAfterMs: Infinity }',
+  const options: ArenaOptions[] = [
+    {},
+    { detachFromBytes: 0 },
+    { detachFromBytes: Number.POSITIVE_INFINITY },
+    { releaseAfterMs: Number.POSITIVE_INFINITY },
   ]
   // One of the options in a sample.
-  const given = hasNoBreak ? options : [...options, "{ source: 'sbrk' }"]
-  it.each(someOf(given, 1))('stay as they are: %s', given =>
-    expectToPass(`
-      let kept = []
-      const sizes = [64, 5_000, 70_000, 1_000_000]
-      ;(() => {
-        const arena = new Arena({ name: 'gone', ...${given} })
-        for (const size of sizes) kept.push(arena.alloc(size).fill(7))
-        for (const size of sizes) kept.push(arena.alloc(size).fill(7).subarray(10, 40))
-        for (const size of sizes) arena.free(arena.alloc(size).fill(1))
-      })()
-      await until(() => heard.some(({ kind }) => kind === 'arena'))
-      await sleep(250)
-      await collect()
-      // A block of which the Buffer is watched is told of by itself, before its arena or with it.
-      assert.ok(heard.every(({ arena }) => arena === 'gone'))
-      assert.ok(heard.reduce((sum, { blocks }) => sum + blocks, 0) >= 8)
-      const { blocks, bytes } = heard.find(({ kind }) => kind === 'arena')
-      assert.ok(blocks <= 8, blocks)
-      assert.ok(bytes >= 2_150_000 && bytes < 2_300_000, bytes)
-      ;(() => {
-        for (const view of kept) assert.ok(view.length > 0 && view.every(byte => byte === 7))
-        for (const view of kept) view.fill(8)
-        for (const view of kept) assert.ok(view.every(byte => byte === 8))
-      })()
-      assert.ok(processLimit().takenBytes > 2_000_000, 'what they lie on still counts')
-      assert.equal(heard.filter(({ kind }) => kind === 'arena').length, 1)
-      kept = null
-      await until(() => processLimit().takenBytes === 0)
-    `),
+  const given: ArenaOptions[] = hasNoBreak ? options : [...options, { source: 'sbrk' }]
+  it.each(someOf(given, 1))('stay as they are: %o', given =>
+    expectToPass(
+      async ({ Arena, assert, sleep, processLimit, collect, until, heard }, { given }) => {
+        let kept: Buffer[] = []
+        const sizes = [64, 5_000, 70_000, 1_000_000]
+        ;(() => {
+          const arena = new Arena({ name: 'gone', ...given })
+          for (const size of sizes) kept.push(arena.alloc(size).fill(7))
+          for (const size of sizes) kept.push(arena.alloc(size).fill(7).subarray(10, 40))
+          for (const size of sizes) arena.free(arena.alloc(size).fill(1))
+        })()
+        await until(() => heard.some(({ kind }) => kind === 'arena'))
+        await sleep(250)
+        await collect()
+        // A block of which the Buffer is watched is told of by itself, before its arena or with it.
+        assert.ok(heard.every(({ arena }) => arena === 'gone'))
+        assert.ok(heard.reduce((sum, { blocks }) => sum + blocks, 0) >= 8)
+        const { blocks, bytes } = heard.find(({ kind }) => kind === 'arena') as (typeof heard)[number]
+        assert.ok(blocks <= 8, String(blocks))
+        assert.ok(bytes >= 2_150_000 && bytes < 2_300_000, String(bytes))
+        ;(() => {
+          for (const view of kept) assert.ok(view.length > 0 && view.every(byte => byte === 7))
+          for (const view of kept) view.fill(8)
+          for (const view of kept) assert.ok(view.every(byte => byte === 8))
+        })()
+        assert.ok(processLimit().takenBytes > 2_000_000, 'what they lie on still counts')
+        assert.equal(heard.filter(({ kind }) => kind === 'arena').length, 1)
+        kept = []
+        await until(() => processLimit().takenBytes === 0)
+      },
+      { given },
+    ),
   )
 
   it('taken from it before or after it is gone are left to whoever took them', () =>
-    expectToPass(`
-      const take = async view => {
-        const stream = new ReadableStream({ type: 'bytes', start: controller => controller.enqueue(view) })
-        return (await stream.getReader().read()).value
-      }
-      let left
+    expectToPass(async ({ Arena, assert, takeByStream, sleep, collect, until, heard }) => {
+      let left: Buffer | null = null
       const taken = await (async () => {
         const arena = new Arena({ name: 'gone' })
         left = arena.alloc(5_000).fill(4)
-        return [await take(arena.alloc(70_000).fill(5))]
+        return [await takeByStream(arena.alloc(70_000).fill(5))]
       })()
       await until(() => heard.some(({ kind }) => kind === 'arena'))
-      taken.push(await take(left))
+      taken.push(await takeByStream(left as unknown as Buffer))
       left = null
       await sleep(250)
       await collect()
       assert.ok(taken[0].every(byte => byte === 5) && taken[1].every(byte => byte === 4))
       for (const view of taken) view.fill(9)
       await collect()
-    `))
+    }))
 })
 
 it.concurrent('pinned blocks keep their arena, until the last unpin', () =>
-  expectToPass(`
-    const pinned = []
-    ;(() => {
+  expectToPass(async ({ Arena, assert, turn, processLimit, collect, until }) => {
+    const { arena, buffer } = (() => {
       const arena = new Arena({ leaks: 'all' })
       const buffer = arena.alloc(70_000)
       arena.pin(buffer)
-      pinned.push(new WeakRef(arena), new WeakRef(buffer))
+      return { arena: new WeakRef(arena), buffer: new WeakRef(buffer) }
     })()
     await collect()
     await collect()
-    assert.ok(pinned.every(reference => reference.deref() !== undefined))
-    assert.equal(pinned[0].deref().stats().pinnedBlocks, 1)
+    assert.ok(arena.deref() !== undefined && buffer.deref() !== undefined)
+    assert.equal(arena.deref()?.stats().pinnedBlocks, 1)
     await turn()
-    ;(() => pinned[0].deref().unpin(pinned[1].deref()))()
+    ;(() => arena.deref()?.unpin(buffer.deref() as Buffer))()
     await until(() => processLimit().takenBytes === 0)
-    assert.ok(pinned.every(reference => reference.deref() === undefined))
-  `))
+    assert.ok(arena.deref() === undefined && buffer.deref() === undefined)
+  }))
 
 it.concurrent('no leak is told of where no block lived', () =>
-  expectToPass(`
-    ;(() => { for (let i = 0; i < 20; i++) { const arena = new Arena(); arena.free(arena.alloc(1_000)) } })()
-    ;(() => { for (let i = 0; i < 20; i++) { const arena = new Arena({ leaks: 'off' }); arena.alloc(1_000) } })()
-    ;(() => { for (let i = 0; i < 20; i++) { const arena = new Arena(); arena.alloc(1_000); arena.close() } })()
+  expectToPass(async ({ Arena, assert, processLimit, collect, until, heard }) => {
+    ;(() => {
+      for (let i = 0; i < 20; i++) {
+        const arena = new Arena()
+        arena.free(arena.alloc(1_000))
+      }
+    })()
+    ;(() => {
+      for (let i = 0; i < 20; i++) {
+        const arena = new Arena({ leaks: 'off' })
+        arena.alloc(1_000)
+      }
+    })()
+    ;(() => {
+      for (let i = 0; i < 20; i++) {
+        const arena = new Arena()
+        arena.alloc(1_000)
+        arena.close()
+      }
+    })()
     await until(() => processLimit().takenBytes === 0)
     await collect()
     assert.deepEqual(heard, [])
-  `))
+  }))

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import type { ArenaOptions } from '../../src/arena/options.js'
 import { hasNoBreak } from '../support/break.js'
-import { runScript } from '../support/process.js'
+import { runFunction } from '../support/child.js'
 import { isZero, open, thrownBy } from '../support/world.js'
 
 const SIZES = [1, 16, 100, 1_000, 4_096, 40_000, 65_536, 300_000]
@@ -90,14 +90,18 @@ describe('wipeOnFree', () => {
     'leaves its pages out of core files (%s), and only then',
     async source => {
       const dumped = async (wipeOnFree: boolean): Promise<number> => {
-        const { stdout } = await runScript(`
-        const { readFileSync } = await import('node:fs')
-        const count = () => readFileSync('/proc/self/smaps', 'utf8').match(/^VmFlags:.* dd( |$)/gm)?.length ?? 0
-        const before = count()
-        const arena = new Arena({ source: '${source}', wipeOnFree: ${wipeOnFree} })
-        arena.alloc(3_000_000)
-        console.log(count() - before)
-      `)
+        const { stdout } = await runFunction(
+          async ({ Arena }, { source, wipeOnFree }) => {
+            const { readFileSync } = process.getBuiltinModule('node:fs')
+            const count = () =>
+              readFileSync('/proc/self/smaps', 'utf8').match(/^VmFlags:.* dd( |$)/gm)?.length ?? 0
+            const before = count()
+            const arena = new Arena({ source, wipeOnFree })
+            arena.alloc(3_000_000)
+            console.log(count() - before)
+          },
+          { source, wipeOnFree },
+        )
         return Number(stdout)
       }
       if (!readFileSync('/proc/self/smaps', 'utf8').includes('VmFlags')) return

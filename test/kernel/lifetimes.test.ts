@@ -1,8 +1,8 @@
 /** What becomes of views, clones and mappings when blocks and arenas end. */
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import type { Arena } from '../../src/arena/arena.js'
+import { runFunction } from '../support/child.js'
 import { someOf } from '../support/extent.js'
-import { runScript } from '../support/process.js'
 import { realWorldWith, thrownBy } from '../support/world.js'
 
 const MIB = 2 ** 20
@@ -98,25 +98,27 @@ describe('close', () => {
 
   it('leaves as many kernel mappings in a process as there were', async () => {
     // V8's own heap grows by tens of mappings in some rounds. A hundred arenas left behind make hundreds in each.
-    const { code, stdout, stderr } = await runScript(
-      `
-      const { readFileSync } = await import('node:fs')
-      const count = () => readFileSync('/proc/self/maps', 'latin1').split('\\n').length
-      const round = async () => {
-        const arenas = Array.from({ length: 100 }, () => new Arena())
-        for (const arena of arenas) for (const size of [64, 20_000, 100_000, 5_000_000]) arena.alloc(size)[0] = 1
-        for (const arena of arenas) arena.close()
-        await turn()
-        globalThis.gc()
-      }
-      const counts = [count()]
-      for (let i = 0; i < 8; i++) {
-        await round()
-        counts.push(count())
-      }
-      console.log(JSON.stringify(counts))
-    `,
-      ['--expose-gc'],
+    const { code, stdout, stderr } = await runFunction(
+      async ({ Arena, gc, turn }) => {
+        const { readFileSync } = process.getBuiltinModule('node:fs')
+        const count = () => readFileSync('/proc/self/maps', 'latin1').split('\n').length
+        const round = async () => {
+          const arenas = Array.from({ length: 100 }, () => new Arena())
+          for (const arena of arenas)
+            for (const size of [64, 20_000, 100_000, 5_000_000]) arena.alloc(size)[0] = 1
+          for (const arena of arenas) arena.close()
+          await turn()
+          gc()
+        }
+        const counts = [count()]
+        for (let i = 0; i < 8; i++) {
+          await round()
+          counts.push(count())
+        }
+        console.log(JSON.stringify(counts))
+      },
+      undefined,
+      { nodeArgs: ['--expose-gc'] },
     )
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
     const counts = JSON.parse(stdout) as number[]

@@ -1,7 +1,9 @@
 /** Resident memory of whole processes, as /proc/self/smaps_rollup has it. Each figure comes from a process of its own. */
 import { beforeAll, describe, expect, it } from 'vitest'
+import type { ArenaOptions } from '../../src/arena/options.js'
+import { runFunction } from '../support/child.js'
 import { someOf } from '../support/extent.js'
-import { runFile, runScript } from '../support/process.js'
+import { runFile } from '../support/process.js'
 
 const KIB = 1024
 const MIB = 1024 * KIB
@@ -148,22 +150,25 @@ describe('a thousand arenas', () => {
 })
 
 describe('a process', () => {
-  it.each([
-    ['{}', 450],
-    ['{ releaseAfterMs: 3_600_000 }', 1_600_000],
-    ['{ detachFromBytes: Infinity, releaseAfterMs: 3_600_000 }', 1_600_000],
+  it.each<[ArenaOptions, number]>([
+    [{}, 450],
+    [{ releaseAfterMs: 3_600_000 }, 1_600_000],
+    [{ detachFromBytes: Number.POSITIVE_INFINITY, releaseAfterMs: 3_600_000 }, 1_600_000],
   ])(
-    'with dirty pages and a timer for them (%s) ends by itself, long before that timer',
+    'with dirty pages and a timer for them (%o) ends by itself, long before that timer',
     async (options, dueMs) => {
       const startMs = performance.now()
-      const { code, stdout } = await runScript(`
-        const arena = new Arena(${options})
-        const blocks = Array.from({ length: 100 }, (_, i) => arena.allocUnsafe(i * 2_000 + 1).fill(1))
-        for (const block of blocks.slice(10)) arena.free(block)
-        assert.ok(arena.stats().dirtyBytes > 0)
-        const start = performance.now()
-        process.on('exit', () => console.log(performance.now() - start))
-      `)
+      const { code, stdout } = await runFunction(
+        ({ Arena, assert }, { options }) => {
+          const arena = new Arena(options)
+          const blocks = Array.from({ length: 100 }, (_, i) => arena.allocUnsafe(i * 2_000 + 1).fill(1))
+          for (const block of blocks.slice(10)) arena.free(block)
+          assert.ok(arena.stats().dirtyBytes > 0)
+          const start = performance.now()
+          process.on('exit', () => console.log(performance.now() - start))
+        },
+        { options },
+      )
       expect(code).toBe(0)
       expect(Number(stdout)).toBeLessThan(Math.min(dueMs, 5_000))
       expect(performance.now() - startMs).toBeLessThan(20_000)
@@ -171,7 +176,7 @@ describe('a process', () => {
   )
 
   it('gives pages back in time while it does nothing else', async () => {
-    const { code, stdout, stderr } = await runScript(`
+    const { code, stdout, stderr } = await runFunction(async ({ Arena, assert, sleep }) => {
       const arena = new Arena({ releaseAfterMs: 2_000 })
       const blocks = Array.from({ length: 400 }, () => arena.allocUnsafe(32_768).fill(1))
       const usedBefore = arena.stats().usedBytes
@@ -188,7 +193,7 @@ describe('a process', () => {
       assert.ok(patient.residentBytes() < 2 ** 20, 'a long run goes at once')
       assert.ok(arena.stats().purges > 0)
       console.log('in time')
-    `)
+    })
     expect({ code, stdout, stderr }).toEqual({ code: 0, stdout: 'in time\n', stderr: '' })
   })
 })

@@ -1,6 +1,8 @@
 /** Script that runs in the middle of a call, because something of the runtime was replaced, and calls the arena. */
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
+import type { ArenaOptions } from '../../src/arena/options.js'
+import type { ArenaBuffer } from '../../src/buffers/owner.js'
 import { fuzzSeed } from '../fuzz/random.js'
 import { someOf } from '../support/extent.js'
 import { DIST, NODES, runNode } from '../support/process.js'
@@ -24,22 +26,38 @@ describe.concurrent.each(NODES)(
 
 describe.concurrent('an accessor in the place of a property of the Buffer', () => {
   it.each([64, 20_000, 70_000])('is not read by free, realloc, pin or lend of %i bytes', async size => {
-    await expectToSurvive(`
-      for (const method of ['free', 'realloc', 'pin', 'lend']) {
-        for (const name of ['length', 'byteLength', 'buffer', 'byteOffset', 'constructor']) {
-          const block = arena.allocUnsafe(${size})
-          let reads = 0
-          Object.defineProperty(block, name, { get() { reads++; arena.free(block); arena.allocUnsafe(${size}).fill(9); return 1 } })
-          arena[method](block, method === 'lend' ? () => {} : ${size} * 3)
-          assert.equal(reads, 0, method + ' reads ' + name)
-          assertIntact()
+    await expectToSurvive(
+      ({ assert, arena, assertIntact }, { size }) => {
+        const calls = {
+          free: (block: Buffer) => arena.free(block),
+          realloc: (block: Buffer) => arena.realloc(block, size * 3),
+          pin: (block: Buffer) => arena.pin(block),
+          lend: (block: Buffer) => arena.lend(block, () => {}),
         }
-      }
-    `)
+        for (const [method, call] of Object.entries(calls)) {
+          for (const name of ['length', 'byteLength', 'buffer', 'byteOffset', 'constructor']) {
+            const block = arena.allocUnsafe(size)
+            let reads = 0
+            Object.defineProperty(block, name, {
+              get() {
+                reads++
+                arena.free(block)
+                arena.allocUnsafe(size).fill(9)
+                return 1
+              },
+            })
+            call(block)
+            assert.equal(reads, 0, `${method} reads ${name}`)
+            assertIntact()
+          }
+        }
+      },
+      { size },
+    )
   })
 
   it('is not believed where the memory was taken away', async () => {
-    await expectToSurvive(`
+    await expectToSurvive(async ({ assert, takeByStream, arena, live }) => {
       const block = arena.allocUnsafe(64)
       const taken = await takeByStream(block)
       Object.defineProperty(block, 'length', { value: 64 })
@@ -49,84 +67,106 @@ describe.concurrent('an accessor in the place of a property of the Buffer', () =
       for (const other of live) arena.free(other)
       arena.trim()
       const memory = new Uint8Array(taken.buffer, 0, windowBytes).fill(0x44)
-      const blocks = []
+      const blocks: Buffer[] = []
       for (let i = 0; i < 60; i++) blocks.push(arena.allocUnsafe(64 << (i % 12)).fill(0x77))
       memory.fill(0x45)
       assert.ok(blocks.every(other => other.every(byte => byte === 0x77)))
       arena.check()
-    `)
+    })
   })
 })
 
 describe.concurrent('a formatter of stacks that ends the very block', () => {
   it('is met before anything changes, with debug', async () => {
     await expectToSurvive(
-      `
-      for (const method of ['free', 'realloc']) {
-        const block = arena.allocUnsafe(5_000)
-        let isOn = true
-        Error.prepareStackTrace = (error, sites) => {
-          if (isOn) { isOn = false; arena.free(block); arena.allocUnsafe(5_000).fill(7); arena.trim() }
-          return error.name + sites.map(site => '\\n    at ' + site).join('')
+      ({ assert, codeOf, arena, assertIntact }) => {
+        for (const method of ['free', 'realloc'] as const) {
+          const block = arena.allocUnsafe(5_000)
+          let isOn = true
+          Error.prepareStackTrace = (error, sites) => {
+            if (isOn) {
+              isOn = false
+              arena.free(block)
+              arena.allocUnsafe(5_000).fill(7)
+              arena.trim()
+            }
+            return error.name + sites.map(site => `\n    at ${site}`).join('')
+          }
+          const code = codeOf(() => arena[method](block, 9_000))
+          Error.prepareStackTrace = undefined as never
+          assert.equal(code, 'ERR_ARENA_DOUBLE_FREE')
+          assertIntact()
         }
-        const code = codeOf(() => arena[method](block, 9_000))
-        Error.prepareStackTrace = undefined
-        assert.equal(code, 'ERR_ARENA_DOUBLE_FREE')
-        assertIntact()
-      }
-      let block
-      Error.prepareStackTrace = (error, sites) => {
-        Error.prepareStackTrace = undefined
-        arena.reset()
-        return error.name
-      }
-      block = arena.allocUnsafe(5_000).fill(1)
-      arena.check()
-      arena.free(block)
-      arena.check()
-    `,
-      '{ debug: true }',
+        Error.prepareStackTrace = error => {
+          Error.prepareStackTrace = undefined as never
+          arena.reset()
+          return error.name
+        }
+        const block = arena.allocUnsafe(5_000).fill(1)
+        arena.check()
+        arena.free(block)
+        arena.check()
+      },
+      undefined,
+      { debug: true },
     )
   })
 })
 
 describe.concurrent('zero bytes', () => {
-  it.each(['{}', '{ debug: true }', "{ leaks: 'all' }"])(
-    'outlive whoever takes an empty ArrayBuffer away, with %s',
+  it.each<ArenaOptions>([{}, { debug: true }, { leaks: 'all' }])(
+    'outlive whoever takes an empty ArrayBuffer away, with %o',
     async options => {
       await expectToSurvive(
-        `
-        const other = new Arena({ name: 'other' })
-        const take = [
-          empty => structuredClone(empty, { transfer: [empty.buffer] }),
-          empty => new MessageChannel().port1.postMessage(empty, [empty.buffer]),
-          empty => ArrayBuffer.prototype.transfer?.call(empty.buffer),
-        ]
-        for (const away of take) {
-          const kept = arena.alloc(0)
-          const empty = arena.alloc(0)
-          try { away(empty) } catch {}
-          const scope = arena.scope()
-          for (const fresh of [arena.alloc(0), arena.allocUnsafe(0), other.alloc(0), scope.alloc(0), arena.tryAlloc(0)]) {
-            assert.equal(fresh.length, 0)
-            new Uint8Array(fresh.buffer)
+        ({ Arena, assert, arena, assertIntact }) => {
+          const other = new Arena({ name: 'other' })
+          const { transfer } = ArrayBuffer.prototype as { transfer?: () => ArrayBuffer }
+          const take = [
+            (empty: ArenaBuffer) => structuredClone(empty, { transfer: [empty.buffer] }),
+            (empty: ArenaBuffer) => new MessageChannel().port1.postMessage(empty, [empty.buffer]),
+            (empty: ArenaBuffer) => transfer?.call(empty.buffer),
+          ]
+          for (const away of take) {
+            const kept = arena.alloc(0)
+            const empty = arena.alloc(0)
+            try {
+              away(empty)
+            } catch {}
+            const scope = arena.scope()
+            for (const fresh of [
+              arena.alloc(0),
+              arena.allocUnsafe(0),
+              other.alloc(0),
+              scope.alloc(0),
+              arena.tryAlloc(0) as Buffer,
+            ]) {
+              assert.equal(fresh.length, 0)
+              new Uint8Array(fresh.buffer)
+            }
+            scope.end()
+            new Uint8Array(kept.buffer)
+            arena.pin(empty)
+            arena.unpin(empty)
+            assert.equal(
+              arena.lend(empty, buffer => buffer.length),
+              0,
+            )
+            const grown = arena.realloc(empty, 100).fill(1)
+            const shrunk = arena.realloc(grown, 0)
+            try {
+              away(shrunk)
+            } catch {}
+            arena.free(arena.realloc(shrunk, 0))
+            arena.free(kept)
+            assertIntact()
           }
-          scope.end()
-          new Uint8Array(kept.buffer)
-          arena.pin(empty); arena.unpin(empty)
-          assert.equal(arena.lend(empty, buffer => buffer.length), 0)
-          const grown = arena.realloc(empty, 100).fill(1)
-          const shrunk = arena.realloc(grown, 0)
-          try { away(shrunk) } catch {}
-          arena.free(arena.realloc(shrunk, 0))
-          arena.free(kept)
-          assertIntact()
-        }
-        const { liveBlocks } = arena.stats()
-        arena.free(arena.alloc(0))
-        assert.equal(arena.stats().liveBlocks, liveBlocks)
-        arena.close(); other.close()
-      `,
+          const { liveBlocks } = arena.stats()
+          arena.free(arena.alloc(0))
+          assert.equal(arena.stats().liveBlocks, liveBlocks)
+          arena.close()
+          other.close()
+        },
+        undefined,
         options,
       )
     },

@@ -7,6 +7,7 @@ import { ArenaGroup } from '../../src/process/arena-group.js'
 import { group, realEnvironment, watch } from '../../src/process/environment.js'
 import { type PressureEvent, PressureWatch, readKernelFile } from '../../src/process/pressure-watch.js'
 import { Pressure } from '../../src/release/pressure.js'
+import { runFunction } from '../support/child.js'
 import { ManualDeferral } from '../support/manual-deferral.js'
 import {
   type ContainerState,
@@ -16,7 +17,6 @@ import {
   service,
   without,
 } from '../support/pressure-recordings.js'
-import { runScript } from '../support/process.js'
 import { turns } from '../support/world.js'
 
 const MIB = 2 ** 20
@@ -267,16 +267,20 @@ describe('realEnvironment', () => {
 
 describe('onPressure', () => {
   it('keeps no process alive, and says where its news come from', async () => {
-    const { code, stdout, stderr } = await runScript(`
-      const { onPressure, pressureSource } = await import(${JSON.stringify(new URL('../../dist/index.js', import.meta.url).href)})
-      assert.ok(['cgroup', 'psi', 'poll', 'none'].includes(pressureSource()))
-      assert.equal(codeOf(() => onPressure({})), 'ERR_INVALID_ARG_TYPE')
-      const stop = onPressure(() => {})
-      await sleep(700)
-      stop()
-      onPressure(() => {})
-      console.log('ends')
-    `)
+    const { code, stdout, stderr } = await runFunction(
+      async ({ assert, sleep, codeOf, onPressure, pressureSource }) => {
+        assert.ok(['cgroup', 'psi', 'poll', 'none'].includes(pressureSource()))
+        assert.equal(
+          codeOf(() => onPressure({} as never)),
+          'ERR_INVALID_ARG_TYPE',
+        )
+        const stop = onPressure(() => {})
+        await sleep(700)
+        stop()
+        onPressure(() => {})
+        console.log('ends')
+      },
+    )
     expect({ code, stdout, stderr }).toEqual({ code: 0, stdout: 'ends\n', stderr: '' })
   })
 })

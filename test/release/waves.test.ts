@@ -1,28 +1,41 @@
 /** Waves and pipelines over real pages: what is wanted again and again is not faulted in again, and goes when calls stop. */
 import { describe, expect, it } from 'vitest'
-import { runScript } from '../support/process.js'
+import type { Arena } from '../../src/arena/arena.js'
+import type { ArenaOptions } from '../../src/arena/options.js'
+import { runFunction, type Tools } from '../support/child.js'
+
+interface Shape {
+  readonly options?: ArenaOptions
+  readonly liveMib?: number
+  readonly blockBytes: number
+  readonly count?: number
+  readonly depth?: number
+  readonly everyMs: number
+  readonly rounds: number
+}
 
 /**
- * In the child: `MIB`, `written`, and `shares`: percent of pages that faulted, one for each shape. On a busy
- * machine the first looks come late: ten rounds do not count (`policy.test` counts from the third one on).
+ * Runs in the child. `share` is the percent of pages that faulted. On a busy machine the first looks come late: ten rounds do not
+ * count (`policy.test` counts from the third one on).
  */
-const TRAFFIC = `
+async function percentsOf({ Arena: ArenaClass, assert, sleep }: Tools, shapes: Shape[]): Promise<void> {
   const MIB = 2 ** 20
-  const written = (arena, sizeBytes) => {
+  const written = (arena: Arena, sizeBytes: number) => {
     const block = arena.allocUnsafe(sizeBytes)
     for (let i = 0; i < sizeBytes; i += 4096) block[i] = 1
     return block
   }
-  async function run({ options, liveMib = 0, blockBytes, count = 1, depth = 0, everyMs, rounds }, i) {
+  const run = async (shape: Shape, i: number) => {
+    const { options, liveMib = 0, blockBytes, count = 1, depth = 0, everyMs, rounds } = shape
     await sleep(i * 200)
-    const arena = new Arena(options)
+    const arena = new ArenaClass(options)
     const live = Array.from({ length: liveMib }, () => written(arena, MIB))
-    const blocks = []
+    const blocks: Buffer[] = []
     let before = 0
     for (let i = 0; i < rounds + depth + 10; i++) {
       if (i === depth + 10) before = arena.stats().refaultedBytes
       for (let n = 0; n < count; n++) blocks.push(written(arena, blockBytes))
-      while (blocks.length > depth) arena.free(blocks.shift())
+      while (blocks.length > depth) arena.free(blocks.shift() as Buffer)
       await sleep(everyMs)
     }
     const share = (100 * (arena.stats().refaultedBytes - before)) / (rounds * count * blockBytes)
@@ -35,13 +48,12 @@ const TRAFFIC = `
     assert.equal(live.length, liveMib)
     return { share, warmBytes }
   }
-`
+  console.log(JSON.stringify(await Promise.all(shapes.map(run))))
+}
 
 /** Runs these shapes side by side in one process. */
-async function percentFaulted(shapes: object[]): Promise<{ share: number; warmBytes: number }[]> {
-  const outcome = await runScript(
-    `${TRAFFIC} console.log(JSON.stringify(await Promise.all(${JSON.stringify(shapes)}.map(run))))`,
-  )
+async function percentFaulted(shapes: Shape[]): Promise<{ share: number; warmBytes: number }[]> {
+  const outcome = await runFunction(percentsOf, shapes)
   expect(outcome.stderr).toBe('')
   return JSON.parse(outcome.stdout)
 }
@@ -68,7 +80,7 @@ describe('waves', () => {
   })
 
   it('over the program break do so too', async () => {
-    const options = { source: 'sbrk' }
+    const options = { source: 'sbrk' } as const
     const [{ share }] = await percentFaulted([
       { options, liveMib: 16, blockBytes: MIB, count: 8, everyMs: 100, rounds: 15 },
     ])

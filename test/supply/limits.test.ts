@@ -6,10 +6,11 @@ import { loadLedger } from '../../src/memory/addon.js'
 import type { LimitMessage } from '../../src/notices/notices.js'
 import { ArenaGroup } from '../../src/process/arena-group.js'
 import { setProcessLimit } from '../../src/process/process-limit.js'
+import { runFunction } from '../support/child.js'
 import { stepsOf } from '../support/extent.js'
 import { FaultyKernel } from '../support/faulty-kernel.js'
 import { ManualDeferral } from '../support/manual-deferral.js'
-import { rssBytes, runScript } from '../support/process.js'
+import { rssBytes } from '../support/process.js'
 import { isMarked, mark, open, thrownBy, turns } from '../support/world.js'
 
 const MIB = 2 ** 20
@@ -135,13 +136,17 @@ describe('softLimitBytes', () => {
   })
 
   it('may be told to a listener that frees, closes or throws', async () => {
-    const { code, stdout, stderr } = await runScript(`
-      const errors = []
+    const { code, stdout, stderr } = await runFunction(async ({ Arena, assert, turn, codeOf }) => {
+      const errors: string[] = []
       process.on('uncaughtException', error => errors.push(error.message))
       const arena = new Arena({ softLimitBytes: 2 ** 20 })
-      let kept = []
-      arena.on('limit', () => { throw new Error('of a listener') })
-      arena.on('limit', () => { for (const block of kept.splice(0)) arena.free(block) })
+      let kept: Buffer[] = []
+      arena.on('limit', () => {
+        throw new Error('of a listener')
+      })
+      arena.on('limit', () => {
+        for (const block of kept.splice(0)) arena.free(block)
+      })
       for (let i = 0; i < 40; i++) kept.push(arena.allocUnsafe(100_000))
       arena.check()
       await turn()
@@ -152,9 +157,12 @@ describe('softLimitBytes', () => {
       arena.on('limit', () => arena.close())
       kept = Array.from({ length: 20 }, () => arena.allocUnsafe(100_000))
       await turn()
-      assert.equal(codeOf(() => arena.alloc(1)), 'ERR_ARENA_CLOSED')
+      assert.equal(
+        codeOf(() => arena.alloc(1)),
+        'ERR_ARENA_CLOSED',
+      )
       console.log('survived')
-    `)
+    })
     expect({ code, stdout, stderr }).toEqual({ code: 0, stdout: 'survived\n', stderr: '' })
   })
 
@@ -220,30 +228,30 @@ describe('setProcessLimit', () => {
   })
 
   it('counts the arenas of Workers, until they end', async () => {
-    const { code, stdout, stderr } = await runScript(`
-      const { setProcessLimit, processLimit } = await import(${JSON.stringify(new URL('../../dist/index.js', import.meta.url).href)})
-      const { Worker } = await import('node:worker_threads')
-      const before = processLimit().takenBytes
-      setProcessLimit(64 * 2 ** 20)
-      const worker = new Worker(\`
-        const { parentPort } = await import('node:worker_threads')
-        import(\${JSON.stringify(${JSON.stringify(new URL('../../dist/index.js', import.meta.url).href)})}).then(({ Arena }) => {
-          globalThis.arena = new Arena()
-          globalThis.block = arena.allocUnsafe(40 * 2 ** 20)
-          parentPort.postMessage('ready')
-          setInterval(() => {}, 1000)
+    const { code, stdout, stderr } = await runFunction(
+      async ({ Arena, assert, codeOf, startWorker, setProcessLimit, processLimit }) => {
+        const before = processLimit().takenBytes
+        setProcessLimit(64 * 2 ** 20)
+        const { worker, message } = startWorker(({ Arena, post }) => {
+          const arena = new Arena()
+          const block = arena.allocUnsafe(40 * 2 ** 20)
+          post('ready')
+          setInterval(() => block.fill(1, 0, 1), 1000)
         })
-      \`, { eval: true })
-      await new Promise(resolve => worker.once('message', resolve))
-      const arena = new Arena()
-      assert.equal(codeOf(() => arena.allocUnsafe(32 * 2 ** 20)), 'ERR_ARENA_LIMIT')
-      assert.equal(arena.allocUnsafe(20 * 2 ** 20).length, 20 * 2 ** 20)
-      await worker.terminate()
-      assert.equal(arena.allocUnsafe(32 * 2 ** 20).length, 32 * 2 ** 20)
-      arena.close()
-      assert.equal(processLimit().takenBytes, before)
-      console.log('counted')
-    `)
+        assert.equal(await message, 'ready')
+        const arena = new Arena()
+        assert.equal(
+          codeOf(() => arena.allocUnsafe(32 * 2 ** 20)),
+          'ERR_ARENA_LIMIT',
+        )
+        assert.equal(arena.allocUnsafe(20 * 2 ** 20).length, 20 * 2 ** 20)
+        await worker.terminate()
+        assert.equal(arena.allocUnsafe(32 * 2 ** 20).length, 32 * 2 ** 20)
+        arena.close()
+        assert.equal(processLimit().takenBytes, before)
+        console.log('counted')
+      },
+    )
     expect({ code, stdout, stderr }).toEqual({ code: 0, stdout: 'counted\n', stderr: '' })
   })
 

@@ -64,34 +64,44 @@ export interface ChildOptions {
   readonly variables?: Record<string, string>
 }
 
-/**
- * Runs `body` with the tools and `args`, which may be or hold functions with the same limits. A body, or an argument, that names
- * sbrk runs in a process that has room above its program break.
- */
+/** Runs `body` with the tools and `args`, which may be or hold functions with the same limits. */
 export function runFunction<Args = unknown>(
   body: (tools: Tools, args: Args) => unknown,
   args?: Args,
-  { nodeArgs = [], node, variables = {} }: ChildOptions = {},
+  options: ChildOptions = {},
 ): Promise<Outcome> {
-  return runNode(
-    [...nodeArgs, '--no-warnings', '--input-type=module', '-e', programOf(body, args)],
-    '',
-    node,
-    variables,
-  )
+  return runProgram(programOf(body, args), options)
+}
+
+/** Runs the text of a module body that finds some of the tools under their names. For what is put together of texts. */
+export function runScript(body: string, options: ChildOptions = {}): Promise<Outcome> {
+  return runProgram(withTools(`const { Arena, assert, turn, sleep, codeOf } = tools\n${body}`), options)
+}
+
+function runProgram(text: string, { nodeArgs = [], node, variables }: ChildOptions): Promise<Outcome> {
+  return runNode([...nodeArgs, '--no-warnings', '--input-type=module', '-e', text], '', node, variables)
 }
 
 /** The module that `runFunction` runs. */
 export function programOf<Args = unknown>(body: (tools: Tools, args: Args) => unknown, args?: Args): string {
-  const call = `await (${textOf(body)})(tools, ${sourceOf(args)})`
-  const room = call.includes('sbrk')
+  return withTools(`await (${textOf(body)})(tools, ${sourceOf(args)})`)
+}
+
+/** A module that runs `body` with `load` and nothing else: it has imported nothing before. */
+export function bareProgramOf<Args>(body: (load: Tools['load'], args: Args) => unknown, args: Args): string {
+  return `await (${textOf(body)})(address => import(address), ${sourceOf(args)})`
+}
+
+/** Text that names sbrk runs in a process that has room above its program break. */
+function withTools(body: string): string {
+  const room = body.includes('sbrk')
     ? `import ${JSON.stringify(new URL('break-room.mjs', import.meta.url))}`
     : ''
   const dist = JSON.stringify(new URL('index.js', DIST))
   return `${room}
     import * as library from ${dist}
     const tools = (${textOf(toolsOf)})(library, ${dist}, address => import(address))
-    ${call}`
+    ${body}`
 }
 
 /** The text of a function that can stand alone. */

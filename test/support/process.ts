@@ -105,29 +105,3 @@ export function runFile(
 ): Promise<Outcome> {
   return runNode([...nodeArgs, fileURLToPath(new URL(path, base)), ...args])
 }
-
-/**
- * Runs a module body with `Arena`, `assert` (strict), `turn` (a promise of the next turn) and `codeOf` (the code of what
- * a call throws, or what it returns) at hand. A body that names sbrk runs in a process that has room above its program break.
- */
-export function runScript(
-  body: string,
-  nodeArgs: string[] = [],
-  node?: string,
-  variables: Record<string, string> = {},
-): Promise<Outcome> {
-  const needsBreak = body.includes('sbrk')
-  const prelude = `
-    ${needsBreak ? `import ${JSON.stringify(new URL('break-room.mjs', import.meta.url).href)}` : ''}
-    import assert from 'node:assert/strict'
-    import { setImmediate as turn, setTimeout as sleep } from 'node:timers/promises'
-    const { Arena } = await import(${JSON.stringify(new URL('index.js', DIST).href)})
-    const codeOf = call => { try { return call() } catch (error) { return error.code ?? error.message } }
-  `
-  return runNode(
-    [...nodeArgs, '--no-warnings', '--input-type=module', '-e', prelude + body],
-    '',
-    node,
-    variables,
-  )
-}

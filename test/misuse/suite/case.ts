@@ -2,8 +2,9 @@
  * A misuse, and the exact outcome of it. Each runs in a process of its own, once in an ordinary arena and once with
  * `debug: true`; what must hold after every one of them is checked there too.
  */
-import { DIST, runScript } from '../../support/process.js'
-import { PRELUDE } from '../processes.js'
+import { runScript } from '../../support/child.js'
+import { DIST } from '../../support/process.js'
+import { preludeOf } from '../processes.js'
 
 export interface MisuseCase {
   readonly name: string
@@ -80,12 +81,11 @@ export async function runCase(
     isDebug && 'debugExpected' in expectations ? expectations.debugExpected : expectations.expected
   const warnings = (isDebug ? expectations.debugWarnings : undefined) ?? expectations.warnings ?? []
   const script = `
-    globalThis.options = { leaks: 'off', ...${options}${isDebug ? ', debug: true' : ''} }
-    ${PRELUDE} ${SUITE_PRELUDE}
+    ${preludeOf(`{ leaks: 'off', ...${options}${isDebug ? ', debug: true' : ''} }`)} ${SUITE_PRELUDE}
     const result = await (async () => { ${body} })()
     ${EPILOGUE}
   `
-  const { code, signal, stdout, stderr } = await runScript(script, ['--expose-gc'])
+  const { code, signal, stdout, stderr } = await runScript(script, { nodeArgs: ['--expose-gc'] })
   if (exit !== undefined) {
     return {
       actual: {
