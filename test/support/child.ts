@@ -83,7 +83,7 @@ function runProgram(text: string, { nodeArgs = [], node, variables }: ChildOptio
 }
 
 /** The module that `runFunction` runs. */
-export function programOf<Args = unknown>(body: (tools: Tools, args: Args) => unknown, args?: Args): string {
+function programOf<Args = unknown>(body: (tools: Tools, args: Args) => unknown, args?: Args): string {
   return withTools(`await (${textOf(body)})(tools, ${sourceOf(args)})`)
 }
 
