@@ -3,6 +3,7 @@ import { Buffer as NodeBuffer } from 'node:buffer'
 import { inspect, types } from 'node:util'
 import { describe, expect, it } from 'vitest'
 import * as owners from '../../src/buffers/owner.js'
+import { bareProgramOf } from '../support/child.js'
 import { DIST, runNode } from '../support/process.js'
 import { thrownBy } from '../support/world.js'
 
@@ -19,9 +20,10 @@ function owner(text = 'some bytes', block = 7) {
 
 describe('makeOwner', () => {
   it('is longer than what V8 inlines, for the sake of what it inlines itself', async () => {
-    const script = `
-      const { Arena } = await import(${JSON.stringify(new URL('index.js', DIST).href)})
-      new Arena().allocUnsafe(64)`
+    const script = bareProgramOf(async (load, path) => {
+      const { Arena } = (await load(path)) as typeof import('../../src/index.js')
+      new Arena().allocUnsafe(64)
+    }, new URL('index.js', DIST).href)
     const flags = ['--print-bytecode', '--print-bytecode-filter=makeOwner', '--input-type=module', '-e']
     const { stdout } = await runNode([...flags, script])
     const lengths = [...stdout.matchAll(/^Bytecode length: (\d+)$/gm)].map(match => Number(match[1]))
