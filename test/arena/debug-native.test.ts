@@ -1,7 +1,7 @@
 /** `debug: true` against real native code that writes where it must not, in processes of their own. A sample of the sizes. */
 import { describe, expect, it } from 'vitest'
 import type { ArenaOptions } from '../../src/arena/options.js'
-import type { Kernel } from '../../src/memory/kernel.js'
+import type { Addon } from '../../src/memory/runtime.js'
 import type { DamageMessage } from '../../src/notices/damage.js'
 import { runFunction, type Tools } from '../support/child.js'
 import { someOf } from '../support/extent.js'
@@ -222,19 +222,19 @@ describe.concurrent('native code that overruns a block', () => {
       async ({ Arena, load, stranger }, { path }) => {
         const { realEnvironment } = (await load(path)) as typeof import('../../src/process/environment.js')
         const environment = realEnvironment()
-        const real = environment.kernel as unknown as Record<string, (...args: unknown[]) => unknown>
-        const calls = Object.getOwnPropertyNames(Object.getPrototypeOf(environment.kernel))
+        const real = environment.addon as unknown as Record<string, (...args: unknown[]) => unknown>
+        const calls = Object.getOwnPropertyNames(Object.getPrototypeOf(environment.addon))
         const forwarded = calls.map(call => [call, (...args: unknown[]) => real[call](...args)])
-        const kernel: Kernel = {
+        const addon: Addon = {
           ...Object.fromEntries(forwarded),
-          pageBytes: environment.kernel.pageBytes,
+          pageBytes: environment.addon.pageBytes,
           advise(mapping, offset, length, advice) {
             if ((advice as string) === 'guard')
               throw Object.assign(new Error('as before Linux 6.13'), { code: 'EINVAL' })
-            environment.kernel.advise(mapping, offset, length, advice)
+            environment.addon.advise(mapping, offset, length, advice)
           },
         }
-        const old = new Arena({ debug: true }, { ...environment, kernel })
+        const old = new Arena({ debug: true }, { ...environment, addon })
         old.free(old.allocUnsafe(5_000).fill(1))
         const block = old.allocUnsafe(5_000).fill(1)
         console.log('before')
