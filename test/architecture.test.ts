@@ -216,10 +216,15 @@ describe('what others use of a BlockHeap', () => {
   /** Figures of the books that are meant for whoever has a heap. */
   const INHERITED = [
     'dirtyPages limitPages managedPages pageBytes peakCommittedPages ranges refaultedPages refusal usedPages',
-    'zeroedBlock wasRebuilt',
+    'granuleShift zeroedBlock wasRebuilt',
   ].flatMap(names => names.split(' '))
 
-  const usesIn = (text: string) => [...text.matchAll(/\bheap\??\.(?!js\b)(\w+)/gi)].map(([, name]) => name)
+  /** The names that code reads of what it calls heap, also by destructuring. */
+  function usesIn(text: string): string[] {
+    const read = [...text.matchAll(/\bheap\??\.(?!js\b)(\w+)/gi)].map(([, name]) => name)
+    const taken = [...text.matchAll(/const \{ ([\w, ]+) \} = (?:this\.#)?heap\b/g)]
+    return [...read, ...taken.flatMap(([, names]) => names.split(', '))]
+  }
 
   it('is what its file declares, and some figures of the books', () => {
     const face = readFileSync(join(SRC, 'heap/block-heap.ts'), 'utf8')
@@ -247,6 +252,17 @@ describe('the life of a block', () => {
     expect(found.filter(({ file }) => !FILES.includes(file))).toEqual([
       { file: 'arena/arena.ts', name: 'allocate' },
     ])
+  })
+})
+
+describe('the files of the heap that other rooms import', () => {
+  it('are few', () => {
+    const users = sourceFiles().filter(file => !['heap', 'index'].includes(roomOf(file)))
+    const imported = new Set(users.flatMap(importsOf).map(targetOf))
+    const ofHeap = [...imported].filter(target => target.startsWith('heap/')).sort()
+    // `layout`: how long a region is, which the owner of the memory has to know.
+    const known = ['heap/block-heap.ts', 'heap/index.ts', 'heap/layout.ts', 'heap/wiping-heap.ts']
+    expect(ofHeap).toEqual(known)
   })
 })
 

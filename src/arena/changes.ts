@@ -1,18 +1,19 @@
 /**
  * The changes of an arena's books, one at a time. Each begins by finishing what interrupted ones left undone.
- * What comes free in a change is looked after once the gate is open again.
+ * After a change in which something may come free, the releaser is told, once the gate is open again.
  */
 import type { Gate } from '../base/gate.js'
 import type { ArenaIdentity } from '../buffers/owner.js'
 import type { Releaser } from '../release/releaser.js'
 import { busyError } from './errors.js'
 
+/** Begins and ends each change of an arena. */
 export class Changes {
   readonly #arena: ArenaIdentity
   readonly #gate: Gate
   readonly #releaser: Releaser
   readonly #endAll: () => void
-  /** The end of all blocks has begun and has not come to its end yet. Whoever runs it sets this. */
+  /** Whether the end of all blocks has begun and is not done yet. `endAll` itself sets and clears it. */
   isEnding = false
 
   /** `endAll` ends all blocks. If it is interrupted, it is called again. */

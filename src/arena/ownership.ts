@@ -1,5 +1,5 @@
 /**
- * Which Buffers are owners of live blocks of an arena, and what the others are told. The warm path of `free`
+ * Which Buffers are owners of live blocks of an arena, and which error a call with any other Buffer gets. The warm path of `free`
  * recognises an owner by itself. All other calls ask here.
  */
 import { lengthOf } from '../base/primordials.js'

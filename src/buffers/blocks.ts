@@ -1,10 +1,10 @@
 /**
- * The life of a block: it is taken from the heap, gets its Buffer, and ends. There are two ways to live:
- * `BlockBuffers` is the ordinary one, `DebugBuffers` the one with `debug`. An arena has one of them. Whoever
- * takes a block from the heap or gives it back does so in one of these files, and a test enforces that. The
- * only exception is the warm path of `Arena.allocUnsafe`, which asks the heap itself.
+ * The life of a block: it is taken from the heap, gets its Buffer, and ends. Two classes implement it:
+ * `BlockBuffers`, and `DebugBuffers` for arenas with `debug`. Blocks are taken from the heap and given back
+ * only in these two files and here; a test enforces that. The only exception is the warm path of
+ * `Arena.allocUnsafe`, which asks the heap itself.
  *
- * Nothing here is for `debug` alone. What only an arena with `debug` has is `Debugging`; other arenas have
+ * `Blocks` has nothing for `debug` alone. What only an arena with `debug` has is `Debugging`; other arenas have
  * none.
  */
 import { invariant } from '../base/assert.js'

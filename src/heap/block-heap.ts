@@ -8,21 +8,25 @@
  * A live block is recognised exactly, in O(1): both bits in the map are set where it starts, and nowhere
  * else. So a number that was freed, lies inside a block, is unaligned or was never managed is no live block.
  *
- * All state is one object, `Books`. Each file of this room has functions over it. A file imports only what
- * stands before it in this list:
+ * The functions share one object, `Books`. A file imports only what stands before it in this list; read the
+ * left column first:
  *
- *      books         all state of a heap                 block-space   cuts blocks from all gaps
- *      page-table    the columns and the ranges          space-pages   adds, removes and purges pages
- *      page-states   what each page is                   saved-space   saves and restores the books
- *      granule-map   what starts where                   block-cache   keeps freed blocks
- *      short-gaps    finds gaps below a frame            taking        what to try when a block was refused
- *      long-gaps     finds all longer gaps               sizes         from bytes to granules
- *      gaps          makes gaps of freed blocks          check         proves all of it
- *      long-blocks   cuts blocks from long gaps          block-heap    what other rooms use
+ *      layout        constants of the columns            long-blocks   cuts blocks from long gaps
+ *      columns       typed arrays that grow              block-space   cuts blocks from all gaps
+ *      books         the state of a heap                 space-pages   adds, removes and purges pages
+ *      touched-books which books take memory             saved-space   saves and restores the books
+ *      page-table    the columns and the ranges          block-cache   keeps freed blocks
+ *      page-states   what each page is                   take-again    what to try when a block was refused
+ *      granule-map   what starts where                   sizes         from bytes to granules
+ *      short-gaps    finds gaps below a frame            check         checks all invariants
+ *      long-gaps     finds all longer gaps               block-heap    what other rooms call
+ *      gaps          makes gaps of freed blocks          wiping-heap   a heap that overwrites freed blocks
  *
- * `BlockHeap` is the one class with methods. It is the books with a face, one object and not two, because
- * that is faster: see docs/v8.md. Other rooms use what this file declares, and some figures of the books, but
- * nothing else. A test enforces that.
+ * `heap`, `heap-options` and `saved-heap` are the published `Heap` over all of it.
+ *
+ * `BlockHeap` extends `Books` by the methods that other rooms call. It is one object, not two, because that is
+ * faster: see docs/v8.md. Only `WipingHeap` extends it. Other rooms use this file, `WipingHeap`,
+ * `REGION_BYTES`, and some figures of the books.
  *
  * The heap knows no kernel, no addon and no Buffer. The owner of the pages adds ranges of page numbers. It
  * reads from `refusal` why an allocation failed, reads which pages are dirty, and reports when they were
@@ -82,7 +86,7 @@ import {
   removeRange,
   removeTail,
 } from './space-pages.js'
-import { giveUpKept, hasKept, takeAgain, takeOnce } from './taking.js'
+import { giveUpKept, hasKept, takeAgain, takeOnce } from './take-again.js'
 
 export { REFUSED_LIMIT, REFUSED_SPACE } from './layout.js'
 
@@ -90,6 +94,7 @@ const { clz32, max } = Math
 
 /** Each size up to this many bytes has a stack of its own. */
 const DIRECT_BYTES = (DIRECT - 1) * GRANULE_BYTES
+/** Options of a `BlockHeap`. */
 export interface BlockHeapOptions {
   /**
    * Blocks of this many bytes and more are whole pages and start on a page. At least 4 KiB. The default, and
@@ -108,7 +113,7 @@ export interface BlockHeapOptions {
 }
 
 /**
- * The heap that other rooms use. Functions that `allocate` and `free` call are tagged `@noinline`, so that V8
+ * The heap that other rooms use. Functions that `allocate` and `free` call often are tagged `@noinline`, so that V8
  * always has room to inline these two into their caller. The `| 0` behind such a call says that its result is
  * an int32. docs/v8.md explains both.
  */
@@ -380,7 +385,7 @@ export class BlockHeap extends Books {
     return isDone
   }
 
-  /** Does what `resize` says, within a change. */
+  /** Resizes a live block. `resize` calls it after it has begun a change. */
   private resizeLive(block: Block, sizeBytes: number): boolean {
     const end = endOf(this, block)
     const length = end - block
@@ -559,6 +564,7 @@ export class BlockHeap extends Books {
     this.endPair = this.findEndPair()
   }
 
+  /** The value that `endPair` should have, from the last range. */
   private findEndPair(): number {
     const last = this.ranges[this.ranges.length - 1]
     return last === undefined ? 0 : pairOf((last.firstPage + last.pageCount) * this.pageGranules)

@@ -40,7 +40,7 @@ import { raiseTop, takeShort, takeShortOfAll } from './short-gaps.js'
 
 const { min } = Math
 
-/** About the granules of a front that is cut from a longer gap: 16 KiB in an arena. */
+/** The length of a front that is cut from a longer gap, before it is rounded up to a page. */
 const FRONT_GRANULES = 1024
 
 // ---- taking ---------------------------------------------------------------------------------------------
@@ -63,7 +63,8 @@ export function take(books: Books, size: number): Block {
 
 /**
  * Makes [block, end), the first part of the front, a live block. The rest stays the front. Returns NONE if
- * the page limit refuses. It is one function, because V8 inlines only so much into one, see docs/v8.md.
+ * the page limit refuses. It is one long function, because V8 limits how much it inlines
+ * into a function: see docs/v8.md.
  */
 function takeFromFront(books: Books, block: Block, end: number): Block {
   const shift = books.granuleShift
@@ -152,6 +153,7 @@ export function dropFront(books: Books): void {
   giveFree(books, front, frontEnd, cleanWithin(books, front, frontEnd))
 }
 
+/** Whether there is a front. */
 export function hasFront(books: Books): boolean {
   return books.frontEnd !== 0
 }

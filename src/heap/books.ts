@@ -1,5 +1,6 @@
 /**
- * The books of one heap: all its state in one object. The other files of this room are functions over it.
+ * The books of one heap: the state that the functions of this room share, in one object. That object is a
+ * `BlockHeap`, which adds what only its own methods use.
  *
  * Nothing is stored in the managed memory itself. So a free page is truly empty, and an overrun cannot reach
  * the books. The unit of the books is the *frame*: 256 granules, 4 KiB in an arena, for every page size. The
@@ -12,8 +13,10 @@
  * That is 2.23 % of the space. Books take memory only where they were written to. To mark a long block or gap
  * never writes to the books of its inside.
  *
- * Each group of fields below names the file whose functions write it. Any file may read any field. It is one
- * object because objects that point to each other are a tenth slower, see docs/v8.md.
+ * Each group of fields below names the files that it belongs to. Any file may read any field. Some functions
+ * write fields of several groups: the warm paths (`block-heap`), `rebuildSpace` and `restoreSpace`. Other
+ * rooms set only `limitPages`. It is one object because objects that point to each other are a tenth slower,
+ * see docs/v8.md.
  */
 import { invariant } from '../base/assert.js'
 import { MadeOf, partsOf } from '../base/made-of.js'
@@ -79,6 +82,7 @@ interface BookParts {
   readonly region: Region
 }
 
+/** Checks the sizes, rounds `wholePagesFromBytes`, and takes the region. */
 function partsFor(pageBytes: number, storage: ColumnStorage, wholeFromBytes: number): BookParts {
   const pageShift = 31 - clz32(pageBytes)
   invariant(
@@ -119,12 +123,13 @@ export function withoutRooms(stacks: Int32Array<ArrayBuffer>, endSlot: number): 
   return stacks
 }
 
-/** The state of a heap. It has no methods: see the files that its groups of fields name. */
+/** The state of a heap. It has no methods: the files of this room are functions over it. */
 export class Books extends MadeOf<BookParts> implements Columns {
   /** Bytes of a page: a power of two from 4 KiB to 64 KiB. */
   readonly pageBytes = 1 << partsOf(this).pageShift
   /** log2 of the granules in a page. `block >>> granuleShift` is the page in which the block starts. */
   readonly granuleShift = partsOf(this).pageShift - 4
+  /** Granules in a page. */
   readonly pageGranules = 1 << this.granuleShift
   /** Blocks of this many bytes and more are whole pages and start on a page. */
   readonly wholePagesFromBytes = partsOf(this).wholePagesFromBytes
@@ -189,6 +194,7 @@ export class Books extends MadeOf<BookParts> implements Columns {
   dirtyPages: PageCount = 0
   /** The most pages that were used at once since the last call of `BlockHeap.takePeakUsed`. */
   recentPeakPages: PageCount = 0
+  /** The most pages that were ever committed at once. */
   peakCommittedPages: PageCount = 0
   /**
    * The most pages that may be committed. Only `useCounted` commits pages, so only it can reach the limit.
@@ -204,7 +210,7 @@ export class Books extends MadeOf<BookParts> implements Columns {
   /** Bit `b` (from the top, as in all bitmaps) is clear only if no frame has top `b`. */
   usedTops = 0
   /**
-   * Where the rest starts, and how many granules it had after the cut. The length is 0 if the cut left
+   * Where the rest starts (see `short-gaps`), and how many granules it had after the cut. The length is 0 if the cut left
    * nothing.
    */
   rest: Block = 0

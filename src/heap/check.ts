@@ -1,6 +1,6 @@
 /**
- * The proofs of the books. Each part of the heap lists its invariants at the top of its file; the number in a
- * message is the number of the invariant there. All of it reads the books and changes nothing.
+ * Checks of the books. Each file of the heap lists its invariants at its top. The number in a message is the
+ * number of the invariant there. Nothing here changes the books.
  */
 import { invariant } from '../base/assert.js'
 import { countRange, testBit } from '../base/bits.js'
@@ -34,8 +34,8 @@ import { committedPages } from './page-states.js'
 import { shortBinOf } from './short-gaps.js'
 
 /**
- * Throws an `Error` that names the first broken invariant. Reads all books. Returns at once if the books were
- * given up.
+ * Throws an `Error` that names the first broken invariant. Reads all books. If they were given up, it checks
+ * the ranges only.
  */
 export function checkBooks(books: Books): void {
   checkRanges(books)

@@ -105,6 +105,7 @@ export function give(books: Books, block: Block, end: number): void {
 
 /** Makes [first, end), the end of a live or held block, a gap. A held granule stands at `first`. */
 export function givePart(books: Books, first: Block, end: number): void {
+  // `give` counts one block less.
   books.cutBlocks++
   give(books, first, end)
 }

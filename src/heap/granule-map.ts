@@ -1,3 +1,31 @@
+/**
+ * The map: two bits for each granule say what starts there.
+ *
+ * *Blocks* and *gaps* cover a range without a space between them; a *stretch* is one of either, or the front.
+ * At the granule where a stretch starts, a bit is set in one of two bitmaps, or in both. At all granules
+ * inside a stretch both bits are clear. So a stretch ends at the next set bit, and blocks need no header:
+ *
+ *      start  mark
+ *        1     1    a live block
+ *        1     0    a held block (kept on a stack), the front, or the end of a range
+ *        0     1    a gap: free granules between blocks
+ *
+ * The words of the two bitmaps alternate. A *pair* of words describes 32 granules, and the eight pairs of a
+ * frame fill one cache line:
+ *
+ *    bits      | start mark | start mark | ...        pair w of frame f: bits[BITS_PREFIX + (f * 8 + w) * 2]
+ *    occupied  | gap 0..7   | any 0..7   |            bit w: a gap starts in pair w; pair w has any bit
+ *    rows      | END | START | NEXT | PREV | EDGE |   the last three belong to `long-gaps`
+ *
+ * `occupied` leads to the next pair with a bit, so the next bit of a frame is found without a search. `END`
+ * and `START` describe a stretch that crosses the end of a frame: its first frame has the end, its last frame
+ * has the start.
+ *
+ * Invariants, checked by `checkFrames` and `checkStretch`:
+ *  1. `occupied` says exactly which pairs of a frame have bits, and in which pairs gaps start
+ *  2. if a stretch ends at the end of its first frame or beyond, the row of that frame has the end; if it
+ *     ends in a later frame, the row of that frame has the start
+ */
 import type { Books } from './books.js'
 import {
   ANY,

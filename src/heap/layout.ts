@@ -79,8 +79,8 @@ export const SETS = 2
 export const REFUSED_SPACE = 1 // no gap is long enough: add pages and try again
 export const REFUSED_LIMIT = 2 // the block would commit more than `limitPages`: purge and try again
 /**
- * The block would take clean pages, and `growthPages` are used up. `BlockHeap` gives up kept blocks, allows
- * more and tries again.
+ * The block would take clean pages, and `growthPages` are used up. `takeAgain` allows more, gives up kept
+ * blocks if they are many, and tries again.
  */
 export const REFUSED_GROWTH = 3
 
@@ -110,22 +110,19 @@ export const LONG_STEPS_SHIFT = 5
 
 // Offsets in the region, which holds the books of fixed length. `…_AT` counts bytes, `…_LENGTH` elements. All
 // that every heap writes to lies together, on the first two pages of 4 KiB.
-/**
- * Heads of the bins of `long-gaps`: for each of the two sets, eight bins for each of the 24 doublings from
- * 2^8 to 2^31.
- */
+/** log2 of the bins of each set in `long-gaps`: eight for each of the 24 doublings from 2^8 to 2^31. */
 export const BIN_SHIFT = 8
+/** Heads of these bins, for both sets. */
 export const HEADS_AT = 0
 export const HEADS_LENGTH = SETS << BIN_SHIFT
 export const BIN_BITS_AT = HEADS_AT + HEADS_LENGTH * 4
 export const BIN_BITS_LENGTH = SETS << (BIN_SHIFT - 5)
 export const SUMMARIES_AT = BIN_BITS_AT + BIN_BITS_LENGTH * 4
-/**
- * The bottoms of the stacks of `block-cache`, one half-word each, and its spare rooms, one word for each
- * step.
- */
+/** The stacks of `block-cache`, of both kinds. */
 export const STACKS = DIRECT + (1 << SHARED_SHIFT)
+/** Their bottoms, one half-word each. */
 export const BOTTOMS_AT = SUMMARIES_AT + SETS * 4
+/** Their spare rooms, one word for each step. */
 export const SPARE_ROOMS_AT = BOTTOMS_AT + STACKS * 2
 export const SPARE_ROOMS_LENGTH = 6
 /** The first columns of a heap, if they are this short. */

@@ -57,7 +57,7 @@ export function hasRoom(books: Books, size: number): boolean {
 
 /**
  * Makes a live block of `size` granules, a frame or more, or returns NONE. It does what `cut` does for a
- * block at the start of a gap, in fewer steps, because services ask for such blocks so often.
+ * block at the start of a gap, in fewer steps, because services ask for such blocks often.
  *
  * @noinline
  */
@@ -200,7 +200,7 @@ export function cut(books: Books, gap: Block, gapEnd: number, block: Block, end:
     }
     return block
   }
-  // This comes first: if it is interrupted, the block is no longer than it was to be.
+  // The gap behind the block is marked first. If this is interrupted, the block still ends where it should.
   if (end < gapEnd) markGap(books, end)
   markHeld(books, block)
   markLive(books, block)

@@ -63,7 +63,7 @@ export function fits(books: Books, cleanCount: PageCount): boolean {
   return committedPages(books) + cleanCount <= books.limitPages
 }
 
-/** The number of clean pages among these free pages. Using them would commit as many. */
+/** The number of clean pages among these free pages. Using all of them would commit that many more pages. */
 export function cleanIn(books: Books, firstPage: PageNumber, pageCount: PageCount): PageCount {
   return pageCount - countRange(books.dirty, firstPage, firstPage + pageCount)
 }
@@ -81,7 +81,7 @@ export function useCounted(
   const end = firstPage + pageCount
   const word = firstPage >>> 5
   if (dirtyCount === pageCount && word === (end - 1) >>> 5) {
-    // Nearly all blocks come by here: they take a few pages, and all of these are dirty.
+    // Nearly all calls take this path: a few pages, and all of them dirty.
     const kept = ~((-1 << firstPage) & (-1 >>> -end))
     books.dirty[word] &= kept
     if (books.hasAged) books.aged[word] &= kept

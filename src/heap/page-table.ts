@@ -71,8 +71,8 @@ interface Layout {
   readonly endBytes: number
 }
 
-/** Layouts of small tables. The key is the number of granules that the columns describe. */
-const smallLayouts = new SafeMap<number, Layout>()
+/** Layouts of short columns. The key is the number of granules that the columns describe. */
+const shortLayouts = new SafeMap<number, Layout>()
 const NAMES = Object.keys(ELEMENT_BYTES) as (keyof Columns)[]
 const WORD_BYTES = 4
 /** The page size of most systems. It is used where `ColumnStorage.pageBytes` is absent. */
@@ -317,16 +317,16 @@ function setColumns(books: Books, made: Columns, rootWords: number, pages: PageC
 }
 
 /**
- * Lengths and offsets of the columns for `pages` pages. Those of small tables are remembered, because there
- * are many small tables.
+ * Lengths and offsets of the columns for `pages` pages. Those of short columns are remembered,
+ * because many heaps have such columns.
  */
 function layoutFor(books: Books, pages: PageCount): Layout {
   const key = pages * books.pageGranules
-  const known = smallLayouts.get(key)
+  const known = shortLayouts.get(key)
   if (known !== undefined) return known
   const lengths = lengthsFor(books, pages)
   const layout = { lengths, ...offsetsOf(books, lengths) }
-  if (layout.endBytes <= FIRST_COLUMNS_BYTES) smallLayouts.set(key, layout)
+  if (layout.endBytes <= FIRST_COLUMNS_BYTES) shortLayouts.set(key, layout)
   return layout
 }
 

@@ -31,7 +31,7 @@ export interface SavedHeap {
 }
 
 /** What was read from a `SavedHeap`, and the heap that was made with its options. */
-export interface SavedBooks<H> {
+interface SavedBooks<H> {
   readonly made: H
   /** Lengths of gap and block in turn, in granules. */
   readonly granules: Uint32Array

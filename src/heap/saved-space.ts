@@ -52,7 +52,7 @@ export function saveDirty(books: Books, write: (others: number, dirty: number) =
 }
 
 /**
- * Restores saved books into a space that has none. `stretches` are lengths in granules, `dirtyStretches`
+ * Restores saved books into books that have no range yet. `stretches` are lengths in granules, `dirtyStretches`
  * lengths in pages. The caller has checked them.
  */
 export function restoreSpace(books: Books, stretches: Uint32Array, dirtyStretches: Uint32Array): void {

@@ -1,8 +1,8 @@
 /**
  * The pages of the space: adding and removing ranges, purging, and rebuilding the books.
  *
- * Pages come and go as whole ranges, or at the end of a range. Purging and filling change which pages of a
- * gap are clean, and so the bin of the gap. No warm path is here.
+ * Pages come and go as whole ranges, or at the end of a range. Purging pages, and making them resident, changes which pages of
+ * a gap are clean, and so the bin of the gap. No warm path is here.
  *
  * `checkSpace` checks the invariants that `block-space.ts` lists.
  */

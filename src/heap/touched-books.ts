@@ -17,7 +17,7 @@ const { ceil, floor, max, min } = Math
 
 /** `frame >>> GROUP_SHIFT` is the group of a frame. */
 export const GROUP_SHIFT = 6
-export const GROUP_FRAMES = 1 << GROUP_SHIFT
+const GROUP_FRAMES = 1 << GROUP_SHIFT
 /** `granule >>> GROUP_GRANULES_SHIFT` is the group of a granule. */
 export const GROUP_GRANULES_SHIFT = GROUP_SHIFT + FRAME_SHIFT
 

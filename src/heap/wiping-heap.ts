@@ -5,9 +5,7 @@
  * wants the tail wiped must move the block.
  */
 import type { Block } from '../base/units.js'
-import { BlockHeap } from './block-heap.js'
-
-type BlockHeapOptions = ConstructorParameters<typeof BlockHeap>[1]
+import { BlockHeap, type BlockHeapOptions } from './block-heap.js'
 
 /** A `BlockHeap` that calls `wipe` before a block is free. */
 export class WipingHeap extends BlockHeap {

@@ -18,6 +18,7 @@ export interface OwnSegment extends Segment {
   isKeptForGood: boolean
 }
 
+/** The base of `MmapSource` and `BreakSource`. */
 export abstract class SegmentSource {
   readonly pageBytes: number
   readonly #kernel: Kernel
@@ -29,8 +30,10 @@ export abstract class SegmentSource {
     this.#runtime = addon
   }
 
+  /** All segments, as in `PageSource`. */
   abstract get segments(): readonly Segment[]
 
+  /** The segment in which the page lies, as in `PageSource`. */
   abstract segmentOf(page: PageNumber): OwnSegment
 
   populate(firstPage: PageNumber, pageCount: PageCount): void {

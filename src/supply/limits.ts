@@ -34,7 +34,7 @@ const BOUND_STEP_SHARE = 1 / 32
 const MIN_BOUND_STEP_BYTES = 2 ** 20
 
 /** What limits need from the arena and its surroundings. */
-export interface LimitActions {
+interface LimitActions {
   /**
    * Gives back every free page of this arena, after ending the wait of all blocks in quarantine. Returns the
    * number of pages and of blocks that waited. If it is 0, trying again makes no sense.
@@ -53,11 +53,12 @@ export interface LimitActions {
   crossedSoftLimit(committedPages: PageCount): void
 }
 
-export interface LimitOptions {
+interface LimitOptions {
   readonly limitBytes: number
   readonly softLimitBytes: number
 }
 
+/** The limits of one arena. `makeRoom` is called when the heap refuses. */
 export class Limits {
   readonly #heap: BlockHeap
   /** What the arena has taken of the process's limit. */
@@ -80,7 +81,7 @@ export class Limits {
     this.#apply()
   }
 
-  /** Most pages that this arena may ever hold. */
+  /** The most pages that this arena may ever hold. */
   get hardPages(): PageCount {
     return this.#hardPages
   }
@@ -94,8 +95,8 @@ export class Limits {
   }
 
   /**
-   * Makes room for `pageCount` more pages, which the heap cannot commit below its limit. Each step costs
-   * somebody more than the one before, and the first that helps is the last. Returns whether trying again
+   * Makes room for `pageCount` more pages, which the heap cannot commit below its limit. It tries the
+   * steps in order, the cheapest first, and stops at the first that helps. Returns whether trying again
    * makes sense; if not, the pages are refused.
    */
   makeRoom(pageCount: PageCount): boolean {

@@ -103,7 +103,7 @@ describe('stackOf', () => {
   })
 })
 
-describe('extend', () => {
+describe('extendStack', () => {
   it('grants room for 1 block, then for 3, 7, 15 and 31, then no more but for long ones', () => {
     const cached = makeCache()
     const blocks = heldBlocks(cached, 4, 32)
@@ -237,7 +237,7 @@ describe('claim', () => {
   })
 })
 
-describe('flush', () => {
+describe('flushStacks', () => {
   it('gives up each block with its end, and leaves the room', () => {
     const cached = makeCache()
     const { books } = cached
@@ -343,7 +343,7 @@ describe('the words of the stacks', () => {
   })
 })
 
-describe('check', () => {
+describe('checkStacks', () => {
   /** Two blocks of 4 granules are kept. */
   function fixture() {
     const cached = makeCache()

@@ -1,20 +1,21 @@
 import { describe, expect, it } from 'vitest'
 import { NONE } from '../../src/base/units.js'
 import { dropFront, hasFront, resizeTo, take, takeAligned } from '../../src/heap/block-space.js'
+import type { Books } from '../../src/heap/books.js'
 import { give } from '../../src/heap/gaps.js'
 import { endOf, isLive } from '../../src/heap/granule-map.js'
 import { REFUSED_GROWTH, REFUSED_LIMIT, REFUSED_SPACE } from '../../src/heap/layout.js'
 import { takeCommitted, takeLast } from '../../src/heap/long-blocks.js'
 import { committedPages } from '../../src/heap/page-states.js'
 import { markPurged } from '../../src/heap/space-pages.js'
-import { expectWholeSpaceFree, makeBooks, mustTake, observeSpace, type Parts, PG } from './books.js'
+import { expectWholeSpaceFree, makeBooks, mustTake, observeSpace, PG } from './books.js'
 
 const PAGES = 20
 const GRANULES = PAGES * PG
 const PAGE_SIZES = [4096, 16384, 65536]
 
 /** Blocks of those sizes, a frame or more each, and so one behind the other. */
-function takeAll(books: Parts, sizes: number[]): number[] {
+function takeAll(books: Books, sizes: number[]): number[] {
   return sizes.map(size => mustTake(books, size))
 }
 
@@ -22,33 +23,33 @@ describe('take', () => {
   it('packs blocks one behind the other, also in the middle of a page', () => {
     const books = makeBooks(PAGES)
     expect(takeAll(books, [300, 300, 256, 1000])).toEqual([0, 300, 600, 856])
-    expect(books.states.usedPages).toBe(8)
+    expect(books.usedPages).toBe(8)
     expectWholeSpaceFree(books)
   })
 
   it.each(PAGE_SIZES)('uses the pages of %i bytes that a block touches, shared ones once', pageBytes => {
     const books = makeBooks(PAGES, pageBytes)
-    const { pageGranules } = books.table
+    const { pageGranules } = books
     mustTake(books, pageGranules + 1)
-    expect(books.states.usedPages).toBe(2)
+    expect(books.usedPages).toBe(2)
     mustTake(books, pageGranules - 1)
-    expect(books.states.usedPages).toBe(2)
+    expect(books.usedPages).toBe(2)
     mustTake(books, pageGranules)
-    expect(books.states.usedPages).toBe(3)
+    expect(books.usedPages).toBe(3)
     expectWholeSpaceFree(books)
   })
 
   it.each(PAGE_SIZES)('takes all of a space in pages of %i bytes, and no granule more', pageBytes => {
     const books = makeBooks(PAGES, pageBytes)
-    const granules = PAGES * books.table.pageGranules
+    const granules = PAGES * books.pageGranules
     const before = observeSpace(books)
-    expect(take(books.space, granules + 1)).toBe(NONE)
-    expect(books.space.refusal).toBe(REFUSED_SPACE)
+    expect(take(books, granules + 1)).toBe(NONE)
+    expect(books.refusal).toBe(REFUSED_SPACE)
     expect(observeSpace(books)).toEqual(before)
-    expect(take(books.space, granules)).toBe(0)
+    expect(take(books, granules)).toBe(0)
     for (const size of [1, PG]) {
-      expect(take(books.space, size)).toBe(NONE)
-      expect(books.space.refusal).toBe(REFUSED_SPACE)
+      expect(take(books, size)).toBe(NONE)
+      expect(books.refusal).toBe(REFUSED_SPACE)
     }
     expectWholeSpaceFree(books)
   })
@@ -57,9 +58,9 @@ describe('take', () => {
     const books = makeBooks(PAGES)
     const [a, b] = [mustTake(books, 10), mustTake(books, 10)]
     mustTake(books, 10)
-    give(books.space, a, a + 10)
+    give(books, a, a + 10)
     expect([mustTake(books, 11), mustTake(books, 10), mustTake(books, 10)]).toEqual([30, a, 41])
-    give(books.space, b, b + 10)
+    give(books, b, b + 10)
     expect(mustTake(books, 4)).toBe(b)
     expectWholeSpaceFree(books)
   })
@@ -67,9 +68,9 @@ describe('take', () => {
   it('takes a gap without clean pages before others', () => {
     const books = makeBooks(PAGES)
     const [a, , b] = takeAll(books, [600, 300, 600, 300])
-    give(books.space, a, a + 600)
-    give(books.space, b, b + 600)
-    markPurged(books.space, 0, 2)
+    give(books, a, a + 600)
+    give(books, b, b + 600)
+    markPurged(books, 0, 2)
     expect(mustTake(books, 500)).toBe(b)
     expect(mustTake(books, 500)).toBe(a)
     expectWholeSpaceFree(books)
@@ -77,11 +78,11 @@ describe('take', () => {
 
   it('says that the limit is in the way, and changes nothing', () => {
     const books = makeBooks(PAGES)
-    books.states.limitPages = 3
+    books.limitPages = 3
     mustTake(books, 300)
     const before = observeSpace(books)
-    expect(take(books.space, 500)).toBe(NONE)
-    expect(books.space.refusal).toBe(REFUSED_LIMIT)
+    expect(take(books, 500)).toBe(NONE)
+    expect(books.refusal).toBe(REFUSED_LIMIT)
     expect(observeSpace(books)).toEqual(before)
     expect(mustTake(books, 468)).toBe(300)
     expectWholeSpaceFree(books)
@@ -91,17 +92,17 @@ describe('take', () => {
 describe('the growth that is allowed', () => {
   it('refuses clean pages once it is used up, and changes nothing', () => {
     const books = makeBooks(PAGES)
-    books.space.growthPages = 0
+    books.growthPages = 0
     const before = observeSpace(books)
     const attempts = [
-      () => take(books.space, 300),
-      () => take(books.space, 10),
-      () => takeAligned(books.space, 10, 15),
-      () => takeAligned(books.space, 300, 15),
+      () => take(books, 300),
+      () => take(books, 10),
+      () => takeAligned(books, 10, 15),
+      () => takeAligned(books, 300, 15),
     ]
     for (const attempt of attempts) {
       expect(attempt()).toBe(NONE)
-      expect(books.space.refusal).toBe(REFUSED_GROWTH)
+      expect(books.refusal).toBe(REFUSED_GROWTH)
     }
     expect(observeSpace(books)).toEqual(before)
     expectWholeSpaceFree(books)
@@ -109,44 +110,44 @@ describe('the growth that is allowed', () => {
 
   it('lets one block go beyond it', () => {
     const books = makeBooks(PAGES)
-    books.space.growthPages = 1
+    books.growthPages = 1
     expect(mustTake(books, 600)).toBe(0)
-    expect(books.space.growthPages).toBe(-2)
-    expect(take(books.space, 300)).toBe(NONE)
-    expect(books.space.refusal).toBe(REFUSED_GROWTH)
+    expect(books.growthPages).toBe(-2)
+    expect(take(books, 300)).toBe(NONE)
+    expect(books.refusal).toBe(REFUSED_GROWTH)
     expectWholeSpaceFree(books)
   })
 
   it('is not asked for gaps without clean pages', () => {
     const books = makeBooks(PAGES)
-    give(books.space, mustTake(books, GRANULES), GRANULES)
-    books.space.growthPages = 0
+    give(books, mustTake(books, GRANULES), GRANULES)
+    books.growthPages = 0
     expect([mustTake(books, 300), mustTake(books, 10), mustTake(books, 300)]).toEqual([0, 300, 6 * PG])
-    expect(books.space.growthPages).toBe(0)
+    expect(books.growthPages).toBe(0)
     expectWholeSpaceFree(books)
   })
 
   it('counts clean pages, not dirty ones', () => {
     const books = makeBooks(10)
-    give(books.space, mustTake(books, 10 * PG), 10 * PG)
-    markPurged(books.space, 5, 5)
-    books.space.growthPages = 3
+    give(books, mustTake(books, 10 * PG), 10 * PG)
+    markPurged(books, 5, 5)
+    books.growthPages = 3
     mustTake(books, 7 * PG)
-    expect(books.space.growthPages).toBe(1)
+    expect(books.growthPages).toBe(1)
     expectWholeSpaceFree(books)
   })
 
   it('is used up by the front, which then goes on to its end', () => {
     const books = makeBooks(PAGES)
-    books.space.growthPages = 1
+    books.growthPages = 1
     expect([mustTake(books, 250), mustTake(books, 250), mustTake(books, 250), mustTake(books, 250)]).toEqual([
       0, 250, 500, 750,
     ])
-    expect(books.space.growthPages).toBe(-3)
-    expect(take(books.space, 250)).toBe(NONE)
-    expect(books.space.refusal).toBe(REFUSED_GROWTH)
-    expect(hasFront(books.space)).toBe(false)
-    expect(books.space.cutBlocks).toBe(4)
+    expect(books.growthPages).toBe(-3)
+    expect(take(books, 250)).toBe(NONE)
+    expect(books.refusal).toBe(REFUSED_GROWTH)
+    expect(hasFront(books)).toBe(false)
+    expect(books.cutBlocks).toBe(4)
     expectWholeSpaceFree(books)
   })
 })
@@ -154,15 +155,15 @@ describe('the growth that is allowed', () => {
 describe('takeAligned', () => {
   it.each(PAGE_SIZES)('aligns every size to every power of two up to a page of %i bytes', pageBytes => {
     const books = makeBooks(2_000, pageBytes)
-    const { granuleShift } = books.table
+    const { granuleShift } = books
     for (let shift = 0; shift <= granuleShift; shift++) {
       for (const size of [1, 7, 31, 32, 33, 64, 255, 256, 257, 511, 1000, (1 << shift) + 1]) {
         // Several each, since the first block of a space is aligned to everything.
         for (let n = 0; n < 3; n++) {
-          const block = takeAligned(books.space, size, (1 << shift) - 1)
+          const block = takeAligned(books, size, (1 << shift) - 1)
           expect(block % (1 << shift)).toBe(0)
-          expect(isLive(books.map, block)).toBe(true)
-          expect(endOf(books.map, block)).toBe(block + size)
+          expect(isLive(books, block)).toBe(true)
+          expect(endOf(books, block)).toBe(block + size)
         }
       }
     }
@@ -172,9 +173,9 @@ describe('takeAligned', () => {
   it('cuts an aligned block out of a short gap, and leaves gaps on both sides', () => {
     const books = makeBooks(PAGES)
     const [, b] = [mustTake(books, 3), mustTake(books, 100), mustTake(books, 5)]
-    give(books.space, b, b + 100)
-    expect(takeAligned(books.space, 10, 15)).toBe(16)
-    expect(endOf(books.map, 16)).toBe(26)
+    give(books, b, b + 100)
+    expect(takeAligned(books, 10, 15)).toBe(16)
+    expect(endOf(books, 16)).toBe(26)
     expect([mustTake(books, 77), mustTake(books, 13)]).toEqual([26, 3])
     expectWholeSpaceFree(books)
   })
@@ -182,21 +183,21 @@ describe('takeAligned', () => {
   it('leaves what lies before and behind an aligned block in a long gap', () => {
     const books = makeBooks(PAGES)
     mustTake(books, 300)
-    expect(takeAligned(books.space, 300, 255)).toBe(512)
-    expect(books.states.usedPages).toBe(4)
+    expect(takeAligned(books, 300, 255)).toBe(512)
+    expect(books.usedPages).toBe(4)
     expect([mustTake(books, 212), mustTake(books, 300)]).toEqual([300, 812])
     expectWholeSpaceFree(books)
   })
 
   it('says that the limit is in the way, and changes nothing', () => {
     const books = makeBooks(PAGES)
-    books.states.limitPages = 3
+    books.limitPages = 3
     mustTake(books, 300)
     const before = observeSpace(books)
-    expect(takeAligned(books.space, 300, 255)).toBe(NONE)
-    expect(books.space.refusal).toBe(REFUSED_LIMIT)
+    expect(takeAligned(books, 300, 255)).toBe(NONE)
+    expect(books.refusal).toBe(REFUSED_LIMIT)
     expect(observeSpace(books)).toEqual(before)
-    expect(takeAligned(books.space, 256, 255)).toBe(512)
+    expect(takeAligned(books, 256, 255)).toBe(512)
     expectWholeSpaceFree(books)
   })
 })
@@ -210,32 +211,32 @@ describe('takeLast', () => {
       mustTake(books, 300)
       return block
     })
-    for (const [at, block] of blocks.entries()) give(books.space, block, block + sizes[at])
-    expect(take(books.space, 520)).toBe(NONE)
-    expect(books.space.refusal).toBe(REFUSED_SPACE)
-    expect(takeLast(books.space, 541, 0)).toBe(NONE)
-    expect(books.space.refusal).toBe(REFUSED_SPACE)
-    expect(takeLast(books.space, 520, 0)).toBe(blocks[5])
+    for (const [at, block] of blocks.entries()) give(books, block, block + sizes[at])
+    expect(take(books, 520)).toBe(NONE)
+    expect(books.refusal).toBe(REFUSED_SPACE)
+    expect(takeLast(books, 541, 0)).toBe(NONE)
+    expect(books.refusal).toBe(REFUSED_SPACE)
+    expect(takeLast(books, 520, 0)).toBe(blocks[5])
     expectWholeSpaceFree(books)
   })
 
   it('takes an aligned block where there is no room to spare, as takeAligned does where it fits by luck', () => {
     const books = makeBooks(PAGES)
     mustTake(books, 300)
-    const lucky = takeAligned(books.space, 18 * PG, PG - 1)
+    const lucky = takeAligned(books, 18 * PG, PG - 1)
     expect(lucky).toBe(512)
-    give(books.space, lucky, lucky + 18 * PG)
-    expect(takeLast(books.space, 18 * PG + 1, PG - 1)).toBe(NONE)
-    expect(takeLast(books.space, 18 * PG, PG - 1)).toBe(512)
+    give(books, lucky, lucky + 18 * PG)
+    expect(takeLast(books, 18 * PG + 1, PG - 1)).toBe(NONE)
+    expect(takeLast(books, 18 * PG, PG - 1)).toBe(512)
     expectWholeSpaceFree(books)
   })
 
   it('obeys the limit', () => {
     const books = makeBooks(PAGES)
     mustTake(books, 300)
-    books.states.limitPages = 19
-    expect(takeLast(books.space, 18 * PG, PG - 1)).toBe(NONE)
-    expect(books.space.refusal).toBe(REFUSED_LIMIT)
+    books.limitPages = 19
+    expect(takeLast(books, 18 * PG, PG - 1)).toBe(NONE)
+    expect(books.refusal).toBe(REFUSED_LIMIT)
     expectWholeSpaceFree(books)
   })
 })
@@ -244,45 +245,45 @@ describe('takeCommitted', () => {
   it('takes the low end of a gap as far as its page is used', () => {
     const books = makeBooks(PAGES)
     mustTake(books, 300)
-    books.states.limitPages = 2
+    books.limitPages = 2
     const before = observeSpace(books)
     for (const [size, mask] of [
       [213, 0],
       [209, 15],
       [1, 255],
     ]) {
-      expect(takeCommitted(books.space, size, mask)).toBe(NONE)
-      expect(books.space.refusal).toBe(REFUSED_LIMIT)
+      expect(takeCommitted(books, size, mask)).toBe(NONE)
+      expect(books.refusal).toBe(REFUSED_LIMIT)
     }
     expect(observeSpace(books)).toEqual(before)
-    expect(takeCommitted(books.space, 200, 15)).toBe(304)
+    expect(takeCommitted(books, 200, 15)).toBe(304)
     expectWholeSpaceFree(books)
   })
 
   it('takes the high end of a gap as far as its page is used', () => {
     const books = makeBooks(PAGES)
     const [a] = takeAll(books, [4764, 356])
-    give(books.space, a, 4764)
-    markPurged(books.space, 0, 18)
-    books.states.limitPages = 2
-    expect(takeCommitted(books.space, 157, 0)).toBe(NONE)
-    expect(takeCommitted(books.space, 100, 15)).toBe(4656)
-    expect(endOf(books.map, 4656)).toBe(4756)
-    expect(takeCommitted(books.space, 48, 0)).toBe(4608)
-    expect(committedPages(books.states)).toBe(2)
+    give(books, a, 4764)
+    markPurged(books, 0, 18)
+    books.limitPages = 2
+    expect(takeCommitted(books, 157, 0)).toBe(NONE)
+    expect(takeCommitted(books, 100, 15)).toBe(4656)
+    expect(endOf(books, 4656)).toBe(4756)
+    expect(takeCommitted(books, 48, 0)).toBe(4608)
+    expect(committedPages(books)).toBe(2)
     expectWholeSpaceFree(books)
   })
 
   it('takes dirty pages', () => {
     const books = makeBooks(PAGES)
     const [a, , b] = takeAll(books, [1024, 300, 1024, 300])
-    give(books.space, a, a + 1024)
-    give(books.space, b, b + 1024)
-    markPurged(books.space, 0, 4)
-    books.states.limitPages = committedPages(books.states)
-    expect(takeCommitted(books.space, 1024, 0)).toBe(b)
-    expect(takeCommitted(books.space, 1024, 0)).toBe(NONE)
-    expect(books.space.refusal).toBe(REFUSED_LIMIT)
+    give(books, a, a + 1024)
+    give(books, b, b + 1024)
+    markPurged(books, 0, 4)
+    books.limitPages = committedPages(books)
+    expect(takeCommitted(books, 1024, 0)).toBe(b)
+    expect(takeCommitted(books, 1024, 0)).toBe(NONE)
+    expect(books.refusal).toBe(REFUSED_LIMIT)
     expectWholeSpaceFree(books)
   })
 })
@@ -290,48 +291,48 @@ describe('takeCommitted', () => {
 describe('zeroedBlock', () => {
   it('is a block on whole pages that were clean', () => {
     const books = makeBooks(PAGES)
-    expect(books.space.zeroedBlock).toBe(NONE)
+    expect(books.zeroedBlock).toBe(NONE)
     mustTake(books, 300)
-    expect(books.space.zeroedBlock).toBe(0)
-    expect(takeAligned(books.space, 256, 255)).toBe(512)
-    expect(books.space.zeroedBlock).toBe(512)
+    expect(books.zeroedBlock).toBe(0)
+    expect(takeAligned(books, 256, 255)).toBe(512)
+    expect(books.zeroedBlock).toBe(512)
   })
 
   it('is no block that begins or ends on the page of another', () => {
     const books = makeBooks(PAGES)
     const [, middle] = takeAll(books, [300, 5 * PG, GRANULES - 300 - 5 * PG])
-    give(books.space, middle, middle + 5 * PG)
-    markPurged(books.space, 2, 4)
-    books.space.zeroedBlock = NONE
+    give(books, middle, middle + 5 * PG)
+    markPurged(books, 2, 4)
+    books.zeroedBlock = NONE
     for (const size of [5 * PG, 5 * PG - 300]) {
       expect(mustTake(books, size)).toBe(middle)
-      expect(books.space.zeroedBlock).toBe(NONE)
-      give(books.space, middle, middle + size)
-      markPurged(books.space, 2, 4)
+      expect(books.zeroedBlock).toBe(NONE)
+      give(books, middle, middle + size)
+      markPurged(books, 2, 4)
     }
     expectWholeSpaceFree(books)
   })
 
   it('is no block with a dirty page, but one on purged pages', () => {
     const books = makeBooks(10)
-    give(books.space, mustTake(books, 10 * PG), 10 * PG)
-    markPurged(books.space, 5, 5)
-    books.space.zeroedBlock = NONE
+    give(books, mustTake(books, 10 * PG), 10 * PG)
+    markPurged(books, 5, 5)
+    books.zeroedBlock = NONE
     expect(mustTake(books, 6 * PG)).toBe(0)
-    expect(books.space.zeroedBlock).toBe(NONE)
+    expect(books.zeroedBlock).toBe(NONE)
     expect(mustTake(books, 4 * PG)).toBe(6 * PG)
-    expect(books.space.zeroedBlock).toBe(6 * PG)
+    expect(books.zeroedBlock).toBe(6 * PG)
     expectWholeSpaceFree(books)
   })
 
   it('is no block below a frame, and not what another has grown over', () => {
     const books = makeBooks(PAGES)
     mustTake(books, 255)
-    dropFront(books.space)
+    dropFront(books)
     const block = mustTake(books, 257)
-    books.space.zeroedBlock = NONE
-    expect(resizeTo(books.space, block, endOf(books.space, block), 5 * PG + 1)).toBe(true)
-    expect(books.space.zeroedBlock).toBe(NONE)
+    books.zeroedBlock = NONE
+    expect(resizeTo(books, block, endOf(books, block), 5 * PG + 1)).toBe(true)
+    expect(books.zeroedBlock).toBe(NONE)
     expectWholeSpaceFree(books)
   })
 })

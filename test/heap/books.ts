@@ -22,31 +22,24 @@ export const PAGE = 4096
 /** Granules of such a page, which is also a frame. */
 export const PG = PAGE / 16
 
-/** The parts below a heap, over one range of free, clean pages that may be taken without asking. */
-export interface Parts {
-  table: Books
-  states: Books
-  space: Books
-  map: Books
-}
-
-export function makeBooks(pageCount: number, pageBytes = PAGE): Parts {
-  const space = new Books(pageBytes, plainStorage)
-  space.growthPages = Number.MAX_SAFE_INTEGER
-  if (pageCount > 0) addRange(space, 0, pageCount)
-  return { table: space, states: space, space, map: space }
+/** Books over one range of free, clean pages that may be taken without asking. */
+export function makeBooks(pageCount: number, pageBytes = PAGE): Books {
+  const books = new Books(pageBytes, plainStorage)
+  books.growthPages = Number.MAX_SAFE_INTEGER
+  if (pageCount > 0) addRange(books, 0, pageCount)
+  return books
 }
 
 /** A map of that many frames of 256 granules. Nothing starts anywhere yet. */
-export function makeMap(frames: number): { table: Books; map: Books } {
+export function makeMap(frames: number): Books {
   const map = new Books(PAGE, plainStorage)
   coverMap(map, frames)
-  return { table: map, map }
+  return map
 }
 
-/** Makes that many frames known to any part, in which nothing starts yet. */
+/** Makes that many frames known, in which nothing starts yet. */
 export function coverMap(part: Books, frames: number): void {
-  insertRange(part as Books, 0, frames)
+  insertRange(part, 0, frames)
   part.bits[0] = 1
 }
 
@@ -118,43 +111,42 @@ export class CountedStorage implements ColumnStorage {
 }
 
 /** Takes a block that there must be room for. */
-export function mustTake({ space }: Parts, size: number): number {
-  const block = take(space, size)
-  if (block === NONE) throw new Error(`no block of ${size} granules, refused for ${space.refusal}`)
+export function mustTake(books: Books, size: number): number {
+  const block = take(books, size)
+  if (block === NONE) throw new Error(`no block of ${size} granules, refused for ${books.refusal}`)
   return block
 }
 
 /** Each block, live or held back, and its end. Proves that the books are right on the way. */
-export function blocksOf({ space }: Parts): number[][] {
+export function blocksOf(books: Books): number[][] {
   const blocks: number[][] = []
-  checkSpace(space, (block, end) => blocks.push([block, end]))
+  checkSpace(books, (block, end) => blocks.push([block, end]))
   return blocks
 }
 
 /** Everything about the space that a refused call must leave alone. */
-export function observeSpace(books: Parts): unknown {
-  const { usedPages, dirtyPages, refaultedPages, recentPeakPages, peakCommittedPages } = books.states
-  const { cutBlocks, growthPages, zeroedBlock } = books.space
+export function observeSpace(books: Books): unknown {
+  const { usedPages, dirtyPages, refaultedPages, recentPeakPages, peakCommittedPages } = books
+  const { cutBlocks, growthPages, zeroedBlock } = books
   return [
     { usedPages, dirtyPages, refaultedPages, recentPeakPages, peakCommittedPages },
-    { cutBlocks, growthPages, zeroedBlock, ranges: [...books.table.ranges] },
+    { cutBlocks, growthPages, zeroedBlock, ranges: [...books.ranges] },
     blocksOf(books),
   ]
 }
 
 /** Gives all blocks back and proves that the space is one gap again. */
-export function expectWholeSpaceFree(books: Parts): void {
-  const { space, states, table } = books
-  for (const [block, end] of blocksOf(books)) give(space, block, end)
-  dropFront(space)
+export function expectWholeSpaceFree(books: Books): void {
+  for (const [block, end] of blocksOf(books)) give(books, block, end)
+  dropFront(books)
   expect(blocksOf(books)).toEqual([])
-  expect(states.usedPages).toBe(0)
-  states.limitPages = Number.MAX_SAFE_INTEGER
-  space.growthPages = Number.MAX_SAFE_INTEGER
-  const [{ firstPage, pageCount }] = table.ranges
-  const { pageGranules } = table
+  expect(books.usedPages).toBe(0)
+  books.limitPages = Number.MAX_SAFE_INTEGER
+  books.growthPages = Number.MAX_SAFE_INTEGER
+  const [{ firstPage, pageCount }] = books.ranges
+  const { pageGranules } = books
   expect(mustTake(books, pageCount * pageGranules)).toBe(firstPage * pageGranules)
-  expect(states.usedPages).toBe(pageCount)
+  expect(books.usedPages).toBe(pageCount)
   expect(blocksOf(books).length).toBe(1)
 }
 

@@ -1,4 +1,4 @@
-/** What the tests of the heap's middle layers share: a space of blocks and gaps of any shape, and the proof of its books. */
+/** What tests of gaps and blocks share: a space of blocks and gaps of any shape, and the proof of its books. */
 import { expect } from 'vitest'
 import type { Books } from '../../src/heap/books.js'
 import {

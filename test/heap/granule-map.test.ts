@@ -44,7 +44,7 @@ describe('isLive, isHeld and isGap', () => {
     'say that what starts is %s, and that nothing starts inside',
     kind => {
       for (const offset of OFFSETS) {
-        const { map } = makeMap(FRAMES)
+        const map = makeMap(FRAMES)
         layOut(map, 0, [
           ['live', offset || 300],
           [kind, 100],
@@ -58,16 +58,16 @@ describe('isLive, isHeld and isGap', () => {
   )
 
   it('take the end of a range for held', () => {
-    const { map } = makeMap(FRAMES)
+    const map = makeMap(FRAMES)
     layOut(map, 0, [['gap', 512]])
     expect([isLive(map, 512), isHeld(map, 512), isGap(map, 512)]).toEqual([false, true, false])
   })
 })
 
-describe('next and previous', () => {
+describe('endOf and startBefore', () => {
   it('find the ends of a stretch of any length wherever it starts', () => {
     for (const [length, offset] of EVERY_PLACE) {
-      const { map } = makeMap(FRAMES)
+      const map = makeMap(FRAMES)
       const before: Stretch[] = offset === 0 ? [] : [['live', offset]]
       layOut(map, 0, [...before, ['gap', length], ['held', 7]])
       expect(endOf(map, offset)).toBe(offset + length)
@@ -77,13 +77,13 @@ describe('next and previous', () => {
   })
 
   it('find a held one before the first granule of all', () => {
-    const { map } = makeMap(FRAMES)
+    const map = makeMap(FRAMES)
     layOut(map, 0, [['gap', 100]])
     expect(startBefore(map, 0)).toBe(-1)
   })
 
   it('find blocks of one granule side by side', () => {
-    const { map } = makeMap(FRAMES)
+    const map = makeMap(FRAMES)
     layOut(
       map,
       0,
@@ -96,7 +96,7 @@ describe('next and previous', () => {
   })
 
   it('find the ends again after a stretch has moved them within the same frames', () => {
-    const { map } = makeMap(FRAMES)
+    const map = makeMap(FRAMES)
     layOut(map, 0, [
       ['gap', 700],
       ['gap', 600],
@@ -114,7 +114,7 @@ describe('next and previous', () => {
 
 describe('startOf', () => {
   it('finds where a stretch starts from each of its granules', () => {
-    const { map } = makeMap(FRAMES)
+    const map = makeMap(FRAMES)
     layOut(map, 0, [
       ['live', 5],
       ['gap', 1300],
@@ -131,7 +131,7 @@ describe('carve', () => {
   it('makes the first granules of a gap live and leaves the rest, wherever it starts', () => {
     for (const [length, offset] of EVERY_PLACE) {
       for (const rest of [1, 40, 300]) {
-        const { map } = makeMap(FRAMES)
+        const map = makeMap(FRAMES)
         const before: Stretch[] = offset === 0 ? [] : [['held', offset]]
         layOut(map, 0, [...before, ['gap', length + rest], ['live', 9]])
         carve(map, offset, offset + length, offset + length + rest)
@@ -141,7 +141,7 @@ describe('carve', () => {
   })
 
   it('makes a whole gap live', () => {
-    const { map } = makeMap(FRAMES)
+    const map = makeMap(FRAMES)
     layOut(map, 0, [
       ['held', 30],
       ['gap', 500],
@@ -156,7 +156,7 @@ describe('carve', () => {
   })
 
   it('still knows of another gap in the same pair', () => {
-    const { map, table } = makeMap(FRAMES)
+    const map = makeMap(FRAMES)
     layOut(map, 0, [
       ['gap', 3],
       ['live', 3],
@@ -164,7 +164,7 @@ describe('carve', () => {
       ['live', 3],
     ])
     carve(map, 0, 3, 3)
-    expect(table.occupied[0]).toBe(GAP | ANY)
+    expect(map.occupied[0]).toBe(GAP | ANY)
     expectStretches(map, 0, [
       ['live', 3],
       ['live', 3],
@@ -186,7 +186,7 @@ describe('mergeWithNext and mergeWithPrevious', () => {
     for (const before of sizes) {
       for (const size of sizes) {
         for (const behind of sizes) {
-          const { map } = makeMap(FRAMES)
+          const map = makeMap(FRAMES)
           const first = 5 + before
           const end = first + size
           layOut(map, 0, [
@@ -208,7 +208,7 @@ describe('mergeWithNext and mergeWithPrevious', () => {
   })
 
   it('does not coalesce with held blocks, nor over the ends of a range', () => {
-    const { map } = makeMap(FRAMES)
+    const map = makeMap(FRAMES)
     layOut(map, 0, [
       ['held', 10],
       ['held', 10],
@@ -226,9 +226,9 @@ describe('mergeWithNext and mergeWithPrevious', () => {
   })
 })
 
-describe('markHeld and clear', () => {
+describe('markHeld and unmark', () => {
   it('make a gap held, and forget it', () => {
-    const { map, table } = makeMap(FRAMES)
+    const map = makeMap(FRAMES)
     layOut(map, 0, [
       ['live', 40],
       ['gap', 100],
@@ -246,11 +246,11 @@ describe('markHeld and clear', () => {
       ['live', 140],
       ['live', 4],
     ])
-    expect(table.bits[pairOf(40)] | table.bits[pairOf(40) + 1]).toBe(0)
+    expect(map.bits[pairOf(40)] | map.bits[pairOf(40) + 1]).toBe(0)
   })
 
   it('leave what else starts in the same pair', () => {
-    const { map } = makeMap(FRAMES)
+    const map = makeMap(FRAMES)
     layOut(map, 0, [
       ['gap', 5],
       ['live', 5],
@@ -275,9 +275,9 @@ describe('markHeld and clear', () => {
   })
 })
 
-describe('listLive', () => {
+describe('listLiveIn', () => {
   it('lists live blocks only, in ascending order, within the window', () => {
-    const { map } = makeMap(FRAMES)
+    const map = makeMap(FRAMES)
     layOut(map, 0, [
       ['live', 31],
       ['live', 1],
@@ -298,13 +298,13 @@ describe('listLive', () => {
 describe('checkFrames and checkStretch', () => {
   function fixture() {
     const made = makeMap(FRAMES)
-    layOut(made.map, 0, [
+    layOut(made, 0, [
       ['live', 100],
       ['gap', 700],
       ['live', 10],
     ])
-    checkFrames(made.map, 0, FRAMES)
-    checkStretch(made.map, 100, 800)
+    checkFrames(made, 0, FRAMES)
+    checkStretch(made, 100, 800)
     return made
   }
 
@@ -315,26 +315,26 @@ describe('checkFrames and checkStretch', () => {
     ['a gap that is known and is none', 0, GAP],
     ['a live block for a gap', 3, GAP >>> 1],
   ])('find %s (1)', (_, frame, bit) => {
-    const { map, table } = fixture()
-    table.occupied[frame] ^= bit
+    const map = fixture()
+    map.occupied[frame] ^= bit
     expect(() => checkFrames(map, 0, FRAMES)).toThrow(`1: pairs of frame ${frame}`)
   })
 
   it('finds a bit that nobody knows of (1)', () => {
-    const { map, table } = fixture()
-    table.bits[pairOf(300)] |= FIRST_BIT >>> 300
+    const map = fixture()
+    map.bits[pairOf(300)] |= FIRST_BIT >>> 300
     expect(() => checkFrames(map, 0, FRAMES)).toThrow('1: pairs of frame 1')
   })
 
   it('finds a row with a wrong end (2)', () => {
-    const { map, table } = fixture()
-    table.rows[END]--
+    const map = fixture()
+    map.rows[END]--
     expect(() => checkStretch(map, 100, 800)).toThrow('2: what starts at 100 ends at 800')
   })
 
   it('finds a row with a wrong start (2)', () => {
-    const { map, table } = fixture()
-    table.rows[3 * ROW_WORDS + START]++
+    const map = fixture()
+    map.rows[3 * ROW_WORDS + START]++
     expect(() => checkStretch(map, 100, 800)).toThrow('2: what ends at 800 starts at 100')
   })
 })

@@ -88,7 +88,7 @@ function file(lengths: number[], clean = 0): { filed: Filed; at: number[] } {
   return { filed, at }
 }
 
-describe('find', () => {
+describe('findLong', () => {
   it('finds nothing where there is no gap', () => {
     const { books } = new Filed()
     for (const length of [1, 255, 256, 2 ** 31]) {
@@ -144,7 +144,7 @@ describe('find', () => {
   })
 })
 
-describe('findLast', () => {
+describe('findLastLong', () => {
   it('finds the gap in a bin of which the first few are too short', () => {
     const { filed, at } = file([513, 513, 513, 513, 513, 540])
     expect(findLong(filed.books, WARM, 520)).toBe(NONE)
@@ -169,7 +169,7 @@ describe('findLast', () => {
   })
 })
 
-describe('following', () => {
+describe('followingLong', () => {
   it('visits every gap once', () => {
     const { filed, at } = file([300, 300, 5000, 700, 300, 256, 90_000, 700])
     filed.add(2000 * PG, 300, 1)
@@ -194,7 +194,7 @@ describe('cleanOf', () => {
   })
 })
 
-describe('remove', () => {
+describe('removeLong', () => {
   it.each([0, 1, 2])('takes gap %i out of a bin of three', which => {
     const { filed, at } = file([300, 300, 300])
     filed.remove(at[which])
@@ -212,7 +212,7 @@ describe('remove', () => {
   })
 })
 
-describe('change', () => {
+describe('changeLong', () => {
   it.each([0, 1, 2])('keeps the place of gap %i in a bin of three, also in another frame', which => {
     for (const by of [0, 3, PG, -PG, 5 * PG + 17]) {
       const filed = new Filed()
@@ -246,7 +246,7 @@ describe('change', () => {
   })
 })
 
-describe('check', () => {
+describe('checkLongGaps', () => {
   /** Three gaps of 300 granules, each with a clean page. */
   function fixture() {
     const { filed, at } = file([300, 300, 300], 1)

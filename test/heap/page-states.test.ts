@@ -44,7 +44,7 @@ function mixedStates(): Books {
   return states
 }
 
-describe('use', () => {
+describe('useCounted', () => {
   it('commits clean pages', () => {
     const states = makeStates()
     expect(use(states, 5, 7)).toBe(true)
@@ -124,7 +124,7 @@ describe('cleanIn', () => {
   })
 })
 
-describe('markPurged', () => {
+describe('setPurged', () => {
   it('makes pages clean and says how many were dirty', () => {
     const states = mixedStates()
     expect(setPurged(states, 35, 10)).toBe(5)
@@ -133,7 +133,7 @@ describe('markPurged', () => {
   })
 })
 
-describe('forget', () => {
+describe('forgetPages', () => {
   it('refuses pages that are dirty', () => {
     expect(() => forgetPages(mixedStates(), 20, 11)).toThrow('only clean pages are forgotten')
   })
@@ -198,7 +198,7 @@ describe('anyDirty', () => {
   })
 })
 
-describe('check', () => {
+describe('checkPages', () => {
   const isUsed = (page: number) => page >= 10 && page < 20
 
   it('passes books that are right', () => {

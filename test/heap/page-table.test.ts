@@ -37,7 +37,7 @@ function contentsOf(table: Books): number[][] {
   return COLUMNS.map(name => [...table[name]])
 }
 
-describe('new PageTable', () => {
+describe('new Books', () => {
   it.each([4096, 8192, 16384, 32768, 65536])('finds the page of a block in pages of %i bytes', pageBytes => {
     const table = new Books(pageBytes, plainStorage)
     expect(table.pageGranules).toBe(pageBytes / 16)
@@ -53,7 +53,7 @@ describe('new PageTable', () => {
   })
 })
 
-describe('addRange', () => {
+describe('insertRange', () => {
   it('keeps ranges in ascending order, whatever the order they come in', () => {
     const table = new Books(4096, plainStorage)
     insertRange(table, 300, 10)
@@ -210,7 +210,7 @@ describe('addRange', () => {
   })
 })
 
-describe('removeRange', () => {
+describe('deleteRange', () => {
   it('forgets a range, so that it can be added again', () => {
     const table = new Books(4096, plainStorage)
     insertRange(table, 0, 10)
@@ -236,7 +236,7 @@ describe('removeRange', () => {
   })
 })
 
-describe('shrink', () => {
+describe('shrinkColumns', () => {
   function shrinkable(): { table: Books; storage: CountedStorage } {
     const storage = new CountedStorage()
     const table = new Books(4096, storage)
@@ -300,7 +300,7 @@ describe('shrink', () => {
   })
 })
 
-describe('check', () => {
+describe('checkRanges', () => {
   it('finds ranges out of order (1)', () => {
     const table = twoRanges()
     ;(table.ranges as unknown[]).reverse()

@@ -48,7 +48,7 @@ function restOf(used: number): Stretch {
   return ['live', PG - used]
 }
 
-describe('take', () => {
+describe('takeShort', () => {
   it('takes any size from the gap of exactly that size, and then has no other', () => {
     for (let size = 1; size < PG; size++) {
       const { books, check } = makeGaps([
@@ -351,7 +351,7 @@ describe('what the last cut left', () => {
   })
 })
 
-describe('forget', () => {
+describe('forgetTops', () => {
   it('forgets the gaps of frames that are not managed any more, and of no other', () => {
     const { books, check } = makeGaps([
       ['gap', 20],
@@ -369,7 +369,7 @@ describe('forget', () => {
   })
 })
 
-describe('checkGap and check', () => {
+describe('checkShortGap and checkShortGaps', () => {
   /** A gap of 20 granules in frame 0, one of 60 in frame 40. */
   function fixture() {
     const made = makeGaps([['gap', 20], restOf(20), ['live', 39 * PG], ['gap', 60]])

@@ -1,5 +1,6 @@
 /**
- * Takes blocks that the space refused at first: grows, gives up what is kept, and at last reads all gaps.
+ * What is tried when no block was found at first: to allow clean pages, to give up what is kept, to read all
+ * gaps, and at last to take a shorter block.
  */
 import { type Block, NONE } from '../base/units.js'
 import { flushStacks, isCacheEmpty, keptGranules } from './block-cache.js'
