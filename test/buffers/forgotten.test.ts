@@ -106,13 +106,15 @@ describe('a block that waits', () => {
   })
 
   it('with a buffer of its own is in no window', async () => {
-    const { wrapId } = source.wrap(C * 16 + 16, 100)
-    forgotten.add(C + 1, wrapId, false)
+    const other = source.wrap(C * 16 + 16, 100)
+    forgotten.add(C + 1, other.wrapId, false)
     expect([...forgotten.unheld()]).toEqual([])
     const wrap = holdOwn(C)
     expect([forgotten.size, forgotten.sharedBlocks, [...forgotten.unheld()]]).toEqual([2, 0, []])
     await end(wrap)
     expect(settled()).toEqual([[C, false, null]])
+    // It lives until here: the collector must not take it before.
+    expect(other.buffer.byteLength).toBe(100)
   })
 
   it('says what still reaches it when its own buffer is gone', async () => {

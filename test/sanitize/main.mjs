@@ -88,6 +88,7 @@ function runNode(args, asanOptions, more = {}) {
     LD_PRELOAD: sanitizerLibrary(),
     ASAN_OPTIONS: [...ASAN_OPTIONS, ...asanOptions].join(':'),
     UBSAN_OPTIONS: UBSAN_OPTIONS.join(':'),
+    LSAN_OPTIONS: `suppressions=${fileURLToPath(new URL('lsan.supp', import.meta.url))}:print_suppressions=0`,
   }
   return spawnSync(process.execPath, args, { cwd: copy, env, stdio: 'inherit' }).status === 0
 }
