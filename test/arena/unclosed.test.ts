@@ -1,10 +1,9 @@
 /** Arenas that nobody refers to any more and nobody closed. */
 import { describe, expect, it } from 'vitest'
 import type { ArenaOptions } from '../../src/arena/options.js'
-import type { LeakMessage } from '../../src/notices/notices.js'
 import { hasNoBreak } from '../support/break.js'
-import { runFunction, type Tools } from '../support/child.js'
 import { someOf, stepsOf } from '../support/extent.js'
+import { expectToPass } from '../support/leak-listener.js'
 import { runFile } from '../support/process.js'
 
 const MIB = 2 ** 20
@@ -52,40 +51,6 @@ describe.concurrent('arenas that are dropped without close()', () => {
     expectNothingLeft(1, { source: 'sbrk' }),
   )
 })
-
-/** What is told of leaks, and ways to wait for it. */
-function setUp({ gc, sleep, turn }: Tools) {
-  const heard: LeakMessage[] = []
-  const { subscribe } = process.getBuiltinModule('node:diagnostics_channel')
-  subscribe('offheap:leak', message => heard.push(message as LeakMessage))
-  const collect = async () => {
-    for (let i = 0; i < 5; i++) {
-      gc()
-      await turn()
-      await sleep(1)
-    }
-  }
-  // Waits for what follows from a collection; a test that waits in vain ends by its own limit.
-  const until = async (holds: () => boolean) => {
-    while (!holds()) await collect()
-  }
-  return { heard, collect, until }
-}
-
-async function expectToPass<Args = unknown>(
-  body: (tools: Tools & ReturnType<typeof setUp>, args: Args) => unknown,
-  args?: Args,
-): Promise<void> {
-  const outcome = await runFunction(
-    async (tools, { setUp, body, args }) => {
-      await body({ ...tools, ...setUp(tools) }, args as Args)
-      console.log('done')
-    },
-    { setUp, body, args },
-    { nodeArgs: ['--expose-gc'] },
-  )
-  expect(outcome).toEqual({ code: 0, signal: null, stdout: 'done\n', stderr: '' })
-}
 
 describe.concurrent('Buffers that outlive their arena', () => {
   const options: ArenaOptions[] = [

@@ -3,44 +3,10 @@ import { describe, expect, it } from 'vitest'
 import { type ArenaOptions, resolveOptions } from '../../src/arena/options.js'
 import { Leaks } from '../../src/buffers/leaks.js'
 import type { ArenaBuffer } from '../../src/buffers/owner.js'
-import type { LeakMessage } from '../../src/notices/notices.js'
-import { runFunction, type Tools } from '../support/child.js'
+import { runFunction } from '../support/child.js'
 import { someOf } from '../support/extent.js'
+import { expectToPass } from '../support/leak-listener.js'
 import { open, thrownBy } from '../support/world.js'
-
-/** What is told of leaks, and ways to wait for it. */
-function setUp({ gc, sleep, turn }: Tools) {
-  const heard: LeakMessage[] = []
-  const { subscribe } = process.getBuiltinModule('node:diagnostics_channel')
-  subscribe('offheap:leak', message => heard.push(message as LeakMessage))
-  const collect = async () => {
-    for (let i = 0; i < 5; i++) {
-      gc()
-      await turn()
-      await sleep(1)
-    }
-  }
-  // Waits for what follows from a collection; a test that waits in vain ends by its own limit.
-  const until = async (holds: () => boolean) => {
-    while (!holds()) await collect()
-  }
-  return { heard, collect, until }
-}
-
-async function expectToPass<Args = unknown>(
-  body: (tools: Tools & ReturnType<typeof setUp>, args: Args) => unknown,
-  args?: Args,
-): Promise<void> {
-  const outcome = await runFunction(
-    async (tools, { setUp, body, args }) => {
-      await body({ ...tools, ...setUp(tools) }, args as Args)
-      console.log('done')
-    },
-    { setUp, body, args },
-    { nodeArgs: ['--expose-gc'] },
-  )
-  expect(outcome).toEqual({ code: 0, signal: null, stdout: 'done\n', stderr: '' })
-}
 
 const KINDS: readonly (readonly [string, number, ArenaOptions])[] = [
   ['in a window', 64, {}],
