@@ -1,12 +1,14 @@
 /**
- * How `src` becomes what is published: two modules that are loaded, one with the heap, one with the arena over it, and the
- * command line beside them. Types are written by `tsc`, before. Why there are two, and what `@noinline` is for: docs/v8.md.
+ * How `src` becomes what is published: two CommonJS modules that are loaded, one with the heap, one with the arena over it, and
+ * the command line beside them. ES modules that hand on their names: so there is one of each class, however it is imported.
+ * `tsc` writes the declarations before, and `declarations.config.ts` joins them. Why there are two modules, and what `@noinline`
+ * is for: docs/v8.md.
  *
  * A module that was `src/room/file.ts` is in `dist/room/`, so that its distance from the package's folder is the same.
  */
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { defineConfig } from 'rolldown'
+import { joinDeclarations } from './declarations.config.js'
 
 /** Compiles to more than 460 bytecodes, which V8 never inlines: patterns are the most for their length. */
 const LONG_CODE =
@@ -40,44 +42,92 @@ export function constantFunctions(code: string): string {
   return code.replace(/^function (\w+)\(/gm, 'const $1 = function $1(')
 }
 
-/** Takes the base class `MadeOf` out of the published types: it adds nothing that users could see. */
-function hideMadeOf(dist: string): void {
-  for (const file of readdirSync(dist, { recursive: true, encoding: 'utf8' })) {
-    if (!file.endsWith('.d.ts')) continue
-    const text = readFileSync(join(dist, file), 'utf8')
-    const hidden = text
-      .replace(/^import \{ MadeOf \} from .*\n/m, '')
-      .replace(/ extends MadeOf<.*?>(?= \{$| implements )/gm, '')
-    if (hidden !== text) writeFileSync(join(dist, file), hidden)
+/**
+ * Binds what a CommonJS module takes of another one when it is loaded: `node_fs.openSync` becomes a constant `node_fs$openSync`.
+ * As a property it would be looked up at each use, and other code could replace it meanwhile.
+ */
+export function bindRequired(code: string): string {
+  let bound = code
+  for (const [line, name, call] of code.matchAll(/^(?:let|const) (\w+) = (require\("[^"]+"\));$/gm)) {
+    const uses = new RegExp(`(?<![\\w$."'])(?:\\(0, ${name}\\.(\\w+)\\)|${name}\\.(\\w+))`, 'g')
+    const names = new Set([...bound.matchAll(uses)].map(([, called, read]) => called ?? read))
+    if (names.size === 0) continue
+    const taken = [...names].map(property => `${property}: ${name}$${property}`)
+    bound = bound
+      .replace(uses, (_, called, read) => `${name}$${called ?? read}`)
+      .replace(line, `const { ${taken.join(', ')} } = ${call};`)
   }
+  return bound
 }
 
+/** Where another bundler makes an ES module of this one, there is no `__filename`. */
+export function guardFilename(code: string): string {
+  if (!code.includes('__filename')) return code
+  const guard = 'const ownFilename = typeof __filename === "string" ? __filename : undefined;'
+  return `${guard}\n${code.replaceAll('__filename', 'ownFilename')}`
+}
+
+/** An ES module with the names of the CommonJS module `file` beside it. */
+function wrapperOf(file: string, names: readonly string[]): string {
+  return `import all from './${file}'\n\nexport const { ${names.join(', ')} } = all\n`
+}
+
+const ENTRIES = { index: 'src/index.ts', 'heap/index': 'src/heap/index.ts' }
+const COMMAND = { 'cli/main': 'src/cli/main.ts' }
+
 export default defineConfig({
-  input: { index: 'src/index.ts', 'heap/index': 'src/heap/index.ts', 'cli/main': 'src/cli/main.ts' },
+  input: { ...ENTRIES, ...COMMAND },
   platform: 'node',
   tsconfig: 'tsconfig.build.json',
+  // Loaded by name at run time. Bundlers of programs must see the names.
+  external: /\.node$/,
   plugins: [
     {
       name: 'pad-noinline',
-      // Nothing moves to another line: source maps stay right.
       transform: { filter: { code: TAG }, handler: code => ({ code: padNoinline(code), map: null }) },
     },
     {
-      name: 'constant-functions',
-      renderChunk: (code, { name }) =>
-        name === 'heap' ? { code: constantFunctions(code), map: null } : null,
+      name: 'bind-at-load',
+      renderChunk: (code, { name, fileName }) => {
+        const isLoaded = fileName === 'heap/heap.cjs' || fileName === 'arena/arena.cjs'
+        const guarded = isLoaded ? guardFilename(code) : code
+        const bound = bindRequired(name === 'heap' ? constantFunctions(guarded) : guarded)
+        return { code: bound.replace(/^(#!.*\n)?/, '$1"use strict";\n'), map: null }
+      },
     },
-    { name: 'hide-made-of', writeBundle: ({ dir = 'dist' }) => hideMadeOf(dir) },
+    {
+      name: 'declarations',
+      writeBundle: ({ dir = 'dist' }) =>
+        joinDeclarations(
+          Object.keys(ENTRIES),
+          join(import.meta.dirname, '.compiled'),
+          join(import.meta.dirname, dir),
+        ),
+    },
+    {
+      name: 'wrappers',
+      generateBundle(_, bundle) {
+        for (const output of Object.values(bundle)) {
+          if (output.type !== 'chunk' || !Object.hasOwn(ENTRIES, output.name)) continue
+          const fileName = output.fileName.replace(/\.cjs$/, '.js')
+          this.emitFile({
+            type: 'asset',
+            fileName,
+            source: wrapperOf(basename(output.fileName), output.exports.toSorted()),
+          })
+        }
+      },
+    },
   ],
   // A constant that another module exports is loaded each time it is used, and a literal is not.
   optimization: { inlineConst: { mode: 'all', pass: 3 } },
   output: {
     dir: 'dist',
-    format: 'esm',
-    sourcemap: true,
+    format: 'cjs',
     comments: false,
+    entryFileNames: '[name].cjs',
     chunkFileNames: ({ name }) =>
-      name === 'heap' || name === 'arena' ? `${name}/${name}.js` : 'cli/[name].js',
+      name === 'heap' || name === 'arena' ? `${name}/${name}.cjs` : 'cli/[name].cjs',
     codeSplitting: {
       groups: [
         { name: 'heap', test: /\/src\/(heap|base)\// },

@@ -6,7 +6,7 @@ import { setImmediate as turn } from 'node:timers/promises'
 import { Arena } from 'offheap'
 import { ArenaBlocks, bufferTable } from '#compiled/replay/allocators.js'
 import { liveBytesAt, replayRangeTouching, samplePoints, slotsLiveAtEnd } from '#compiled/replay/passes.js'
-import { readTrace } from '#compiled/replay/trace.js'
+import { readTrace } from '#compiled/replay/trace-file.js'
 
 /** @type {{ path: string, source: 'mmap' | 'sbrk', points: number }} */
 const { path, source, points } = JSON.parse(process.argv[2])

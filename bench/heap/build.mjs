@@ -8,7 +8,7 @@ const FOLDER = new URL('../../dist/heap/', import.meta.url)
 /** A short hash of the compiled heap. */
 export function fingerprintBuild() {
   const hash = createHash('sha256')
-  const files = readdirSync(FOLDER).filter(file => file.endsWith('.js'))
+  const files = readdirSync(FOLDER).filter(file => file.endsWith('.cjs'))
   for (const file of files.sort()) hash.update(file).update(readFileSync(new URL(file, FOLDER)))
   return hash.digest('hex').slice(0, 16)
 }

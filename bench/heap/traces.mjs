@@ -8,7 +8,7 @@ import { basename, join } from 'node:path'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { deserialize, serialize } from 'node:v8'
-import { readTrace } from '#compiled/replay/trace.js'
+import { readTrace } from '#compiled/replay/trace-file.js'
 import { UsageError } from './options.mjs'
 
 const SUFFIX = /\.(trace|txt)(\.gz)?$/

@@ -6,7 +6,8 @@ import { readFileSync } from 'node:fs'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises'
 import { Arena } from 'offheap'
-import { FREE, readTrace } from '#compiled/replay/trace.js'
+import { FREE } from '#compiled/replay/trace.js'
+import { readTrace } from '#compiled/replay/trace-file.js'
 
 /** @import { ArenaStats } from 'offheap' */
 /** @import { Trace } from '#compiled/replay/trace.js' */

@@ -23,6 +23,7 @@ export type ArenaErrorCode =
   | 'ERR_ARENA_PINNED'
   | 'ERR_ARENA_PURGE_FAILED'
   | 'ERR_ARENA_SCOPE_ENDED'
+  | 'ERR_ARENA_UNSUPPORTED_PLATFORM'
 
 /**
  * A condition of an arena: it is closed, it is at its limit, it was handed a buffer that is not a live block

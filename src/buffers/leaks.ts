@@ -13,7 +13,7 @@
  * refers to the receivers of the calls, and one of them may hold the owner.
  */
 
-import { OWN_FOLDER_URL } from '../base/own-folder.js'
+import { isOwnFrame } from '../base/own-folder.js'
 import { register, SafeMap, targetOf, unregister } from '../base/primordials.js'
 import type { Block } from '../base/units.js'
 import type { WrapId } from '../memory/runtime.js'
@@ -180,5 +180,5 @@ function stackAbove(through: (...args: never[]) => unknown): string {
 /** The leak of a sample. Stack lines in this package are left out: they do not say who forgot the block. */
 function leakOf({ arenaName, sizeBytes, stack }: Sample): Leak {
   const lines = stack.split('\n').slice(1)
-  return { arenaName, sizeBytes, stack: lines.filter(line => !line.includes(OWN_FOLDER_URL)).join('\n') }
+  return { arenaName, sizeBytes, stack: lines.filter(line => !isOwnFrame(line)).join('\n') }
 }

@@ -3,11 +3,13 @@
  * its own (`memory-run.ts`). Then it shows a table and, for each run, the memory over time. This file has the
  * cases, the progress and the words. Every number that is shown was measured in this very run.
  */
+import { existsSync } from 'node:fs'
 import { relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { type ArenaSettings, blocksMaker, SOURCE_NAMES } from '../replay/allocators.js'
 import { UsageError } from '../replay/errors.js'
-import { readTrace, type Trace, TraceReader } from '../replay/trace.js'
+import { type Trace, TraceReader } from '../replay/trace.js'
+import { readTrace } from '../replay/trace-file.js'
 import { type MemoryResult, type MemorySample, type MemorySpec, runMemory } from './memory-run.js'
 import { oneOf, parseOptions } from './options.js'
 import { formatBytes, formatTable, resample, sparkline } from './report.js'
@@ -19,8 +21,11 @@ type DemoCase = (typeof DEMO_CASES)[number]
 const DEMO_ALLOCATORS = ['buffer', 'arena'] as const
 type DemoAllocator = (typeof DEMO_ALLOCATORS)[number]
 
-/** The recording of the case `service`. It is published with the package. */
-const SERVICE_TRACE = fileURLToPath(new URL('../../bench/traces/node-json-scope.trace.gz', import.meta.url))
+/** Where the recorded service is: in the published package, and in a clone. */
+const SERVICE_TRACES = ['./service.trace', '../../bench/traces/node-json-scope.trace.gz'].map(path =>
+  fileURLToPath(new URL(path, import.meta.url)),
+)
+const SERVICE_TRACE = SERVICE_TRACES.find(path => existsSync(path)) ?? SERVICE_TRACES[0]
 
 /**
  * The case `sparse`: this many blocks of this size are written, then all but one in `SPARSE_KEEP_ONE_IN` are

@@ -80,8 +80,4 @@ for (const stream of [process.stdout, process.stderr]) {
   })
 }
 
-try {
-  await run(process.argv.slice(2))
-} catch (error) {
-  report(error)
-}
+run(process.argv.slice(2)).catch(report)

@@ -88,7 +88,9 @@ export function runMemory(
   spec: MemorySpec,
   onProgress: (fraction: number) => void = () => {},
 ): Promise<MemoryResult> {
-  const script = fileURLToPath(new URL('./main.js', import.meta.url))
+  // `main.cjs` where it is published, `main.js` where it is compiled for tests.
+  const extension = import.meta.url.slice(import.meta.url.lastIndexOf('.'))
+  const script = fileURLToPath(new URL(`./main${extension}`, import.meta.url))
   const job = JSON.stringify({ spec: withInfinity(spec), header: headerOf(trace) })
   return askProcess<MemoryResult>({
     name: NAME,

@@ -1,54 +1,87 @@
 /**
  * Finds and loads the binary of the addon. Knows where binaries lie, and what to say where there is none.
  *
- * It looks first for `build/Release`, which `native/build.mjs` makes, then for `prebuilds`, with the names of
- * prebuildify. It reads nothing outside of the package and lists no folder. So a process under Node's
- * permission model needs to allow no more than the package: see `reasonOf`. Node itself says which C library
- * there is.
+ * It looks first at the path that the program or the environment names. Then for a binary that was built from
+ * source on this machine, then for the one that is published for this platform. It reads nothing outside of
+ * the package and lists no folder. So a process under Node's permission model needs to allow no more than the
+ * package: see `reasonOf`.
  */
 import { createRequire } from 'node:module'
-import { dirname } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { dirname, isAbsolute } from 'node:path'
 import { ArenaError } from '../base/errors.js'
+import { OWN_FOLDER } from '../base/own-folder.js'
+import prebuilds from './prebuilds.cjs'
 
-// Both src/memory and dist/memory are two levels below the package.
-const packageRoot = dirname(dirname(dirname(fileURLToPath(import.meta.url))))
-const BUILT = `${packageRoot}/build/Release/offheap.node`
+/** The environment variable that names the path of the binary to load. */
+export const BINDING_VARIABLE = 'OFFHEAP_NATIVE_BINDING'
+
+/** Undefined in a bundle, where only a path that is named and the bundled binaries can be loaded. */
+const packageRoot = OWN_FOLDER === undefined ? undefined : dirname(OWN_FOLDER)
+/** Where `native/build.mjs` puts what it builds: in a clone, and in an installed package. */
+const BUILDS = ['build/Release/offheap.node', 'native/build/Release/offheap.node']
+const platform = `${process.platform}-${process.arch}`
 
 /**
- * Loads what `native/addon.cc` exports. Throws an `ArenaError` (`ERR_ARENA_NOT_SUPPORTED`) that says what to
- * do.
+ * Loads what `native/addon.cc` exports: from `path`, which must be absolute, or if it is undefined from where
+ * the head of this file says. Throws an `ArenaError` that says what to do: `ERR_ARENA_UNSUPPORTED_PLATFORM`
+ * if there can be no binary for this platform, `ERR_ARENA_NOT_SUPPORTED` if there is none or it cannot be
+ * loaded.
  */
-export function loadBinary(): unknown {
-  const require = createRequire(import.meta.url)
+export function loadBinary(path: string | undefined = namedByEnvironment()): unknown {
+  if (path !== undefined) return loadNamed(path)
+  if (process.platform !== 'linux') throw unsupportedPlatform()
   try {
-    try {
-      return require(BUILT)
-    } catch (error) {
-      if (!isAbsent(error)) throw error
-    }
-    return require(prebuilt())
+    return built() ?? prebuilt()
   } catch (cause) {
-    throw new ArenaError('ERR_ARENA_NOT_SUPPORTED', `Cannot load the native addon: ${reasonOf(cause)}`, {
-      cause,
-    })
+    throw cannotLoad(reasonOf(cause), cause)
   }
 }
 
-function prebuilt(): string {
-  return `${packageRoot}/prebuilds/${process.platform}-${process.arch}/node.${libcName()}.node`
+/** The path that the environment names. A variable that is empty names none. */
+function namedByEnvironment(): string | undefined {
+  // biome-ignore lint/style/noProcessEnv: whoever starts a program that was bundled has no other way to say it.
+  const path = process.env[BINDING_VARIABLE]
+  return path === '' ? undefined : path
 }
 
-/** The C library of this process. A binary for glibc may load on musl, and then fail in any way. */
-function libcName(): 'glibc' | 'musl' {
-  const { report } = process as { report?: NodeJS.ProcessReport }
-  if (report === undefined) return 'glibc'
-  // Without this, the report looks up the name of every address that the process is connected to.
-  const { excludeNetwork } = report as { excludeNetwork?: boolean }
-  Object.assign(report, { excludeNetwork: true })
-  const { header } = report.getReport() as { header: { glibcVersionRuntime?: string } }
-  Object.assign(report, { excludeNetwork })
-  return header.glibcVersionRuntime === undefined ? 'musl' : 'glibc'
+function loadNamed(path: string): unknown {
+  if (!isAbsolute(path)) {
+    throw cannotLoad(
+      `the path that nativeBinding or ${BINDING_VARIABLE} names must be absolute; it is ${path}`,
+    )
+  }
+  try {
+    return requireFile(path)
+  } catch (cause) {
+    throw cannotLoad(`${path}: ${permissionReason(cause, dirname(path)) ?? (cause as Error).message}`, cause)
+  }
+}
+
+/** Loads a file whose name a bundler need not know. */
+function requireFile(path: string): unknown {
+  return createRequire(path)(path)
+}
+
+/** Loads the binary that was built from source, or returns undefined if there is none. */
+function built(): unknown {
+  if (packageRoot === undefined) return undefined
+  for (const path of BUILDS) {
+    try {
+      return requireFile(`${packageRoot}/${path}`)
+    } catch (error) {
+      if (!isAbsent(error)) throw error
+    }
+  }
+  return undefined
+}
+
+function prebuilt(): unknown {
+  if (!Object.hasOwn(prebuilds, platform)) throw unsupportedPlatform()
+  return prebuilds[platform]()
+}
+
+function cannotLoad(reason: string, cause?: unknown): ArenaError {
+  return new ArenaError('ERR_ARENA_NOT_SUPPORTED', `Cannot load the native addon: ${reason}`, { cause })
 }
 
 function isAbsent(error: unknown): boolean {
@@ -56,26 +89,48 @@ function isAbsent(error: unknown): boolean {
 }
 
 function reasonOf(cause: unknown): string {
-  const { code, message } = cause as NodeJS.ErrnoException
+  const permission = permissionReason(cause, packageRoot)
+  if (permission !== undefined) return permission
+  if ((cause as NodeJS.ErrnoException).code === 'ERR_DLOPEN_DISABLED')
+    return 'addons are disabled; run node without --no-addons.'
+  if (!isAbsent(cause)) return (cause as Error).message
+  return `there is no binary for ${platform}. ${buildAdvice()}`
+}
+
+/** Which flags of Node's permission model are missing to load from `folder`; undefined if that is not the cause. */
+function permissionReason(cause: unknown, folder: string | undefined): string | undefined {
+  const { code } = cause as NodeJS.ErrnoException
   const { permission } = process
+  if (permission === undefined) return undefined
   // On some Node lines a file that may not be read looks as if it were absent.
-  const mayRead = permission?.has('fs.read', packageRoot) !== false
-  if (
-    permission !== undefined &&
-    (code === 'ERR_DLOPEN_DISABLED' || code === 'ERR_ACCESS_DENIED' || !mayRead)
-  ) {
-    // The message names all flags that are needed, at once. A program cannot ask whether addons are allowed,
-    // and a second `--allow-addons` does no harm. A path that is given twice makes Node 20 abort, so it is
-    // named only if it is needed.
-    const flags = mayRead ? '--allow-addons' : `--allow-addons ${shellWord(`--allow-fs-read=${packageRoot}`)}`
-    return `the permission model forbids it; run node with ${flags}`
-  }
-  if (code === 'ERR_DLOPEN_DISABLED') return 'addons are disabled; run node without --no-addons.'
-  if (!isAbsent(cause)) return message
+  const mayRead = folder === undefined || permission.has('fs.read', folder)
+  if (code !== 'ERR_DLOPEN_DISABLED' && code !== 'ERR_ACCESS_DENIED' && mayRead) return undefined
+  // The message names all flags that are needed, at once. A program cannot ask whether addons are allowed,
+  // and a second `--allow-addons` does no harm. A path that is given twice makes Node 20 abort, so it is
+  // named only if it is needed.
+  const flags = mayRead ? '--allow-addons' : `--allow-addons ${shellWord(`--allow-fs-read=${folder}`)}`
+  return `the permission model forbids it; run node with ${flags}`
+}
+
+function unsupportedPlatform(): ArenaError {
+  const known = Object.keys(prebuilds).join(' and ')
+  const advice =
+    process.platform === 'linux'
+      ? buildAdvice()
+      : "Deploy on Linux. Here, use new Arena({ source: 'heap' }), which has the same interface over ordinary " +
+        "ArrayBuffers, or 'offheap/heap'."
+  return new ArenaError(
+    'ERR_ARENA_UNSUPPORTED_PLATFORM',
+    `offheap has no binary for ${platform}, only for ${known}. ${advice}`,
+  )
+}
+
+function buildAdvice(): string {
+  if (packageRoot === undefined)
+    return `Build one in a clone of offheap, and name its path in the environment variable ${BINDING_VARIABLE}.`
   return (
-    `no binary for ${process.platform}-${process.arch} (${libcName()}). Build one with ` +
-    `"npm install --no-save node-gyp node-addon-api && node ${shellWord(`${packageRoot}/native/build.mjs`)}" ` +
-    '(needs g++, make and Python 3).'
+    'Build one with "npm install --no-save node-gyp node-addon-api && ' +
+    `node ${shellWord(`${packageRoot}/native/build.mjs`)}" (needs g++, make and Python 3).`
   )
 }
 

@@ -1,7 +1,7 @@
 /**
  * Reads a recording of allocations into columns, which a replay can walk without an object per operation.
  *
- * The format is plain text, gzip'd or not (the first bytes tell, not the name), one operation a line:
+ * The format is plain text, one operation a line. `trace-file.ts` knows the other forms of a file.
  *
  *     a ID SIZE     allocate a block of SIZE bytes and call it ID
  *     r ID SIZE     resize block ID to SIZE bytes; its contents stay, up to the shorter of the two sizes
@@ -20,9 +20,6 @@
  *  3. `sizes` is an `Int32Array` unless some size needs more. Timed loops read it, and V8 hands the elements
  *     of a `Float64Array` on as boxed numbers: the allocator under test would be compiled for those.
  */
-import { createReadStream } from 'node:fs'
-import { pipeline } from 'node:stream/promises'
-import { createGunzip } from 'node:zlib'
 import { InputError } from './errors.js'
 
 /** The operations, as `Trace.operations` has them. */
@@ -254,48 +251,4 @@ export class TraceReader {
       .replace(/[^ -~]/g, '?')
     throw new TraceError(this.#name, this.#line, `${message}; got ${JSON.stringify(shown)}`)
   }
-}
-
-const GZIP_MAGIC = [0x1f, 0x8b]
-
-/** Reads the first bytes of `source`, enough to recognise gzip. `chunks` yields these bytes and the rest. */
-async function peek(
-  source: AsyncIterator<Buffer>,
-): Promise<{ isGzip: boolean; chunks: AsyncGenerator<Buffer> }> {
-  let head: Buffer = Buffer.alloc(0)
-  while (head.length < GZIP_MAGIC.length) {
-    const next = await source.next()
-    if (next.done) break
-    head = Buffer.concat([head, next.value])
-  }
-  async function* chunks() {
-    yield head
-    for (let next = await source.next(); !next.done; next = await source.next()) yield next.value
-  }
-  return { isGzip: GZIP_MAGIC.every((byte, index) => head[index] === byte), chunks: chunks() }
-}
-
-/**
- * Reads the recording at `path` (`-` is standard input), gzip'd or plain. Throws `TraceError` if it breaks
- * the format, and the system error if it cannot be read.
- */
-export async function readTrace(path: string): Promise<Trace> {
-  const name = path === '-' ? 'standard input' : path
-  const reader = new TraceReader(name)
-  const stream = path === '-' ? process.stdin : createReadStream(path)
-  const consume = async (source: AsyncIterable<Buffer>) => {
-    for await (const chunk of source) reader.push(chunk)
-  }
-  try {
-    const { isGzip, chunks } = await peek(stream[Symbol.asyncIterator]())
-    await (isGzip ? pipeline(chunks, createGunzip(), consume) : pipeline(chunks, consume))
-  } catch (error) {
-    const { code = '', message } = error as NodeJS.ErrnoException
-    if (/^Z_/.test(code))
-      throw new TraceError(name, 0, `the gzip file is damaged or not complete (${message})`)
-    throw error
-  } finally {
-    stream.destroy()
-  }
-  return reader.finish()
 }

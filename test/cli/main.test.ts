@@ -105,7 +105,7 @@ describe.concurrent('offheap', () => {
     cpSync(join(packageRoot, 'dist'), join(copy, 'dist'), { recursive: true })
     cpSync(join(packageRoot, 'package.json'), join(copy, 'package.json'))
     symlinkSync(join(packageRoot, 'node_modules'), join(copy, 'node_modules'))
-    const main = join(copy, 'dist/cli/main.js')
+    const main = join(copy, 'dist/cli/main.cjs')
     for (const args of someOf([['demo'], ['replay', path]], 1)) {
       const child = spawn(process.execPath, [main, ...args])
       let stderr = ''

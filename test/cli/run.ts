@@ -2,7 +2,7 @@
 import { fileURLToPath } from 'node:url'
 import { DIST, type Outcome, runNode } from '../support/process.js'
 
-export const MAIN = fileURLToPath(new URL('cli/main.js', DIST))
+export const MAIN = fileURLToPath(new URL('cli/main.cjs', DIST))
 
 /** Runs `offheap ...args` with `input` as its standard input; `nodeArgs` go to Node itself. */
 export function offheap(

@@ -114,15 +114,56 @@ describe.concurrent.each(NODES)('under the permission model of $version', node =
 })
 
 describe.concurrent('the binary', () => {
+  const PREBUILT = `prebuilds/${process.platform}-${process.arch}/offheap.node`
+
   it('is found among those that are published', async () => {
-    const { header } = process.report.getReport() as { header: { glibcVersionRuntime?: string } }
-    const [own, other] = header.glibcVersionRuntime ? ['glibc', 'musl'] : ['musl', 'glibc']
-    const path = (libc: string) => `prebuilds/${process.platform}-${process.arch}/node.${libc}.node`
-    expect(await runNode([install('own', path(own))])).toMatchObject({ code: 0, stderr: '' })
-    const refused = await runNode([install('other', path(other))])
-    expect(refused.stderr).toContain(
-      `Cannot load the native addon: no binary for ${process.platform}-${process.arch} (${own}). Build one with`,
+    expect(await runNode([install('own', PREBUILT)])).toMatchObject({ code: 0, stderr: '' })
+  })
+
+  it('that was built from source in the package comes before a published one', async () => {
+    const program = install('built', 'native/build/Release/offheap.node')
+    mkdirSync(dirname(join(dirname(program), 'node_modules/offheap', PREBUILT)), { recursive: true })
+    writeFileSync(join(dirname(program), 'node_modules/offheap', PREBUILT), 'no binary')
+    expect(await runNode([program])).toMatchObject({ code: 0, stderr: '' })
+  })
+
+  it('is absent, and the error says how to build one', async () => {
+    const program = install('absent', 'elsewhere/offheap.node')
+    const { stderr } = await runNode([program])
+    const platform = `${process.platform}-${process.arch}`
+    expect(stderr).toContain(
+      `Cannot load the native addon: there is no binary for ${platform}. Build one with`,
     )
+    expect(stderr).toContain("code: 'ERR_ARENA_NOT_SUPPORTED'")
+  })
+
+  it('is where the environment says', async () => {
+    const program = install('named', 'elsewhere/offheap.node')
+    const path = join(dirname(program), 'node_modules/offheap/elsewhere/offheap.node')
+    const run = (named: string) => runNode([program], '', process.execPath, { OFFHEAP_NATIVE_BINDING: named })
+    expect(await run(path)).toMatchObject({ code: 0, stderr: '' })
+    expect((await run('elsewhere/offheap.node')).stderr).toContain(
+      'the path that nativeBinding or OFFHEAP_NATIVE_BINDING names must be absolute; it is elsewhere/offheap.node',
+    )
+    expect((await run(`${path}x`)).stderr).toContain(
+      `Cannot load the native addon: ${path}x: Cannot find module`,
+    )
+    expect((await run('')).stderr).toContain('there is no binary for')
+  })
+
+  it.each([
+    ['darwin', 'arm64', "Here, use new Arena({ source: 'heap' })"],
+    ['win32', 'x64', "Here, use new Arena({ source: 'heap' })"],
+    ['linux', 'riscv64', 'Build one with "npm install --no-save node-gyp node-addon-api && node '],
+  ])('is not there for %s-%s, and the error says what to do', async (platform, cpu, advice) => {
+    const program = install(`on-${platform}`, 'elsewhere/offheap.node')
+    const pretend = `Object.defineProperties(process, { platform: { value: '${platform}' }, arch: { value: '${cpu}' } })`
+    const { stderr } = await runNode(['--import', `data:text/javascript,${pretend}`, program])
+    expect(stderr).toContain("code: 'ERR_ARENA_UNSUPPORTED_PLATFORM'")
+    expect(stderr).toContain(
+      `offheap has no binary for ${platform}-${cpu}, only for linux-arm64 and linux-x64. `,
+    )
+    expect(stderr).toContain(advice)
   })
 
   it('is not loaded where addons are disabled, and the error says how they are', async () => {

@@ -3,7 +3,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { afterAll, describe, expect, it } from 'vitest'
-import { ALLOCATE, FREE, RESIZE, readTrace, TraceError, TraceReader } from '../../src/replay/trace.js'
+import { ALLOCATE, FREE, RESIZE, TraceError, TraceReader } from '../../src/replay/trace.js'
+import { readTrace } from '../../src/replay/trace-file.js'
 
 const directory = mkdtempSync(join(tmpdir(), 'offheap-trace-'))
 afterAll(() => rmSync(directory, { recursive: true }))

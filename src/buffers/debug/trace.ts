@@ -2,8 +2,7 @@
  * A place in the user's code: a stack, kept as text. V8's own form of a stack refers to the receivers of the
  * calls, an arena among them, and would keep them alive as long as the trace.
  */
-import { fileURLToPath } from 'node:url'
-import { OWN_FOLDER_URL } from '../../base/own-folder.js'
+import { isOwnFrame } from '../../base/own-folder.js'
 
 const { max } = Math
 
@@ -12,7 +11,6 @@ const { max } = Math
  * captured.
  */
 const OWN_FRAMES = 8
-const OWN_FOLDER = OWN_FOLDER_URL.startsWith('file:') ? fileURLToPath(OWN_FOLDER_URL) : OWN_FOLDER_URL
 
 export class Trace {
   readonly #stack: string
@@ -28,8 +26,8 @@ export class Trace {
   /** The frames from the user's innermost one on, one on each line, as in the `stack` of an error. */
   get frames(): string {
     const lines = this.#stack.split('\n').filter(line => line.startsWith('    at '))
-    const first = lines.findIndex(line => !line.includes(OWN_FOLDER) && !line.includes(OWN_FOLDER_URL))
-    // If all frames look like this package's, user and library are in one bundle. Then all are shown.
+    const first = lines.findIndex(line => !isOwnFrame(line))
+    // In a bundle with other code no frame can be told from the user's. Then all are shown.
     return lines.slice(max(0, first)).join('\n')
   }
 

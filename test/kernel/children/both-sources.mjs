@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs'
 import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises'
 import { ArenaBlocks, bufferTable } from '../../../.compiled/replay/allocators.js'
 import { replayRangeTouching, slotsLiveAtEnd } from '../../../.compiled/replay/passes.js'
-import { readTrace } from '../../../.compiled/replay/trace.js'
+import { readTrace } from '../../../.compiled/replay/trace-file.js'
 import { verifyContents } from '../../../.compiled/replay/verify.js'
 import { Arena } from '../../../dist/index.js'
 

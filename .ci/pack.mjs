@@ -1,0 +1,70 @@
+/**
+ * Makes what only the published package has, before `npm pack` and `npm publish` (`prepack`); `--clean` removes it again
+ * (`postpack`):
+ *
+ *  - `dist`, built anew, with the recording of the demo in its packed form
+ *  - `native/binding.gyp`. At the root of a package, a `binding.gyp` makes some clients run node-gyp at each install.
+ *  - `heap/package.json`, for tools that do not know `exports`
+ *
+ * It builds no binary: those of all platforms must be in `prebuilds` (docs/binary.md).
+ */
+import { spawnSync } from 'node:child_process'
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { join } from 'node:path'
+
+const root = join(import.meta.dirname, '..')
+const SERVICE = join(root, 'bench/traces/node-json-scope.trace.gz')
+
+function clean() {
+  rmSync(join(root, 'native/binding.gyp'), { force: true })
+  rmSync(join(root, 'heap'), { recursive: true, force: true })
+}
+
+function fail(message) {
+  process.stderr.write(`offheap: ${message}\n`)
+  process.exit(1)
+}
+
+function run(command, ...args) {
+  const { status, error } = spawnSync(command, args, { cwd: root, stdio: ['ignore', 'ignore', 'inherit'] })
+  if (error !== undefined || status !== 0)
+    fail(`${command} ${args.join(' ')} failed: ${error?.message ?? `exit code ${status}`}`)
+}
+
+/** Paths in a gyp file count from its folder. */
+function writeGyp() {
+  const gyp = readFileSync(join(root, 'binding.gyp'), 'utf8').replaceAll('"native/', '"')
+  writeFileSync(join(root, 'native/binding.gyp'), gyp)
+}
+
+function writeHeapEntry() {
+  mkdirSync(join(root, 'heap'), { recursive: true })
+  const entry = { main: '../dist/heap/index.cjs', types: '../dist/heap/index.d.cts' }
+  writeFileSync(join(root, 'heap/package.json'), `${JSON.stringify(entry, null, 2)}\n`)
+}
+
+async function writeRecording() {
+  const [{ readTrace }, { packTrace }] = await Promise.all(
+    ['trace-file', 'packed-trace'].map(name => import(`#compiled/replay/${name}.js`)),
+  )
+  writeFileSync(join(root, 'dist/cli/service.trace'), packTrace(await readTrace(SERVICE)))
+}
+
+function checkBinaries() {
+  const platforms = Object.keys(createRequire(import.meta.url)('../.compiled/memory/prebuilds.cjs'))
+  const missing = platforms.filter(platform => !existsSync(join(root, 'prebuilds', platform, 'offheap.node')))
+  if (missing.length > 0)
+    fail(
+      `prebuilds has no binary for ${missing.join(' and ')}. Build them first: "npm run prebuild"; see docs/binary.md`,
+    )
+}
+
+clean()
+if (!process.argv.includes('--clean')) {
+  run('npm', 'run', 'compile:ts')
+  checkBinaries()
+  writeGyp()
+  writeHeapEntry()
+  await writeRecording()
+}
