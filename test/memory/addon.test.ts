@@ -131,7 +131,9 @@ describe('loadAddon', () => {
       cpSync(join(packageRoot, '.compiled'), join(root, '.compiled'), { recursive: true })
       writeFileSync(join(root, 'package.json'), '{ "name": "offheap", "type": "module" }')
       const message = loadInChild(root, [])
-      expect(message).toMatch(/^ERR_ARENA_NOT_SUPPORTED Cannot load the native addon: no binary for linux-/)
+      expect(message).toMatch(
+        /^ERR_ARENA_NOT_SUPPORTED Cannot load the native addon: there is no binary for linux-/,
+      )
       expect(message).toContain(`node ${root}/native/build.mjs`)
     } finally {
       rmSync(root, { recursive: true })
