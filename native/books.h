@@ -48,6 +48,7 @@ struct Wrap {
 
 struct Books {
   uint64_t next_mapping_id = 1;
+  uint64_t next_wrap_id = 1;
   std::unordered_map<uint64_t, std::shared_ptr<Mapping>> mappings;
   std::unordered_map<uint64_t, Wrap*> wraps;
   std::shared_ptr<Slab> slab;  // where the next piece comes from, or null

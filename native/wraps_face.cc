@@ -13,6 +13,9 @@
 namespace offheap {
 namespace {
 
+// After a million calls for that many the numbers are still exact in script.
+constexpr double kMaxNewWrapIds = 4294967296;
+
 void Register(Wrap& wrap) {
   wrap.books->wraps.emplace(wrap.id, &wrap);
   wrap.mapping->wrap_count += 1;
@@ -78,6 +81,15 @@ Napi::Value WrapRange(const Napi::CallbackInfo& info) {
   return {info.Env(), buffer};
 }
 
+// Two copies of the package in one environment share these books. So the numbers come from here.
+Napi::Value NewWrapIds(const Napi::CallbackInfo& info) {
+  const uint64_t count = IntegerIn(info, 0, "count", 1, kMaxNewWrapIds);
+  uint64_t& next = BooksOf(info.Env())->next_wrap_id;
+  const uint64_t first = next;
+  next += count;
+  return Napi::Number::New(info.Env(), static_cast<double>(first));
+}
+
 Napi::Value IsWrapped(const Napi::CallbackInfo& info) {
   const uint64_t id = IntegerIn(info, 0, "wrapId", 0, kMaxSafeInteger);
   return Napi::Boolean::New(info.Env(), BooksOf(info.Env())->wraps.count(id) != 0);
@@ -97,6 +109,7 @@ void Detach(const Napi::CallbackInfo& info) {
 
 void AddWrapsFace(Napi::Env env, Napi::Object exports) {
   exports.Set("wrap", Napi::Function::New<WrapRange>(env, "wrap"));
+  exports.Set("newWrapIds", Napi::Function::New<NewWrapIds>(env, "newWrapIds"));
   exports.Set("isWrapped", Napi::Function::New<IsWrapped>(env, "isWrapped"));
   exports.Set("detach", Napi::Function::New<Detach>(env, "detach"));
 }

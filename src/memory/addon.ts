@@ -14,7 +14,9 @@ import type { Ledger } from './ledger.js'
 import type { Addon, Runtime, WrapId } from './runtime.js'
 
 /** What the addon exports: see the `*_face` files and `turns.h` in native/. */
-interface NativeAddon extends Omit<Kernel, 'advise'>, Runtime {
+interface NativeAddon extends Omit<Kernel, 'advise'>, Omit<Runtime, 'newWrapId'> {
+  /** Reserves that many numbers for wraps, which nobody else gets. Returns the first of them. */
+  newWrapIds(count: number): WrapId
   readonly MADV_DONTNEED: number
   readonly MADV_NOHUGEPAGE: number
   readonly MADV_HUGEPAGE: number
@@ -40,11 +42,16 @@ const applyFunction = Reflect.apply
 /** Error codes where advice about huge pages is not taken: by this kernel, or because of a filter. */
 const NO_ADVICE = ['EINVAL', 'EPERM', 'EACCES', 'ENOSYS']
 
+/** How many numbers for wraps are reserved at a time, so that hardly any wrap takes a call for its number. */
+const WRAP_IDS = 1024
+
 /** The binary behind the interfaces of `kernel.ts` and `runtime.ts`. */
 class LoadedAddon implements Addon {
   readonly programBreak: ProgramBreak
   readonly pageBytes: number
   readonly #native: NativeAddon
+  #nextWrapId: WrapId = 0
+  #endWrapId: WrapId = 0
 
   constructor(native: NativeAddon) {
     this.#native = native
@@ -126,6 +133,15 @@ class LoadedAddon implements Addon {
 
   residency(mapping: MappingId, offsetBytes: number, lengthBytes: number, residency: Uint8Array): void {
     this.#native.residency(mapping, offsetBytes, lengthBytes, residency)
+  }
+
+  newWrapId(): WrapId {
+    if (this.#nextWrapId === this.#endWrapId) {
+      const first = this.#native.newWrapIds(WRAP_IDS)
+      this.#nextWrapId = first
+      this.#endWrapId = first + WRAP_IDS
+    }
+    return this.#nextWrapId++
   }
 
   wrap(mapping: MappingId, offsetBytes: number, lengthBytes: number, wrapId: WrapId): ArrayBuffer {

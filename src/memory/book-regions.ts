@@ -19,7 +19,6 @@ import { SafeMap } from '../base/primordials.js'
 import type { Kernel, MappingId } from './kernel.js'
 import type { Addon, Runtime } from './runtime.js'
 import { Unmapper } from './unmapper.js'
-import { nextWrapId } from './wrap-ids.js'
 
 const { ceil } = Math
 
@@ -95,7 +94,7 @@ export class BookRegions {
     try {
       mapping = this.#kernel.map(lengthBytes)
       this.#kernel.advise(mapping, 0, lengthBytes, 'nohugepage')
-      const buffer = this.#runtime.wrap(mapping, 0, lengthBytes, nextWrapId())
+      const buffer = this.#runtime.wrap(mapping, 0, lengthBytes, this.#runtime.newWrapId())
       const free: number[] = []
       const isWarm: boolean[] = []
       for (let i = 0; i < CHUNK_REGIONS; i++) {

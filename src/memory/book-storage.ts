@@ -14,7 +14,6 @@ import { HUGE_PAGE_BYTES } from './huge-pages.js'
 import type { Kernel, MappingId } from './kernel.js'
 import type { Addon, Runtime } from './runtime.js'
 import { Unmapper } from './unmapper.js'
-import { nextWrapId } from './wrap-ids.js'
 
 const { ceil, floor } = Math
 
@@ -56,7 +55,7 @@ export class BookStorage {
       if (lengthBytes >= HUGE_PAGE_BYTES) {
         this.#kernel.advise(mapping, 0, this.#wholePages(lengthBytes), 'nohugepage')
       }
-      const buffer = this.#runtime.wrap(mapping, 0, lengthBytes, nextWrapId())
+      const buffer = this.#runtime.wrap(mapping, 0, lengthBytes, this.#runtime.newWrapId())
       this.#mappings.set(buffer, mapping)
       return buffer
     } catch (error) {

@@ -5,7 +5,7 @@
  */
 import type { Kernel, MappingId } from './kernel.js'
 
-/** Names one call of `wrap`, for `isWrapped`. The caller chooses it. It is unique in this environment. */
+/** Names one call of `wrap`, for `isWrapped`. It comes from `newWrapId`. It is unique in this environment. */
 export type WrapId = number
 
 /**
@@ -13,6 +13,12 @@ export type WrapId = number
  * made in this environment (the main thread or one Worker).
  */
 export interface Runtime {
+  /**
+   * Returns a number above 0 for a call of `wrap`. It was never returned before in this environment, not even
+   * to another copy of this package that shares the addon.
+   */
+  newWrapId(): WrapId
+
   /**
    * Makes an external `ArrayBuffer` over part of a mapping. Wraps may overlap. The memory stays mapped until
    * the finalizer of the buffer has run. Throws where the runtime refuses: a length above its limit, no

@@ -9,7 +9,6 @@ import type { Wrap } from './page-source.js'
 import { residentPages } from './residency.js'
 import type { Addon, Runtime, WrapId } from './runtime.js'
 import type { Segment } from './segment.js'
-import { nextWrapId } from './wrap-ids.js'
 
 const { floor } = Math
 
@@ -64,7 +63,7 @@ export abstract class SegmentSource {
 
   wrap(offsetBytes: number, lengthBytes: number): Wrap {
     const { mapping, firstPage } = this.segmentOf(floor(offsetBytes / this.pageBytes))
-    const wrapId = nextWrapId()
+    const wrapId = this.#runtime.newWrapId()
     return {
       buffer: this.#runtime.wrap(mapping, offsetBytes - firstPage * this.pageBytes, lengthBytes, wrapId),
       wrapId,

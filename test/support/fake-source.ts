@@ -8,7 +8,6 @@ import { type PageSource, SEGMENT_ALIGN_BYTES, type Wrap } from '../../src/memor
 import type { Addon, WrapId } from '../../src/memory/runtime.js'
 import { endOf, type PageStretch, type Segment } from '../../src/memory/segment.js'
 import type { OwnSegment } from '../../src/memory/segment-source.js'
-import { nextWrapId } from '../../src/memory/wrap-ids.js'
 
 const SPACE_BYTES = 256 * MIB
 
@@ -33,7 +32,7 @@ export class FakeSource implements PageSource {
     this.pageBytes = addon.pageBytes
     this.#addon = addon
     this.#mapping = addon.map(SPACE_BYTES)
-    this.#bytes = new Uint8Array(addon.wrap(this.#mapping, 0, SPACE_BYTES, nextWrapId()))
+    this.#bytes = new Uint8Array(addon.wrap(this.#mapping, 0, SPACE_BYTES, addon.newWrapId()))
   }
 
   get segments(): readonly Segment[] {
@@ -139,7 +138,7 @@ export class FakeSource implements PageSource {
 
   wrap(offsetBytes: number, lengthBytes: number): Wrap {
     this.#enter('wrap')
-    const wrapId = nextWrapId()
+    const wrapId = this.#addon.newWrapId()
     return { buffer: this.#addon.wrap(this.#mapping, offsetBytes, lengthBytes, wrapId), wrapId }
   }
 

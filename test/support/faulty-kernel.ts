@@ -246,6 +246,10 @@ export class FaultyKernel implements Addon {
     this.#real.residency(mapping, offsetBytes, lengthBytes, residency)
   }
 
+  newWrapId(): WrapId {
+    return this.#real.newWrapId()
+  }
+
   wrap(mapping: MappingId, offsetBytes: number, lengthBytes: number, wrapId: WrapId): ArrayBuffer {
     this.#enter('wrap', [mapping, offsetBytes, lengthBytes, wrapId])
     const buffer = this.#real.wrap(mapping, offsetBytes, lengthBytes, wrapId)
