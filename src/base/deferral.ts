@@ -6,8 +6,8 @@
  * clocks that a test runner or an imitation of a browser replaces have no effect here. Until then Node's own
  * functions serve, as they were when this module was loaded. They may return values of any kind.
  */
-import { performance } from 'node:perf_hooks'
-import { clearTimeout, setImmediate, setTimeout } from 'node:timers'
+import hooks from 'node:perf_hooks'
+import timersOfNode from 'node:timers'
 import { TimerQueue } from './timer-queue.js'
 
 /** A function that is due later. */
@@ -33,14 +33,27 @@ export interface Deferral {
   after(delayMs: number, run: (sliceStartMs: number) => void): Timer
 }
 
-// Copies, because an imported name is looked up in Node's module at each use, and `syncBuiltinESMExports` may
-// have changed it.
-const startTimeout = setTimeout
-const endTimeout = clearTimeout
-const startImmediate = setImmediate
-// The method of the prototype, because `performance.now` may be an own property that a program has put there.
-const readClock: () => number = Object.getPrototypeOf(performance).now ?? performance.now
 const applyFunction = Reflect.apply
+
+/**
+ * Returns a function that reads the clock of `performance`, or that of the process where `performance` is
+ * missing or has no clock.
+ */
+function clockOf(performance: typeof hooks.performance | undefined): () => number {
+  const { uptime } = process
+  const upMs = () => uptime() * 1_000
+  if (performance === undefined || performance === null) return upMs
+  // The method of the prototype, because `performance.now` may be an own property that a program has put
+  // there.
+  const read = Object.getPrototypeOf(performance)?.now ?? performance.now
+  if (typeof read !== 'function') return upMs
+  return () => applyFunction(read, performance, [])
+}
+
+// Copies, taken once. An import of each name would be looked up in Node's module at each use, where
+// `syncBuiltinESMExports` may have changed it. It would fail where a program has deleted the name.
+const { clearTimeout: endTimeout, setImmediate: startImmediate, setTimeout: startTimeout } = timersOfNode
+const nodeNow: () => number = clockOf(hooks.performance)
 const startMicrotask: (run: () => void) => void = globalThis.queueMicrotask ?? process.nextTick
 
 /**
@@ -79,8 +92,7 @@ export function useClock(make: (onTimer: () => void, onTurn: () => void) => Cloc
  * The milliseconds of a clock that never goes back. They are those of `performance.now()`, also after a
  * program has replaced that.
  */
-export const now = (): number =>
-  clock === undefined ? applyFunction(readClock, performance, []) : clock.now() + offsetMs
+export const now = (): number => (clock === undefined ? nodeNow() : clock.now() + offsetMs)
 
 /**
  * Runs `run` after the present call of script has ended. An error that it throws is an uncaught exception.

@@ -5,6 +5,13 @@ import { type Assert, bareProgramOf, type Tools } from '../support/child.js'
 import { someOf } from '../support/extent.js'
 import { DIST, NODES, runNode } from '../support/process.js'
 
+// In the processes: a package of this folder. (Their bodies may not say `import`.)
+declare const requireHere: (name: string) => {
+  install(options?: object): void
+  createClock(): typeof globalThis
+  JSDOM: new (html: string, options: object) => { window: typeof globalThis }
+}
+
 // What somebody has done to the globals.
 const CASES: Record<string, () => unknown> = {
   'timers that return numbers': () => {
@@ -34,12 +41,43 @@ const CASES: Record<string, () => unknown> = {
   'a clock of its own on the real object': () => {
     globalThis.performance.now = () => 7
   },
+  'fake timers of Sinon': () => {
+    requireHere('@sinonjs/fake-timers').install()
+  },
+  'fake timers of Sinon, for a world of its own': () => {
+    const clock = requireHere('@sinonjs/fake-timers').createClock()
+    const { setTimeout, clearTimeout, setImmediate, clearImmediate, performance } = clock
+    Object.assign(globalThis, { setTimeout, clearTimeout, setImmediate, clearImmediate })
+    Object.defineProperty(globalThis, 'performance', { value: performance, configurable: true })
+  },
+  'the timers and the clock of jsdom': () => {
+    const { JSDOM } = requireHere('jsdom')
+    const { window } = new JSDOM('', { pretendToBeVisual: true })
+    const { setTimeout, clearTimeout, setInterval, clearInterval, performance, queueMicrotask } = window
+    Object.assign(globalThis, { setTimeout, clearTimeout, setInterval, clearInterval, queueMicrotask })
+    Object.defineProperty(globalThis, 'performance', { value: performance, configurable: true })
+    // jsdom has none, and Jest takes Node's away with it.
+    for (const name of ['setImmediate', 'clearImmediate']) Reflect.deleteProperty(globalThis, name)
+  },
 }
 
 // What somebody has done to Node's own modules.
 const IN_MODULES: Record<string, () => unknown> = {
   'mock timers of node:test': () => {
     process.getBuiltinModule('node:test').mock.timers.enable()
+  },
+  'no clock in node:perf_hooks': () => {
+    Reflect.deleteProperty(process.getBuiltinModule('node:perf_hooks'), 'performance')
+    process.getBuiltinModule('node:module').syncBuiltinESMExports()
+  },
+  'a clock that is none in node:perf_hooks': () => {
+    const value = Object.create(null)
+    Object.defineProperty(process.getBuiltinModule('node:perf_hooks'), 'performance', { value })
+    process.getBuiltinModule('node:module').syncBuiltinESMExports()
+  },
+  'fake timers of Sinon in node:timers': () => {
+    requireHere('@sinonjs/fake-timers').install({ toFake: ['setTimeout', 'setImmediate', 'performance'] })
+    process.getBuiltinModule('node:module').syncBuiltinESMExports()
   },
   'timers replaced in node:timers': () => {
     const refuse = () => {
@@ -68,6 +106,8 @@ async function useArenas(load: Tools['load'], { path, replace, isLoadedBefore }:
     await new Promise(done => setTimeout(done, ms))
     clearInterval(held)
   }
+  const requireHere = process.getBuiltinModule('node:module').createRequire(`${process.cwd()}/`)
+  Object.assign(globalThis, { requireHere })
   if (!isLoadedBefore) await replace()
   const { Arena } = (await load(path)) as typeof import('../../src/index.js')
   if (isLoadedBefore) await replace()
@@ -100,7 +140,7 @@ describe.concurrent.each(NODES)('on Node $version', ({ path }) => {
           return runNode(['--no-warnings', '--input-type=module', '-e', text], '', path)
         }),
       )
-      for (const outcome of outcomes) expect(outcome).toMatchObject({ code: 0, stdout: 'held\n' })
+      for (const outcome of outcomes) expect(outcome).toMatchObject({ code: 0, stdout: 'held\n', stderr: '' })
     },
   )
 })
