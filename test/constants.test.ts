@@ -10,7 +10,7 @@ import { loadAddon } from '../src/memory/addon.js'
 import { MAPPED_FROM_BYTES } from '../src/memory/book-storage.js'
 import { FENCE_BYTES, STEP_BYTES } from '../src/memory/break-source.js'
 import { HUGE_PAGE_BYTES } from '../src/memory/huge-pages.js'
-import { FIRST_SEGMENT_BYTES, SMALL_SEGMENT_BYTES } from '../src/memory/mmap-source.js'
+import { FIRST_SEGMENT_BYTES, SMALL_SEGMENT_BYTES } from '../src/memory/segment-space.js'
 import { MAX_CALL_STRETCHES } from '../src/release/policy.js'
 
 /** The longest page of a system that this library runs on. */

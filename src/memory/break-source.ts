@@ -90,7 +90,7 @@ export class BreakSource extends SegmentSource implements PageSource, MovableEnd
     this.#segment = { mapping, firstPage: 0, pageCount: 0, isKeptForGood: false }
   }
 
-  override get segments(): readonly Segment[] {
+  override get segments(): readonly OwnSegment[] {
     return this.#segment.pageCount > 0 ? [this.#segment] : []
   }
 
@@ -98,7 +98,7 @@ export class BreakSource extends SegmentSource implements PageSource, MovableEnd
     return this
   }
 
-  get segment(): Segment {
+  get segment(): OwnSegment {
     return this.#segment
   }
 

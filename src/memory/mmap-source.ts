@@ -3,43 +3,22 @@
  *
  * Each segment is one mapping. It is obtained by one `mmap` and given up as a whole, and its addresses are
  * kept empty. Parts of a segment are never unmapped, because that splits kernel mappings, of which a process
- * has 65,530. The first segment is small, and each further one doubles what the arena has, up to 64 MiB each.
- * So a small arena stays small, and a large one has few segments. A request for most of a regular segment
- * gets a segment of its own. If the caller asks for room, that segment is twice as long, so that its block
- * can grow in place. Address space costs nothing until it is touched.
- *
- * A segment begins at a multiple of `SEGMENT_ALIGN_BYTES` in the page-number space. At least one page number
- * between two segments belongs to neither. So no run and no stretch of dirty pages crosses from one segment
- * to another.
- *
- * Invariants, checked by `check()`:
- *  1. Segments ascend, begin at multiples of `SEGMENT_ALIGN_BYTES`, and do not touch.
- *  2. `segmentOf` finds each segment by its pages.
+ * has 65,530. If the caller asks for room, a long segment is twice as long, so that its block can grow in
+ * place. Address space costs nothing until it is touched. `SegmentSpace` says how long segments are, and where
+ * they lie in the space of page numbers.
  */
-import { invariant } from '../base/assert.js'
 import type { Deferral } from '../base/deferral.js'
-import { indexIn, spliced } from '../base/primordials.js'
-import { KIB, MAX_SPACE_BYTES, type PageCount, type PageNumber } from '../base/units.js'
+import type { PageCount, PageNumber } from '../base/units.js'
 import { Guards } from './guards.js'
 import { HUGE_PAGE_BYTES } from './huge-pages.js'
 import type { Kernel, MappingId, OwnerId } from './kernel.js'
-import { type PageSource, SEGMENT_ALIGN_BYTES } from './page-source.js'
+import type { PageSource } from './page-source.js'
 import type { Addon } from './runtime.js'
 import { endOf, type PageStretch, type Segment } from './segment.js'
 import { type OwnSegment, SegmentSource } from './segment-source.js'
+import { SegmentSpace } from './segment-space.js'
 import { type End, Unmapper } from './unmapper.js'
 
-const { ceil, floor, max, min } = Math
-
-/** Whole huge pages, as every segment of a source that asks for them. */
-export const FIRST_SEGMENT_BYTES = 2 * HUGE_PAGE_BYTES
-/**
- * For an arena that starts small: the length of its first segment, and how many times longer each further one
- * is. The first one, or one page if that is longer, must not be longer than `mapPiece` allows.
- */
-export const SMALL_SEGMENT_BYTES = 16 * KIB
-const SMALL_STEPS = 4
-const MAX_REGULAR_SEGMENT_BYTES = 16 * FIRST_SEGMENT_BYTES
 /** How many times longer a segment with room is, for one long block. */
 const ROOM_FACTOR = 2
 
@@ -62,36 +41,29 @@ export class MmapSource extends SegmentSource implements PageSource {
   readonly #unmapper: Unmapper
   readonly #owner: OwnerId
   readonly #guards: Guards
-  readonly #alignPages: PageCount
   readonly unitPages: PageCount
-  /** The segments in order of page number. */
-  #segments: OwnSegment[] = []
-  /** The segment at each multiple of `#alignPages`. Index 1 is page number `#alignPages`. */
-  readonly #segmentAt: (OwnSegment | undefined)[] = []
-
-  readonly #firstBytes: number
+  readonly #space: SegmentSpace<OwnSegment>
 
   constructor(addon: Addon, deferral: Deferral, options: MmapOptions = {}) {
     super(addon)
     const { hugePages = false, isSecret = false, startsSmall = false } = options
-    const smallBytes = max(SMALL_SEGMENT_BYTES, addon.pageBytes)
-    // Pieces of one slab cannot have advice of their own.
-    this.#firstBytes = startsSmall && !hugePages && !isSecret ? smallBytes : FIRST_SEGMENT_BYTES
     this.#isSecret = isSecret
     this.#kernel = addon
     this.#owner = addon.newOwner()
     this.#unmapper = new Unmapper(addon, deferral, this.#owner)
     this.#guards = new Guards(addon)
     this.unitPages = hugePages ? HUGE_PAGE_BYTES / addon.pageBytes : 1
-    this.#alignPages = max(SEGMENT_ALIGN_BYTES / addon.pageBytes, this.unitPages)
+    // Pieces of one slab cannot have advice of their own.
+    const isSmall = startsSmall && !hugePages && !isSecret
+    this.#space = new SegmentSpace(addon.pageBytes, this.unitPages, isSmall)
   }
 
-  override get segments(): readonly Segment[] {
-    return this.#segments
+  override get segments(): readonly OwnSegment[] {
+    return this.#space.segments
   }
 
-  reserve(pageCount: PageCount, hasRoom = false): Segment {
-    const length = this.#segmentPages(pageCount)
+  reserve(pageCount: PageCount, hasRoom = false): OwnSegment {
+    const length = this.#space.lengthFor(pageCount)
     if (hasRoom && length < ROOM_FACTOR * pageCount) {
       try {
         return this.#reserveExactly(ROOM_FACTOR * length)
@@ -103,14 +75,11 @@ export class MmapSource extends SegmentSource implements PageSource {
     return this.#reserveExactly(length)
   }
 
-  #reserveExactly(length: PageCount): Segment {
-    const firstPage = this.#findPages(length)
+  #reserveExactly(length: PageCount): OwnSegment {
+    const firstPage = this.#space.placeFor(length)
     const mapping = this.#map(length * this.pageBytes)
     const segment: OwnSegment = { mapping, firstPage, pageCount: length, isKeptForGood: false }
-    this.#setSegmentAt(segment, segment)
-    let at = 0
-    while (at < this.#segments.length && this.#segments[at].firstPage < firstPage) at++
-    this.#segments = spliced(this.#segments, at, 0, segment)
+    this.#space.add(segment)
     return segment
   }
 
@@ -123,12 +92,7 @@ export class MmapSource extends SegmentSource implements PageSource {
   }
 
   override segmentOf(page: PageNumber): OwnSegment {
-    const segment = this.#segmentAt[floor(page / this.#alignPages)]
-    invariant(
-      segment !== undefined && page >= segment.firstPage && page < endOf(segment),
-      `page ${page} has a segment`,
-    )
-    return segment
+    return this.#space.segmentOf(page)
   }
 
   /**
@@ -156,12 +120,10 @@ export class MmapSource extends SegmentSource implements PageSource {
   }
 
   retire(segment: Segment): void {
-    const at = indexIn(this.#segments, segment)
-    invariant(at >= 0, 'a segment is retired once')
-    this.#segments = spliced(this.#segments, at, 1)
+    const own = segment as OwnSegment
+    this.#space.remove(own)
     this.#guards.forgetRange(segment.firstPage, segment.pageCount)
-    this.#setSegmentAt(segment, undefined)
-    if (!segment.isKeptForGood) this.#unmapper.add(segment.mapping)
+    if (!own.isKeptForGood) this.#unmapper.add(own.mapping)
   }
 
   /**
@@ -174,7 +136,7 @@ export class MmapSource extends SegmentSource implements PageSource {
 
   abandon(endOfSegment: (segment: Segment) => End): void {
     this.#unmapper.disown()
-    for (const segment of this.#segments) {
+    for (const segment of this.segments) {
       const end = endOfSegment(segment)
       if (segment.isKeptForGood) end.whenGone()
       else this.#unmapper.add(segment.mapping, segment.pageCount * this.pageBytes, end)
@@ -182,7 +144,7 @@ export class MmapSource extends SegmentSource implements PageSource {
   }
 
   #map(lengthBytes: number): MappingId {
-    const isPiece = lengthBytes <= this.#firstBytes && this.#startsSmall
+    const isPiece = lengthBytes <= this.#space.firstBytes && this.#space.startsSmall
     if (isPiece) return this.#kernel.mapPiece(lengthBytes)
     const mapping = this.#kernel.map(lengthBytes, this.unitPages * this.pageBytes, this.#owner)
     try {
@@ -197,57 +159,8 @@ export class MmapSource extends SegmentSource implements PageSource {
     return mapping
   }
 
-  get #startsSmall(): boolean {
-    return this.#firstBytes < FIRST_SEGMENT_BYTES
-  }
-
-  get #longestBytes(): number {
-    return this.#segments.reduce((longest, { pageCount }) => max(longest, pageCount), 0) * this.pageBytes
-  }
-
-  /** How many pages to give a segment for a request of `pageCount` pages. */
-  #segmentPages(pageCount: PageCount): PageCount {
-    const held = this.#segments.reduce((pages, segment) => pages + segment.pageCount, 0)
-    const heldBytes = held * this.pageBytes
-    const regularBytes =
-      heldBytes < FIRST_SEGMENT_BYTES
-        ? min(FIRST_SEGMENT_BYTES, max(this.#firstBytes, SMALL_STEPS * this.#longestBytes))
-        : min(MAX_REGULAR_SEGMENT_BYTES, heldBytes)
-    const regular = regularBytes / this.pageBytes
-    // The rest of the first piece costs only addresses.
-    if (this.#startsSmall && held === 0 && pageCount <= regular) return regular
-    return pageCount > regular / 2 ? ceil(pageCount / this.unitPages) * this.unitPages : regular
-  }
-
-  /** The lowest page number at which a segment of that length can begin. */
-  #findPages(pageCount: PageCount): PageNumber {
-    let firstPage = 0
-    for (const segment of this.#segments) {
-      if (firstPage + pageCount < segment.firstPage) break
-      firstPage = ceil((endOf(segment) + 1) / this.#alignPages) * this.#alignPages
-    }
-    if ((firstPage + pageCount) * this.pageBytes > MAX_SPACE_BYTES) {
-      throw new RangeError(`an arena can have at most ${MAX_SPACE_BYTES} bytes of addresses`)
-    }
-    return firstPage
-  }
-
   check(): void {
     this.#guards.check()
-    let end = -1
-    for (const segment of this.#segments) {
-      invariant(
-        segment.firstPage > end && segment.firstPage % this.#alignPages === 0,
-        '1: segments do not touch',
-      )
-      invariant(this.segmentOf(segment.firstPage) === segment, '2: a segment is found by its pages')
-      end = endOf(segment)
-    }
-  }
-
-  #setSegmentAt(segment: Segment, value: OwnSegment | undefined): void {
-    for (let page = segment.firstPage; page < endOf(segment); page += this.#alignPages) {
-      this.#segmentAt[page / this.#alignPages] = value
-    }
+    this.#space.check()
   }
 }

@@ -4,7 +4,7 @@
  * source.
  */
 import type { PageCount, PageNumber } from '../base/units.js'
-import type { Kernel } from './kernel.js'
+import type { Kernel, MappingId } from './kernel.js'
 import type { Wrap } from './page-source.js'
 import { residentPages } from './residency.js'
 import type { Addon, Runtime, WrapId } from './runtime.js'
@@ -14,6 +14,7 @@ const { floor } = Math
 
 /** A segment as its source sees it. No other code changes it. */
 export interface OwnSegment extends Segment {
+  readonly mapping: MappingId
   isKeptForGood: boolean
 }
 
@@ -30,7 +31,7 @@ export abstract class SegmentSource {
   }
 
   /** All segments, as in `PageSource`. */
-  abstract get segments(): readonly Segment[]
+  abstract get segments(): readonly OwnSegment[]
 
   /** The segment in which the page lies, as in `PageSource`. */
   abstract segmentOf(page: PageNumber): OwnSegment

@@ -1,9 +1,7 @@
-/** A segment: one mapping, and its page numbers in the arena. */
+/** A segment: memory that an arena got in one piece, by its page numbers in the arena. */
 import type { PageCount, PageNumber } from '../base/units.js'
-import type { MappingId } from './kernel.js'
 
 export interface Segment {
-  readonly mapping: MappingId
   readonly firstPage: PageNumber
   /** Constant for the life of the segment, except for the segment of a `MovableEnd`. */
   readonly pageCount: PageCount

@@ -105,7 +105,7 @@ export class FakeSource implements PageSource {
 
   retire(segment: Segment): void {
     this.#enter('retire')
-    if (!this.#segments.includes(segment)) throw new Error('a segment is retired once')
+    if (!this.#segments.includes(segment as OwnSegment)) throw new Error('a segment is retired once')
     this.#segments = this.#segments.filter(other => other !== segment)
     if (segment.isKeptForGood) this.#isKept = true
     else this.#zero(segment.firstPage, segment.pageCount)
