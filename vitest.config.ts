@@ -16,6 +16,7 @@ const LONG = [
 ]
 /** Files whose tests would fail on a machine that is busy with others: they compare times, or expect something within a time. */
 const TIMED = [
+  'test/arena/over-heap.test.ts',
   'test/arena/scope.test.ts',
   'test/arena/timers.test.ts',
   'test/base/deferral.test.ts',

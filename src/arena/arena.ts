@@ -40,7 +40,7 @@ import { Pins } from '../buffers/pins.js'
 import { TrackedOwners } from '../buffers/tracked-owners.js'
 import type { WrapId } from '../memory/runtime.js'
 import { type LimitListener, publishLeak } from '../notices/notices.js'
-import { type Environment, realEnvironment } from '../process/environment.js'
+import { type Surroundings, surroundingsFor } from '../process/environment.js'
 import { AT_ONCE_BYTES } from '../release/policy.js'
 import { SlicedTrim } from '../release/sliced-trim.js'
 import { NOT_ASKED, outOfMemory } from '../supply/supply.js'
@@ -149,7 +149,9 @@ export class Arena extends MadeOf<Parts> {
    * Throws
    * - `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE` or `ERR_OUT_OF_RANGE` for options that `ArenaOptions`
    *   does not allow
-   * - `ERR_ARENA_NOT_SUPPORTED` for what this version or this runtime cannot do
+   * - `ERR_ARENA_UNSUPPORTED_PLATFORM` on a system or a runtime on which the addon cannot work, unless
+   *   `source` is `'heap'`
+   * - `ERR_ARENA_NOT_SUPPORTED` for what this version cannot do, or if the addon cannot be loaded
    * - `ERR_ARENA_BREAK_IN_USE`, with `source: 'sbrk'`, if another arena of the process, in any thread, has
    *   the program break
    * - `ERR_ARENA_BREAK_UNAVAILABLE`, with `source: 'sbrk'`, if the program break cannot be moved; `cause` is
@@ -161,9 +163,9 @@ export class Arena extends MadeOf<Parts> {
    */
   constructor(options?: ArenaOptions)
   /** @internal */
-  constructor(options: ArenaOptions | undefined, environment: Environment)
-  constructor(options: ArenaOptions = {}, environment?: Environment) {
-    super(assemble(resolveOptions(options), environment ?? realEnvironment()))
+  constructor(options: ArenaOptions | undefined, surroundings: Surroundings)
+  constructor(options: ArenaOptions = {}, surroundings?: Surroundings) {
+    super(partsFor(options, surroundings))
     const { heap, source, buffers, debug, scavenger, storage, share } = partsOf(this)
     this.#member.stats = () => this.stats()
     this.#releaser.calls = () => this.#allocations + this.#frees
@@ -610,7 +612,9 @@ export class Arena extends MadeOf<Parts> {
   }
 
   /**
-   * Asks the kernel (`mincore`) and returns how many bytes of the arena are resident now.
+   * Asks the kernel (`mincore`) and returns how many bytes of the arena are resident now. With
+   * `source: 'heap'`, it returns the bytes of the `ArrayBuffer`s that the arena made or holds and that are not
+   * collected yet, whether they were touched or not.
    *
    * Throws `ERR_ARENA_CLOSED` after `close`, and a system error if the call fails.
    *
@@ -980,6 +984,11 @@ export class Arena extends MadeOf<Parts> {
 // The stack of a sampled allocation begins above these methods. They are kept here, because a program may
 // replace the methods of the prototype.
 const { allocUnsafe, realloc } = Arena.prototype
+
+function partsFor(options: ArenaOptions, surroundings: Surroundings | undefined): Parts {
+  const resolved = resolveOptions(options)
+  return assemble(resolved, surroundings ?? surroundingsFor(resolved.source))
+}
 
 // Outside of the class: a closure made in the constructor would share its context, and so hold the arena.
 function publishBlockLeak({ arenaName, sizeBytes, stack }: Leak): void {

@@ -1,6 +1,6 @@
 /** All arenas of this thread and their sums, as users ask for them. */
 
-import { loadLedger } from '../memory/addon.js'
+import { availableLedger } from '../memory/addon.js'
 import { group } from '../process/environment.js'
 import { ArenaMember } from './member.js'
 import type { ArenaStats } from './stats.js'
@@ -54,14 +54,14 @@ export function arenas(): ArenaStats[] {
  * Returns the sums over the open arenas of this thread, and what all arenas of the process have taken of the
  * process's limit. Makes no system call.
  *
- * Throws `ERR_ARENA_NOT_SUPPORTED` if the addon cannot be loaded.
+ * Where the addon cannot be loaded, `processTakenBytes` and `processLimitBytes` are of this thread only.
  *
  * ```ts
  * const { committedBytes, processTakenBytes } = totals()
  * ```
  */
 export function totals(): ArenaTotals {
-  const { takenBytes, limitBytes } = loadLedger()
+  const { takenBytes, limitBytes } = availableLedger()
   const sums: ArenaTotals = {
     arenas: 0,
     liveBlocks: 0,

@@ -4,6 +4,7 @@ import { ArenaError, invalidArgType, invalidArgValue } from '../base/errors.js'
 import { keysOf, requireKnownKeys } from '../base/known-keys.js'
 import type { LeakMode } from '../buffers/leaks.js'
 import { WINDOW_OVERLAP_BYTES } from '../buffers/windows.js'
+import type { SourceName } from '../memory/page-source.js'
 
 /**
  * How many freed blocks wait in *quarantine*. A freed block waits there before its memory is used again, so
@@ -24,9 +25,14 @@ export interface ArenaOptions {
   /**
    * Where pages come from: from mappings of the arena's own (`'mmap'`), or from the program break (`'sbrk'`),
    * which one arena of a process can have at a time. Few programs want the program break;
-   * docs/program-break.md says why. Default `'mmap'`.
+   * docs/program-break.md says why. Both need Linux.
+   *
+   * `'heap'`: the memory is that of ordinary `ArrayBuffer`s, on every platform and without the addon, so that
+   * a program can be developed anywhere. It goes back to V8's allocator, not to the operating system.
+   * `align` counts from the start of the `ArrayBuffer`; `hugePages` and `prefault` have no effect on memory;
+   * docs/platforms.md says what else differs. Default `'mmap'`.
    */
-  source?: 'mmap' | 'sbrk'
+  source?: SourceName
   /**
    * Most bytes of pages that this arena may hold, used and dirty ones together. At the limit the arena first
    * gives back all it can, then throws `ERR_ARENA_LIMIT`. Rounded down to whole pages. Default: none.
@@ -163,8 +169,8 @@ export function resolveOptions(options: ArenaOptions): ResolvedOptions {
   if (name.length === 0 || name.length > MAX_NAME_LENGTH) {
     throw invalidArgValue('options.name', `must have 1 to ${MAX_NAME_LENGTH} characters`, name)
   }
-  if (source !== 'mmap' && source !== 'sbrk') {
-    throw invalidArgValue('options.source', "must be 'mmap' or 'sbrk'", source)
+  if (source !== 'mmap' && source !== 'sbrk' && source !== 'heap') {
+    throw invalidArgValue('options.source', "must be 'mmap', 'sbrk' or 'heap'", source)
   }
   if (leaks !== 'off' && leaks !== 'sampled' && leaks !== 'all') {
     throw invalidArgValue('options.leaks', "must be 'off', 'sampled' or 'all'", leaks)

@@ -4,6 +4,7 @@
  * Some parts outlive an arena that is collected without `close()` (see `unclosed`). So nothing here refers to
  * the arena itself.
  */
+import { invariant } from '../base/assert.js'
 import { Gate } from '../base/gate.js'
 import { GRANULE_BYTES } from '../base/units.js'
 import { BlockBuffers } from '../buffers/block-buffers.js'
@@ -14,11 +15,12 @@ import { BlockHeap } from '../heap/block-heap.js'
 import { WipingHeap } from '../heap/wiping-heap.js'
 import { BookStorage } from '../memory/book-storage.js'
 import { BreakSource } from '../memory/break-source.js'
-import type { Kernel } from '../memory/kernel.js'
+import { HeapSource } from '../memory/heap-source.js'
 import { MmapSource } from '../memory/mmap-source.js'
 import type { PageSource } from '../memory/page-source.js'
+import type { Addon } from '../memory/runtime.js'
 import { Notices } from '../notices/notices.js'
-import type { Environment } from '../process/environment.js'
+import type { Surroundings } from '../process/environment.js'
 import { ReleasePolicy } from '../release/policy.js'
 import { Releaser } from '../release/releaser.js'
 import { Scavenger } from '../release/scavenger.js'
@@ -37,10 +39,11 @@ export const WHOLE_PAGES_FROM_BYTES = WINDOW_OVERLAP_BYTES
 /** What an arena is made of. */
 export interface Parts {
   readonly options: ResolvedOptions
-  readonly environment: Environment
+  readonly environment: Surroundings
   readonly gate: Gate
   readonly notices: Notices
-  readonly storage: BookStorage
+  /** Memory for the books from the addon, or null: then they lie in ordinary `ArrayBuffer`s. */
+  readonly storage: BookStorage | null
   readonly heap: BlockHeap
   readonly source: PageSource
   readonly policy: ReleasePolicy
@@ -60,16 +63,17 @@ export interface Parts {
  * Makes the parts of an arena. Throws what the source of pages throws if it cannot be opened, and a
  * `RangeError` if there is no memory for the books. Nothing is left behind then.
  */
-export function assemble(options: ResolvedOptions, environment: Environment): Parts {
+export function assemble(options: ResolvedOptions, environment: Surroundings): Parts {
   const { name } = options
-  const { addon, deferral, now, ledger, group, watch } = environment
-  const { pageBytes } = addon
+  const { deferral, now, ledger, group, watch } = environment
   const gate = new Gate(deferral)
   const notices = new Notices(name)
-  const policy = new ReleasePolicy(options.releaseAfterMs, now, pageBytes)
-  const storage = new BookStorage(addon, deferral, environment.bookRegions)
+  const addon = options.source === 'heap' ? null : requireAddon(environment)
+  const storage = addon === null ? null : new BookStorage(addon, deferral, environment.bookRegions)
   const source = openSource(options, environment)
-  const heap = makeHeap(options, addon, storage, source)
+  const { pageBytes } = source
+  const policy = new ReleasePolicy(options.releaseAfterMs, now, pageBytes)
+  const heap = makeHeap(options, addon?.purgesToZero() ?? true, storage, source)
   const scavenger = new Scavenger(heap, source, policy)
   const late: LateReleaser = { releaser: undefined }
   const debug = makeDebug(options, environment, heap, source, late)
@@ -134,34 +138,37 @@ export function assemble(options: ResolvedOptions, environment: Environment): Pa
   }
 }
 
-function openSource(
-  { source, name, hugePages, prefault, debug, wipeOnFree }: ResolvedOptions,
-  { addon, deferral, startsSmall = false }: Environment,
-): PageSource {
+function requireAddon({ addon }: Surroundings): Addon {
+  invariant(addon !== undefined, 'pages that are mapped need the addon')
+  return addon
+}
+
+function openSource(options: ResolvedOptions, environment: Surroundings): PageSource {
+  const { source, name, hugePages, prefault, debug, wipeOnFree } = options
+  const { deferral } = environment
+  const startsSmall = environment.startsSmall === true && !prefault && debug === null
+  if (source === 'heap') return new HeapSource(deferral, { isSecret: wipeOnFree, startsSmall })
+  const addon = requireAddon(environment)
   if (source === 'sbrk') return new BreakSource(addon, deferral, name, wipeOnFree)
-  return new MmapSource(addon, deferral, {
-    hugePages,
-    isSecret: wipeOnFree,
-    startsSmall: startsSmall && !prefault && debug === null,
-  })
+  return new MmapSource(addon, deferral, { hugePages, isSecret: wipeOnFree, startsSmall })
 }
 
 /** Makes the heap. If there is no memory for its books, the source is closed. */
 function makeHeap(
   { releaseAfterMs, wipeOnFree }: ResolvedOptions,
-  kernel: Kernel,
-  storage: BookStorage,
+  purgesToZero: boolean,
+  storage: BookStorage | null,
   source: PageSource,
 ): BlockHeap {
   try {
     const options = {
       wholePagesFromBytes: WHOLE_PAGES_FROM_BYTES,
       hasCache: releaseAfterMs > 0,
-      purgesToZero: kernel.purgesToZero(),
-      storage,
+      purgesToZero,
+      ...(storage !== null && { storage }),
     }
-    if (!wipeOnFree) return new BlockHeap(kernel.pageBytes, options)
-    return new WipingHeap(kernel.pageBytes, options, (block, sizeBytes) =>
+    if (!wipeOnFree) return new BlockHeap(source.pageBytes, options)
+    return new WipingHeap(source.pageBytes, options, (block, sizeBytes) =>
       source.fill(block * GRANULE_BYTES, sizeBytes, 0),
     )
   } catch (error) {
@@ -173,7 +180,7 @@ function makeHeap(
 /** Makes the blocks of an arena with `debug`. Returns null for other arenas. */
 function makeDebug(
   { name, debug, releaseAfterMs }: ResolvedOptions,
-  { deferral }: Environment,
+  { deferral }: Surroundings,
   heap: BlockHeap,
   source: PageSource,
   late: LateReleaser,

@@ -1,6 +1,6 @@
 /** The statistics of an arena. */
 import type { BlockHeap } from '../heap/block-heap.js'
-import type { PageSource } from '../memory/page-source.js'
+import type { PageSource, SourceName } from '../memory/page-source.js'
 import type { Scavenger } from '../release/scavenger.js'
 
 /**
@@ -16,7 +16,7 @@ export interface ArenaStats {
   /** The arena's name. */
   name: string
   /** Where its pages come from: the option `source`. */
-  source: 'mmap' | 'sbrk'
+  source: SourceName
   /**
    * Whether the program break can still be moved. False once other code was seen to have moved it. Null if
    * `source` is not `'sbrk'`.

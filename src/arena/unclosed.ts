@@ -28,7 +28,7 @@ export interface Remains {
   readonly buffers: Blocks
   readonly debug: Debugging | null
   readonly scavenger: Scavenger
-  readonly storage: BookStorage
+  readonly storage: BookStorage | null
   readonly share: Share
 }
 
@@ -73,5 +73,5 @@ function endRemains({ name, leaks, heap, source, buffers, debug, scavenger, stor
     }
   })
   heap.dropBooks()
-  storage.disposeAll()
+  storage?.disposeAll()
 }

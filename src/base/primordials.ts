@@ -108,3 +108,7 @@ export type SafeMap<K, V> = Map<K, V>
 /** A `Set` whose methods script cannot replace. Iterate it with `forEach`. */
 export const SafeSet: new <T>() => Set<T> = makeSafe(class SafeSet<T> extends Set<T> {})
 export type SafeSet<T> = Set<T>
+/** A `WeakMap` whose methods script cannot replace. */
+export const SafeWeakMap: new <K extends object, V>() => WeakMap<K, V> = makeSafe(
+  class SafeWeakMap<K extends object, V> extends WeakMap<K, V> {},
+)

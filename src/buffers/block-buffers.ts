@@ -126,6 +126,8 @@ export class BlockBuffers extends MadeOf<Parts> implements Blocks, Resizing {
 
   /** What was stored there after the pages went back goes in one call to the kernel, however many pages. */
   renew(block: Block, sizeBytes: number): boolean {
+    // A buffer made just now for this block alone, with memory of its own. Nothing was stored there.
+    if (!this.#source.sharesMemory && sizeBytes >= this.#detachFromBytes) return true
     const { granuleShift } = this.#heap
     const firstPage = block >>> granuleShift
     const endGranule = block + ceil(sizeBytes / GRANULE_BYTES)
@@ -235,6 +237,9 @@ export class BlockBuffers extends MadeOf<Parts> implements Blocks, Resizing {
     if (kind !== this.#kindOf(oldBytes)) return false
     // This block's Buffer still has its length. So a buffer that was taken is a newer one of the same window.
     if (kind === SHARED) this.notice(block, sizeBytes)
+    // The bytes may be in a buffer that the window gave up. If they are there only, the block must move.
+    const isShown = this.#source.sharesMemory || !this.#forgotten.holdsAt(startOfWindow(block))
+    if (kind === SHARED && !isShown) return false
     return this.#windows.lostCount === 0 || this.#windows.lostWrapOver(block, sizeBytes) === null
   }
 

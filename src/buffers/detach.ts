@@ -8,11 +8,11 @@ const Overflow = RangeError
 /**
  * Detaches a buffer. Returns false where the runtime refuses, because the buffer was marked as not
  * detachable. Its views then stay, as those of a moved buffer do. Throws a `RangeError` where the stack is
- * full: the call can be tried again.
+ * full: the call can be tried again. `isCold`: see `PageSource.detach`.
  */
-export function tryDetach(source: PageSource, buffer: ArrayBuffer): boolean {
+export function tryDetach(source: PageSource, buffer: ArrayBuffer, isCold = false): boolean {
   try {
-    source.detach(buffer)
+    source.detach(buffer, isCold)
   } catch (error) {
     if (error instanceof Overflow) throw error
   }

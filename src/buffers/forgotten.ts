@@ -108,6 +108,11 @@ export class Forgotten {
     return (this.#counts.get(startBytes) ?? 0) < MAX_GIVEN_UP
   }
 
+  /** Whether the window at that byte has given up a buffer whose memory may still be seen. */
+  holdsAt(startBytes: number): boolean {
+    return this.#counts.has(startBytes)
+  }
+
   /** Holds a given-up buffer, weakly. `startBytes` is its first byte in the page-number space. */
   hold(wrapId: WrapId, buffer: ArrayBuffer, startBytes: number, isShared: boolean): void {
     this.#memories.set(wrapId, {
@@ -248,7 +253,7 @@ export class Forgotten {
     }
     if (byteLengthOf(buffer) > 0) {
       memory.isEnding = true
-      tryDetach(this.#source, buffer)
+      tryDetach(this.#source, buffer, true)
     }
     if (memory.isEnding && byteLengthOf(buffer) === 0) return true
     this.#markMoved(memory)

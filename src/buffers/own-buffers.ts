@@ -14,7 +14,7 @@
  *  2. `idleBytes` is the sum of the lengths of the idle buffers.
  */
 import { invariant } from '../base/assert.js'
-import { byteLengthOf, SafeMap } from '../base/primordials.js'
+import { byteLengthOf, copyBytes, SafeMap } from '../base/primordials.js'
 import { type Block, GRANULE_BYTES, NONE } from '../base/units.js'
 import type { PageSource } from '../memory/page-source.js'
 import type { WrapId } from '../memory/runtime.js'
@@ -24,7 +24,8 @@ import { type ArenaBuffer, type Epoch, makeOwner } from './owner.js'
 import type { Refusal } from './transfer-refusal.js'
 import type { Reach } from './windows.js'
 
-const { floor } = Math
+const { floor, min } = Math
+const Bytes = Uint8Array
 
 export interface OwnBuffer {
   readonly buffer: ArrayBuffer
@@ -140,8 +141,8 @@ export class OwnBuffers {
   }
 
   /**
-   * Makes another buffer of `lengthBytes` for a live block, and its owner of `sizeBytes`. Detaches the old
-   * buffer. `isKept`: the new buffer is of the kept kind. Throws the errors of `PageSource.wrap`; then
+   * Makes another buffer of `lengthBytes` for a live block, with the bytes of the block, and its owner of
+   * `sizeBytes`. Detaches the old buffer. `isKept`: the new buffer is of the kept kind. Throws the errors of `PageSource.wrap`; then
    * nothing has changed.
    */
   replace(block: Block, sizeBytes: number, lengthBytes: number, epoch: Epoch, isKept: boolean): ArenaBuffer {
@@ -149,6 +150,7 @@ export class OwnBuffers {
     try {
       const owner = this.#make(block, sizeBytes, lengthBytes, epoch, isKept)
       const made = this.#byBlock.get(block) as OwnBuffer
+      if (!this.#source.sharesMemory) copyStart(made, old)
       this.#byBlock.set(block, { ...made, reachedBy: this.#detach(block, old) })
       this.idleBytes -= old.lengthBytes
       return owner
@@ -176,7 +178,7 @@ export class OwnBuffers {
   dropIdle(isCold: (offsetBytes: number, lengthBytes: number) => boolean): void {
     if (this.idleBytes === 0) return
     for (const [block, own] of this.#byBlock) {
-      if (own.isIdle && isCold(block * GRANULE_BYTES, own.lengthBytes)) this.#drop(block, own)
+      if (own.isIdle && isCold(block * GRANULE_BYTES, own.lengthBytes)) this.#drop(block, own, true)
     }
   }
 
@@ -194,7 +196,7 @@ export class OwnBuffers {
     const end = endOf(segment) * this.#source.pageBytes
     for (const [block, own] of this.#byBlock) {
       const offset = block * GRANULE_BYTES
-      if (offset >= start && offset < end) this.#drop(block, own)
+      if (offset >= start && offset < end) this.#drop(block, own, true)
     }
   }
 
@@ -237,17 +239,17 @@ export class OwnBuffers {
   }
 
   /** Drops an idle buffer. Returns its wrap where other code can still reach the memory, otherwise null. */
-  #drop(block: Block, own: OwnBuffer): WrapId | null {
-    const reachedBy = this.#detach(block, own)
+  #drop(block: Block, own: OwnBuffer, isCold = false): WrapId | null {
+    const reachedBy = this.#detach(block, own, isCold)
     this.#byBlock.delete(block)
     this.idleBytes -= own.lengthBytes
     return reachedBy
   }
 
-  #detach(block: Block, own: OwnBuffer): WrapId | null {
+  #detach(block: Block, own: OwnBuffer, isCold = false): WrapId | null {
     if (byteLengthOf(own.buffer) > 0) {
       own.isEnding = true
-      tryDetach(this.#source, own.buffer)
+      tryDetach(this.#source, own.buffer, isCold)
     }
     if (own.isEnding && byteLengthOf(own.buffer) === 0) return own.reachedBy
     this.#source.keepForGood(floor((block * GRANULE_BYTES) / this.#source.pageBytes))
@@ -277,4 +279,9 @@ export class OwnBuffers {
     )
     invariant(idleBytes === this.idleBytes, `2: ${this.idleBytes} idle bytes, found ${idleBytes}`)
   }
+}
+
+/** Copies what fits. */
+function copyStart(to: OwnBuffer, from: OwnBuffer): void {
+  copyBytes(new Bytes(to.buffer), new Bytes(from.buffer, 0, min(from.lengthBytes, to.lengthBytes)))
 }

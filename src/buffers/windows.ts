@@ -236,7 +236,7 @@ export class Windows {
         this.#live[window] === 0 &&
         isCold(window * pageCount, pageCount)
       ) {
-        this.#drop(window)
+        this.#drop(window, true)
       }
     }
   }
@@ -244,7 +244,7 @@ export class Windows {
   /** Drops the windows of a segment in which no block lives. */
   removeSegment(segment: Segment): void {
     for (let window = this.#startOf(segment); window < this.#endOf(segment); window++) {
-      if (this.#buffers[window] !== null) this.#drop(window)
+      if (this.#buffers[window] !== null) this.#drop(window, true)
       this.#bare.delete(window)
     }
     for (const [wrapId, window] of this.#lost) {
@@ -262,16 +262,16 @@ export class Windows {
     for (const block of staying) this.#live[block >>> WINDOW_SHIFT]++
     for (let window = 0; window < this.#buffers.length; window++) {
       const buffer = this.#buffers[window]
-      if (buffer !== null && (this.#live[window] === 0 || isTaken(buffer))) this.#drop(window)
+      if (buffer !== null && (this.#live[window] === 0 || isTaken(buffer))) this.#drop(window, false)
     }
     this.idleCount = 0
   }
 
-  #drop(window: number): void {
+  #drop(window: number, isCold: boolean): void {
     const buffer = this.#buffers[window] as ArrayBuffer
     if (!isTaken(buffer)) {
       this.#detached = buffer
-      tryDetach(this.#source, buffer)
+      tryDetach(this.#source, buffer, isCold)
     }
     this.#lose(window)
   }

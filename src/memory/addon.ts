@@ -5,13 +5,16 @@
  * The binary is loaded at the first `loadAddon()`, never at import.
  */
 import { constants } from 'node:buffer'
-import { type Clock, useClock } from '../base/deferral.js'
-import { outOfRange } from '../base/errors.js'
+import { type Clock, eventLoop, useClock } from '../base/deferral.js'
+import { ArenaError, outOfRange } from '../base/errors.js'
 import type { PageCount, PageNumber } from '../base/units.js'
 import { loadBinary } from './binary.js'
 import type { Advice, Kernel, MappingId, OwnerId, ProgramBreak, SystemError } from './kernel.js'
 import type { Ledger } from './ledger.js'
+import { requirePlatform, unsupportedPlatform } from './platform.js'
 import type { Addon, Runtime, WrapId } from './runtime.js'
+import { ThreadLedger } from './thread-ledger.js'
+import { Unmapper } from './unmapper.js'
 
 /** What the addon exports: see the `*_face` files and `turns.h` in native/. */
 interface NativeAddon extends Omit<Kernel, 'advise'>, Omit<Runtime, 'newWrapId'> {
@@ -193,20 +196,45 @@ class AddonLedger implements Ledger {
   }
 }
 
+/** The ledger of this thread. Once the addon is loaded, it counts for the process. It never loads the addon. */
+export const threadLedger = new ThreadLedger()
+
 let loaded: { readonly addon: Addon; readonly ledger: Ledger } | undefined
 
 function load(): { readonly addon: Addon; readonly ledger: Ledger } {
   if (loaded) return loaded
+  requirePlatform()
   const native = loadBinary() as NativeAddon
+  const addon = new LoadedAddon(native)
+  requireWraps(addon)
   useClock((onTimer, onTurn) => native.makeClock(onTimer, onTurn))
-  loaded = { addon: new LoadedAddon(native), ledger: new AddonLedger(native) }
+  threadLedger.join(new AddonLedger(native))
+  loaded = { addon, ledger: threadLedger }
   return loaded
 }
 
 /**
+ * Tries whether this runtime lets an addon make an `ArrayBuffer` over memory of its own. A V8 with a sandbox,
+ * as in Electron, does not. Throws `ERR_ARENA_UNSUPPORTED_PLATFORM` then, before any arena is made.
+ */
+export function requireWraps(addon: Addon): void {
+  const mapping = addon.map(addon.pageBytes)
+  try {
+    addon.detach(addon.wrap(mapping, 0, addon.pageBytes, addon.newWrapId()))
+  } catch (cause) {
+    if ((cause as { code?: unknown }).code !== 'ERR_ARENA_NOT_SUPPORTED') throw cause
+    throw unsupportedPlatform('a runtime whose V8 has a sandbox, such as Electron', cause)
+  } finally {
+    // When the finalizer of the buffer has run.
+    new Unmapper(addon, eventLoop).add(mapping)
+  }
+}
+
+/**
  * Returns the kernel and the runtime of this environment. The first call loads the addon; later calls return
- * the same object. Throws an `ArenaError` (`ERR_ARENA_NOT_SUPPORTED`) that says what to do when the binary is
- * missing or may not be loaded. A later call tries again.
+ * the same object. Throws an `ArenaError` that says what to do: `ERR_ARENA_UNSUPPORTED_PLATFORM` where there
+ * can be no addon, `ERR_ARENA_NOT_SUPPORTED` when the binary is missing or may not be loaded. A later call
+ * tries again.
  */
 export function loadAddon(): Addon {
   return load().addon
@@ -215,4 +243,17 @@ export function loadAddon(): Addon {
 /** Returns the limit of the process over all arenas. Throws the errors of `loadAddon`. */
 export function loadLedger(): Ledger {
   return load().ledger
+}
+
+/**
+ * Returns the limit of the process over all arenas, or the limit of this thread where the addon cannot be
+ * loaded. Then no other thread can have an arena with pages of the addon.
+ */
+export function availableLedger(): Ledger {
+  try {
+    return loadLedger()
+  } catch (error) {
+    if (error instanceof ArenaError) return threadLedger
+    throw error
+  }
 }

@@ -10,6 +10,9 @@ import type { End } from './unmapper.js'
 /** Every segment begins at a multiple of this many bytes in the page-number space. No two segments touch. */
 export const SEGMENT_ALIGN_BYTES = MIB
 
+/** The kinds of page source, as the option `source` names them. */
+export type SourceName = 'mmap' | 'sbrk' | 'heap'
+
 /** An `ArrayBuffer` over managed memory, with the number that its finalizer answers to. */
 export interface Wrap {
   readonly buffer: ArrayBuffer
@@ -51,13 +54,19 @@ export interface MovableEnd {
 }
 
 export interface PageSource {
-  readonly name: 'mmap' | 'sbrk'
+  readonly name: SourceName
   readonly pageBytes: number
   readonly segments: readonly Segment[]
   /** Pages go back in units of this many pages, at multiples of it. It is 1, or the pages of a huge page. */
   readonly unitPages: PageCount
   /** The end that can move. Null where segments come and go only as a whole. */
   readonly end: MovableEnd | null
+
+  /**
+   * Whether two wraps over the same bytes show the same memory. If not, each wrap has memory of its own, and
+   * the bytes of a live block must be used through one wrap only: see `heap-source.ts`.
+   */
+  readonly sharesMemory: boolean
 
   /**
    * Adds at least `pageCount` pages, all clean: a new segment, or more pages of the one that exists.
@@ -154,8 +163,11 @@ export interface PageSource {
   /** Makes an `ArrayBuffer` over bytes of one segment. `offsetBytes` counts from page number 0. */
   wrap(offsetBytes: number, lengthBytes: number): Wrap
 
-  /** Detaches a buffer. Throws where the runtime refuses. */
-  detach(buffer: ArrayBuffer): void
+  /**
+   * Detaches a buffer. `isCold`: no block lives in it any more, and all its pages went back before. Throws
+   * where the runtime refuses.
+   */
+  detach(buffer: ArrayBuffer, isCold?: boolean): void
 
   /** Whether the memory of a wrap may still be reached: its finalizer has not run. */
   isWrapped(wrapId: WrapId): boolean

@@ -21,6 +21,7 @@ export interface OwnSegment extends Segment {
 /** The base of `MmapSource` and `BreakSource`. */
 export abstract class SegmentSource {
   readonly pageBytes: number
+  readonly sharesMemory = true
   readonly #kernel: Kernel
   readonly #runtime: Runtime
 

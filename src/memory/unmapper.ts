@@ -42,8 +42,11 @@ export interface End {
   whenGone(): void
 }
 
+/** The calls of the kernel that it makes. */
+type UnmappingKernel = Pick<Kernel, 'unmap' | 'advise' | 'disown'>
+
 export class Unmapper {
-  readonly #kernel: Kernel
+  readonly #kernel: UnmappingKernel
   readonly #deferral: Deferral
   #waiting: Waiting[] = []
   #tries = 0
@@ -63,7 +66,7 @@ export class Unmapper {
    * `owner` may have the addresses again (0: no arena may). Leave it out where users never had Buffers over
    * the mappings; these are unmapped.
    */
-  constructor(kernel: Kernel, deferral: Deferral, owner?: OwnerId) {
+  constructor(kernel: UnmappingKernel, deferral: Deferral, owner?: OwnerId) {
     this.#kernel = kernel
     this.#deferral = deferral
     this.#owner = owner

@@ -5,15 +5,17 @@
 
 import { type Deferral, eventLoop, now } from '../base/deferral.js'
 import { REGION_BYTES } from '../heap/layout.js'
-import { loadAddon, loadLedger } from '../memory/addon.js'
+import { loadAddon, loadLedger, threadLedger } from '../memory/addon.js'
 import { BookRegions } from '../memory/book-regions.js'
 import type { Ledger } from '../memory/ledger.js'
+import type { SourceName } from '../memory/page-source.js'
 import type { Addon } from '../memory/runtime.js'
 import { ArenaGroup } from './arena-group.js'
-import { PressureWatch } from './pressure-watch.js'
+import { PressureWatch, readKernelFile } from './pressure-watch.js'
 
-export interface Environment {
-  readonly addon: Addon
+export interface Surroundings {
+  /** Missing where pages come from the heap of the runtime: such an arena needs no addon. */
+  readonly addon?: Addon
   readonly deferral: Deferral
   /** Returns the milliseconds of a clock that never goes back. */
   now(): number
@@ -34,13 +36,42 @@ export interface Environment {
   readonly watch?: PressureWatch
 }
 
+/** Surroundings with the addon, for pages from any source. */
+export interface Environment extends Surroundings {
+  readonly addon: Addon
+}
+
 /** The arenas of this thread. */
 export const group = new ArenaGroup()
 
 /** The watch that tells the arenas and the listeners of this thread of memory pressure. */
-export const watch = new PressureWatch(group, eventLoop, now)
+export const watch = new PressureWatch(
+  group,
+  eventLoop,
+  now,
+  // Only Linux has these files.
+  process.platform === 'linux' ? readKernelFile : () => undefined,
+)
 
 let real: Environment | undefined
+
+/** The surroundings of real arenas whose pages come from the heap of the runtime. Loads no addon. */
+const withoutAddon: Surroundings = {
+  deferral: eventLoop,
+  now,
+  ledger: threadLedger,
+  group,
+  watch,
+  startsSmall: true,
+}
+
+/**
+ * Returns the surroundings of real arenas with pages from `source`. Throws what `realEnvironment` throws if
+ * the source needs the addon.
+ */
+export function surroundingsFor(source: SourceName): Surroundings {
+  return source === 'heap' ? withoutAddon : realEnvironment()
+}
 
 /**
  * Returns the environment of real arenas. Loads the addon at first use, and throws what `loadAddon` throws.

@@ -1,7 +1,7 @@
 /** The limit over all arenas of the process, as users set and read it. */
 
 import { requireNumber } from '../base/arguments.js'
-import { loadLedger } from '../memory/addon.js'
+import { availableLedger } from '../memory/addon.js'
 import { group } from './environment.js'
 
 /**
@@ -12,8 +12,10 @@ import { group } from './environment.js'
  * then throws `ERR_ARENA_LIMIT`. A limit below what is held makes the arenas of this thread give back what is
  * free now; live blocks stay.
  *
- * Throws `ERR_INVALID_ARG_TYPE` or `ERR_OUT_OF_RANGE` unless `limitBytes` is a number from 0 to Infinity, and
- * `ERR_ARENA_NOT_SUPPORTED` if the addon cannot be loaded.
+ * Where the addon cannot be loaded, there are only arenas with `source: 'heap'`, and the limit is one over
+ * those of this thread.
+ *
+ * Throws `ERR_INVALID_ARG_TYPE` or `ERR_OUT_OF_RANGE` unless `limitBytes` is a number from 0 to Infinity.
  *
  * ```ts
  * setProcessLimit(2 ** 30)
@@ -21,7 +23,7 @@ import { group } from './environment.js'
  */
 export function setProcessLimit(limitBytes: number): void {
   requireNumber('limitBytes', limitBytes, Number.POSITIVE_INFINITY)
-  const ledger = loadLedger()
+  const ledger = availableLedger()
   ledger.limitBytes = limitBytes
   if (ledger.takenBytes > limitBytes) group.giveBack('limit')
 }
@@ -30,13 +32,13 @@ export function setProcessLimit(limitBytes: number): void {
  * Returns the limit over all arenas of the process (`limitBytes`, `Infinity` for none) and what they have
  * taken of it (`takenBytes`), both in bytes. Each arena takes up to an eighth more than it holds.
  *
- * Throws `ERR_ARENA_NOT_SUPPORTED` if the addon cannot be loaded.
+ * Where the addon cannot be loaded, both are of this thread only.
  *
  * ```ts
  * const { limitBytes, takenBytes } = processLimit()
  * ```
  */
 export function processLimit(): { limitBytes: number; takenBytes: number } {
-  const { limitBytes, takenBytes } = loadLedger()
+  const { limitBytes, takenBytes } = availableLedger()
   return { limitBytes, takenBytes }
 }

@@ -58,6 +58,7 @@ describe.concurrent('Buffers that outlive their arena', () => {
     { detachFromBytes: 0 },
     { detachFromBytes: Number.POSITIVE_INFINITY },
     { releaseAfterMs: Number.POSITIVE_INFINITY },
+    { source: 'heap' },
   ]
   // One of the options in a sample.
   const given: ArenaOptions[] = hasNoBreak ? options : [...options, { source: 'sbrk' }]

@@ -15,6 +15,7 @@ const OPTIONS: ArenaOptions[] = [
   { ...WATCHED, releaseAfterMs: 0 },
   { ...WATCHED, releaseAfterMs: Number.POSITIVE_INFINITY },
   { ...WATCHED, source: 'sbrk' },
+  { ...WATCHED, source: 'heap' },
 ]
 
 describe.each(OPTIONS.filter(options => options.source !== 'sbrk' || !hasNoBreak))(

@@ -1,9 +1,10 @@
 /**
- * What every page source does, written once and run over each: mappings, the program break, and the fake. What only one of
- * them does is in that one's own file.
+ * What every page source does, written once and run over each: mappings, the program break, the heap of the runtime, and
+ * the fake. What only one of them does is in that one's own file.
  */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { BreakSource } from '../../src/memory/break-source.js'
+import { HeapSource } from '../../src/memory/heap-source.js'
 import { MmapSource } from '../../src/memory/mmap-source.js'
 import type { PageSource } from '../../src/memory/page-source.js'
 import { endOf } from '../../src/memory/segment.js'
@@ -17,7 +18,6 @@ const MIB = 2 ** 20
 
 interface Subject {
   readonly source: PageSource
-  readonly kernel: FaultyKernel
   readonly deferral: ManualDeferral
   /** Makes the next `reserve` fail at each of its calls in turn; returns how to let it pass again. */
   readonly refusals: readonly (() => () => void)[]
@@ -32,13 +32,18 @@ const SUBJECTS: Record<string, () => Subject> = {
   mmap: () => {
     const [kernel, deferral] = [new FaultyKernel(), new ManualDeferral()]
     const refusals = (['map', 'nohugepage'] as const).map(kind => refusalOf(kernel, kind))
-    return { source: new MmapSource(kernel, deferral), kernel, deferral, refusals }
+    return { source: new MmapSource(kernel, deferral), deferral, refusals }
   },
   sbrk: () => {
     const [kernel, deferral] = [new FaultyKernel(), new ManualDeferral()]
     const kinds = ['openFence', 'sbrk', 'closeFence', 'nohugepage'] as const
     const refusals = kinds.map(kind => refusalOf(kernel, kind))
-    return { source: new BreakSource(kernel, deferral, 'subject'), kernel, deferral, refusals }
+    return { source: new BreakSource(kernel, deferral, 'subject'), deferral, refusals }
+  },
+  heap: () => {
+    const deferral = new ManualDeferral()
+    // It asks nobody for page numbers.
+    return { source: new HeapSource(deferral), deferral, refusals: [] }
   },
   fake: () => {
     const [kernel, deferral] = [new FaultyKernel(), new ManualDeferral()]
@@ -49,11 +54,13 @@ const SUBJECTS: Record<string, () => Subject> = {
         source.fails = undefined
       }
     }
-    return { source, kernel, deferral, refusals: [refuse] }
+    return { source, deferral, refusals: [refuse] }
   },
 }
 
 describe.each(Object.keys(SUBJECTS).filter(name => name !== 'sbrk' || !hasNoBreak))('the source %s', name => {
+  /** Whether there is memory under the page numbers, which buffers show. If not, each buffer has its own. */
+  const isMapped = name !== 'heap'
   let subject: Subject
   let source: PageSource
   let pageBytes: number
@@ -61,6 +68,7 @@ describe.each(Object.keys(SUBJECTS).filter(name => name !== 'sbrk' || !hasNoBrea
   beforeEach(() => {
     subject = SUBJECTS[name]()
     source = subject.source
+    expect(source.sharesMemory).toBe(isMapped)
     pageBytes = source.pageBytes
   })
 
@@ -132,31 +140,6 @@ describe.each(Object.keys(SUBJECTS).filter(name => name !== 'sbrk' || !hasNoBrea
     for (const page of [-1, 2 ** 24]) expect(() => source.segmentOf(page)).toThrow('has a segment')
   })
 
-  it('lets buffers overlap, and lie over all that it calls within reach', () => {
-    const { firstPage, pageCount } = source.reserve(600)
-    const [low, high] = [view(firstPage, 500), view(firstPage + 200, 400)]
-    low[200 * pageBytes] = 9
-    expect(high[0]).toBe(9)
-    const reach = source.reachOf(source.segmentOf(firstPage))
-    expect(reach).toBeGreaterThanOrEqual(firstPage + pageCount)
-    const whole = view(firstPage, reach - firstPage)
-    whole[whole.length - 1] = 3
-    expect(whole[whole.length - 1]).toBe(3)
-  })
-
-  it('purges the pages asked for, and no other', () => {
-    const { firstPage } = source.reserve(20)
-    const bytes = view(firstPage, 10).fill(7)
-    source.purge(Uint32Array.of(firstPage + 2, 3), 0, 1)
-    expect(source.residentBytes()).toBe(7 * pageBytes)
-    bytes.fill(8, 2 * pageBytes, 3 * pageBytes)
-    expect(source.residentBytes()).toBe(8 * pageBytes)
-    source.purge(Uint32Array.of(firstPage + 2, 3), 0, 1)
-    expect(bytes[2 * pageBytes - 1]).toBe(7)
-    expect(isZero(bytes.subarray(2 * pageBytes, 5 * pageBytes))).toBe(true)
-    expect(bytes[5 * pageBytes]).toBe(7)
-  })
-
   it('takes back what it just gave', () => {
     source.reserve(100)
     const before = { pages: mappedPages(), segments: source.segments.length }
@@ -221,6 +204,34 @@ describe.each(Object.keys(SUBJECTS).filter(name => name !== 'sbrk' || !hasNoBrea
     const before = mappedPages()
     expect(thrownBy(() => source.reserve(2 ** 35 / pageBytes + 1))).toBeInstanceOf(RangeError)
     expect(mappedPages()).toBe(before)
+  })
+
+  // What is only so where memory is mapped.
+  if (!isMapped) return
+
+  it('lets buffers overlap, and lie over all that it calls within reach', () => {
+    const { firstPage, pageCount } = source.reserve(600)
+    const [low, high] = [view(firstPage, 500), view(firstPage + 200, 400)]
+    low[200 * pageBytes] = 9
+    expect(high[0]).toBe(9)
+    const reach = source.reachOf(source.segmentOf(firstPage))
+    expect(reach).toBeGreaterThanOrEqual(firstPage + pageCount)
+    const whole = view(firstPage, reach - firstPage)
+    whole[whole.length - 1] = 3
+    expect(whole[whole.length - 1]).toBe(3)
+  })
+
+  it('purges the pages asked for, and no other', () => {
+    const { firstPage } = source.reserve(20)
+    const bytes = view(firstPage, 10).fill(7)
+    source.purge(Uint32Array.of(firstPage + 2, 3), 0, 1)
+    expect(source.residentBytes()).toBe(7 * pageBytes)
+    bytes.fill(8, 2 * pageBytes, 3 * pageBytes)
+    expect(source.residentBytes()).toBe(8 * pageBytes)
+    source.purge(Uint32Array.of(firstPage + 2, 3), 0, 1)
+    expect(bytes[2 * pageBytes - 1]).toBe(7)
+    expect(isZero(bytes.subarray(2 * pageBytes, 5 * pageBytes))).toBe(true)
+    expect(bytes[5 * pageBytes]).toBe(7)
   })
 
   it('counts what is resident in long segments too', () => {

@@ -12,10 +12,13 @@ const OPTIONS = [
   '{"releaseAfterMs":0}',
   '{"detachFromBytes":0,"leaks":"all"}',
   '{"source":"sbrk"}',
+  '{"source":"heap"}',
 ]
 const MORE_OPTIONS = [
   '{"source":"sbrk","releaseAfterMs":0}',
   '{"trackOwners":true,"wipeOnFree":true,"limitBytes":3000000,"softLimitBytes":1000000}',
+  '{"source":"heap","releaseAfterMs":0,"wipeOnFree":true}',
+  '{"source":"heap","debug":true}',
   '{"prefault":true}',
   '{"hugePages":true}',
 ]

@@ -9,7 +9,13 @@ import { DIST, NODES, runNode } from '../support/process.js'
 import { expectToSurvive } from './processes.js'
 
 const PATCHER = fileURLToPath(new URL('patcher.mjs', import.meta.url))
-const OPTIONS = ['{}', '{"debug":true}', '{"releaseAfterMs":0}', '{"detachFromBytes":0,"leaks":"all"}']
+const OPTIONS = [
+  '{}',
+  '{"debug":true}',
+  '{"releaseAfterMs":0}',
+  '{"detachFromBytes":0,"leaks":"all"}',
+  '{"source":"heap"}',
+]
 
 describe.concurrent.each(NODES)(
   'on Node $version, each function and accessor of the runtime replaced',

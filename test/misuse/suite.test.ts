@@ -5,16 +5,19 @@ import { runCase } from './suite/case.js'
 import { GROUPS } from './suite/groups.js'
 
 const MODES = [
-  ['without debug', false],
-  ['with debug: true', true],
+  ['without debug', false, 'mmap', 7],
+  ['with debug: true', true, 'mmap', 7],
+  ["with source: 'heap'", false, 'heap', 3],
+  ["with source: 'heap', debug: true", true, 'heap', 2],
 ] as const
 
-describe.each(MODES)('%s', (_, isDebug) => {
-  for (const { title, cases } of someOf(GROUPS, 7)) {
+describe.each(MODES)('%s', (_, isDebug, source, sampledGroups) => {
+  for (const { title, cases } of someOf(GROUPS, sampledGroups)) {
+    const fitting = cases.filter(misuse => (misuse.source ?? source) === source)
     describe(title, () => {
-      for (const misuse of someOf(cases, 1)) {
+      for (const misuse of someOf(fitting, 1)) {
         it.concurrent(misuse.name, async ({ expect }) => {
-          const { actual, expected } = await runCase(misuse, isDebug)
+          const { actual, expected } = await runCase(misuse, isDebug, source)
           expect(actual).toEqual(expected)
         })
       }

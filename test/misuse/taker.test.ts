@@ -13,6 +13,8 @@ const OPTIONS = [
   '{"leaks":"all","debug":true}',
   '{"leaks":"all","releaseAfterMs":0}',
   '{"leaks":"all","source":"sbrk"}',
+  '{"leaks":"all","source":"heap"}',
+  '{"leaks":"all","source":"heap","debug":true}',
   '{"trackOwners":true}',
 ]
 const STEPS = String(stepsOf(800, 3))

@@ -17,6 +17,7 @@ export class FakeSource implements PageSource {
   readonly name = 'mmap'
   readonly end = null
   readonly unitPages = 1
+  readonly sharesMemory = true
   readonly pageBytes: number
   readonly calls: SourceCall[] = []
   /** Asked before each call: true makes it fail. */

@@ -1,5 +1,5 @@
 /**
- * Replays a recording on mappings and then on the program break, every block's contents checked, and prints what is left of
+ * Replays a recording on mappings, on the program break and on the heap of the runtime, every block's contents checked, and prints what is left of
  * each when all blocks are free: of the arena's pages, of the break and of resident memory.
  */
 import { readFileSync } from 'node:fs'
@@ -60,6 +60,7 @@ async function replay(source, isChecked) {
 
 const mmap = await replay('mmap', true)
 const sbrk = await replay('sbrk', true)
+const heap = await replay('heap', true)
 // V8 and malloc keep some pages of their own from one round to the next and some not, over either source; what an arena
 // kept would show in each.
 let grownBytes = Infinity
@@ -68,4 +69,4 @@ for (let round = 0; round < 8 && !(grownBytes < 2 ** 20); round++) {
   await replay('sbrk', false)
   grownBytes = Math.min(grownBytes, (await residentBytes()) - before)
 }
-console.log(JSON.stringify({ mmap, sbrk, grownBytes }))
+console.log(JSON.stringify({ mmap, sbrk, heap, grownBytes }))

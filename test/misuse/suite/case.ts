@@ -1,6 +1,6 @@
 /**
  * A misuse, and the exact outcome of it. Each runs in a process of its own, once in an ordinary arena and once with
- * `debug: true`; what must hold after every one of them is checked there too.
+ * `debug: true`, over mappings and over the heap of the runtime; what must hold after every one of them is checked there too.
  */
 import { runScript } from '../../support/child.js'
 import { DIST } from '../../support/process.js'
@@ -16,6 +16,8 @@ export interface MisuseCase {
   readonly expected: unknown
   /** The outcome with `debug: true`, where that is another. */
   readonly debugExpected?: unknown
+  /** The only source of pages with which it comes out so. Both by default. */
+  readonly source?: 'mmap' | 'heap'
   /** Options of `arena`, as source text. */
   readonly options?: string
   /** Codes of the process warnings it brings about. None by default. */
@@ -76,12 +78,13 @@ const EPILOGUE = `
 export async function runCase(
   { body, options = '{}', exit, ...expectations }: MisuseCase,
   isDebug: boolean,
+  source: 'mmap' | 'heap',
 ): Promise<{ actual: unknown; expected: unknown }> {
   const expected =
     isDebug && 'debugExpected' in expectations ? expectations.debugExpected : expectations.expected
   const warnings = (isDebug ? expectations.debugWarnings : undefined) ?? expectations.warnings ?? []
   const script = `
-    ${preludeOf(`{ leaks: 'off', ...${options}${isDebug ? ', debug: true' : ''} }`)} ${SUITE_PRELUDE}
+    ${preludeOf(`{ source: '${source}', leaks: 'off', ...${options}${isDebug ? ', debug: true' : ''} }`)} ${SUITE_PRELUDE}
     const result = await (async () => { ${body} })()
     ${EPILOGUE}
   `

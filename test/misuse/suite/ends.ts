@@ -34,6 +34,7 @@ export const HANDED_OVER: MisuseGroup = {
     },
     {
       name: 'a transfer list copies or is refused, and the block stays',
+      source: 'mmap',
       body: `return both(block => {
         kindOf(() => structuredClone(block, { transfer: [block.buffer] }))
         kindOf(() => new (node('worker_threads').MessageChannel)().port1.postMessage(block, [block.buffer]))
@@ -42,6 +43,22 @@ export const HANDED_OVER: MisuseGroup = {
       expected: [
         [true, null],
         [true, null],
+      ],
+    },
+    {
+      name: 'a transfer list takes ordinary memory, and free works',
+      source: 'heap',
+      // The others of its window go with the small one.
+      body: `for (const block of live.splice(0)) arena.free(block)
+        return both(block => {
+          const taken = structuredClone(block, { transfer: [block.buffer] })
+          const before = [block.length, kindOf(() => arena.pin(block)), kindOf(() => arena.free(block))]
+          for (let i = 0; i < 20; i++) arena.allocUnsafe(taken.length).fill(7)
+          return [...before, isAll(taken, 0x66)]
+        })`,
+      expected: [
+        [0, 'ERR_ARENA_DETACHED', null, true],
+        [0, 'ERR_ARENA_DETACHED', null, true],
       ],
     },
     {
