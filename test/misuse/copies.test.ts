@@ -3,6 +3,7 @@ import { afterAll, describe, expect, it } from 'vitest'
 import type { ArenaOptions } from '../../src/arena/options.js'
 import { runFunction, type Tools } from '../support/child.js'
 import { makeCopy } from '../support/copies.js'
+import { DIST } from '../support/process.js'
 
 type Library = typeof import('../../src/index.js')
 
@@ -16,6 +17,8 @@ afterAll(() => {
 })
 
 interface Args {
+  /** The package itself. */
+  readonly first: string
   /** The second copy. */
   readonly address: string
   readonly options: ArenaOptions
@@ -33,7 +36,7 @@ async function runWithCopy(
       tools.assert.notEqual(second.Arena, tools.Arena)
       await body(tools, [tools, second], args)
     },
-    { address: copies[kind].address, options, body },
+    { first: new URL('index.js', DIST).href, address: copies[kind].address, options, body },
     { nodeArgs: ['--expose-gc', ...nodeArgs] },
   )
   expect(outcome).toMatchObject({ code: 0, signal: null, stderr: '' })
@@ -176,13 +179,14 @@ describe.concurrent.each(['shared', 'linked', 'own'] as const)('two copies, bina
   })
 
   it('serve Workers, and the main thread after their end', async () => {
-    await runWithCopy(kind, async ({ assert, gc, turn }, both, { address }) => {
+    await runWithCopy(kind, async ({ assert, gc, turn }, both, { address, first }) => {
       const { Worker } = process.getBuiltinModule('node:worker_threads')
       const main = both.map(({ Arena }) => new Arena())
       const blocks = main.map((arena, i) => arena.allocUnsafe(100_000).fill(i + 1))
       const source = `
-        const { Arena: First } = await import(${JSON.stringify(address)})
-        const { Arena: Second } = await import(${JSON.stringify(`${address}?again`)})
+        const { Arena: First } = await import(${JSON.stringify(first)})
+        const { Arena: Second } = await import(${JSON.stringify(address)})
+        if (First === Second) throw new Error('there is one copy only')
         const arenas = [new First(), new Second(), new First({ debug: true })]
         for (let i = 0; i < 300; i++) for (const arena of arenas) {
           const block = arena.allocUnsafe(1 + (i * 977) % 90000).fill(i)
