@@ -6,6 +6,7 @@
  *
  * A module that was `src/room/file.ts` is in `dist/room/`, so that its distance from the package's folder is the same.
  */
+import { readFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { defineConfig } from 'rolldown'
 import { joinDeclarations } from './declarations.config.js'
@@ -73,15 +74,27 @@ function wrapperOf(file: string, names: readonly string[]): string {
 }
 
 const ENTRIES = { index: 'src/index.ts', 'heap/index': 'src/heap/index.ts' }
+/** Names the binaries of the addon. In `dist` it has the same path from their folder as in `src`. */
+const PREBUILDS = 'memory/prebuilds.cjs'
 const COMMAND = { 'cli/main': 'src/cli/main.ts' }
 
 export default defineConfig({
   input: { ...ENTRIES, ...COMMAND },
   platform: 'node',
   tsconfig: 'tsconfig.build.json',
-  // Loaded by name at run time. Bundlers of programs must see the names.
-  external: /\.node$/,
   plugins: [
+    {
+      name: 'prebuilds',
+      // Published as it is.
+      resolveId: {
+        filter: { id: /prebuilds\.cjs$/ },
+        handler: () => ({ id: `../${PREBUILDS}`, external: true }),
+      },
+      generateBundle() {
+        const source = readFileSync(join(import.meta.dirname, 'src', PREBUILDS), 'utf8')
+        this.emitFile({ type: 'asset', fileName: PREBUILDS, source })
+      },
+    },
     {
       name: 'pad-noinline',
       transform: { filter: { code: TAG }, handler: code => ({ code: padNoinline(code), map: null }) },

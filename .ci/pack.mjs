@@ -52,7 +52,8 @@ async function writeRecording() {
 }
 
 function checkBinaries() {
-  const platforms = Object.keys(createRequire(import.meta.url)('../.compiled/memory/prebuilds.cjs'))
+  const { prebuilds } = createRequire(import.meta.url)('../src/memory/prebuilds.cjs')
+  const platforms = Object.keys(prebuilds)
   const missing = platforms.filter(platform => !existsSync(join(root, 'prebuilds', platform, 'offheap.node')))
   if (missing.length > 0)
     fail(

@@ -7,6 +7,7 @@ import { bindRequired, constantFunctions, guardFilename, padNoinline } from '../
 import { DIST } from './support/process.js'
 
 const HEAP = new URL('heap/heap.cjs', DIST)
+const PREBUILDS = new URL('memory/prebuilds.cjs', DIST)
 const ARENA = new URL('arena/arena.cjs', DIST)
 
 /** What a module loads that is no part of Node. */
@@ -17,10 +18,10 @@ function requiredBy(module: URL): string[] {
 
 describe('the modules that are published', () => {
   it('name the binaries, so that bundlers find them', () => {
-    expect(requiredBy(ARENA).filter(name => name.endsWith('.node'))).toEqual([
-      '../../prebuilds/linux-arm64/offheap.node',
-      '../../prebuilds/linux-x64/offheap.node',
-    ])
+    expect(requiredBy(ARENA)).toContain('../memory/prebuilds.cjs')
+    expect(
+      [...readFileSync(PREBUILDS, 'utf8').matchAll(/\brequire\('([^']+)'\)/g)].map(([, name]) => name),
+    ).toEqual(['../../prebuilds/linux-arm64/offheap.node', '../../prebuilds/linux-x64/offheap.node'])
   })
 
   it.each([HEAP, ARENA])('are strict, and take what they need of others when they are loaded: %s', module => {

@@ -987,7 +987,7 @@ const { allocUnsafe, realloc } = Arena.prototype
 
 function partsFor(options: ArenaOptions, surroundings: Surroundings | undefined): Parts {
   const resolved = resolveOptions(options)
-  return assemble(resolved, surroundings ?? surroundingsFor(resolved.source))
+  return assemble(resolved, surroundings ?? surroundingsFor(resolved.source, resolved.nativeBinding))
 }
 
 // Outside of the class: a closure made in the constructor would share its context, and so hold the arena.

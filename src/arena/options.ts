@@ -1,4 +1,5 @@
 /** The options of an arena. They are checked once, here, and are complete afterwards. */
+import { isAbsolute } from 'node:path'
 import { requireBoolean, requireNumber } from '../base/arguments.js'
 import { ArenaError, invalidArgType, invalidArgValue } from '../base/errors.js'
 import { keysOf, requireKnownKeys } from '../base/known-keys.js'
@@ -98,6 +99,13 @@ export interface ArenaOptions {
    * `toString`, `Buffer.concat` or the kernel made, and swap. Default false.
    */
   wipeOnFree?: boolean
+  /**
+   * The absolute path of the addon's binary, for programs that were bundled into one file and have it elsewhere.
+   * The first arena of a thread loads it; a later one must name the same path, or none. The environment
+   * variable `OFFHEAP_NATIVE_BINDING` does the same for all of a process. Without effect with `source: 'heap'`.
+   * Default: a binary that was built from source on this machine, or the published one.
+   */
+  nativeBinding?: string
 }
 
 export type ResolvedOptions = Required<
@@ -115,7 +123,7 @@ export type ResolvedOptions = Required<
     | 'trackOwners'
     | 'wipeOnFree'
   >
-> & { readonly debug: Required<DebugOptions> | null }
+> & { readonly debug: Required<DebugOptions> | null; readonly nativeBinding: string | undefined }
 
 const DEFAULT_RELEASE_AFTER_MS = 1_000
 /** The longest block that a window serves. Longer ones have an `ArrayBuffer` of their own anyway. */
@@ -140,6 +148,7 @@ const KNOWN_OPTIONS = keysOf<ArenaOptions>({
   leaks: true,
   trackOwners: true,
   wipeOnFree: true,
+  nativeBinding: true,
 })
 const KNOWN_DEBUG_OPTIONS = keysOf<DebugOptions>({ quarantineBlocks: true, quarantineBytes: true })
 
@@ -164,6 +173,7 @@ export function resolveOptions(options: ArenaOptions): ResolvedOptions {
     trackOwners = false,
     wipeOnFree = false,
     leaks = trackOwners === true ? 'off' : 'sampled',
+    nativeBinding,
   } = options
   if (typeof name !== 'string') throw invalidArgType('options.name', 'of type string', name)
   if (name.length === 0 || name.length > MAX_NAME_LENGTH) {
@@ -174,6 +184,14 @@ export function resolveOptions(options: ArenaOptions): ResolvedOptions {
   }
   if (leaks !== 'off' && leaks !== 'sampled' && leaks !== 'all') {
     throw invalidArgValue('options.leaks', "must be 'off', 'sampled' or 'all'", leaks)
+  }
+  if (nativeBinding !== undefined) {
+    if (typeof nativeBinding !== 'string') {
+      throw invalidArgType('options.nativeBinding', 'of type string', nativeBinding)
+    }
+    if (!isAbsolute(nativeBinding)) {
+      throw invalidArgValue('options.nativeBinding', 'must be an absolute path', nativeBinding)
+    }
   }
   requireNumber('options.limitBytes', limitBytes, Number.POSITIVE_INFINITY)
   requireNumber('options.softLimitBytes', softLimitBytes, Number.POSITIVE_INFINITY)
@@ -210,6 +228,7 @@ export function resolveOptions(options: ArenaOptions): ResolvedOptions {
     leaks,
     trackOwners,
     wipeOnFree,
+    nativeBinding,
   }
 }
 

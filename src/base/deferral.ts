@@ -6,8 +6,8 @@
  * clocks that a test runner or an imitation of a browser replaces have no effect here. Until then Node's own
  * functions serve, as they were when this module was loaded. They may return values of any kind.
  */
-import hooks from 'node:perf_hooks'
-import timersOfNode from 'node:timers'
+import { performance } from 'node:perf_hooks'
+import { clearTimeout, setImmediate, setTimeout } from 'node:timers'
 import { TimerQueue } from './timer-queue.js'
 
 /** A function that is due later. */
@@ -39,21 +39,23 @@ const applyFunction = Reflect.apply
  * Returns a function that reads the clock of `performance`, or that of the process where `performance` is
  * missing or has no clock.
  */
-function clockOf(performance: typeof hooks.performance | undefined): () => number {
+function clockOf(given: typeof performance | undefined): () => number {
   const { uptime } = process
   const upMs = () => uptime() * 1_000
-  if (performance === undefined || performance === null) return upMs
+  if (given === undefined || given === null) return upMs
   // The method of the prototype, because `performance.now` may be an own property that a program has put
   // there.
-  const read = Object.getPrototypeOf(performance)?.now ?? performance.now
+  const read = Object.getPrototypeOf(given)?.now ?? given.now
   if (typeof read !== 'function') return upMs
-  return () => applyFunction(read, performance, [])
+  return () => applyFunction(read, given, [])
 }
 
-// Copies, taken once. An import of each name would be looked up in Node's module at each use, where
-// `syncBuiltinESMExports` may have changed it. It would fail where a program has deleted the name.
-const { clearTimeout: endTimeout, setImmediate: startImmediate, setTimeout: startTimeout } = timersOfNode
-const nodeNow: () => number = clockOf(hooks.performance)
+// Copies. As an ES module, this one would look an imported name up in Node's module at each use, where
+// `syncBuiltinESMExports` may have changed it.
+const startTimeout = setTimeout
+const endTimeout = clearTimeout
+const startImmediate = setImmediate
+const nodeNow: () => number = clockOf(performance)
 const startMicrotask: (run: () => void) => void = globalThis.queueMicrotask ?? process.nextTick
 
 /**

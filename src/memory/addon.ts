@@ -8,7 +8,7 @@ import { constants } from 'node:buffer'
 import { type Clock, eventLoop, useClock } from '../base/deferral.js'
 import { ArenaError, outOfRange } from '../base/errors.js'
 import type { PageCount, PageNumber } from '../base/units.js'
-import { loadBinary } from './binary.js'
+import { bindingOfEnvironment, loadBinary } from './binary.js'
 import type { Advice, Kernel, MappingId, OwnerId, ProgramBreak, SystemError } from './kernel.js'
 import type { Ledger } from './ledger.js'
 import { requirePlatform, unsupportedPlatform } from './platform.js'
@@ -199,18 +199,39 @@ class AddonLedger implements Ledger {
 /** The ledger of this thread. Once the addon is loaded, it counts for the process. It never loads the addon. */
 export const threadLedger = new ThreadLedger()
 
-let loaded: { readonly addon: Addon; readonly ledger: Ledger } | undefined
+interface Loaded {
+  readonly addon: Addon
+  readonly ledger: Ledger
+  /** The path of the binary, if somebody named it. */
+  readonly binding: string | undefined
+}
 
-function load(): { readonly addon: Addon; readonly ledger: Ledger } {
-  if (loaded) return loaded
+let loaded: Loaded | undefined
+
+/** `binding` is the path of the binary, or undefined for any. */
+function load(binding?: string): Loaded {
+  if (loaded !== undefined) {
+    if (binding !== undefined && binding !== loaded.binding) throw otherBinding(binding, loaded.binding)
+    return loaded
+  }
   requirePlatform()
-  const native = loadBinary() as NativeAddon
+  const named = binding ?? bindingOfEnvironment()
+  const native = loadBinary(named) as NativeAddon
   const addon = new LoadedAddon(native)
   requireWraps(addon)
   useClock((onTimer, onTurn) => native.makeClock(onTimer, onTurn))
   threadLedger.join(new AddonLedger(native))
-  loaded = { addon, ledger: threadLedger }
+  loaded = { addon, ledger: threadLedger, binding: named }
   return loaded
+}
+
+function otherBinding(binding: string, present: string | undefined): ArenaError {
+  const found = present ?? 'the one of the package'
+  return new ArenaError(
+    'ERR_ARENA_NOT_SUPPORTED',
+    `Cannot load the native addon from ${binding}: this thread has loaded another binary, ${found}. ` +
+      'Name one path in all arenas, or set OFFHEAP_NATIVE_BINDING',
+  )
 }
 
 /**
@@ -233,11 +254,11 @@ export function requireWraps(addon: Addon): void {
 /**
  * Returns the kernel and the runtime of this environment. The first call loads the addon; later calls return
  * the same object. Throws an `ArenaError` that says what to do: `ERR_ARENA_UNSUPPORTED_PLATFORM` where there
- * can be no addon, `ERR_ARENA_NOT_SUPPORTED` when the binary is missing or may not be loaded. A later call
- * tries again.
+ * can be no addon, `ERR_ARENA_NOT_SUPPORTED` when the binary is missing, may not be loaded, or is not the one
+ * at the path `binding`. A later call tries again.
  */
-export function loadAddon(): Addon {
-  return load().addon
+export function loadAddon(binding?: string): Addon {
+  return load(binding).addon
 }
 
 /** Returns the limit of the process over all arenas. Throws the errors of `loadAddon`. */

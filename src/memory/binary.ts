@@ -10,10 +10,11 @@ import { createRequire } from 'node:module'
 import { dirname, isAbsolute } from 'node:path'
 import { ArenaError } from '../base/errors.js'
 import { OWN_FOLDER } from '../base/own-folder.js'
-import prebuilds from './prebuilds.cjs'
+import { noBinaryFor } from './platform.js'
+import { prebuilds } from './prebuilds.cjs'
 
 /** The environment variable that names the path of the binary to load. */
-export const BINDING_VARIABLE = 'OFFHEAP_NATIVE_BINDING'
+const BINDING_VARIABLE = 'OFFHEAP_NATIVE_BINDING'
 
 /** Undefined in a bundle, where only a path that is named and the bundled binaries can be loaded. */
 const packageRoot = OWN_FOLDER === undefined ? undefined : dirname(OWN_FOLDER)
@@ -21,27 +22,27 @@ const packageRoot = OWN_FOLDER === undefined ? undefined : dirname(OWN_FOLDER)
 const BUILDS = ['build/Release/offheap.node', 'native/build/Release/offheap.node']
 const platform = `${process.platform}-${process.arch}`
 
-/**
- * Loads what `native/addon.cc` exports: from `path`, which must be absolute, or if it is undefined from where
- * the head of this file says. Throws an `ArenaError` that says what to do: `ERR_ARENA_UNSUPPORTED_PLATFORM`
- * if there can be no binary for this platform, `ERR_ARENA_NOT_SUPPORTED` if there is none or it cannot be
- * loaded.
- */
-export function loadBinary(path: string | undefined = namedByEnvironment()): unknown {
-  if (path !== undefined) return loadNamed(path)
-  if (process.platform !== 'linux') throw unsupportedPlatform()
-  try {
-    return built() ?? prebuilt()
-  } catch (cause) {
-    throw cannotLoad(reasonOf(cause), cause)
-  }
-}
-
 /** The path that the environment names. A variable that is empty names none. */
-function namedByEnvironment(): string | undefined {
+export function bindingOfEnvironment(): string | undefined {
   // biome-ignore lint/style/noProcessEnv: whoever starts a program that was bundled has no other way to say it.
   const path = process.env[BINDING_VARIABLE]
   return path === '' ? undefined : path
+}
+
+/**
+ * Loads what `native/addon.cc` exports: from `path`, which must be absolute, or if it is undefined from where
+ * the head of this file says. The system must be Linux. Throws an `ArenaError` that says what to do:
+ * `ERR_ARENA_UNSUPPORTED_PLATFORM` if there is no binary for this CPU, `ERR_ARENA_NOT_SUPPORTED` if it is
+ * missing or cannot be loaded.
+ */
+export function loadBinary(path?: string): unknown {
+  if (path !== undefined) return loadNamed(path)
+  try {
+    return built() ?? prebuilt()
+  } catch (cause) {
+    if (cause instanceof ArenaError) throw cause
+    throw cannotLoad(reasonOf(cause), cause)
+  }
 }
 
 function loadNamed(path: string): unknown {
@@ -76,7 +77,7 @@ function built(): unknown {
 }
 
 function prebuilt(): unknown {
-  if (!Object.hasOwn(prebuilds, platform)) throw unsupportedPlatform()
+  if (!Object.hasOwn(prebuilds, platform)) throw noBinaryFor(platform, buildAdvice())
   return prebuilds[platform]()
 }
 
@@ -110,19 +111,6 @@ function permissionReason(cause: unknown, folder: string | undefined): string | 
   // named only if it is needed.
   const flags = mayRead ? '--allow-addons' : `--allow-addons ${shellWord(`--allow-fs-read=${folder}`)}`
   return `the permission model forbids it; run node with ${flags}`
-}
-
-function unsupportedPlatform(): ArenaError {
-  const known = Object.keys(prebuilds).join(' and ')
-  const advice =
-    process.platform === 'linux'
-      ? buildAdvice()
-      : "Deploy on Linux. Here, use new Arena({ source: 'heap' }), which has the same interface over ordinary " +
-        "ArrayBuffers, or 'offheap/heap'."
-  return new ArenaError(
-    'ERR_ARENA_UNSUPPORTED_PLATFORM',
-    `offheap has no binary for ${platform}, only for ${known}. ${advice}`,
-  )
 }
 
 function buildAdvice(): string {

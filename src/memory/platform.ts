@@ -1,8 +1,8 @@
-/** What is said where there can be no addon. */
+/** Where the addon can work, and what is said elsewhere. */
 import { ArenaError } from '../base/errors.js'
 
 /** What a program can do without the addon. */
-export const WITHOUT_ADDON =
+const WITHOUT_ADDON =
   "Use source: 'heap', which works everywhere and keeps the interface of Arena, or offheap/heap, the bookkeeping alone"
 
 /**
@@ -14,6 +14,17 @@ export function unsupportedPlatform(what: string, cause?: unknown): ArenaError {
     'ERR_ARENA_UNSUPPORTED_PLATFORM',
     `Cannot use off-heap memory on ${what}. It needs Linux (linux-x64 or linux-arm64) and a plain Node.js. ${WITHOUT_ADDON}`,
     cause === undefined ? undefined : { cause },
+  )
+}
+
+/**
+ * Makes the error for a Linux on a CPU for which no binary is published. `advice` says how to build one, and
+ * ends with a dot.
+ */
+export function noBinaryFor(platform: string, advice: string): ArenaError {
+  return new ArenaError(
+    'ERR_ARENA_UNSUPPORTED_PLATFORM',
+    `There is no binary for ${platform}, only for linux-x64 and linux-arm64. ${advice} ${WITHOUT_ADDON}`,
   )
 }
 

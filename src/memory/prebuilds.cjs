@@ -9,7 +9,7 @@
  *
  * @type {Readonly<Record<string, () => unknown>>}
  */
-module.exports = {
+exports.prebuilds = {
   // @ts-expect-error: a binary has no types.
   'linux-arm64': () => require('../../prebuilds/linux-arm64/offheap.node'),
   // @ts-expect-error: a binary has no types.

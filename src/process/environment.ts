@@ -66,19 +66,20 @@ const withoutAddon: Surroundings = {
 }
 
 /**
- * Returns the surroundings of real arenas with pages from `source`. Throws what `realEnvironment` throws if
+ * Returns the surroundings of real arenas with pages from `source`. `nativeBinding` is the path of the addon's
+ * binary, if the program names one. Throws what `realEnvironment` throws if
  * the source needs the addon.
  */
-export function surroundingsFor(source: SourceName): Surroundings {
-  return source === 'heap' ? withoutAddon : realEnvironment()
+export function surroundingsFor(source: SourceName, nativeBinding?: string): Surroundings {
+  return source === 'heap' ? withoutAddon : realEnvironment(nativeBinding)
 }
 
 /**
  * Returns the environment of real arenas. Loads the addon at first use, and throws what `loadAddon` throws.
  */
-export function realEnvironment(): Environment {
+export function realEnvironment(nativeBinding?: string): Environment {
+  const addon = loadAddon(nativeBinding)
   if (real !== undefined) return real
-  const addon = loadAddon()
   real = {
     addon,
     deferral: eventLoop,

@@ -151,19 +151,45 @@ describe.concurrent('the binary', () => {
     expect((await run('')).stderr).toContain('there is no binary for')
   })
 
-  it.each([
-    ['darwin', 'arm64', "Here, use new Arena({ source: 'heap' })"],
-    ['win32', 'x64', "Here, use new Arena({ source: 'heap' })"],
-    ['linux', 'riscv64', 'Build one with "npm install --no-save node-gyp node-addon-api && node '],
-  ])('is not there for %s-%s, and the error says what to do', async (platform, cpu, advice) => {
-    const program = install(`on-${platform}`, 'elsewhere/offheap.node')
-    const pretend = `Object.defineProperties(process, { platform: { value: '${platform}' }, arch: { value: '${cpu}' } })`
+  it('is not published for another CPU, and the error says what to do', async () => {
+    const program = install('other-cpu', 'elsewhere/offheap.node')
+    const pretend = "Object.defineProperty(process, 'arch', { value: 'riscv64' })"
     const { stderr } = await runNode(['--import', `data:text/javascript,${pretend}`, program])
     expect(stderr).toContain("code: 'ERR_ARENA_UNSUPPORTED_PLATFORM'")
     expect(stderr).toContain(
-      `offheap has no binary for ${platform}-${cpu}, only for linux-arm64 and linux-x64. `,
+      'There is no binary for linux-riscv64, only for linux-x64 and linux-arm64. Build one with "npm install',
     )
-    expect(stderr).toContain(advice)
+  })
+
+  it('is where the option nativeBinding of the first arena says, for the whole thread', async () => {
+    const program = install('option', 'elsewhere/offheap.node')
+    const path = join(dirname(program), 'node_modules/offheap/elsewhere/offheap.node')
+    writeFileSync(
+      program,
+      `import { Arena } from 'offheap'
+       const codes = []
+       const make = nativeBinding => {
+         try {
+           new Arena({ nativeBinding }).alloc(10)
+           codes.push('ok')
+         } catch (error) {
+           codes.push(error.code)
+         }
+       }
+       for (const path of ['relative.node', 7, '/nowhere.node', ${JSON.stringify(path)}, undefined, ${JSON.stringify(path)}, '/nowhere.node'])
+         make(path)
+       console.log(codes.join(' '))`,
+    )
+    expect((await runNode([program])).stdout.split(/\s/)).toEqual([
+      'ERR_INVALID_ARG_VALUE',
+      'ERR_INVALID_ARG_TYPE',
+      'ERR_ARENA_NOT_SUPPORTED',
+      'ok',
+      'ok',
+      'ok',
+      'ERR_ARENA_NOT_SUPPORTED',
+      '',
+    ])
   })
 
   it('is not loaded where addons are disabled, and the error says how they are', async () => {
