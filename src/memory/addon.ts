@@ -218,8 +218,8 @@ function load(binding?: string): Loaded {
   const named = binding ?? bindingOfEnvironment()
   const native = loadBinary(named) as NativeAddon
   const addon = new LoadedAddon(native)
-  requireWraps(addon)
   useClock((onTimer, onTurn) => native.makeClock(onTimer, onTurn))
+  requireWraps(addon)
   threadLedger.join(new AddonLedger(native))
   loaded = { addon, ledger: threadLedger, binding: named }
   return loaded
@@ -236,18 +236,20 @@ function otherBinding(binding: string, present: string | undefined): ArenaError 
 
 /**
  * Tries whether this runtime lets an addon make an `ArrayBuffer` over memory of its own. A V8 with a sandbox,
- * as in Electron, does not. Throws `ERR_ARENA_UNSUPPORTED_PLATFORM` then, before any arena is made.
+ * as in Electron, does not. Throws `ERR_ARENA_UNSUPPORTED_PLATFORM` then, before any arena is made. Where
+ * there is no memory for the trial, the first allocation of an arena will say so.
  */
 export function requireWraps(addon: Addon): void {
-  const mapping = addon.map(addon.pageBytes)
+  let mapping: MappingId | undefined
   try {
+    mapping = addon.map(addon.pageBytes)
     addon.detach(addon.wrap(mapping, 0, addon.pageBytes, addon.newWrapId()))
   } catch (cause) {
-    if ((cause as { code?: unknown }).code !== 'ERR_ARENA_NOT_SUPPORTED') throw cause
+    if ((cause as { code?: unknown }).code !== 'ERR_ARENA_NOT_SUPPORTED') return
     throw unsupportedPlatform('a runtime whose V8 has a sandbox, such as Electron', cause)
   } finally {
     // When the finalizer of the buffer has run.
-    new Unmapper(addon, eventLoop).add(mapping)
+    if (mapping !== undefined) new Unmapper(addon, eventLoop).add(mapping)
   }
 }
 

@@ -35,8 +35,12 @@ export class ThreadLedger implements Ledger {
     else this.#process.give(lengthBytes)
   }
 
-  /** From now on the sums are those of `ledger`, which may count for other threads already. */
+  /**
+   * From now on the sums are those of `ledger`, which may count for other threads already. Does nothing if
+   * this ledger has joined one before.
+   */
   join(ledger: Ledger): void {
+    if (this.#process !== null) return
     if (this.#limitBytes !== Number.POSITIVE_INFINITY) ledger.limitBytes = this.#limitBytes
     if (!ledger.take(this.#takenBytes)) {
       // What is held must be counted, also beyond the limit.

@@ -139,6 +139,41 @@ describe.concurrent.each(['darwin', 'win32', 'freebsd'])('on %s', platform => {
   })
 })
 
+/** What a program finds whose timers were faked before it loaded the library. */
+async function useFakeTimers(load: Tools['load'], { address }: { address: string }): Promise<void> {
+  const assert: Assert = process.getBuiltinModule('node:assert/strict')
+  const require = process.getBuiltinModule('node:module').createRequire(`${process.cwd()}/`)
+  const clock = require('@sinonjs/fake-timers').install()
+  process.getBuiltinModule('node:module').syncBuiltinESMExports()
+  const { Arena } = (await load(address)) as typeof import('../../src/index.js')
+  const arena = new Arena({ source: 'heap', releaseAfterMs: 50 })
+  const fill = () => arena.free(arena.alloc(100_000).fill(1))
+  fill()
+  assert.ok(arena.stats().dirtyBytes > 0)
+  arena.trim()
+  assert.equal(arena.stats().dirtyBytes, 0)
+  fill()
+  // The library has a real clock, and the only timers there are.
+  const pause = new Int32Array(new SharedArrayBuffer(4))
+  for (let i = 0; i < 200 && arena.stats().dirtyBytes > 0; i++) {
+    Atomics.wait(pause, 0, 0, 20)
+    clock.tick(50)
+  }
+  assert.equal(arena.stats().dirtyBytes, 0)
+  clock.uninstall()
+  fill()
+  arena.check()
+  arena.close()
+}
+
+describe.concurrent('with timers that were faked before', () => {
+  it('gives pages back as the fake clock moves, and by trim', async () => {
+    const text = bareProgramOf(useFakeTimers, { address: new URL('index.js', DIST).href })
+    const outcome = await runNode(['--input-type=module', '-e', text])
+    expect(outcome).toEqual({ code: 0, signal: null, stdout: '', stderr: '' })
+  })
+})
+
 describe("source: 'heap'", () => {
   it('is named in statistics, in JSON and in a log', () => {
     const { arena } = open({ source: 'heap' })
