@@ -73,7 +73,11 @@ function wrapperOf(file: string, names: readonly string[]): string {
   return `import all from './${file}'\n\nexport const { ${names.join(', ')} } = all\n`
 }
 
-const ENTRIES = { index: 'src/index.ts', 'heap/index': 'src/heap/index.ts' }
+const ENTRIES = {
+  index: 'src/index.ts',
+  'heap/index': 'src/heap/index.ts',
+  'testing/index': 'src/testing/index.ts',
+}
 /** Names the binaries of the addon. In `dist` it has the same path from their folder as in `src`. */
 const PREBUILDS = 'memory/prebuilds.cjs'
 const COMMAND = { 'cli/main': 'src/cli/main.ts' }
@@ -144,7 +148,7 @@ export default defineConfig({
     codeSplitting: {
       groups: [
         { name: 'heap', test: /\/src\/(heap|base)\// },
-        { name: 'arena', test: /\/src\/(arena|process|supply|buffers|release|memory|notices)\// },
+        { name: 'arena', test: /\/src\/(index\.ts|(arena|process|supply|buffers|release|memory|notices)\/)/ },
       ],
     },
   },

@@ -27,6 +27,7 @@ const MAY_IMPORT: Record<string, string[]> = {
   arena: ['process', 'supply', 'buffers/debug', 'buffers', 'release', ...WITH_PAGES],
   index: ['arena', 'process', 'buffers', 'release', 'notices', ...GROUND],
   replay: ['index', ...GROUND],
+  testing: ['index', ...GROUND],
   cli: ['replay', ...GROUND],
 }
 
@@ -126,6 +127,8 @@ describe('the rooms', () => {
     ['buffers/owner.ts', '../arena/arena.js', 'buffers may not import arena'],
     ['arena/arena.ts', '../cli/main.js', 'arena may not import cli'],
     ['replay/passes.ts', '../cli/main.js', 'replay may not import cli'],
+    ['testing/resident.ts', '../arena/arena.js', 'testing may not import arena'],
+    ['index.ts', './testing/resident.js', 'index may not import testing'],
     ['cli/main.ts', '../arena/arena.js', 'cli may not import arena'],
     ['cli/main.ts', '../heap/heap.js', 'cli may not import heap'],
   ])('are told apart: %s may not import %s', (file, specifier, fault) => {
