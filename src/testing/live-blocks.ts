@@ -130,7 +130,7 @@ function messageOf(left: readonly ArenaStats[], forgotten: readonly LeakMessage[
 function sitesOf(forgotten: readonly LeakMessage[]): string[] {
   const sites = new Map<string, { blocks: number; bytes: number }>()
   for (const { arena, blocks, bytes, stack } of forgotten) {
-    const key = `of arena '${arena}', allocated\n${stack}`
+    const key = `of arena '${arena}', allocated${stack === '' ? ', where is not known' : `\n${stack}`}`
     const site = sites.get(key) ?? { blocks: 0, bytes: 0 }
     sites.set(key, { blocks: site.blocks + blocks, bytes: site.bytes + bytes })
   }

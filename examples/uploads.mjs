@@ -1,0 +1,126 @@
+/**
+ * A server that receives uploads into blocks and forwards them to another server. Then it is put under load: forty uploads, slow
+ * receivers, and clients that hang up in the middle. Every upload that is answered has arrived whole, and no block is left.
+ */
+import { createHash, randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { createServer, request as requestTo } from 'node:http'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Arena } from 'offheap'
+import { assertNoLiveBlocks } from 'offheap/testing'
+
+const MIB = 2 ** 20
+const arena = new Arena({ name: 'uploads', limitBytes: 64 * MIB })
+
+// #region read
+/** Copies a body into one block of `scope`. */
+async function readBody(stream, scope) {
+  let body = scope.allocUnsafe(64 * 1024)
+  let length = 0
+  for await (const chunk of stream) {
+    const needed = length + chunk.length
+    if (needed > body.length) body = scope.realloc(body, Math.max(needed, 2 * body.length))
+    body.set(chunk, length)
+    length = needed
+  }
+  return scope.realloc(body, length)
+}
+// #endregion
+
+// #region put
+/** Sends `bytes` by PUT. Resolves to the status of the answer, once nobody reads `bytes` any more. */
+function put(url, bytes) {
+  return new Promise((resolve, reject) => {
+    let failure = new Error('the connection ended without an answer')
+    let status
+    const request = requestTo(url, { method: 'PUT', headers: { 'content-length': bytes.length } })
+    request.on('response', response => {
+      status = response.statusCode
+      response.resume()
+    })
+    request.on('error', error => {
+      failure = error
+    })
+    // 'close' is the last event: either all is sent and answered, or the connection is gone.
+    request.on('close', () => (status === undefined ? reject(failure) : resolve(status)))
+    request.end(bytes)
+  })
+}
+// #endregion
+
+// #region server
+const server = createServer(async (request, response) => {
+  const scope = arena.scope()
+  try {
+    const body = await readBody(request, scope)
+    const status = await arena.lend(body, bytes => put(storageUrl, bytes))
+    response.writeHead(status === 201 ? 201 : 502).end()
+  } catch (error) {
+    // 503: the arena is full, the client may try again. Whatever happened, the scope ends below.
+    response.writeHead(error.code === 'ERR_ARENA_LIMIT' ? 503 : 502).end()
+  } finally {
+    scope.end()
+  }
+})
+// #endregion
+
+// ---- the other server, and the load ----------------------------------------------------------------------
+
+const stored = new Set()
+const storage = createServer(async (request, response) => {
+  const hash = createHash('sha256')
+  let length = 0
+  for await (const chunk of request) {
+    hash.update(chunk)
+    length += chunk.length
+    if (length % 7 === 0) await sleep(5)
+  }
+  stored.add(hash.digest('hex'))
+  response.writeHead(201).end()
+})
+
+async function listen(server) {
+  server.listen(0)
+  await once(server, 'listening')
+  return `http://localhost:${server.address().port}/`
+}
+
+const storageUrl = await listen(storage)
+const url = await listen(server)
+
+/** Uploads some MiB at random. Returns whether the answer was 201 and the bytes arrived whole. */
+async function upload(sizeBytes) {
+  const bytes = randomBytes(sizeBytes)
+  const { status } = await fetch(url, { method: 'POST', body: bytes })
+  return status === 201 && stored.has(createHash('sha256').update(bytes).digest('hex'))
+}
+
+/** Hangs up in the middle of an upload. */
+async function hangUp() {
+  const request = requestTo(url, { method: 'POST', headers: { 'content-length': 4 * MIB } })
+  request.on('error', () => {})
+  request.write(randomBytes(MIB))
+  await sleep(20)
+  request.destroy()
+}
+
+let whole = 0
+for (let round = 0; round < 10; round++) {
+  const uploads = [1, 2, 3, 4].map(i => upload((i * MIB) / 2 + round))
+  const results = await Promise.all([...uploads, hangUp()])
+  whole += results.filter(result => result === true).length
+}
+console.log(`${whole} of 40 uploads arrived whole`)
+
+await assertNoLiveBlocks()
+const { allocations, peakCommittedBytes } = arena.stats()
+console.log(
+  `${allocations} blocks allocated, none is live; most held: ${Math.round(peakCommittedBytes / MIB)} MiB`,
+)
+
+for (const each of [server, storage]) {
+  each.close()
+  each.closeAllConnections()
+}
+await arena.closeWhenIdle()
+if (whole !== 40) process.exitCode = 1
