@@ -1,4 +1,8 @@
-/** `offheap`: off-heap memory for Node services that goes back to the operating system when it is freed. */
+/**
+ * `offheap`: off-heap memory for Node services that goes back to the operating system when it is freed.
+ *
+ * @module
+ */
 export { Arena } from './arena/arena.js'
 export { type ArenaTotals, arenas, totals } from './arena/arenas.js'
 export type { AllocOptions } from './arena/arguments.js'

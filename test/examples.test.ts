@@ -108,13 +108,14 @@ function isThere(path: string, link: string): boolean {
 
 /** The anchors of a page, as GitHub makes them of its headings. */
 function headingsOf(path: string): Set<string> {
-  const headings = readFileSync(path, 'utf8').matchAll(/^#+ (.*)$/gm)
-  return new Set(
-    [...headings].map(([, heading]) =>
-      heading
-        .toLowerCase()
-        .replaceAll(/[^\p{L}\p{N} _-]/gu, '')
-        .replaceAll(' ', '-'),
-    ),
-  )
+  const text = readFileSync(path, 'utf8').replaceAll(/^```[\s\S]*?^```$/gm, '')
+  const anchors = new Set([...text.matchAll(/<a id="([^"]+)"><\/a>/g)].map(([, id]) => id))
+  for (const [, heading] of text.matchAll(/^#+ (.*)$/gm)) {
+    const plain = heading.toLowerCase().replaceAll(/[^\p{L}\p{N} _-]/gu, '')
+    const anchor = plain.replaceAll(' ', '-')
+    let unique = anchor
+    for (let i = 1; anchors.has(unique); i++) unique = `${anchor}-${i}`
+    anchors.add(unique)
+  }
+  return anchors
 }

@@ -238,8 +238,8 @@ export class Arena extends MadeOf<Parts> {
   }
 
   /**
-   * Does what `alloc` does, but returns `undefined` if memory is refused (`ERR_ARENA_LIMIT`,
-   * `ERR_ARENA_OUT_OF_MEMORY`). It throws the other errors of `alloc`.
+   * Does what `alloc` does, but returns `undefined` if memory for `sizeBytes` bytes is refused
+   * (`ERR_ARENA_LIMIT`, `ERR_ARENA_OUT_OF_MEMORY`). It throws the other errors of `alloc`.
    *
    * ```ts
    * const chunk = arena.tryAlloc(64 * 1024)
@@ -255,8 +255,8 @@ export class Arena extends MadeOf<Parts> {
   }
 
   /**
-   * Does what `allocUnsafe` does, but returns `undefined` if memory is refused (`ERR_ARENA_LIMIT`,
-   * `ERR_ARENA_OUT_OF_MEMORY`). It throws the other errors of `allocUnsafe`.
+   * Does what `allocUnsafe` does, but returns `undefined` if memory for `sizeBytes` bytes is refused
+   * (`ERR_ARENA_LIMIT`, `ERR_ARENA_OUT_OF_MEMORY`). It throws the other errors of `allocUnsafe`.
    *
    * ```ts
    * const chunk = arena.tryAllocUnsafe(64 * 1024)
@@ -368,8 +368,8 @@ export class Arena extends MadeOf<Parts> {
   }
 
   /**
-   * Counts one more user of a block outside JavaScript: a read or write of a file or socket that is under
-   * way, `zlib`, `crypto`, or another thread. Call `unpin` once for each `pin`.
+   * Counts one more user of the block of `buffer` outside JavaScript: a read or write of a file or socket that
+   * is under way, `zlib`, `crypto`, or another thread. Call `unpin` once for each `pin`.
    *
    * While a block is pinned, its end is put off: after `free`, `reset` or the end of its scope its bytes stay
    * valid, its views attached and its pages resident until the last `unpin`. A pinned block is not
@@ -405,8 +405,8 @@ export class Arena extends MadeOf<Parts> {
   }
 
   /**
-   * Pins a block for as long as `use` takes: until the promise that `use` returns is settled, or, without a
-   * promise, until `use` returns or throws. Such a pin is a *loan*.
+   * Calls `use` with `buffer`, and pins its block for as long as `use` takes: until the promise that `use`
+   * returns is settled, or, without a promise, until `use` returns or throws. Such a pin is a *loan*.
    *
    * Returns the result of `use`. If that is a promise, `lend` returns another promise, which is settled in
    * the same way once the block is unpinned.
@@ -560,7 +560,10 @@ export class Arena extends MadeOf<Parts> {
   }
 
   /** Returns `stats()` and `isClosed`, for `JSON.stringify`, which turns `Infinity` into null. */
-  toJSON(): ArenaStats & { isClosed: boolean } {
+  toJSON(): ArenaStats & {
+    /** Whether `close` has ended the arena. */
+    isClosed: boolean
+  } {
     return { ...this.stats(), isClosed: this.#ownership.isClosed }
   }
 
@@ -598,7 +601,7 @@ export class Arena extends MadeOf<Parts> {
   }
 
   /**
-   * Removes a listener that `on` registered. Does nothing if there is none. If the listener was registered
+   * Removes `listener`, which `on` registered. Does nothing if it is not registered. If it was registered
    * several times, one registration is removed. Throws the errors of `on`.
    *
    * ```ts

@@ -137,8 +137,8 @@ export class Scope {
   }
 
   /**
-   * Calls `arena.realloc`. The block of the Buffer that is returned ends with this scope, even if `buffer`
-   * came from another scope or from the arena itself. (A Buffer that `arena.realloc` returns belongs to no
+   * Calls `arena.realloc`: returns a Buffer of `sizeBytes` bytes in the place of `buffer`. Its block ends with
+   * this scope, even if `buffer` came from another scope or from the arena itself. (A Buffer that `arena.realloc` returns belongs to no
    * scope.)
    *
    * Throws the errors of `arena.realloc`, and `ERR_ARENA_SCOPE_ENDED`.
@@ -230,7 +230,16 @@ export class Scope {
    * Returns, for `JSON.stringify`, the arena's name, the number of live blocks that the scope itself holds,
    * the number of scopes within it, and whether it has ended.
    */
-  toJSON(): { arena: string; liveBlocks: number; scopes: number; isEnded: boolean } {
+  toJSON(): {
+    /** The name of the arena. */
+    arena: string
+    /** Live blocks that the scope itself holds, a count. */
+    liveBlocks: number
+    /** Scopes within this one that have not ended, a count. */
+    scopes: number
+    /** Whether the scope has ended. */
+    isEnded: boolean
+  } {
     let liveBlocks = 0
     this.#each(block => {
       if (this.#host.isLive(block)) liveBlocks++

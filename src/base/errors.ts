@@ -30,13 +30,19 @@ export type ArenaErrorCode =
  * of its own, and so on. `code` is stable. If the kernel refused, `cause` is the system error.
  */
 export class ArenaError extends Error {
+  /** What happened, as a stable code. Compare this one, not the message: messages may improve. */
   readonly code: ArenaErrorCode
 
+  /**
+   * Makes an error of this library. Programs need this only to imitate one in a test. `options.cause` is the
+   * error behind it.
+   */
   constructor(code: ArenaErrorCode, message: string, options?: { cause?: unknown }) {
     super(message, options)
     this.code = code
   }
 
+  /** Always `'ArenaError'`. */
   // As in Node's own errors, the stack shows the code with the name, and the property `name` has the class
   // alone.
   override get name(): string {

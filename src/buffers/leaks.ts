@@ -19,6 +19,10 @@ import type { Block } from '../base/units.js'
 import type { WrapId } from '../memory/runtime.js'
 import { blockOf, type Owner, sizeOf, watch } from './owner.js'
 
+/**
+ * Which Buffers are watched for being garbage-collected without `free`: none, 1 in 128, or each. See the option
+ * `leaks`.
+ */
 export type LeakMode = 'off' | 'sampled' | 'all'
 
 /** A block whose owner was collected without `free`. */

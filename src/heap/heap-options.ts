@@ -35,14 +35,19 @@ export interface HeapAllocateOptions {
 
 /** What `Heap.stats` returns. Figures are in bytes, except `liveBlocks`. */
 export interface HeapStats {
+  /** Bytes of the space that the heap manages. */
   capacityBytes: number
+  /** Blocks that were handed out and not freed, a count. */
   liveBlocks: number
   /** Bytes of the pages that hold live blocks. */
   usedBytes: number
   /** Bytes of the used pages, and of the free ones that were not purged since they were used. */
   committedBytes: number
+  /** Bytes of the free pages that were not purged since they were used: what `purge` would hand over now. */
   dirtyBytes: number
+  /** The most that `usedBytes` ever was. */
   peakUsedBytes: number
+  /** The most that `committedBytes` ever was. */
   peakCommittedBytes: number
   /**
    * The size of the longest block that `allocate` can return now. Exact: with one byte more it returns -1.

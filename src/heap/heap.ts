@@ -43,8 +43,11 @@ const STEP_SHIFT = 4
  * ```
  */
 export class Heap extends MadeOf<Required<HeapOptions>> {
+  /** Bytes of the space that the heap manages: the option `capacityBytes`. */
   readonly capacityBytes = partsOf(this).capacityBytes
+  /** Bytes in a page: the option `pageBytes`, or its default. */
   readonly pageBytes = partsOf(this).pageBytes
+  /** Bytes in a granule: the option `granuleBytes`, or its default. Offsets are multiples of it. */
   readonly granuleBytes = partsOf(this).granuleBytes
   readonly #blocks = new BlockHeap((this.pageBytes / this.granuleBytes) * GRANULE_BYTES)
   readonly #capacityPages = this.capacityBytes / this.pageBytes
@@ -141,15 +144,16 @@ export class Heap extends MadeOf<Required<HeapOptions>> {
   }
 
   /**
-   * The byte offset of a block in the space, a multiple of `granuleBytes`. `block` must come from `allocate`.
+   * Returns the byte offset of `block` in the space, a multiple of `granuleBytes`. It must come from `allocate`:
+   * this is not checked.
    */
   offsetOf(block: Block): number {
     return block * this.granuleBytes
   }
 
   /**
-   * The usable bytes of a live block, at least those that were asked for. Throws `ERR_ARENA_DOUBLE_FREE` for
-   * a block that is not live.
+   * Returns the usable bytes of `block`, at least those that were asked for. Throws `ERR_ARENA_DOUBLE_FREE` if
+   * it is not a live block of this heap.
    */
   sizeOf(block: Block): number {
     if (!isGranule(block) || !this.#blocks.isLive(block)) throw notLive('sizeOf', block)
@@ -157,9 +161,9 @@ export class Heap extends MadeOf<Required<HeapOptions>> {
   }
 
   /**
-   * Ends a block. Throws `ERR_ARENA_DOUBLE_FREE`, and changes nothing, for any value that is not a live block
-   * of this heap: it was freed before, lies inside a block, or was never handed out. Throws `ERR_ARENA_BUSY`
-   * inside the callback of `purge`.
+   * Ends `block`. Throws `ERR_ARENA_DOUBLE_FREE`, and changes nothing, if it is not a live block of this heap: it
+   * was freed before, lies inside a block, or was never handed out. Throws `ERR_ARENA_BUSY` inside the callback
+   * of `purge`.
    */
   free(block: Block): void {
     // A negative number passes here, but no live block starts there: `free` of the books returns false.
@@ -173,7 +177,7 @@ export class Heap extends MadeOf<Required<HeapOptions>> {
   }
 
   /**
-   * Makes a live block hold at least `sizeBytes` where it is. It shrinks, or grows over free space behind it.
+   * Makes `block` hold at least `sizeBytes` where it is. It shrinks, or grows over free space behind it.
    * Returns false, and changes nothing, if it would have to move: then `allocate` another block, copy, and
    * `free` this one.
    *

@@ -1,4 +1,8 @@
-/** `offheap/heap`: the bookkeeping alone, without the addon. */
+/**
+ * `offheap/heap`: the bookkeeping alone, without the addon.
+ *
+ * @module
+ */
 export { ArenaError, type ArenaErrorCode } from '../base/errors.js'
 export type { Block } from '../base/units.js'
 export { Heap } from './heap.js'

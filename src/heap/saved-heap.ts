@@ -17,10 +17,15 @@ const { ceil, floor, imul, max } = Math
 export interface SavedHeap {
   /** The version of the format. */
   version: 1
+  /** The option `capacityBytes` of the heap. */
   capacityBytes: number
+  /** The option `pageBytes` of the heap. */
   pageBytes: number
+  /** The option `granuleBytes` of the heap. */
   granuleBytes: number
+  /** The figure `peakUsedBytes` of `stats()`. */
   peakUsedBytes: number
+  /** The figure `peakCommittedBytes` of `stats()`. */
   peakCommittedBytes: number
   /** The lengths of gaps and live blocks in turn, in granules. */
   blocks: string

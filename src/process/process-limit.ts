@@ -38,7 +38,12 @@ export function setProcessLimit(limitBytes: number): void {
  * const { limitBytes, takenBytes } = processLimit()
  * ```
  */
-export function processLimit(): { limitBytes: number; takenBytes: number } {
+export function processLimit(): {
+  /** The limit over all arenas of the process, in bytes; `Infinity` if there is none. */
+  limitBytes: number
+  /** What the arenas have taken of it, in bytes: what they hold, and up to an eighth more each. */
+  takenBytes: number
+} {
   const { limitBytes, takenBytes } = availableLedger()
   return { limitBytes, takenBytes }
 }
