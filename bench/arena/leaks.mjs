@@ -8,6 +8,9 @@ import { spawnSync } from 'node:child_process'
 import { cpus, loadavg } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { answerHelp } from '../help.mjs'
+
+answerHelp(import.meta.url)
 
 /** @import { LeakMode } from 'offheap' */
 /** @import { Figure } from '../sizes.mjs' */

@@ -14,6 +14,9 @@ import { cpus, loadavg } from 'node:os'
 import { basename } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { answerHelp } from '../help.mjs'
+
+answerHelp(import.meta.url)
 
 /** @import { Sample } from './child.mjs' */
 

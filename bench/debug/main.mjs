@@ -5,7 +5,10 @@
  *   npm run bench:debug [-- --rounds N] [-- --json]
  */
 import { fileURLToPath } from 'node:url'
+import { answerHelp } from '../help.mjs'
 import { runSizes, show } from '../sizes.mjs'
+
+answerHelp(import.meta.url)
 
 /** @import { Figure } from '../sizes.mjs' */
 

@@ -10,7 +10,10 @@ import { parseArgs } from 'node:util'
 import { describeMachine, isLoadHigh } from '../heap/machine.mjs'
 import { findPeers } from '../heap/peers.mjs'
 import { spread } from '../heap/statistics.mjs'
+import { answerHelp } from '../help.mjs'
 import { lineChart } from './chart.mjs'
+
+answerHelp(import.meta.url)
 
 /** @import { Spread } from '../heap/statistics.mjs' */
 /** @import { Line } from './chart.mjs' */

@@ -9,8 +9,11 @@ import { BlockHeap } from '#compiled/heap/block-heap.js'
 import { ReleasePolicy } from '#compiled/release/policy.js'
 import { Releaser } from '#compiled/release/releaser.js'
 import { Scavenger } from '#compiled/release/scavenger.js'
+import { answerHelp } from '../help.mjs'
 import { lineChart } from './chart.mjs'
 import { Simulation } from './simulation.mjs'
+
+answerHelp(import.meta.url)
 
 /** @import { Block, PageCount } from '#compiled/base/units.js' */
 /** @import { Chart, Line } from './chart.mjs' */

@@ -11,6 +11,9 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { describeMachine, isLoadHigh } from '../heap/machine.mjs'
 import { spread } from '../heap/statistics.mjs'
+import { answerHelp } from '../help.mjs'
+
+answerHelp(import.meta.url)
 
 /** @import { Spread } from '../heap/statistics.mjs' */
 
