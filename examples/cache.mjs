@@ -136,7 +136,7 @@ console.log(
 )
 
 cache.evictTo(0)
-await assertNoLiveBlocks({ arenas: [arena] })
+await assertNoLiveBlocks({ arenas: [arena], withinMs: 30_000 })
 const bytes = await assertResidentBelow(MIB, { arenas: [arena], withinMs: 30_000 })
 console.log(`all evicted: ${bytes} bytes resident`)
 

@@ -112,7 +112,7 @@ for (let round = 0; round < 10; round++) {
 }
 console.log(`${whole} of 40 uploads arrived whole`)
 
-await assertNoLiveBlocks()
+await assertNoLiveBlocks({ withinMs: 30_000 })
 const { allocations, peakCommittedBytes } = arena.stats()
 console.log(
   `${allocations} blocks allocated, none is live; most held: ${Math.round(peakCommittedBytes / MIB)} MiB`,

@@ -6,6 +6,9 @@ import { describe, expect, it } from 'vitest'
 import { someOf } from './support/extent.js'
 import { NODES, runNode } from './support/process.js'
 
+/** The programs take seconds, and longer on a machine that is busy with others. */
+const LIMIT_MS = 300_000
+
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 const EXAMPLES = join(ROOT, 'examples')
 const DOCS = join(ROOT, 'docs')
@@ -17,7 +20,7 @@ const pagesOfDocs = readdirSync(DOCS, { recursive: true, encoding: 'utf8' }).fil
 /** Each program on each line of Node; in a sample, each on one of them. */
 const runs = programs.flatMap(file => someOf(NODES, 1).map(node => ({ file, ...node })))
 
-describe('examples', () => {
+describe('examples', { timeout: LIMIT_MS }, () => {
   it.concurrent.each(runs)('$file runs as it stands on $version', async ({ file, path }) => {
     const { code, stdout, stderr } = await runNode([join(EXAMPLES, file)], '', path)
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' })

@@ -5,7 +5,28 @@
  */
 import { inspect } from 'node:util'
 
-/** The stable codes of `ArenaError`. */
+/**
+ * The stable codes of `ArenaError`:
+ *
+ * | code | thrown when |
+ * |---|---|
+ * | `ERR_ARENA_BREAK_IN_USE` | `source: 'sbrk'` while another arena has the program break |
+ * | `ERR_ARENA_BREAK_UNAVAILABLE` | `source: 'sbrk'`, but the break cannot be moved (musl, a limit, a filter); `cause` is the system error |
+ * | `ERR_ARENA_BUSY` | a method was called in the middle of another call of the same arena or heap, or in the same turn after a call that was terminated |
+ * | `ERR_ARENA_CLOSED` | the arena is closed, or waits for pinned blocks to close |
+ * | `ERR_ARENA_DETACHED` | `realloc`, `pin` or `lend` of a Buffer whose `ArrayBuffer` was transferred away |
+ * | `ERR_ARENA_DOUBLE_FREE` | the Buffer was freed before, or its arena was reset |
+ * | `ERR_ARENA_FOREIGN_BUFFER` | the Buffer is of another arena, or of no arena |
+ * | `ERR_ARENA_LIMIT` | the block does not fit below `limitBytes` or `setProcessLimit()`, even after all free pages went back |
+ * | `ERR_ARENA_NOT_OWNER` | the argument is a `subarray` or another view of a block |
+ * | `ERR_ARENA_NOT_PINNED` | `unpin` of a block that is not pinned |
+ * | `ERR_ARENA_NOT_SUPPORTED` | this version or runtime cannot do it, or `ownerOf` got a view and `trackOwners` is off |
+ * | `ERR_ARENA_NOT_TRANSFERABLE` | `transfer()` of an `ArrayBuffer` that other blocks share |
+ * | `ERR_ARENA_OUT_OF_MEMORY` | the kernel or V8 refused memory; `cause` is the system error |
+ * | `ERR_ARENA_PINNED` | `close` while blocks are pinned, or `realloc` of a pinned block |
+ * | `ERR_ARENA_PURGE_FAILED` | `trim`, `trimAsync`: the kernel refused to take pages back; the arena tries again later |
+ * | `ERR_ARENA_SCOPE_ENDED` | a call of a scope after its end |
+ */
 export type ArenaErrorCode =
   | 'ERR_ARENA_BREAK_IN_USE'
   | 'ERR_ARENA_BREAK_UNAVAILABLE'

@@ -16,13 +16,13 @@ export interface LiveBlocksOptions {
   arenas?: readonly (Arena | string)[]
   /**
    * Milliseconds to wait for the last blocks to end. A server frees many blocks a moment after its client has
-   * the answer. `0`: it looks once. Default 1000.
+   * the answer. `0`: it looks once. Default 3000.
    */
   withinMs?: number
 }
 
 const KNOWN_OPTIONS = keysOf<LiveBlocksOptions>({ arenas: true, withinMs: true })
-const DEFAULT_WITHIN_MS = 1_000
+const DEFAULT_WITHIN_MS = 3_000
 /** The most places of allocations that a message shows. */
 const MAX_SITES = 5
 
