@@ -1,6 +1,7 @@
 /**
  * A server that receives uploads into blocks and forwards them to another server. Then it is put under load: forty uploads, slow
- * receivers, and clients that hang up in the middle. Every upload that is answered has arrived whole, and no block is left.
+ * receivers, and clients that hang up in the middle, and a receiver that hangs up. Every upload that is answered with 201 has arrived whole, and no block
+ * is left.
  */
 import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
@@ -74,6 +75,8 @@ const storage = createServer(async (request, response) => {
     hash.update(chunk)
     length += chunk.length
     if (length % 7 === 0) await sleep(5)
+    // It takes no more than 3 MiB.
+    if (length > 3 * MIB) return request.destroy()
   }
   stored.add(hash.digest('hex'))
   response.writeHead(201).end()
@@ -104,13 +107,21 @@ async function hangUp() {
   request.destroy()
 }
 
+/** Uploads more than the other server takes. Returns whether the answer says so. */
+async function uploadTooMuch() {
+  const { status } = await fetch(url, { method: 'POST', body: randomBytes(4 * MIB) })
+  return status === 502
+}
+
 let whole = 0
+let refused = 0
 for (let round = 0; round < 10; round++) {
   const uploads = [1, 2, 3, 4].map(i => upload((i * MIB) / 2 + round))
-  const results = await Promise.all([...uploads, hangUp()])
+  const [isRefused, ...results] = await Promise.all([uploadTooMuch(), ...uploads, hangUp()])
+  if (isRefused) refused++
   whole += results.filter(result => result === true).length
 }
-console.log(`${whole} of 40 uploads arrived whole`)
+console.log(`${whole} of 40 uploads arrived whole, ${refused} of 10 were too long for the other server`)
 
 await assertNoLiveBlocks({ withinMs: 30_000 })
 const { allocations, peakCommittedBytes } = arena.stats()
@@ -123,4 +134,4 @@ for (const each of [server, storage]) {
   each.closeAllConnections()
 }
 await arena.closeWhenIdle()
-if (whole !== 40) process.exitCode = 1
+if (whole !== 40 || refused !== 10) process.exitCode = 1
