@@ -10,15 +10,22 @@ import { Extractor, ExtractorConfig, ExtractorLogLevel, type IConfigFile } from 
 /** Names that the types of Node declare, for compilers whose `lib` does not. */
 const NODE_NAMES = /\b(?:Buffer|NodeJS\.\w+)\b|\bSymbol\.(?:dispose|asyncDispose)\b/
 
-/** Takes the base class `MadeOf` out of the declarations: it adds nothing that users could see. */
-function hideMadeOf(folder: string): void {
+/** Stands for the main entry in the declarations of another one, which must not declare `Arena` again. No file has this name. */
+const MAIN_ENTRY = 'main-entry'
+
+/**
+ * Makes declarations ready to be joined. Takes out the base class `MadeOf`: it adds nothing that users could see. Keeps the types
+ * that come from the main entry where they are.
+ */
+function prepare(folder: string): void {
   for (const file of readdirSync(folder, { recursive: true, encoding: 'utf8' })) {
     if (!file.endsWith('.d.ts')) continue
     const text = readFileSync(join(folder, file), 'utf8')
-    const hidden = text
+    const prepared = text
       .replace(/^import \{ MadeOf \} from .*\n/m, '')
       .replace(/ extends MadeOf<.*?>(?= \{$| implements )/gm, '')
-    if (hidden !== text) writeFileSync(join(folder, file), hidden)
+      .replaceAll("from '../index.js'", `from '${MAIN_ENTRY}'`)
+    if (prepared !== text) writeFileSync(join(folder, file), prepared)
   }
 }
 
@@ -44,6 +51,7 @@ function joinEntry(entry: string, compiled: string, dist: string): void {
         files: [join(compiled, `${entry}.d.ts`)],
       },
     },
+    newlineKind: 'lf',
     dtsRollup: { enabled: true, untrimmedFilePath: join(dist, `${entry}.d.ts`) },
     apiReport: { enabled: false, reportFileName: '' },
     docModel: { enabled: false },
@@ -70,15 +78,17 @@ function joinEntry(entry: string, compiled: string, dist: string): void {
   })
   if (!succeeded) throw new Error(messages.join('\n'))
   const file = join(dist, `${entry}.d.ts`)
-  const joined = readFileSync(file, 'utf8')
+  const joined = readFileSync(file, 'utf8').replaceAll(`'${MAIN_ENTRY}'`, "'../index.cjs'")
   // Compilers from TypeScript 6 on load the types of Node only if somebody asks for them.
-  const reference = NODE_NAMES.test(joined) ? '/// <reference types="node" />\n' : ''
+  const reference = NODE_NAMES.test(joined.replace(/\/\*[\s\S]*?\*\//g, ''))
+    ? '/// <reference types="node" />\n'
+    : ''
   writeFileSync(join(dist, `${entry}.d.cts`), reference + joined)
   writeFileSync(file, `export * from './${basename(entry)}.cjs'\n`)
 }
 
 /** Joins the declarations of all entries. */
 export function joinDeclarations(entries: readonly string[], compiled: string, dist: string): void {
-  hideMadeOf(compiled)
+  prepare(compiled)
   for (const entry of entries) joinEntry(entry, compiled, dist)
 }

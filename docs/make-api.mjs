@@ -20,9 +20,9 @@ const ROOT = fileURLToPath(new URL('..', import.meta.url))
 
 /** What users import: where its types are, and the name that TypeDoc gives it. */
 const MODULES = [
-  { name: 'offheap', types: 'index.d.ts', given: 'index' },
-  { name: 'offheap/heap', types: 'heap/index.d.ts', given: 'heap' },
-  { name: 'offheap/testing', types: 'testing/index.d.ts', given: 'testing' },
+  { name: 'offheap', types: 'index.d.cts', given: 'index' },
+  { name: 'offheap/heap', types: 'heap/index.d.cts', given: 'heap' },
+  { name: 'offheap/testing', types: 'testing/index.d.cts', given: 'testing' },
 ]
 
 /** Parameters that their name and type say all about. */

@@ -1,12 +1,12 @@
 /**
  * `offheap`: off-heap memory for Node services that goes back to the operating system when it is freed.
  *
- * @module
+ * @packageDocumentation
  */
 export { Arena } from './arena/arena.js'
 export { type ArenaTotals, arenas, totals } from './arena/arenas.js'
 export type { AllocOptions } from './arena/arguments.js'
-export type { ArenaOptions, DebugOptions } from './arena/options.js'
+export type { ArenaOptions, DebugOptions, SourceName } from './arena/options.js'
 export type { Scope } from './arena/scope.js'
 export type { ArenaStats } from './arena/stats.js'
 export { ArenaError, type ArenaErrorCode } from './base/errors.js'

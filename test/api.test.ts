@@ -55,7 +55,7 @@ const FAULTS = [
       for (const each of ['tsconfig.json', 'tsconfig.docs.json'])
         copyFileSync(join(ROOT, each), join(root, each))
       symlinkSync(join(ROOT, 'node_modules'), join(root, 'node_modules'))
-      changed('root/dist', fileURLToPath(DIST), 'process/process-limit.d.ts', text =>
+      changed('root/dist', fileURLToPath(DIST), 'index.d.cts', text =>
         text
           .replaceAll(
             /\/\*\*(?:(?!\*\/)[\s\S])*\*\/\nexport declare function processLimit/g,

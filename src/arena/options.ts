@@ -7,6 +7,8 @@ import type { LeakMode } from '../buffers/leaks.js'
 import { WINDOW_OVERLAP_BYTES } from '../buffers/windows.js'
 import type { SourceName } from '../memory/page-source.js'
 
+export type { SourceName } from '../memory/page-source.js'
+
 /**
  * How many freed blocks wait in *quarantine*. A freed block waits there before its memory is used again, so
  * that late writes to it are found. It leaves when newer blocks need its place under either of these bounds,

@@ -20,12 +20,13 @@ import { inspect } from 'node:util'
  * | `ERR_ARENA_LIMIT` | the block does not fit below `limitBytes` or `setProcessLimit()`, even after all free pages went back |
  * | `ERR_ARENA_NOT_OWNER` | the argument is a `subarray` or another view of a block |
  * | `ERR_ARENA_NOT_PINNED` | `unpin` of a block that is not pinned |
- * | `ERR_ARENA_NOT_SUPPORTED` | this version or runtime cannot do it, or `ownerOf` got a view and `trackOwners` is off |
+ * | `ERR_ARENA_NOT_SUPPORTED` | this version cannot do it, the addon's binary cannot be loaded, or `ownerOf` got a view and `trackOwners` is off |
  * | `ERR_ARENA_NOT_TRANSFERABLE` | `transfer()` of an `ArrayBuffer` that other blocks share |
  * | `ERR_ARENA_OUT_OF_MEMORY` | the kernel or V8 refused memory; `cause` is the system error |
  * | `ERR_ARENA_PINNED` | `close` while blocks are pinned, or `realloc` of a pinned block |
  * | `ERR_ARENA_PURGE_FAILED` | `trim`, `trimAsync`: the kernel refused to take pages back; the arena tries again later |
  * | `ERR_ARENA_SCOPE_ENDED` | a call of a scope after its end |
+ * | `ERR_ARENA_UNSUPPORTED_PLATFORM` | the addon cannot work on this system, CPU or runtime; `source: 'heap'` does |
  */
 export type ArenaErrorCode =
   | 'ERR_ARENA_BREAK_IN_USE'

@@ -1,7 +1,7 @@
 /**
  * `offheap/heap`: the bookkeeping alone, without the addon.
  *
- * @module
+ * @packageDocumentation
  */
 export { ArenaError, type ArenaErrorCode } from '../base/errors.js'
 export type { Block } from '../base/units.js'

@@ -1,7 +1,7 @@
 /**
  * `offheap/testing`: what integration tests and benchmarks ask about memory.
  *
- * @module
+ * @packageDocumentation
  */
 export { collectGarbage } from './garbage.js'
 export { assertNoLiveBlocks, type LiveBlocksOptions } from './live-blocks.js'
