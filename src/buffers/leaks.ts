@@ -174,6 +174,10 @@ function stackAbove(through: (...args: never[]) => unknown): string {
   const holder = { stack: '' }
   try {
     captureStackTrace(holder, through)
+    const stack = String(holder.stack)
+    if (stack.includes('\n')) return stack
+    // A block that `realloc` moves may be allocated without a call of `through`. Then V8 gives no frame at all.
+    captureStackTrace(holder)
     return String(holder.stack)
   } catch {
     // The program's own formatter of stacks failed. The leak is reported without its place.

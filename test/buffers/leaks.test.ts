@@ -44,6 +44,24 @@ describe.concurrent.each(someOf(KINDS, 1))("a forgotten block %s, leaks: 'all'",
       { options, size },
     ))
 
+  it('is told with the place of its last realloc, also if that moved it', () =>
+    expectToPass(
+      async ({ Arena, assert, until, heard }, { options, size }) => {
+        const arena = new Arena({ name: 'leaky', leaks: 'all', ...options })
+        function careless() {
+          const first = arena.alloc(size)
+          // In the way of the first, so that it must move.
+          arena.alloc(size)
+          arena.realloc(first, 500_000)
+        }
+        careless()
+        await until(() => heard.length === 2)
+        for (const { stack } of heard) assert.match(stack, /^ {4}at careless /)
+        arena.close()
+      },
+      { options, size },
+    ))
+
   it('is not reused while a view of it lives, and free when that is gone', () =>
     expectToPass(
       async ({ Arena, assert, until, heard }, { options, size }) => {
