@@ -1,10 +1,16 @@
 {
+  "variables": {
+    # "true": the binary contains what it uses of libstdc++ and libgcc. See docs/binary.md.
+    "static_runtime%": "true",
+    "exported": "native/exports.map"
+  },
   "targets": [
     {
       "target_name": "offheap",
       "sources": [
         "native/addon.cc",
         "native/break_face.cc",
+        "native/compat.cc",
         "native/environment.cc",
         "native/handle_owner.cc",
         "native/kept.cc",
@@ -20,16 +26,45 @@
         "native/wraps_face.cc",
         "native/zone.cc"
       ],
+      # _GLIBCXX_ASSERTIONS: an index outside of an array or a vector ends the process.
       "defines": [
         "NAPI_VERSION=8",
+        "_GLIBCXX_ASSERTIONS",
         "NAPI_CPP_EXCEPTIONS",
         "NODE_ADDON_API_CPP_EXCEPTIONS_ALL",
         "NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS"
       ],
+      # They replace `open` by `open64` and the like, which are the same on 64 bits, and which newer versions of musl
+      # only keep for old binaries.
+      "defines!": ["_FILE_OFFSET_BITS=64", "_LARGEFILE_SOURCE"],
       "include_dirs": ["<!(node -p \"require('node-addon-api').include_dir\")"],
-      "cflags": ["-Wall", "-Wextra", "-Werror", "-O2", "-fvisibility=hidden"],
+      # Not among these: `-D_FORTIFY_SOURCE`, which asks for functions that musl does not have (some distributions set it), and
+      # `-fcf-protection`, which has an effect only where Node, its C library and libstdc++.a were all built with it.
+      "cflags": [
+        "-Wall", "-Wextra", "-Werror", "-O2", "-U_FORTIFY_SOURCE", "-fPIC", "-fvisibility=hidden",
+        "-ffunction-sections", "-fdata-sections",
+        "-fstack-protector-strong", "-fstack-clash-protection"
+      ],
       "cflags_cc!": ["-fno-exceptions"],
-      "ldflags": ["-Wl,-z,nodelete"]
+      "ldflags": [
+        # A thread that ends may run code of the addon after everybody has let go of it.
+        "-Wl,-z,nodelete",
+        "-Wl,-z,relro", "-Wl,-z,now", "-Wl,-z,noexecstack",
+        "-Wl,--gc-sections", "-Wl,--exclude-libs,ALL",
+        "-Wl,--version-script=<(module_root_dir)/<(exported)"
+      ],
+      "conditions": [
+        ["static_runtime=='true'", {
+          # No C library is linked: the one that Node runs on has what is missing.
+          "ldflags": ["-nodefaultlibs"],
+          "ldflags!": ["-pthread", "-rdynamic"],
+          "libraries": ["-Wl,-Bstatic", "-lstdc++", "-lgcc_eh", "-lgcc"]
+        }],
+        ["target_arch=='arm64'", {
+          # Return addresses are signed, on processors that can. Others take these instructions for none.
+          "cflags": ["-mbranch-protection=pac-ret"]
+        }]
+      ]
     }
   ]
 }

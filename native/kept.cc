@@ -9,7 +9,7 @@
 
 #include <algorithm>
 #include <array>
-#include <cstdlib>
+#include <charconv>
 #include <ctime>
 #include <iterator>
 #include <map>
@@ -62,7 +62,9 @@ size_t ReadNumber(const char* path, size_t otherwise) {
   if (file < 0) return otherwise;
   const ssize_t length = read(file, text.data(), text.size() - 1);
   close(file);
-  return length > 0 ? strtoull(text.data(), nullptr, 10) : otherwise;
+  size_t number = otherwise;
+  if (length > 0) std::from_chars(text.data(), text.data() + length, number);
+  return number;
 }
 
 size_t MostEntries() {

@@ -16,7 +16,8 @@ function compilerArguments() {
   const nodeFolder = headersBesideNode() ?? process.env.npm_config_nodedir
   if (nodeFolder === undefined)
     fail("Node's headers are not beside node: set npm_config_nodedir to their folder")
-  const [target] = JSON.parse(readFileSync(join(root, 'binding.gyp'), 'utf8')).targets
+  const withoutComments = readFileSync(join(root, 'binding.gyp'), 'utf8').replaceAll(/^\s*#.*$/gm, '')
+  const [target] = JSON.parse(withoutComments).targets
   const folders = [...target.include_dirs.map(expand), join(nodeFolder, 'include/node')]
   return [
     '-std=c++17',

@@ -4,7 +4,6 @@
 
 #include <fcntl.h>
 #include <linux/prctl.h>
-#include <malloc.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -12,14 +11,19 @@
 
 #include <array>
 #include <cerrno>
-#include <cstdlib>
+#include <charconv>
 #include <cstring>
+#include <system_error>
 
 #include "align.h"
 
 #ifndef MAP_FIXED_NOREPLACE
 #define MAP_FIXED_NOREPLACE 0x100000  // Linux 4.17; older kernels take the address for a hint
 #endif
+
+// glibc's. One binary serves all C libraries, so whether it is there shows when the binary is loaded. musl does not
+// have it, and its malloc does not use the break.
+extern "C" int mallopt(int parameter, int value) noexcept __attribute__((weak));
 
 namespace offheap {
 
@@ -103,7 +107,8 @@ Errno RemapPages(void* address, size_t length_bytes) {
 
 void EmptyLocked(void* address, size_t length_bytes) {
   unsigned char residency = 0;
-  if (mincore(address, PageBytes(), &residency) != 0 || (residency & 1) == 0) return;
+  // One byte of a page stands for the page: so one byte is written, also by an emulator whose own pages are smaller.
+  if (mincore(address, 1, &residency) != 0 || (residency & 1) == 0) return;
   if (madvise(address, length_bytes, MADV_DONTNEED) != 0) madvise(address, length_bytes, kAdviceDontNeedLocked);
 }
 
@@ -135,10 +140,8 @@ Errno MoveBreak(intptr_t increment_bytes, char** old_break) {
 char* LibcBreak() { return static_cast<char*>(sbrk(0)); }
 
 void WaitForMalloc() {
-#ifdef __GLIBC__
   constexpr int kNoParameter = -4711;
-  mallopt(kNoParameter, 0);
-#endif
+  if (mallopt != nullptr) mallopt(kNoParameter, 0);
 }
 
 void TellLibcBreak(char* address) {
@@ -160,14 +163,17 @@ bool ReadStat(StatFields& fields) {
   close(file);
   if (length <= 0) return false;
   // The second is the name, in brackets, which may hold anything.
-  char* at = strrchr(text.data(), ')');
+  const char* at = strrchr(text.data(), ')');
   if (at == nullptr || at[1] == 0 || at[2] == 0) return false;
+  const char* const end = text.data() + length;
   at += 3;  // the third is a letter
   for (size_t field = 4; field < fields.size(); ++field) {
-    char* end = nullptr;
-    fields[field] = strtoull(at, &end, 10);
-    if (end == at) return false;
-    at = end;
+    if (*at == ' ') ++at;
+    if (*at == '-') ++at;  // none of those that are used
+    // Not `strtoull`: newer headers of glibc make it a symbol that older ones, and musl, do not have.
+    const std::from_chars_result number = std::from_chars(at, end, fields[field]);
+    if (number.ec != std::errc()) return false;
+    at = number.ptr;
   }
   return true;
 }

@@ -12,6 +12,7 @@ import { spawnSync } from 'node:child_process'
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { printLeftOut, vitestArguments } from '../support/left-out.mjs'
 import { LEFT_OUT } from './left-out.mjs'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
@@ -68,7 +69,9 @@ function build() {
     CXXFLAGS: `${SANITIZE} -fno-sanitize-recover=undefined -fno-omit-frame-pointer -g -Wno-error`,
     LDFLAGS: SANITIZE,
   }
-  const { status } = spawnSync(process.execPath, ['native/build.mjs'], { cwd: copy, env, stdio: 'inherit' })
+  // The sanitizer looks into calls of libstdc++, which it can only where that is a library of its own.
+  const arguments_ = ['native/build.mjs', '--shared-runtime']
+  const { status } = spawnSync(process.execPath, arguments_, { cwd: copy, env, stdio: 'inherit' })
   if (status !== 0) process.exit(1)
 }
 
@@ -105,43 +108,11 @@ function runTorture() {
 }
 
 function runTests(filters) {
-  const files = LEFT_OUT.filter(({ test }) => test === undefined).map(({ file }) => file)
-  const names = LEFT_OUT.filter(({ test }) => test !== undefined).map(({ test }) => test)
-  const arguments_ = [
-    // By name: the projects of vitest.config.ts have exclusions of their own, and take no others.
-    ...testFiles(filters).filter(file => !files.includes(file)),
-    '--testNamePattern',
-    patternWithout(names),
-  ]
+  // By name: the projects of vitest.config.ts have exclusions of their own, and take no others.
+  const arguments_ = vitestArguments(FOLDERS, LEFT_OUT, filters)
   return runNode(['node_modules/vitest/vitest.mjs', 'run', ...arguments_], ['detect_leaks=0'], {
     OFFHEAP_FUZZ_STEPS: process.env.OFFHEAP_FUZZ_STEPS ?? '200',
   })
-}
-
-/** The test files of the folders, or those whose path holds one of the filters. */
-function testFiles(filters) {
-  const all = FOLDERS.flatMap(folder =>
-    readdirSync(path.join(root, folder), { recursive: true, encoding: 'utf8' }).map(
-      file => `${folder}/${file}`,
-    ),
-  )
-  return all.filter(file => file.endsWith('.test.ts') && filters.some(filter => file.includes(filter)))
-}
-
-/** Matches the full name of any test that holds none of these. */
-function patternWithout(names) {
-  const escaped = names.map(name => name.replaceAll(/[$()*+.?[\\\]^{|}]/g, '\\$&'))
-  return `^(?!.*(?:${escaped.join('|')}))`
-}
-
-/** Says what is left out, and fails where a name is no longer that of a test. */
-function printLeftOut() {
-  for (const { file, test, reason } of LEFT_OUT) {
-    if (!existsSync(path.join(root, file))) fail(`left out is ${file}, which is not there`)
-    if (test !== undefined && !readFileSync(path.join(root, file), 'utf8').includes(test))
-      fail(`left out is "${test}", which is not in ${file}`)
-    console.log(`Left out: ${file}${test === undefined ? '' : `, "${test}"`}: ${reason}`)
-  }
 }
 
 /** A sanitizer writes one file for each process that it finds a fault in. */
@@ -152,12 +123,11 @@ function printReports() {
   return files.length === 0
 }
 
-const filters = process.argv.slice(2)
-printLeftOut()
+printLeftOut(LEFT_OUT)
 copyPackage()
 build()
 const isWithoutLeaks = runLeaks()
 const isTortured = runTorture()
-const isPassed = runTests(filters.length > 0 ? filters : FOLDERS)
+const isPassed = runTests(process.argv.slice(2))
 const isWithoutReports = printReports()
 process.exit(isWithoutLeaks && isTortured && isPassed && isWithoutReports ? 0 : 1)

@@ -105,8 +105,7 @@ VISIBLE int madvise(void* address, size_t length, int advice) noexcept {
   return is_told ? result : 0;
 }
 
-// As g++ names it, which takes offsets for 64 bits wide.
-VISIBLE void* mmap64(void* address, size_t length, int protection, int flags, int fd, off_t offset) noexcept {
+VISIBLE void* mmap(void* address, size_t length, int protection, int flags, int fd, off_t offset) noexcept {
   void* const start = reinterpret_cast<void*>(syscall(SYS_mmap, address, length, protection, flags, fd, offset));
   if (start != MAP_FAILED && (Is("locked") || Is("bound")) && IsFromAddon(__builtin_return_address(0))) {
     syscall(SYS_mlock2, start, length, 1 /* MLOCK_ONFAULT */);
