@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest'
 import type { ArenaOptions } from '../../src/arena/options.js'
 import { hasNoBreak } from '../support/break.js'
 import { runFunction } from '../support/child.js'
+import { possibleHere } from '../support/libc.js'
 import { isZero, open, thrownBy } from '../support/world.js'
 
 const SIZES = [1, 16, 100, 1_000, 4_096, 40_000, 65_536, 300_000]
@@ -87,7 +88,7 @@ describe('wipeOnFree', () => {
     expect(thrownBy(() => open({ wipeOnFree: 1 as never }))?.code).toBe('ERR_INVALID_ARG_TYPE')
   })
 
-  it.each(['mmap', 'sbrk'] as const)(
+  it.each(possibleHere(['mmap', 'sbrk'] as const))(
     'leaves its pages out of core files (%s), and only then',
     async source => {
       const dumped = async (wipeOnFree: boolean): Promise<number> => {

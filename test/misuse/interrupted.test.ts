@@ -3,25 +3,26 @@ import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
 import { fuzzSeed } from '../fuzz/random.js'
 import { IS_ALL, someOf } from '../support/extent.js'
+import { possibleHere } from '../support/libc.js'
 import { COMPILED, NODES, runNode } from '../support/process.js'
 
 const INTERRUPTER = fileURLToPath(new URL('interrupter.mjs', import.meta.url))
-const OPTIONS = [
+const OPTIONS = possibleHere([
   '{}',
   '{"debug":true}',
   '{"releaseAfterMs":0}',
   '{"detachFromBytes":0,"leaks":"all"}',
   '{"source":"sbrk"}',
   '{"source":"heap"}',
-]
-const MORE_OPTIONS = [
+])
+const MORE_OPTIONS = possibleHere([
   '{"source":"sbrk","releaseAfterMs":0}',
   '{"trackOwners":true,"wipeOnFree":true,"limitBytes":3000000,"softLimitBytes":1000000}',
   '{"source":"heap","releaseAfterMs":0,"wipeOnFree":true}',
   '{"source":"heap","debug":true}',
   '{"prefault":true}',
   '{"hugePages":true}',
-]
+])
 /** In a sample one of the options of each kind. */
 const CASES = [
   ...['overflow', 'terminate'].flatMap(kind => someOf(OPTIONS, 1).map(options => ({ kind, options }))),

@@ -3,10 +3,11 @@ import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
 import { fuzzSeed } from '../fuzz/random.js'
 import { someOf, stepsOf } from '../support/extent.js'
+import { possibleHere } from '../support/libc.js'
 import { DIST, NODES, runNode } from '../support/process.js'
 
 const TAKER = fileURLToPath(new URL('taker.mjs', import.meta.url))
-const OPTIONS = [
+const OPTIONS = possibleHere([
   '{"leaks":"all"}',
   '{"leaks":"all","detachFromBytes":0}',
   '{"leaks":"all","detachFromBytes":4294967296}',
@@ -16,7 +17,7 @@ const OPTIONS = [
   '{"leaks":"all","source":"heap"}',
   '{"leaks":"all","source":"heap","debug":true}',
   '{"trackOwners":true}',
-]
+])
 const STEPS = String(stepsOf(800, 3))
 
 describe.each(NODES)('on Node $version', ({ path }) => {
