@@ -41,11 +41,13 @@
       # Not among these: `-D_FORTIFY_SOURCE`, which asks for functions that musl does not have (some distributions set it), and
       # `-fcf-protection`, which has an effect only where Node, its C library and libstdc++.a were all built with it.
       "cflags": [
-        "-Wall", "-Wextra", "-Werror", "-O2", "-U_FORTIFY_SOURCE", "-fPIC", "-fvisibility=hidden",
+        "-Wall", "-Wextra", "-Werror", "-U_FORTIFY_SOURCE", "-fPIC", "-fvisibility=hidden",
         "-ffunction-sections", "-fdata-sections",
         "-fstack-protector-strong", "-fstack-clash-protection"
       ],
       "cflags_cc!": ["-fno-exceptions"],
+      # Most of the code turns arguments and errors from one language into the other. Short code is as fast there.
+      "configurations": { "Release": { "cflags!": ["-O3"], "cflags": ["-Os"] } },
       "ldflags": [
         # A thread that ends may run code of the addon after everybody has let go of it.
         "-Wl,-z,nodelete",

@@ -36,7 +36,7 @@ export const LIBC = {
     fwrite getpid getrlimit gettext madvise malloc memcmp memcpy memmove memset mincore mmap mprotect munmap open prctl printf
     pthread_mutex_lock pthread_mutex_unlock read realloc sbrk sched_yield snprintf sprintf stderr strcmp strerror strlen strncmp
     strrchr syscall sysconf`.split(/\s+/),
-  x64: ['__tls_get_addr', 'fmax', 'fmin'],
+  x64: ['__tls_get_addr', 'ceil', 'floor', 'fmax', 'fmin'],
   arm64: ['__stack_chk_guard', 'getauxval', 'strchr'],
   /**
    * Those that may be absent. musl has no `mallopt`. The unwinder takes the absence of `__pthread_key_create` for "no threads",

@@ -1,4 +1,4 @@
-// Stand-ins for three names that the compiler's own libraries want of the C library.
+// Stand-ins for four names that the compiler's own libraries want of the C library.
 //
 // The addon contains the code of libstdc++ and libgcc that it uses, so that it needs no particular version of them.
 // That code was compiled for the glibc of the machine that builds. It names a few things that older versions of glibc,
@@ -11,6 +11,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 
 // By its symbol: glibc's headers may declare a function of that name already.
 // NOLINTNEXTLINE(cppcoreguidelines-macro-usage): attributes
@@ -72,4 +73,9 @@ int FindObject(void* address, FoundObject* found) {
 // glibc's own name of `getauxval`. libgcc asks for it on ARM, to learn which atomic instructions the processor has.
 unsigned long GetAuxiliaryValue(unsigned long type) STANDS_IN_FOR("__getauxval");
 unsigned long GetAuxiliaryValue(unsigned long type) { return getauxval(type); }
+
+// `__gnu_cxx::__verbose_terminate_handler`: what libstdc++ calls where nobody catches an exception. Its own version
+// prints the name of the type in C++, and brings along all that reads such names: a sixth of the addon.
+[[noreturn]] void Terminate() STANDS_IN_FOR("_ZN9__gnu_cxx27__verbose_terminate_handlerEv");
+void Terminate() { std::abort(); }
 }
