@@ -7,18 +7,25 @@
  * buffer that nobody uses. A piece is *hidden* after its buffer was detached: its memory is in a buffer that
  * script never sees.
  *
+ * Short pieces are found by the page, long ones by the stride of a window. So few pieces are found in one
+ * place, and no piece in many.
+ *
  * Invariant, checked by `check()`:
- *  1. Each piece is found at every stride that it touches.
+ *  1. Each piece is found everywhere that it touches.
  */
 import { invariant } from '../base/assert.js'
 import { byteLengthOf, indexIn, SafeMap, spliced, targetOf } from '../base/primordials.js'
+import { KIB } from '../base/units.js'
 import { SEGMENT_ALIGN_BYTES } from './page-source.js'
 import type { WrapId } from './runtime.js'
 
 const { floor, max, min } = Math
 const Weak = WeakRef
 
-const STRIDE_BYTES = SEGMENT_ALIGN_BYTES
+const SHORT_UNIT_BYTES = 4 * KIB
+const LONG_UNIT_BYTES = SEGMENT_ALIGN_BYTES
+/** From this length on a piece is long. */
+const LONG_FROM_BYTES = 64 * KIB
 
 export interface Piece {
   readonly wrapId: WrapId
@@ -30,6 +37,9 @@ export interface Piece {
   hidden: ArrayBuffer | null
 }
 
+/** Is called with a piece that has the bytes [from, end), and with its memory. */
+type Visit = (piece: Piece, memory: ArrayBuffer, from: number, end: number) => void
+
 /** The memory of a piece. Null if its buffer was collected, or other code took it away. */
 export function memoryOf(piece: Piece): ArrayBuffer | null {
   if (piece.hidden !== null) return piece.hidden
@@ -37,10 +47,75 @@ export function memoryOf(piece: Piece): ArrayBuffer | null {
   return buffer !== undefined && byteLengthOf(buffer) > 0 ? buffer : null
 }
 
+/** The pieces that touch each stretch of `unitBytes` bytes. */
+class Index {
+  readonly #unitBytes: number
+  readonly #at = new SafeMap<number, readonly Piece[]>()
+
+  constructor(unitBytes: number) {
+    this.#unitBytes = unitBytes
+  }
+
+  add(piece: Piece): void {
+    for (let unit = this.#first(piece); unit <= this.#last(piece); unit++) {
+      const pieces = this.#at.get(unit) ?? []
+      this.#at.set(unit, spliced(pieces, pieces.length, 0, piece))
+    }
+  }
+
+  remove(piece: Piece): void {
+    for (let unit = this.#first(piece); unit <= this.#last(piece); unit++) {
+      const pieces = this.#at.get(unit) ?? []
+      const at = indexIn(pieces, piece)
+      if (at < 0) continue
+      if (pieces.length === 1) this.#at.delete(unit)
+      else this.#at.set(unit, spliced(pieces, at, 1))
+    }
+  }
+
+  /** Calls `visit` for each piece in a range, once for each unit that it touches there. */
+  visit(
+    startBytes: number,
+    endBytes: number,
+    visit: (piece: Piece, from: number, end: number) => void,
+  ): void {
+    if (this.#at.size === 0) return
+    const unitBytes = this.#unitBytes
+    const last = floor((endBytes - 1) / unitBytes)
+    for (let unit = floor(startBytes / unitBytes); unit <= last; unit++) {
+      // Visiting may remove pieces, which replaces the array.
+      const pieces = this.#at.get(unit)
+      if (pieces === undefined) continue
+      for (let i = 0; i < pieces.length; i++) {
+        const piece = pieces[i]
+        const from = max(startBytes, unit * unitBytes, piece.startBytes)
+        const end = min(endBytes, (unit + 1) * unitBytes, piece.startBytes + piece.lengthBytes)
+        if (from < end) visit(piece, from, end)
+      }
+    }
+  }
+
+  /** Whether the piece is found everywhere that it touches. */
+  has(piece: Piece): boolean {
+    for (let unit = this.#first(piece); unit <= this.#last(piece); unit++) {
+      if (this.#at.get(unit)?.includes(piece) !== true) return false
+    }
+    return true
+  }
+
+  #first({ startBytes }: Piece): number {
+    return floor(startBytes / this.#unitBytes)
+  }
+
+  #last({ startBytes, lengthBytes }: Piece): number {
+    return floor((startBytes + lengthBytes - 1) / this.#unitBytes)
+  }
+}
+
 export class Pieces {
   readonly #byId = new SafeMap<WrapId, Piece>()
-  /** The pieces that touch each stride of the page-number space. */
-  readonly #at: (readonly Piece[] | undefined)[] = []
+  readonly #short = new Index(SHORT_UNIT_BYTES)
+  readonly #long = new Index(LONG_UNIT_BYTES)
   #lastWrapId: WrapId = 0
 
   /** Adds a piece whose buffer script gets. */
@@ -52,10 +127,7 @@ export class Pieces {
       shown: new Weak(buffer),
       hidden: null,
     }
-    for (let stride = firstStride(piece); stride <= lastStride(piece); stride++) {
-      const pieces = this.#at[stride] ?? []
-      this.#at[stride] = spliced(pieces, pieces.length, 0, piece)
-    }
+    this.#indexOf(piece).add(piece)
     // Last, and first where it is removed. So what is here is found by its bytes, wherever a call is interrupted.
     this.#byId.set(piece.wrapId, piece)
     return piece
@@ -64,41 +136,22 @@ export class Pieces {
   /** Removes a piece. Does nothing if it is gone. */
   remove(piece: Piece): void {
     this.#byId.delete(piece.wrapId)
-    for (let stride = firstStride(piece); stride <= lastStride(piece); stride++) {
-      const pieces = this.#at[stride] ?? []
-      const at = indexIn(pieces, piece)
-      if (at >= 0) this.#at[stride] = pieces.length === 1 ? undefined : spliced(pieces, at, 1)
-    }
+    this.#indexOf(piece).remove(piece)
   }
 
   of(wrapId: WrapId): Piece | undefined {
     return this.#byId.get(wrapId)
   }
 
-  /**
-   * Calls `visit` for each piece with memory in a range, once for each stride that it touches there, in the
-   * order of strides. The piece has the bytes [from, end) of the range.
-   */
-  visit(
-    startBytes: number,
-    endBytes: number,
-    visit: (piece: Piece, memory: ArrayBuffer, from: number, end: number) => void,
-  ): void {
-    const last = floor((endBytes - 1) / STRIDE_BYTES)
-    for (let stride = floor(startBytes / STRIDE_BYTES); stride <= last; stride++) {
-      // Visiting may remove pieces, which replaces the array.
-      const pieces = this.#at[stride]
-      if (pieces === undefined) continue
-      for (let i = 0; i < pieces.length; i++) {
-        const piece = pieces[i]
-        const from = max(startBytes, stride * STRIDE_BYTES, piece.startBytes)
-        const end = min(endBytes, (stride + 1) * STRIDE_BYTES, piece.startBytes + piece.lengthBytes)
-        if (from >= end) continue
-        const memory = memoryOf(piece)
-        if (memory === null) this.remove(piece)
-        else visit(piece, memory, from, end)
-      }
+  /** Calls `visit` for each piece with memory in a range, once or for several parts of it that do not overlap. */
+  visit(startBytes: number, endBytes: number, visit: Visit): void {
+    const visitIfThere = (piece: Piece, from: number, end: number): void => {
+      const memory = memoryOf(piece)
+      if (memory === null) this.remove(piece)
+      else visit(piece, memory, from, end)
     }
+    this.#short.visit(startBytes, endBytes, visitIfThere)
+    this.#long.visit(startBytes, endBytes, visitIfThere)
   }
 
   /** The bytes of all pieces that have memory. */
@@ -111,19 +164,13 @@ export class Pieces {
     return bytes
   }
 
+  #indexOf({ lengthBytes }: Piece): Index {
+    return lengthBytes < LONG_FROM_BYTES ? this.#short : this.#long
+  }
+
   check(): void {
     this.#byId.forEach(piece => {
-      for (let stride = firstStride(piece); stride <= lastStride(piece); stride++) {
-        invariant(this.#at[stride]?.includes(piece) === true, '1: a piece is found where it lies')
-      }
+      invariant(this.#indexOf(piece).has(piece), '1: a piece is found where it lies')
     })
   }
-}
-
-function firstStride(piece: Piece): number {
-  return floor(piece.startBytes / STRIDE_BYTES)
-}
-
-function lastStride(piece: Piece): number {
-  return floor((piece.startBytes + piece.lengthBytes - 1) / STRIDE_BYTES)
 }
