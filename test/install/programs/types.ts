@@ -1,0 +1,63 @@
+// Uses what the package declares, so that a compiler reads all of it.
+import {
+  Arena,
+  type ArenaBuffer,
+  ArenaError,
+  type ArenaErrorCode,
+  type ArenaOptions,
+  type ArenaStats,
+  arenas,
+  type LeakMessage,
+  onPressure,
+  type PressureSource,
+  pressureSource,
+  processLimit,
+  type Scope,
+  setProcessLimit,
+  totals,
+} from 'offheap'
+import { Heap, ArenaError as HeapError } from 'offheap/heap'
+
+const options: ArenaOptions = { name: 'types', limitBytes: 2 ** 26, leaks: 'off' }
+const arena: Arena = new Arena(options)
+const block: ArenaBuffer = arena.alloc(64 * 1024, { align: 4096 })
+const bytes: Buffer = block
+block.write('hello')
+arena.free(arena.realloc(block, 128 * 1024))
+
+const scope: Scope = arena.scope()
+scope.alloc(100)
+scope.end()
+
+const stats: ArenaStats = arena.stats()
+const source: PressureSource = pressureSource()
+const stop: () => void = onPressure(({ missingBytes }) => missingBytes.toFixed(0))
+stop()
+setProcessLimit(processLimit().limitBytes)
+
+const codeOf = (error: unknown): ArenaErrorCode | undefined =>
+  error instanceof ArenaError ? error.code : undefined
+try {
+  arena.free(bytes)
+} catch (error) {
+  if (codeOf(error) !== 'ERR_ARENA_DOUBLE_FREE') throw error
+}
+const onLeak = ({ blocks }: LeakMessage): number => blocks
+const heap = new Heap({ capacityBytes: 2 ** 20 })
+heap.free(heap.allocate(100))
+const lent: Promise<number> = arena.lend(arena.allocUnsafe(10), async buffer => buffer.length)
+lent.then(length => {
+  arena.close()
+  const results = [
+    length,
+    stats.liveBlocks,
+    heap.stats().liveBlocks,
+    arenas().length,
+    totals().committedBytes,
+  ]
+  console.log(
+    HeapError === ArenaError && `${results}` === '10,0,0,0,0' ? 'it works' : results,
+    source,
+    typeof onLeak,
+  )
+})
