@@ -12,6 +12,8 @@ import { parseArgs } from 'node:util'
 import { printSum, runCase } from './cases.mjs'
 import { clientCases } from './clients.mjs'
 import { plainCases } from './plain.mjs'
+import { recipeCases } from './recipes.mjs'
+import { sourceCases } from './source.mjs'
 import { makeTarball, tarballCases } from './tarball.mjs'
 import { Tools } from './tools.mjs'
 import { typesCases } from './types.mjs'
@@ -21,6 +23,8 @@ const PARTS = {
   clients: context => clientCases(context, runCase),
   plain: context => plainCases(context, runCase),
   types: context => typesCases(context, runCase),
+  source: context => sourceCases(context, runCase),
+  recipes: context => recipeCases(context, runCase, context.section),
 }
 
 function readArguments() {
@@ -28,6 +32,7 @@ function readArguments() {
     options: {
       only: { type: 'string', default: Object.keys(PARTS).join(',') },
       tools: { type: 'string' },
+      section: { type: 'string', default: '' },
       help: { type: 'boolean', default: false },
     },
   })
@@ -41,10 +46,10 @@ function readArguments() {
   const unknown = parts.filter(part => !Object.hasOwn(PARTS, part))
   if (unknown.length > 0)
     throw new Error(`no part ${unknown.join(', ')}; there are ${Object.keys(PARTS).join(', ')}`)
-  return { parts, toolsFolder: values.tools }
+  return { parts, toolsFolder: values.tools, section: values.section.toLowerCase() }
 }
 
-const { parts, toolsFolder } = readArguments()
+const { parts, toolsFolder, section } = readArguments()
 const folder = mkdtempSync(path.join(os.tmpdir(), 'offheap-install-'))
 process.on('exit', () => rmSync(folder, { recursive: true, force: true }))
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => process.exit(1))
@@ -53,6 +58,6 @@ const packing = path.join(folder, 'packing')
 mkdirSync(packing)
 const tools = new Tools(path.resolve(toolsFolder ?? path.join(folder, 'tools')))
 const tarball = await makeTarball(packing)
-const context = { folder, tools, tarball }
+const context = { folder, tools, tarball, section }
 for (const part of parts) await Promise.all(await PARTS[part](context))
 process.exitCode = printSum() ? 0 : 1
