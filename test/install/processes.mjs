@@ -27,10 +27,10 @@ export function cleanEnvironment() {
 }
 
 /**
- * Runs a program to its end. Resolves with its exit code and all that it printed. At the end of `seconds` it is killed, and the
- * code is `undefined`.
+ * Runs a program to its end. Resolves with its exit code and all that it printed. At the end of `seconds`, or when `signal`
+ * aborts, it is killed, and the code is `undefined`.
  */
-export function run(command, args, { cwd, env = cleanEnvironment(), seconds = 120 } = {}) {
+export function run(command, args, { cwd, env = cleanEnvironment(), seconds = 120, signal } = {}) {
   const { promise, resolve, reject } = Promise.withResolvers?.() ?? withResolvers()
   const child = spawn(command, args, { cwd, env, detached: true, stdio: ['ignore', 'pipe', 'pipe'] })
   child.on('error', reject)
@@ -47,6 +47,7 @@ export function run(command, args, { cwd, env = cleanEnvironment(), seconds = 12
     output += `\n(killed after ${seconds} s)`
     endGroup(child.pid)
   }, seconds * 1000)
+  signal?.addEventListener('abort', () => endGroup(child.pid))
   child.on('exit', () => {
     clearTimeout(timer)
     // What it left running would hold its output open.

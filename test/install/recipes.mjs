@@ -3,8 +3,11 @@
  * commands. Where the section says that a folder can be moved, that folder runs alone afterwards.
  */
 import assert from 'node:assert/strict'
-import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { once } from 'node:events'
+import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
 import path from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { cleanEnvironment, run, runWell } from './processes.mjs'
 import { makeProject } from './project.mjs'
 
@@ -21,6 +24,9 @@ const PRINTED = {
   'node:test': /pass 1\n/,
 }
 
+/** Sections whose last command starts a server, and the path that answers. */
+const SERVED = { 'Next.js': '/api' }
+
 /** The sections of the page with something to run: name, files by name, commands, and the folder that can be moved. */
 function readSections() {
   const [introduction, ...sections] = readFileSync(PAGE, 'utf8').split(/^## /m)
@@ -28,7 +34,7 @@ function readSections() {
   const read = sections.map(text => ({
     name: text.slice(0, text.indexOf('\n')),
     files: { ...common, ...filesIn(text) },
-    commands: blocksIn(text, 'sh').join(''),
+    commands: blocksIn(text, 'sh').join('').trim(),
     moved: /`([\w-]+)` can be moved/.exec(text)?.[1],
   }))
   return read.filter(({ commands }) => commands !== '')
@@ -57,29 +63,70 @@ async function environmentFor(tools, line) {
     npm_config_loglevel: 'error',
     NO_COLOR: '1',
     CI: 'true',
+    NEXT_TELEMETRY_DISABLED: '1',
   }
   return { ...cleanEnvironment(), ...quiet, PATH: `${folders.join(':')}:${process.env.PATH}` }
 }
 
-/** Runs the last command of the section again, with that folder in a place of its own and the project gone. */
-async function runMoved({ commands, moved }, project, env) {
+/** A port of this machine that nobody listens on. */
+async function freePort() {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address()
+  server.close()
+  return port
+}
+
+/** Starts a server by that command. Resolves with what it answers, and all that it printed. */
+async function askServer(command, urlPath, { cwd, env }) {
+  const port = await freePort()
+  const stop = new AbortController()
+  let answer = ''
+  const running = run('sh', ['-exc', command], {
+    cwd,
+    env: { ...env, PORT: String(port), HOSTNAME: '127.0.0.1' },
+    signal: stop.signal,
+  }).finally(() => stop.abort())
+  while (answer === '' && !stop.signal.aborted) {
+    await sleep(100)
+    answer = await fetch(`http://127.0.0.1:${port}${urlPath}`).then(
+      response => response.text(),
+      () => '',
+    )
+  }
+  stop.abort()
+  return `${(await running).output}\n${answer}`
+}
+
+/** Runs the last command of a section. Resolves with what it printed, or with what the server that it started answers. */
+function runLast({ name, commands }, options) {
+  const last = commands.slice(commands.lastIndexOf('\n') + 1)
+  if (Object.hasOwn(SERVED, name)) return askServer(last, SERVED[name], options)
+  return runWell('sh', ['-exc', last], options)
+}
+
+/** Runs the last command again, with the folder that can be moved in a place of its own, and the project gone. */
+async function runMoved(section, project, env) {
   const place = `${project}-moved`
   mkdirSync(place)
-  renameSync(path.join(project, moved), path.join(place, moved))
+  renameSync(path.join(project, section.moved), path.join(place, section.moved))
   renameSync(project, `${project}-gone`)
-  const last = commands.trim().split('\n').at(-1)
-  return runWell('sh', ['-ec', last], { cwd: place, env })
+  return runLast(section, { cwd: place, env })
 }
 
 /** Follows one section. Resolves with the project's folder. */
 async function follow(section, folder, { tools, tarball }, line) {
   const name = `${section.name} ${line ?? ''}`.trim().toLowerCase().replaceAll(/\W+/g, '-')
   const project = await makeProject(path.join(folder, name), tarball)
-  for (const [file, text] of Object.entries(section.files)) writeFileSync(path.join(project, file), text)
+  for (const [file, text] of Object.entries(section.files)) {
+    mkdirSync(path.join(project, path.dirname(file)), { recursive: true })
+    writeFileSync(path.join(project, file), text)
+  }
   const env = await environmentFor(tools, line)
   const printed = PRINTED[section.name] ?? /it works/
-  const output = await runWell('sh', ['-exc', section.commands], { cwd: project, env, seconds: 240 })
-  assert.match(output, printed, output)
+  const before = section.commands.slice(0, section.commands.lastIndexOf('\n') + 1)
+  await runWell('sh', ['-exc', before], { cwd: project, env, seconds: 300 })
+  assert.match(await runLast(section, { cwd: project, env }), printed)
   if (section.moved !== undefined) assert.match(await runMoved(section, project, env), printed)
   return project
 }
@@ -126,7 +173,6 @@ const MORE = {
 
 /** Adds the cases of the page. `only` is a part of the names of the sections to follow. */
 export function recipeCases(context, runCase, only = '') {
-  assert.ok(existsSync(PAGE))
   const folder = path.join(context.folder, 'recipes')
   const sections = readSections().filter(({ name }) => name.toLowerCase().includes(only))
   return sections.flatMap(section =>
