@@ -171,10 +171,10 @@ const MORE = {
   Deno: { name: 'Deno, an arena', check: runInDeno },
 }
 
-/** Adds the cases of the page. `only` is a part of the names of the sections to follow. */
-export function recipeCases(context, runCase, only = '') {
+/** Adds the cases of the page: of the sections whose names hold `context.section`. */
+export function recipeCases(context, runCase) {
   const folder = path.join(context.folder, 'recipes')
-  const sections = readSections().filter(({ name }) => name.toLowerCase().includes(only))
+  const sections = readSections().filter(({ name }) => name.toLowerCase().includes(context.section))
   return sections.flatMap(section =>
     (LINES[section.name] ?? [undefined]).map(async line => {
       let project

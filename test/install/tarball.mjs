@@ -87,7 +87,7 @@ function danglingMaps(folder, file) {
 }
 
 /** Adds the cases of the tarball. */
-export function tarballCases({ file, unpacked }, runCase) {
+export function tarballCases({ tarball: { file, unpacked } }, runCase) {
   const manifest = JSON.parse(readFileSync(path.join(unpacked, 'package.json'), 'utf8'))
   const files = filesOf(unpacked)
   return [
