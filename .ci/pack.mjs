@@ -4,7 +4,7 @@
  *
  *  - `dist`, built anew, with the recording of the demo in its packed form
  *  - `native/binding.gyp`. At the root of a package, a `binding.gyp` makes some clients run node-gyp at each install.
- *  - `heap/package.json`, for tools that do not know `exports`
+ *  - `heap/package.json` and the like, for tools that do not know `exports`
  *
  * It builds no binary: those of all platforms must be in `prebuilds` (docs/binary.md).
  */
@@ -16,9 +16,15 @@ import { join } from 'node:path'
 const root = join(import.meta.dirname, '..')
 const SERVICE = join(root, 'bench/traces/node-json-scope.trace.gz')
 
+/** The names behind `offheap/` that are exported, with what `require` of them loads. */
+const { exports } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
+const entries = Object.entries(exports)
+  .filter(([name, { require }]) => name !== '.' && require !== undefined)
+  .map(([name, { require }]) => [name, require])
+
 function clean() {
   rmSync(join(root, 'native/binding.gyp'), { force: true })
-  rmSync(join(root, 'heap'), { recursive: true, force: true })
+  for (const [name] of entries) rmSync(join(root, name), { recursive: true, force: true })
 }
 
 function fail(message) {
@@ -38,10 +44,12 @@ function writeGyp() {
   writeFileSync(join(root, 'native/binding.gyp'), gyp)
 }
 
-function writeHeapEntry() {
-  mkdirSync(join(root, 'heap'), { recursive: true })
-  const entry = { main: '../dist/heap/index.cjs', types: '../dist/heap/index.d.cts' }
-  writeFileSync(join(root, 'heap/package.json'), `${JSON.stringify(entry, null, 2)}\n`)
+function writeEntries() {
+  for (const [name, { default: main, types }] of entries) {
+    mkdirSync(join(root, name), { recursive: true })
+    const entry = { main: `.${main}`, types: `.${types}` }
+    writeFileSync(join(root, name, 'package.json'), `${JSON.stringify(entry, null, 2)}\n`)
+  }
 }
 
 async function writeRecording() {
@@ -66,6 +74,6 @@ if (!process.argv.includes('--clean')) {
   run('npm', 'run', 'compile:ts')
   checkBinaries()
   writeGyp()
-  writeHeapEntry()
+  writeEntries()
   await writeRecording()
 }
