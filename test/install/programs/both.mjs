@@ -3,11 +3,13 @@ import assert from 'node:assert/strict'
 import { createRequire } from 'node:module'
 import * as imported from 'offheap'
 import * as importedHeap from 'offheap/heap'
+import * as importedTesting from 'offheap/testing'
 
 const require = createRequire(import.meta.url)
 for (const [module, name] of [
   [imported, 'offheap'],
   [importedHeap, 'offheap/heap'],
+  [importedTesting, 'offheap/testing'],
 ]) {
   const required = require(name)
   assert.deepEqual(Object.keys(module).sort(), Object.keys(required).sort())

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { Arena, ArenaError } from 'offheap'
 import { Heap } from 'offheap/heap'
+import { assertNoLiveBlocks } from 'offheap/testing'
 
 const arena = new Arena({ name: 'first' })
 const block = arena.alloc(100_000)
@@ -21,4 +22,4 @@ arena.close()
 const heap = new Heap({ capacityBytes: 2 ** 20 })
 heap.free(heap.allocate(100))
 assert.equal(heap.stats().longestFreeBytes, 2 ** 20)
-console.log('it works')
+assertNoLiveBlocks().then(() => console.log('it works'))

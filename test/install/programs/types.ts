@@ -17,6 +17,7 @@ import {
   totals,
 } from 'offheap'
 import { Heap, ArenaError as HeapError } from 'offheap/heap'
+import { assertNoLiveBlocks, type LiveBlocksOptions } from 'offheap/testing'
 
 const options: ArenaOptions = { name: 'types', limitBytes: 2 ** 26, leaks: 'off' }
 const arena: Arena = new Arena(options)
@@ -45,8 +46,12 @@ try {
 const onLeak = ({ blocks }: LeakMessage): number => blocks
 const heap = new Heap({ capacityBytes: 2 ** 20 })
 heap.free(heap.allocate(100))
-const lent: Promise<number> = arena.lend(arena.allocUnsafe(10), async buffer => buffer.length)
-lent.then(length => {
+const which: LiveBlocksOptions = { withinMs: 0 }
+const last = arena.allocUnsafe(10)
+const lent: Promise<number> = arena.lend(last, async buffer => buffer.length)
+lent.then(async length => {
+  arena.free(last)
+  await assertNoLiveBlocks(which)
   arena.close()
   const results = [
     length,
