@@ -155,7 +155,8 @@ commandOf('node-addon-api', '.')
 // Users build for one machine, and best with its own libraries. A clone builds as for publishing, to test that.
 const isStatic = !isShared && gypFolder === root && hasStaticRuntime(tools.env.CXX)
 if (isPrebuild) {
-  if (!isStatic) fail(`"${tools.env.CXX}" has no libstdc++.a and libgcc_eh.a: the published binary contains them`)
+  if (!isStatic)
+    fail(`"${tools.env.CXX}" has no libstdc++.a and libgcc_eh.a: the published binary contains them`)
   prebuild(arch, tools)
 } else {
   buildHere(tools, isStatic)

@@ -117,8 +117,17 @@ Instance::~Instance() {
   EndThread(thread);
 }
 
+// Bun (1.4) has a few functions of libuv. A call of another one, such as `uv_walk`, ends the process.
+static bool IsBun(Napi::Env env) {
+  const Napi::Value process = env.Global().Get("process");
+  if (!process.IsObject()) return false;
+  const Napi::Value versions = process.As<Napi::Object>().Get("versions");
+  return versions.IsObject() && versions.As<Napi::Object>().Has("bun");
+}
+
 void BeginEnvironment(Napi::Env env) {
   auto* instance = new Instance();
+  instance->has_handles = !IsBun(env);
   env.SetInstanceData(instance);
   instance->last_turn = LastTurn::Watch(env, instance->books);
 }

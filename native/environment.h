@@ -36,6 +36,7 @@ struct Instance {
   std::shared_ptr<Books> books = std::make_shared<Books>();
   double taken_bytes = 0;  // of the process's limit, by this environment
   const uint64_t thread = NewNumber();
+  bool has_handles = true;        // the event loop is libuv's, and says which handles it has
   LastTurn* last_turn = nullptr;  // deletes itself when script runs no more
 };
 

@@ -37,8 +37,9 @@ bool KnowsNoAddress(const uv_handle_t* handle) {
 }
 
 // Whether nothing of this thread's event loop can know an address: it has no request
-// under way, and no stream or socket.
-bool IsQuiet(napi_env env) {
+// under way, and no stream or socket. False where nobody can tell.
+bool IsQuiet(Napi::Env env) {
+  if (!InstanceOf(env).has_handles) return false;
   uv_loop_t* loop = nullptr;
   if (napi_get_uv_event_loop(env, &loop) != napi_ok || loop->active_reqs.count > 0) return false;
   bool is_quiet = true;
