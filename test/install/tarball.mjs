@@ -42,10 +42,11 @@ function copyWorkingTree(copy) {
 }
 
 async function ensurePrebuilds() {
-  const files = CPUS.map(cpu => path.join(ROOT, `prebuilds/linux-${cpu}/offheap.node`))
-  if (files.every(existsSync)) return
-  console.log('No binaries in prebuilds: npm run prebuild')
-  await runWell('npm', ['run', 'prebuild'], { cwd: ROOT, seconds: 600 })
+  for (const cpu of CPUS) {
+    if (existsSync(path.join(ROOT, `prebuilds/linux-${cpu}/offheap.node`))) continue
+    console.log(`No binary for linux-${cpu} in prebuilds: npm run prebuild -- --arch=${cpu}`)
+    await runWell('npm', ['run', 'prebuild', '--', `--arch=${cpu}`], { cwd: ROOT, seconds: 600 })
+  }
 }
 
 /** Resolves with the path of the tarball in `folder`, and with `unpacked`, the folder with what is in it. */
