@@ -41,10 +41,19 @@ function copyWorkingTree(copy) {
   symlinkSync(path.join(ROOT, 'node_modules'), path.join(copy, 'node_modules'))
 }
 
+/** When the newest of the addon's sources was changed, in milliseconds. */
+function sourceTimeMs() {
+  const sources = readdirSync(path.join(ROOT, 'native')).filter(file => /\.(cc|h|map)$/.test(file))
+  const files = [...sources.map(file => `native/${file}`), 'binding.gyp']
+  return Math.max(...files.map(file => statSync(path.join(ROOT, file)).mtimeMs))
+}
+
+/** Builds the binaries that are missing or older than their sources. */
 async function ensurePrebuilds() {
   for (const cpu of CPUS) {
-    if (existsSync(path.join(ROOT, `prebuilds/linux-${cpu}/offheap.node`))) continue
-    console.log(`No binary for linux-${cpu} in prebuilds: npm run prebuild -- --arch=${cpu}`)
+    const file = path.join(ROOT, `prebuilds/linux-${cpu}/offheap.node`)
+    if (existsSync(file) && statSync(file).mtimeMs > sourceTimeMs()) continue
+    console.log(`No new binary for linux-${cpu} in prebuilds: npm run prebuild -- --arch=${cpu}`)
     await runWell('npm', ['run', 'prebuild', '--', `--arch=${cpu}`], { cwd: ROOT, seconds: 600 })
   }
 }
