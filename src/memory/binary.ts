@@ -94,8 +94,9 @@ function reasonOf(cause: unknown): string {
   if (permission !== undefined) return permission
   if ((cause as NodeJS.ErrnoException).code === 'ERR_DLOPEN_DISABLED')
     return 'addons are disabled; run node without --no-addons.'
-  if (!isAbsent(cause)) return (cause as Error).message
-  return `there is no binary for ${platform}. ${buildAdvice()}`
+  const { message } = cause as Error
+  if (packageRoot === undefined) return `${message.split('\n')[0]}. ${buildAdvice()}`
+  return isAbsent(cause) ? `there is no binary for ${platform}. ${buildAdvice()}` : message
 }
 
 /** Which flags of Node's permission model are missing to load from `folder`; undefined if that is not the cause. */
@@ -115,7 +116,10 @@ function permissionReason(cause: unknown, folder: string | undefined): string | 
 
 function buildAdvice(): string {
   if (packageRoot === undefined)
-    return `Build one in a clone of offheap, and name its path in the environment variable ${BINDING_VARIABLE}.`
+    return (
+      `Have the bundler copy prebuilds/${platform}/offheap.node of the package, or name the path of a copy in the ` +
+      `option nativeBinding or the environment variable ${BINDING_VARIABLE}.`
+    )
   return (
     'Build one with "npm install --no-save node-gyp node-addon-api && ' +
     `node ${shellWord(`${packageRoot}/native/build.mjs`)}" (needs g++, make and Python 3).`
