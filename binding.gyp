@@ -46,8 +46,8 @@
         "-fstack-protector-strong", "-fstack-clash-protection"
       ],
       "cflags_cc!": ["-fno-exceptions"],
-      # Most of the code turns arguments and errors from one language into the other. Short code is as fast there.
-      "configurations": { "Release": { "cflags!": ["-O3"], "cflags": ["-Os"] } },
+      # gyp asks for -O3, which makes the addon a fifth longer and no faster.
+      "configurations": { "Release": { "cflags!": ["-O3"], "cflags": ["-O2"] } },
       "ldflags": [
         # A thread that ends may run code of the addon after everybody has let go of it.
         "-Wl,-z,nodelete",

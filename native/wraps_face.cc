@@ -62,6 +62,22 @@ napi_value CreateExternal(const std::shared_ptr<Wrap>& wrap, const Range& range)
   throw CreationError(wrap->env, status);
 }
 
+void DeleteTrial(napi_env /* env */, void* data, void* /* hint */) { delete static_cast<char*>(data); }
+
+// Whether the runtime makes an ArrayBuffer over memory of an addon. Yes where the trial fails for another reason, such
+// as no memory: the first allocation then says so. Nobody detaches the buffer of the trial: after the first that is
+// detached, V8 looks at each access of a typed array whether its own is.
+Napi::Value AllowsWraps(const Napi::CallbackInfo& info) {
+  auto* memory = new char();
+  napi_value buffer = nullptr;
+  const napi_status status =
+      napi_create_external_arraybuffer(info.Env(), memory, sizeof *memory, DeleteTrial, nullptr, &buffer);
+  // Whether the finalizer runs after another failure depends on the failure. So the byte is left to it.
+  if (status == napi_no_external_buffers_allowed) delete memory;
+  if (info.Env().IsExceptionPending()) info.Env().GetAndClearPendingException();
+  return Napi::Boolean::New(info.Env(), status != napi_no_external_buffers_allowed);
+}
+
 Napi::Value WrapRange(const Napi::CallbackInfo& info) {
   const Range range = ByteRangeOf(info);
   const uint64_t id = IntegerIn(info, 3, "wrapId", 0, kMaxSafeInteger);
@@ -108,6 +124,7 @@ void Detach(const Napi::CallbackInfo& info) {
 }  // namespace
 
 void AddWrapsFace(Napi::Env env, Napi::Object exports) {
+  exports.Set("allowsWraps", Napi::Function::New<AllowsWraps>(env, "allowsWraps"));
   exports.Set("wrap", Napi::Function::New<WrapRange>(env, "wrap"));
   exports.Set("newWrapIds", Napi::Function::New<NewWrapIds>(env, "newWrapIds"));
   exports.Set("isWrapped", Napi::Function::New<IsWrapped>(env, "isWrapped"));

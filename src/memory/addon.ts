@@ -5,7 +5,7 @@
  * The binary is loaded at the first `loadAddon()`, never at import.
  */
 import { constants } from 'node:buffer'
-import { type Clock, eventLoop, useClock } from '../base/deferral.js'
+import { type Clock, useClock } from '../base/deferral.js'
 import { ArenaError, outOfRange } from '../base/errors.js'
 import type { PageCount, PageNumber } from '../base/units.js'
 import { bindingOfEnvironment, loadBinary } from './binary.js'
@@ -14,7 +14,6 @@ import type { Ledger } from './ledger.js'
 import { requirePlatform, unsupportedPlatform } from './platform.js'
 import type { Addon, Runtime, WrapId } from './runtime.js'
 import { ThreadLedger } from './thread-ledger.js'
-import { Unmapper } from './unmapper.js'
 
 /** What the addon exports: see the `*_face` files and `turns.h` in native/. */
 interface NativeAddon extends Omit<Kernel, 'advise'>, Omit<Runtime, 'newWrapId'> {
@@ -147,6 +146,10 @@ class LoadedAddon implements Addon {
     return this.#nextWrapId++
   }
 
+  allowsWraps(): boolean {
+    return this.#native.allowsWraps()
+  }
+
   wrap(mapping: MappingId, offsetBytes: number, lengthBytes: number, wrapId: WrapId): ArrayBuffer {
     // Node 20 refuses a longer buffer only after it ran its finalizer. So a clear error comes before that.
     if (lengthBytes > constants.MAX_LENGTH) {
@@ -235,22 +238,11 @@ function otherBinding(binding: string, present: string | undefined): ArenaError 
 }
 
 /**
- * Tries whether this runtime lets an addon make an `ArrayBuffer` over memory of its own. A V8 with a sandbox,
- * as in Electron, does not. Throws `ERR_ARENA_UNSUPPORTED_PLATFORM` then, before any arena is made. Where
- * there is no memory for the trial, the first allocation of an arena will say so.
+ * Throws `ERR_ARENA_UNSUPPORTED_PLATFORM` if this runtime does not let an addon make an `ArrayBuffer` over
+ * memory of its own: a V8 with a sandbox, as in Electron. So that is known before any arena is made.
  */
-export function requireWraps(addon: Addon): void {
-  let mapping: MappingId | undefined
-  try {
-    mapping = addon.map(addon.pageBytes)
-    addon.detach(addon.wrap(mapping, 0, addon.pageBytes, addon.newWrapId()))
-  } catch (cause) {
-    if ((cause as { code?: unknown }).code !== 'ERR_ARENA_NOT_SUPPORTED') return
-    throw unsupportedPlatform('a runtime whose V8 has a sandbox, such as Electron', cause)
-  } finally {
-    // When the finalizer of the buffer has run.
-    if (mapping !== undefined) new Unmapper(addon, eventLoop).add(mapping)
-  }
+export function requireWraps(runtime: Pick<Runtime, 'allowsWraps'>): void {
+  if (!runtime.allowsWraps()) throw unsupportedPlatform('a runtime whose V8 has a sandbox, such as Electron')
 }
 
 /**

@@ -19,6 +19,9 @@ export interface Runtime {
    */
   newWrapId(): WrapId
 
+  /** Tries whether the runtime makes an `ArrayBuffer` over memory that the addon has. Detaches no buffer. */
+  allowsWraps(): boolean
+
   /**
    * Makes an external `ArrayBuffer` over part of a mapping. Wraps may overlap. The memory stays mapped until
    * the finalizer of the buffer has run. Throws where the runtime refuses: a length above its limit, no

@@ -250,6 +250,10 @@ export class FaultyKernel implements Addon {
     return this.#real.newWrapId()
   }
 
+  allowsWraps(): boolean {
+    return this.#real.allowsWraps()
+  }
+
   wrap(mapping: MappingId, offsetBytes: number, lengthBytes: number, wrapId: WrapId): ArrayBuffer {
     this.#enter('wrap', [mapping, offsetBytes, lengthBytes, wrapId])
     const buffer = this.#real.wrap(mapping, offsetBytes, lengthBytes, wrapId)
