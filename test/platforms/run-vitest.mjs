@@ -10,6 +10,7 @@ const COPIED = [
   'bench',
   'binding.gyp',
   'dist',
+  'docs',
   'examples',
   'native',
   'package.json',
