@@ -10,6 +10,7 @@ import { createRequire } from 'node:module'
 import { dirname, isAbsolute } from 'node:path'
 import { ArenaError } from '../base/errors.js'
 import { OWN_FOLDER } from '../base/own-folder.js'
+import { faultOfFile } from './binary-file.js'
 import { noBinaryFor } from './platform.js'
 import { prebuilds } from './prebuilds.cjs'
 
@@ -36,9 +37,9 @@ export function bindingOfEnvironment(): string | undefined {
  * missing or cannot be loaded.
  */
 export function loadBinary(path?: string): unknown {
-  if (path !== undefined) return loadNamed(path)
+  if (path !== undefined) return checked(loadNamed(path), path)
   try {
-    return built() ?? prebuilt()
+    return checked(built() ?? prebuilt(), undefined)
   } catch (cause) {
     if (cause instanceof ArenaError) throw cause
     throw cannotLoad(reasonOf(cause), cause)
@@ -51,11 +52,26 @@ function loadNamed(path: string): unknown {
       `the path that nativeBinding or ${BINDING_VARIABLE} names must be absolute; it is ${path}`,
     )
   }
+  const fault = faultOfFile(path)
+  if (fault !== undefined) throw cannotLoad(`${path}: ${fault}`)
   try {
     return requireFile(path)
   } catch (cause) {
     throw cannotLoad(`${path}: ${permissionReason(cause, dirname(path)) ?? (cause as Error).message}`, cause)
   }
+}
+
+/** What tells this addon from others, and from those of versions that this JavaScript cannot work with. */
+const EXPECTED = ['map', 'purge', 'wrap', 'detach', 'newWrapIds', 'take', 'programBreak', 'makeClock']
+
+/** Returns what a binary exports. Throws if it is the binary of something else. */
+function checked(native: unknown, path: string | undefined): unknown {
+  const missing = EXPECTED.find(name => (native as Record<string, unknown> | null)?.[name] === undefined)
+  if (missing === undefined) return native
+  throw cannotLoad(
+    `${path ?? 'the binary of the package'} is not the addon of this version of offheap: it has no ${missing}. ` +
+      'Name or build one of this version',
+  )
 }
 
 /** Loads a file whose name a bundler need not know. */

@@ -1,12 +1,22 @@
 /** Where the binary is found, and under Node's permission model what to allow. In processes, with copies of the package. */
 import { execFile } from 'node:child_process'
-import { copyFileSync, cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  copyFileSync,
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { afterAll, describe, expect, it } from 'vitest'
 import { NODES, type NodeLine, type Outcome, runNode } from '../support/process.js'
+import { strangerPath } from '../support/stranger.js'
 
 const packageRoot = fileURLToPath(new URL('../../', import.meta.url))
 const folder = mkdtempSync(join(tmpdir(), 'offheap-binary-'))
@@ -145,10 +155,55 @@ describe.concurrent('the binary', () => {
     expect((await run('elsewhere/offheap.node')).stderr).toContain(
       'the path that nativeBinding or OFFHEAP_NATIVE_BINDING names must be absolute; it is elsewhere/offheap.node',
     )
-    expect((await run(`${path}x`)).stderr).toContain(
-      `Cannot load the native addon: ${path}x: Cannot find module`,
-    )
     expect((await run('')).stderr).toContain('there is no binary for')
+  })
+
+  it('is named wrongly, and the error says what is wrong with the file', async () => {
+    const program = install('faulty', 'elsewhere/offheap.node')
+    const binary = join(dirname(program), 'node_modules/offheap/elsewhere/offheap.node')
+    const bytes = readFileSync(binary)
+    const otherCpu = Buffer.from(bytes)
+    otherCpu.writeUInt16LE(process.arch === 'arm64' ? 62 : 183, 18)
+    const files: [name: string, content: string | Buffer | undefined, message: string][] = [
+      ['absent.node', undefined, 'there is no such file'],
+      ['copy', bytes, 'its name must end with ".node"'],
+      ['script.js', 'throw null', 'its name must end with ".node"'],
+      ['text.node', 'text', 'it is not a native addon for Linux (an ELF file); it has 4 bytes'],
+      ['empty.node', '', 'it is not a native addon for Linux (an ELF file); it has 0 bytes'],
+      [
+        'cpu.node',
+        otherCpu,
+        `it is for ${process.arch === 'arm64' ? 'x64' : 'arm64'}, and this process runs on`,
+      ],
+      ['cut.node', bytes.subarray(0, 5000), `it is cut off: it has 5000 of ${bytes.length} bytes`],
+    ]
+    mkdirSync(join(dirname(program), 'folder.node'))
+    files.push(['folder.node', undefined, 'it is not a file'])
+    for (const [name, content, message] of files) {
+      const path = join(dirname(program), name)
+      if (content !== undefined) writeFileSync(path, content)
+      const { stderr, signal } = await runNode([program], '', process.execPath, {
+        OFFHEAP_NATIVE_BINDING: path,
+      })
+      expect(signal).toBe(null)
+      expect(stderr).toContain(`Cannot load the native addon: ${path}: ${message}`)
+      expect(stderr).toContain("code: 'ERR_ARENA_NOT_SUPPORTED'")
+    }
+  })
+
+  it('is that of another addon, and only new Arena() says so', async () => {
+    const program = install('another', 'elsewhere/offheap.node')
+    const path = strangerPath()
+    writeFileSync(
+      program,
+      `import { Arena, processLimit, setProcessLimit, totals } from 'offheap'
+       setProcessLimit(2 ** 20)
+       console.log(totals().arenas, processLimit().limitBytes)
+       new Arena()`,
+    )
+    const outcome = await runNode([program], '', process.execPath, { OFFHEAP_NATIVE_BINDING: path })
+    expect(outcome.stdout).toBe('0 1048576\n')
+    expect(outcome.stderr).toContain(`${path} is not the addon of this version of offheap: it has no`)
   })
 
   it('is not published for another CPU, and the error says what to do', async () => {
