@@ -10,8 +10,13 @@
 #include "turns.h"
 #include "wraps_face.h"
 
+// Of what is exported. binary.ts has the same number, and loads no other binary. Both change when a function or its
+// arguments do.
+static constexpr double kInterface = 1;
+
 static Napi::Object InitOffheap(Napi::Env env, Napi::Object exports) {
   offheap::BeginEnvironment(env);
+  exports.Set("offheapInterface", Napi::Number::New(env, kInterface));
   offheap::AddPagesFace(env, exports);
   offheap::AddKeptFace(env, exports);
   offheap::AddWrapsFace(env, exports);

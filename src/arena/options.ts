@@ -102,10 +102,10 @@ export interface ArenaOptions {
    */
   wipeOnFree?: boolean
   /**
-   * The absolute path of the addon's binary, a name that ends with `.node`. For programs that were bundled into one
-   * file and have it elsewhere.
-   * The first arena of a thread loads it; a later one must name the same path, or none. The environment
-   * variable `OFFHEAP_NATIVE_BINDING` does the same for all of a process. Without effect with `source: 'heap'`.
+   * The absolute path of the addon's binary, a name that ends with `.node`. For programs that were bundled into
+   * one file and have it elsewhere. The first arena of a thread loads it, so call no other function of offheap
+   * before; a later arena must name the same path, or none. The environment variable
+   * `OFFHEAP_NATIVE_BINDING` does the same for all threads. Without effect with `source: 'heap'`.
    * Default: a binary that was built from source on this machine, or the published one.
    */
   nativeBinding?: string

@@ -61,16 +61,19 @@ function loadNamed(path: string): unknown {
   }
 }
 
-/** What tells this addon from others, and from those of versions that this JavaScript cannot work with. */
-const EXPECTED = ['map', 'purge', 'wrap', 'detach', 'newWrapIds', 'take', 'programBreak', 'makeClock']
+/**
+ * The number of the interface that `native/addon.cc` exports. It tells this addon from others, and from those of
+ * versions that this JavaScript cannot work with. Change both when a function or its arguments change.
+ */
+const INTERFACE = 1
 
 /** Returns what a binary exports. Throws if it is the binary of something else. */
 function checked(native: unknown, path: string | undefined): unknown {
-  const missing = EXPECTED.find(name => (native as Record<string, unknown> | null)?.[name] === undefined)
-  if (missing === undefined) return native
+  const found = (native as { offheapInterface?: unknown } | null)?.offheapInterface
+  if (found === INTERFACE) return native
   throw cannotLoad(
-    `${path ?? 'the binary of the package'} is not the addon of this version of offheap: it has no ${missing}. ` +
-      'Name or build one of this version',
+    `${path ?? 'the binary of the package'} is not the addon of this version of offheap: ` +
+      `its interface is ${found ?? 'none'}, not ${INTERFACE}. Name or build one of this version`,
   )
 }
 

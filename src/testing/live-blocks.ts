@@ -107,7 +107,8 @@ function statsOf(chosen: LiveBlocksOptions['arenas']): ArenaStats[] {
 async function findForgotten(names: ReadonlySet<string>): Promise<LeakMessage[]> {
   const found: LeakMessage[] = []
   const listener = (message: unknown) => {
-    if (names.has((message as LeakMessage).arena)) found.push(message as LeakMessage)
+    const { arena, kind } = message as LeakMessage
+    if (kind === 'block' && names.has(arena)) found.push(message as LeakMessage)
   }
   subscribe('offheap:leak', listener)
   try {

@@ -203,7 +203,9 @@ describe.concurrent('the binary', () => {
     )
     const outcome = await runNode([program], '', process.execPath, { OFFHEAP_NATIVE_BINDING: path })
     expect(outcome.stdout).toBe('0 1048576\n')
-    expect(outcome.stderr).toContain(`${path} is not the addon of this version of offheap: it has no`)
+    expect(outcome.stderr).toContain(
+      `${path} is not the addon of this version of offheap: its interface is none, not 1.`,
+    )
   })
 
   it('is not published for another CPU, and the error says what to do', async () => {
