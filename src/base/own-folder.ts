@@ -1,8 +1,8 @@
 /** Which lines of a stack are this package's own, and where the package lies. */
 
 /**
- * The path or URL of this module's file, as V8 writes it in a stack. Undefined where another bundler made an
- * ES module of this file: then it has no name of its own.
+ * The path of this module's file. Undefined where another bundler made an ES module of this file: then it has
+ * no name of its own.
  */
 const file: string | undefined = import.meta.filename
 
