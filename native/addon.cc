@@ -6,13 +6,14 @@
 #include "environment.h"
 #include "kept_face.h"
 #include "ledger_face.h"
+#include "malloc_face.h"
 #include "pages_face.h"
 #include "turns.h"
 #include "wraps_face.h"
 
 // Of what is exported. binary.ts has the same number, and loads no other binary. Both change when a function or its
 // arguments do.
-static constexpr double kInterface = 1;
+static constexpr double kInterface = 2;
 
 static Napi::Object InitOffheap(Napi::Env env, Napi::Object exports) {
   offheap::BeginEnvironment(env);
@@ -21,6 +22,7 @@ static Napi::Object InitOffheap(Napi::Env env, Napi::Object exports) {
   offheap::AddKeptFace(env, exports);
   offheap::AddWrapsFace(env, exports);
   offheap::AddLedgerFace(env, exports);
+  offheap::AddMallocFace(env, exports);
   exports.Set("programBreak", offheap::BreakFace(env));
   exports.Set("makeClock", Napi::Function::New<offheap::MakeClock>(env, "makeClock"));
   return exports;

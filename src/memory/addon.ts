@@ -1,5 +1,5 @@
 /**
- * The kernel and the runtime (`kernel.ts`, `runtime.ts`) as the addon implements them. It also chooses how to
+ * The kernel, the runtime and malloc (`kernel.ts`, `runtime.ts`, `malloc.ts`) as the addon implements them. It also chooses how to
  * detach a buffer, which depends on the Node line. It knows neither segments nor blocks.
  *
  * The binary is loaded at the first `loadAddon()`, never at import.
@@ -11,12 +11,13 @@ import type { PageCount, PageNumber } from '../base/units.js'
 import { bindingOfEnvironment, loadBinary } from './binary.js'
 import type { Advice, Kernel, MappingId, OwnerId, ProgramBreak, SystemError } from './kernel.js'
 import type { Ledger } from './ledger.js'
+import type { Malloc, MallocName } from './malloc.js'
 import { requirePlatform, unsupportedPlatform } from './platform.js'
 import type { Addon, Runtime, WrapId } from './runtime.js'
 import { ThreadLedger } from './thread-ledger.js'
 
 /** What the addon exports: see the `*_face` files and `turns.h` in native/. */
-interface NativeAddon extends Omit<Kernel, 'advise'>, Omit<Runtime, 'newWrapId'> {
+interface NativeAddon extends Omit<Kernel, 'advise'>, Omit<Runtime, 'newWrapId'>, Malloc {
   /** Reserves that many numbers for wraps, which nobody else gets. Returns the first of them. */
   newWrapIds(count: number): WrapId
   readonly MADV_DONTNEED: number
@@ -47,8 +48,8 @@ const NO_ADVICE = ['EINVAL', 'EPERM', 'EACCES', 'ENOSYS']
 /** How many numbers for wraps are reserved at a time, so that hardly any wrap takes a call for its number. */
 const WRAP_IDS = 1024
 
-/** The binary behind the interfaces of `kernel.ts` and `runtime.ts`. */
-class LoadedAddon implements Addon {
+/** The binary behind the interfaces of `kernel.ts`, `runtime.ts` and `malloc.ts`. */
+class LoadedAddon implements Addon, Malloc {
   readonly programBreak: ProgramBreak
   readonly pageBytes: number
   readonly #native: NativeAddon
@@ -168,6 +169,10 @@ class LoadedAddon implements Addon {
   isWrapped(wrapId: WrapId): boolean {
     return this.#native.isWrapped(wrapId)
   }
+
+  mallocName(): MallocName {
+    return this.#native.mallocName()
+  }
 }
 
 /** The one sum of the process. Native code keeps it, for all threads. */
@@ -203,7 +208,7 @@ class AddonLedger implements Ledger {
 export const threadLedger = new ThreadLedger()
 
 interface Loaded {
-  readonly addon: Addon
+  readonly addon: Addon & Malloc
   readonly ledger: Ledger
   /** The path of the binary, if somebody named it. */
   readonly binding: string | undefined
@@ -251,7 +256,7 @@ export function requireWraps(runtime: Pick<Runtime, 'allowsWraps'>): void {
  * can be no addon, `ERR_ARENA_NOT_SUPPORTED` when the binary is missing, may not be loaded, or is not the one
  * at the path `binding`. A later call tries again.
  */
-export function loadAddon(binding?: string): Addon {
+export function loadAddon(binding?: string): Addon & Malloc {
   return load(binding).addon
 }
 
