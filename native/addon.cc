@@ -2,12 +2,14 @@
 
 #include <napi.h>
 
+#include "bell.h"
 #include "break_face.h"
 #include "environment.h"
 #include "kept_face.h"
 #include "ledger_face.h"
 #include "malloc_face.h"
 #include "pages_face.h"
+#include "reclaim_face.h"
 #include "turns.h"
 #include "wraps_face.h"
 
@@ -23,6 +25,8 @@ static Napi::Object InitOffheap(Napi::Env env, Napi::Object exports) {
   offheap::AddWrapsFace(env, exports);
   offheap::AddLedgerFace(env, exports);
   offheap::AddMallocFace(env, exports);
+  offheap::AddReclaimFace(env, exports);
+  offheap::AddBellFace(env, exports);
   exports.Set("programBreak", offheap::BreakFace(env));
   exports.Set("makeClock", Napi::Function::New<offheap::MakeClock>(env, "makeClock"));
   return exports;

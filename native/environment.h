@@ -19,6 +19,7 @@
 #include <memory>
 
 #include "books.h"
+#include "free_chunks.h"
 #include "kept.h"
 
 namespace offheap {
@@ -34,6 +35,7 @@ struct Instance {
   ~Instance();
 
   std::shared_ptr<Books> books = std::make_shared<Books>();
+  std::shared_ptr<FreeChunks> free_chunks = std::make_shared<FreeChunks>();
   double taken_bytes = 0;  // of the process's limit, by this environment
   const uint64_t thread = NewNumber();
   bool has_handles = true;        // the event loop is libuv's, and says which handles it has

@@ -180,6 +180,14 @@ bool ReadStat(StatFields& fields) {
 
 }  // namespace
 
+char* BreakStart() {
+  static const uint64_t start = [] {
+    StatFields fields = {};
+    return ReadStat(fields) ? fields[47] : 0;
+  }();
+  return reinterpret_cast<char*>(start);  // NOLINT(performance-no-int-to-ptr): the kernel answers with a number
+}
+
 Errno SetBreak(const char* address) {
   StatFields fields = {};
   if (!ReadStat(fields)) return EPERM;

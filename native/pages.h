@@ -116,6 +116,9 @@ Errno MoveBreak(intptr_t increment_bytes, char** old_break);
 // `sbrk(0)`: where libc thinks that the program break is. Makes no system call.
 char* LibcBreak();
 
+// Where the program break began, or null where /proc does not say. Makes a few system calls the first time only.
+char* BreakStart();
+
 // Waits until every `sbrk` that malloc was in the middle of has ended. glibc's malloc calls it only while it holds the
 // lock of its main arena; `mallopt`, here with a parameter that does not exist, takes that lock and gives it back.
 // Where malloc is another one, does nothing.

@@ -25,4 +25,5 @@ export type {
 export { onPressure, pressureSource } from './process/on-pressure.js'
 export type { PressureEvent, PressureListener } from './process/pressure-watch.js'
 export { processLimit, setProcessLimit } from './process/process-limit.js'
+export { type ReclaimOptions, type ReclaimReport, reclaim } from './process/reclaim.js'
 export type { PressureSource } from './release/pressure.js'

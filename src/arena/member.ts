@@ -1,6 +1,6 @@
 /** What the group of a thread's arenas sees of an arena. */
 import type { Gate } from '../base/gate.js'
-import type { PageCount } from '../base/units.js'
+import type { PageCount, PageNumber } from '../base/units.js'
 import type { BlockHeap } from '../heap/block-heap.js'
 import type { Member } from '../process/arena-group.js'
 import type { Releaser } from '../release/releaser.js'
@@ -24,6 +24,11 @@ export class ArenaMember implements Member {
    */
   #parts: MemberParts | null
 
+  /** From where the next slice of a reclaim goes on; 0 at the start. */
+  #reclaimPage: PageNumber = 0
+  /** All pages of this reclaim went back, and its last slices are under way. */
+  #isEndingReclaim = false
+
   /** Returns the arena's statistics. Undefined until the arena is complete. */
   stats: (() => ArenaStats) | undefined
 
@@ -34,6 +39,21 @@ export class ArenaMember implements Member {
   giveBack(reason: 'limit' | 'pressure'): number {
     if (this.#parts === null) return 0
     return this.#parts.releaser.giveBack(reason) * this.#parts.heap.pageBytes
+  }
+
+  reclaimSlice(turnStartMs: number): { releasedBytes: number; isDone: boolean } {
+    if (this.#parts === null) return { releasedBytes: 0, isDone: true }
+    const { releaser, heap } = this.#parts
+    if (this.#isEndingReclaim) {
+      const { isDone } = releaser.endTrimSlice()
+      this.#isEndingReclaim = !isDone
+      return { releasedBytes: 0, isDone }
+    }
+    const slice = releaser.trimSlice(this.#reclaimPage, turnStartMs, 'reclaim')
+    if (slice === null) return { releasedBytes: 0, isDone: false }
+    this.#reclaimPage = slice.nextPage
+    this.#isEndingReclaim = slice.nextPage === 0
+    return { releasedBytes: slice.pageCount * heap.pageBytes, isDone: false }
   }
 
   yieldShare(): void {

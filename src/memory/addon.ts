@@ -11,13 +11,13 @@ import type { PageCount, PageNumber } from '../base/units.js'
 import { bindingOfEnvironment, loadBinary } from './binary.js'
 import type { Advice, Kernel, MappingId, OwnerId, ProgramBreak, SystemError } from './kernel.js'
 import type { Ledger } from './ledger.js'
-import type { Malloc, MallocName } from './malloc.js'
+import type { Bell, Malloc, MallocName } from './malloc.js'
 import { requirePlatform, unsupportedPlatform } from './platform.js'
 import type { Addon, Runtime, WrapId } from './runtime.js'
 import { ThreadLedger } from './thread-ledger.js'
 
 /** What the addon exports: see the `*_face` files and `turns.h` in native/. */
-interface NativeAddon extends Omit<Kernel, 'advise'>, Omit<Runtime, 'newWrapId'>, Malloc {
+interface NativeAddon extends Omit<Kernel, 'advise'>, Omit<Runtime, 'newWrapId'>, Malloc, Bell {
   /** Reserves that many numbers for wraps, which nobody else gets. Returns the first of them. */
   newWrapIds(count: number): WrapId
   readonly MADV_DONTNEED: number
@@ -49,7 +49,7 @@ const NO_ADVICE = ['EINVAL', 'EPERM', 'EACCES', 'ENOSYS']
 const WRAP_IDS = 1024
 
 /** The binary behind the interfaces of `kernel.ts`, `runtime.ts` and `malloc.ts`. */
-class LoadedAddon implements Addon, Malloc {
+class LoadedAddon implements Addon, Malloc, Bell {
   readonly programBreak: ProgramBreak
   readonly pageBytes: number
   readonly #native: NativeAddon
@@ -173,6 +173,34 @@ class LoadedAddon implements Addon, Malloc {
   mallocName(): MallocName {
     return this.#native.mallocName()
   }
+
+  beginChunks(): boolean {
+    return this.#native.beginChunks()
+  }
+
+  takeChunks(budgetUs: number): boolean {
+    return this.#native.takeChunks(budgetUs)
+  }
+
+  purgeMalloc(asksMalloc: boolean): Promise<number> {
+    return this.#native.purgeMalloc(asksMalloc)
+  }
+
+  giveChunks(budgetUs: number): boolean {
+    return this.#native.giveChunks(budgetUs)
+  }
+
+  flushMallocThread(): void {
+    this.#native.flushMallocThread()
+  }
+
+  hangBell(onRing: () => void): void {
+    this.#native.hangBell(onRing)
+  }
+
+  ringOthers(): void {
+    this.#native.ringOthers()
+  }
 }
 
 /** The one sum of the process. Native code keeps it, for all threads. */
@@ -208,7 +236,7 @@ class AddonLedger implements Ledger {
 export const threadLedger = new ThreadLedger()
 
 interface Loaded {
-  readonly addon: Addon & Malloc
+  readonly addon: Addon & Malloc & Bell
   readonly ledger: Ledger
   /** The path of the binary, if somebody named it. */
   readonly binding: string | undefined
@@ -256,7 +284,7 @@ export function requireWraps(runtime: Pick<Runtime, 'allowsWraps'>): void {
  * can be no addon, `ERR_ARENA_NOT_SUPPORTED` when the binary is missing, may not be loaded, or is not the one
  * at the path `binding`. A later call tries again.
  */
-export function loadAddon(binding?: string): Addon & Malloc {
+export function loadAddon(binding?: string): Addon & Malloc & Bell {
   return load(binding).addon
 }
 

@@ -13,9 +13,10 @@ import { soon } from '../base/deferral.js'
  * - `'trim'`: `trim()` or `trimAsync()` was called
  * - `'limit'`: a limit was reached
  * - `'pressure'`: memory was short around the process
+ * - `'reclaim'`: `reclaim()` was called, or `reclaimWhenIdle()` called it
  * - `'growth'`: the arena needed more memory, and too much of what it held was free
  */
-export type PurgeReason = 'timer' | 'free' | 'trim' | 'limit' | 'pressure' | 'growth'
+export type PurgeReason = 'timer' | 'free' | 'trim' | 'limit' | 'pressure' | 'reclaim' | 'growth'
 
 /** The message on `offheap:purge`: pages went back to the kernel. */
 export interface PurgeMessage {

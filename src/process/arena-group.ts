@@ -3,6 +3,10 @@
  * arenas weakly.
  */
 import type { PageCount } from '../base/units.js'
+import type { Pauses } from './pauses.js'
+
+/** How long arenas are gone through in one turn of the event loop, unless a slice of one of them takes longer. */
+const SLICE_MS = 0.5
 
 /** What a group calls on an arena. */
 export interface Member {
@@ -15,6 +19,11 @@ export interface Member {
    * Gives back the part of the arena's share that it does not need. Does nothing in the middle of a change.
    */
   yieldShare(): void
+  /**
+   * Runs one slice of a trim for `reclaim`, in which pages go back until about a millisecond after `turnStartMs`.
+   * Returns the bytes that went back, and whether this was the last slice. Throws nothing if the kernel refuses.
+   */
+  reclaimSlice(turnStartMs: number): { releasedBytes: number; isDone: boolean }
   /** The arena is closed: from now on there is nothing to give back. */
   leave(): void
   /** Pages that the arena could give back. */
@@ -46,6 +55,27 @@ export class ArenaGroup {
       bytes += member.giveBack(reason)
       member.yieldShare()
     })
+    return bytes
+  }
+
+  /**
+   * Has every arena give back what is free, in slices of about a millisecond with a turn of the event loop between
+   * them. Resolves to the bytes that went back.
+   */
+  async reclaim(pauses: Pauses): Promise<number> {
+    let bytes = 0
+    const members = this.list()
+    let next = 0
+    while (next < members.length) {
+      pauses.run(startMs => {
+        do {
+          const { releasedBytes, isDone } = members[next].reclaimSlice(startMs)
+          bytes += releasedBytes
+          if (isDone) next++
+        } while (next < members.length && pauses.now() - startMs < SLICE_MS)
+      })
+      if (next < members.length) await pauses.turn()
+    }
     return bytes
   }
 

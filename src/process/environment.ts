@@ -3,15 +3,21 @@
  * the clock still.
  */
 
+import { isMainThread } from 'node:worker_threads'
 import { type Deferral, eventLoop, now } from '../base/deferral.js'
+import { ArenaError } from '../base/errors.js'
 import { REGION_BYTES } from '../heap/layout.js'
 import { loadAddon, loadLedger, threadLedger } from '../memory/addon.js'
 import { BookRegions } from '../memory/book-regions.js'
 import type { Ledger } from '../memory/ledger.js'
+import type { Bell, Malloc } from '../memory/malloc.js'
 import type { SourceName } from '../memory/page-source.js'
 import type { Addon } from '../memory/runtime.js'
 import { ArenaGroup } from './arena-group.js'
+import { collectGarbage } from './collect-garbage.js'
 import { PressureWatch, readKernelFile } from './pressure-watch.js'
+import { Reclaimer } from './reclaimer.js'
+import { residentBytes } from './resident.js'
 
 export interface Surroundings {
   /** Missing where pages come from the heap of the runtime: such an arena needs no addon. */
@@ -53,6 +59,27 @@ export const watch = new PressureWatch(
   process.platform === 'linux' ? readKernelFile : () => undefined,
 )
 
+/** The reclaimer of this thread. */
+export const reclaimer = new Reclaimer({
+  group,
+  deferral: eventLoop,
+  now,
+  residentBytes,
+  collectGarbage,
+  malloc: availableAddon,
+  isMainThread,
+})
+
+/** The addon, or undefined on a platform that has none. */
+function availableAddon(): (Malloc & Bell) | undefined {
+  try {
+    return loadAddon()
+  } catch (error) {
+    if (error instanceof ArenaError) return undefined
+    throw error
+  }
+}
+
 let real: Environment | undefined
 
 /** The surroundings of real arenas whose pages come from the heap of the runtime. Loads no addon. */
@@ -90,5 +117,6 @@ export function realEnvironment(nativeBinding?: string): Environment {
     startsSmall: true,
     bookRegions: new BookRegions(addon, eventLoop, REGION_BYTES),
   }
+  reclaimer.listen(addon)
   return real
 }

@@ -261,20 +261,20 @@ export class Releaser {
   }
 
   /**
-   * Runs one slice of `trimAsync`; see `Scavenger.purgeSlice`. Returns null in the middle of a change: the
-   * caller tries again.
+   * Runs one slice of `trimAsync` or of `reclaim`; see `Scavenger.purgeSlice`. Returns null in the middle of a
+   * change: the caller tries again.
    */
-  trimSlice(from: PageNumber, turnStartMs: number): TrimSlice | null {
+  trimSlice(from: PageNumber, turnStartMs: number, reason: 'trim' | 'reclaim' = 'trim'): TrimSlice | null {
     // The arena was closed meanwhile, which gave everything back.
     if (this.#isStopped) return { nextPage: 0, pageCount: 0, failure: null }
     let slice: TrimSlice | null = null
     this.#attempt(() => {
-      slice = this.#trimSlice(from, turnStartMs)
+      slice = this.#trimSlice(from, turnStartMs, reason)
     })
     return slice
   }
 
-  #trimSlice(from: PageNumber, turnStartMs: number): TrimSlice {
+  #trimSlice(from: PageNumber, turnStartMs: number, reason: PurgeReason): TrimSlice {
     if (from === 0) {
       this.#debug?.emptyQuarantine()
       this.#buffers.recoverSetAside()
@@ -282,7 +282,7 @@ export class Releaser {
     const { purges, purgedPages } = this.#scavenger
     const nextPage = this.#scavenger.purgeSlice(from, turnStartMs)
     const pageCount = this.#scavenger.purgedPages - purgedPages
-    this.#tell(pageCount, purges, 'trim')
+    this.#tell(pageCount, purges, reason)
     return { nextPage, pageCount, failure: this.#scavenger.failure }
   }
 

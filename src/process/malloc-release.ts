@@ -1,0 +1,35 @@
+/**
+ * Gives free memory of malloc back to the kernel, without holding up the event loop of this thread.
+ *
+ * With glibc, this thread takes the free chunks of its arena in slices, the pool purges their pages, and this thread
+ * gives the chunks back in slices (`native/free_chunks.h`). What the other allocators do is one call on the pool.
+ */
+import type { Malloc } from '../memory/malloc.js'
+import type { Pauses } from './pauses.js'
+
+/** A slice of work between two turns of the event loop. A call of malloc in it may make it longer. */
+const SLICE_US = 300
+
+/**
+ * Gives free memory back. `isMain` says whether this is the main thread. Only there does glibc's own trim run, for the
+ * arenas of threads that nobody can ask: those of V8 and of libuv's pool. It would hold up the main thread
+ * if another one called it, because the chunks of the main arena would not be taken.
+ *
+ * Rejects only if the addon does. Then no chunk is held any more.
+ */
+export async function releaseMalloc(malloc: Malloc, isMain: boolean, pauses: Pauses): Promise<void> {
+  if (malloc.mallocName() === 'none') return
+  pauses.run(() => malloc.flushMallocThread())
+  const isGlibc = malloc.mallocName() === 'glibc'
+  if (!malloc.beginChunks()) {
+    // glibc's chunks cannot be read, or another copy of this package is at work in this thread.
+    if (!isGlibc || isMain) await malloc.purgeMalloc(true)
+    return
+  }
+  try {
+    while (!pauses.run(() => malloc.takeChunks(SLICE_US))) await pauses.turn()
+    await malloc.purgeMalloc(isMain)
+  } finally {
+    while (!pauses.run(() => malloc.giveChunks(SLICE_US))) await pauses.turn()
+  }
+}
