@@ -236,6 +236,7 @@ void FreeChunks::Add(char* chunk) {
 }
 
 bool FreeChunks::TakeSome(uint64_t deadline_ns) {
+  if (!is_busy_) return true;
   const Bins& bins = TheBins();
   for (size_t calls = 1; bin_ < bins.count && count_ < kMaxChunks; ++calls) {
     if (TakeOne(bins.least_bytes[bin_]) != Taken::kChunk) ++bin_;
@@ -324,6 +325,7 @@ uint64_t FreeChunks::Purge() {
 // In the order in which they were taken, from the shortest of each bin on: so each goes to the end of its bin at once
 // where malloc sorts it.
 bool FreeChunks::GiveSome(uint64_t deadline_ns) {
+  if (!is_busy_) return true;
   constexpr size_t kSortBytes = 1056;
   while (given_ < count_) {
     FreeChunk(chunks_[given_++]);
@@ -334,6 +336,7 @@ bool FreeChunks::GiveSome(uint64_t deadline_ns) {
   }
   UnmapPages(chunks_, kListBytes);
   chunks_ = nullptr;
+  count_ = given_ = 0;
   is_busy_ = false;
   return true;
 }

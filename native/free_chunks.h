@@ -48,12 +48,14 @@ class FreeChunks {
   bool Begin();
 
   // Takes chunks until `deadline_ns`, a time of `uv_hrtime`, has passed. One chunk at least. Returns whether all are
-  // taken.
+  // taken: true, too, where nobody has begun.
   //
-  // Requires: `Begin` was true; neither `Purge` nor `GiveSome` was called since.
+  // Requires: neither `Purge` nor `GiveSome` was called since `Begin`.
   bool TakeSome(uint64_t deadline_ns);
 
   // Gives the pages inside of what was taken back to the kernel. Returns how many bytes. On any thread.
+  //
+  // Requires: only who has begun may call it, and calls nothing else until it returns.
   uint64_t Purge();
 
   // Gives chunks back to malloc until `deadline_ns` has passed. Returns whether all are back. Then somebody may begin

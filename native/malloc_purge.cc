@@ -38,7 +38,7 @@ size_t TcmallocProperty(const char* name) {
 }
 
 // A piece at a time: each call holds the lock of the page heap, which is not fair. Whoever waits for it gets it in a
-// pause. The calls end when one gives nothing back.
+// pause.
 void ReleaseTcmalloc() {
   constexpr size_t kPieceBytes = size_t{1} << 20;
   constexpr timespec kPause = {0, 50'000};
@@ -49,12 +49,11 @@ void ReleaseTcmalloc() {
     if (release_all != nullptr) release_all();
     return;
   }
-  size_t before = TcmallocProperty(kFreeBytes);
-  while (before > 0) {
+  // It gives whole spans back. Where a span was longer than a piece, the next calls do nothing until they have made up
+  // for it: so no call says that it was the last.
+  for (size_t left = TcmallocProperty(kFreeBytes) / kPieceBytes + 1; left > 0; --left) {
     release(kPieceBytes);
-    const size_t after = TcmallocProperty(kFreeBytes);
-    if (after >= before) return;
-    before = after;
+    if (TcmallocProperty(kFreeBytes) == 0) return;
     syscall(SYS_nanosleep, &kPause, nullptr);
   }
 }

@@ -39,7 +39,7 @@ Napi::Value GiveChunks(const Napi::CallbackInfo& info) {
 
 // One purge on a thread of libuv's pool. Deletes itself when it is done.
 struct Purge {
-  std::shared_ptr<FreeChunks> chunks;
+  std::shared_ptr<FreeChunks> chunks;  // null: none are purged
   bool asks_malloc = false;
   uint64_t purged_bytes = 0;
   napi_deferred done = nullptr;
@@ -49,7 +49,7 @@ struct Purge {
 // On the pool's thread.
 void RunPurge(napi_env /*env*/, void* data) {
   auto& purge = *static_cast<Purge*>(data);
-  purge.purged_bytes = purge.chunks->Purge();
+  if (purge.chunks != nullptr) purge.purged_bytes = purge.chunks->Purge();
   if (purge.asks_malloc) PurgeMalloc();
 }
 
@@ -64,10 +64,11 @@ void EndPurge(napi_env env, napi_status /*status*/, void* data) {
 
 Napi::Value PurgeFreeMemory(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  if (!info[0].IsBoolean()) throw InvalidType(env, "asksMalloc", "of type boolean");
+  if (!info[0].IsBoolean()) throw InvalidType(env, "hasBegun", "of type boolean");
+  if (!info[1].IsBoolean()) throw InvalidType(env, "asksMalloc", "of type boolean");
   auto purge = std::make_unique<Purge>();
-  purge->chunks = InstanceOf(env).free_chunks;
-  purge->asks_malloc = info[0].As<Napi::Boolean>();
+  if (info[0].As<Napi::Boolean>()) purge->chunks = InstanceOf(env).free_chunks;
+  purge->asks_malloc = info[1].As<Napi::Boolean>();
   napi_value promise = nullptr;
   const napi_value name = Napi::String::New(env, "offheap.purge");
   if (napi_create_promise(env, &purge->done, &promise) != napi_ok ||

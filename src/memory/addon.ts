@@ -11,13 +11,13 @@ import type { PageCount, PageNumber } from '../base/units.js'
 import { bindingOfEnvironment, loadBinary } from './binary.js'
 import type { Advice, Kernel, MappingId, OwnerId, ProgramBreak, SystemError } from './kernel.js'
 import type { Ledger } from './ledger.js'
-import type { Bell, Malloc, MallocName } from './malloc.js'
+import type { BellNumber, Bells, Malloc, MallocName } from './malloc.js'
 import { requirePlatform, unsupportedPlatform } from './platform.js'
 import type { Addon, Runtime, WrapId } from './runtime.js'
 import { ThreadLedger } from './thread-ledger.js'
 
 /** What the addon exports: see the `*_face` files and `turns.h` in native/. */
-interface NativeAddon extends Omit<Kernel, 'advise'>, Omit<Runtime, 'newWrapId'>, Malloc, Bell {
+interface NativeAddon extends Omit<Kernel, 'advise'>, Omit<Runtime, 'newWrapId'>, Malloc, Bells {
   /** Reserves that many numbers for wraps, which nobody else gets. Returns the first of them. */
   newWrapIds(count: number): WrapId
   readonly MADV_DONTNEED: number
@@ -49,7 +49,7 @@ const NO_ADVICE = ['EINVAL', 'EPERM', 'EACCES', 'ENOSYS']
 const WRAP_IDS = 1024
 
 /** The binary behind the interfaces of `kernel.ts`, `runtime.ts` and `malloc.ts`. */
-class LoadedAddon implements Addon, Malloc, Bell {
+class LoadedAddon implements Addon, Malloc, Bells {
   readonly programBreak: ProgramBreak
   readonly pageBytes: number
   readonly #native: NativeAddon
@@ -182,8 +182,8 @@ class LoadedAddon implements Addon, Malloc, Bell {
     return this.#native.takeChunks(budgetUs)
   }
 
-  purgeMalloc(asksMalloc: boolean): Promise<number> {
-    return this.#native.purgeMalloc(asksMalloc)
+  purgeMalloc(hasBegun: boolean, asksMalloc: boolean): Promise<number> {
+    return this.#native.purgeMalloc(hasBegun, asksMalloc)
   }
 
   giveChunks(budgetUs: number): boolean {
@@ -194,12 +194,12 @@ class LoadedAddon implements Addon, Malloc, Bell {
     this.#native.flushMallocThread()
   }
 
-  hangBell(onRing: () => void): void {
-    this.#native.hangBell(onRing)
+  hangBell(onRing: () => void): BellNumber {
+    return this.#native.hangBell(onRing)
   }
 
-  ringOthers(): void {
-    this.#native.ringOthers()
+  ringOthers(bell: BellNumber): void {
+    this.#native.ringOthers(bell)
   }
 }
 
@@ -236,7 +236,7 @@ class AddonLedger implements Ledger {
 export const threadLedger = new ThreadLedger()
 
 interface Loaded {
-  readonly addon: Addon & Malloc & Bell
+  readonly addon: Addon & Malloc & Bells
   readonly ledger: Ledger
   /** The path of the binary, if somebody named it. */
   readonly binding: string | undefined
@@ -284,7 +284,7 @@ export function requireWraps(runtime: Pick<Runtime, 'allowsWraps'>): void {
  * can be no addon, `ERR_ARENA_NOT_SUPPORTED` when the binary is missing, may not be loaded, or is not the one
  * at the path `binding`. A later call tries again.
  */
-export function loadAddon(binding?: string): Addon & Malloc & Bell {
+export function loadAddon(binding?: string): Addon & Malloc & Bells {
   return load(binding).addon
 }
 

@@ -25,10 +25,11 @@ export interface Malloc {
   takeChunks(budgetUs: number): boolean
 
   /**
-   * Gives pages back on a thread of libuv's pool: those of the chunks that this thread has taken, and, if `asksMalloc`,
-   * those that malloc itself gives back when it is asked (`native/malloc_purge.h`). Resolves to the bytes of the former.
+   * Gives pages back on a thread of libuv's pool: those of the chunks that this thread has taken, if `hasBegun`, and, if
+   * `asksMalloc`, those that malloc itself gives back when it is asked (`native/malloc_purge.h`). Only who has called
+   * `beginChunks` may say that it has. Resolves to the bytes of the former.
    */
-  purgeMalloc(asksMalloc: boolean): Promise<number>
+  purgeMalloc(hasBegun: boolean, asksMalloc: boolean): Promise<number>
 
   /** Gives chunks back to malloc for about `budgetUs` microseconds. Returns whether all are back. */
   giveChunks(budgetUs: number): boolean
@@ -40,11 +41,14 @@ export interface Malloc {
   flushMallocThread(): void
 }
 
-/** Rings the other threads of the process that have loaded the addon. */
-export interface Bell {
-  /** From now on a ring of another thread runs `onRing` on a turn of this one's event loop. Keeps nothing alive. */
-  hangBell(onRing: () => void): void
+/** Names one bell in the process. */
+export type BellNumber = number
 
-  /** Rings all other threads that have hung a bell. Does not wait for them. */
-  ringOthers(): void
+/** A bell for each thread of the process, or for each copy of this package in it. Others ring it. */
+export interface Bells {
+  /** From now on a ring runs `onRing` on a turn of this thread's event loop. Keeps nothing alive. */
+  hangBell(onRing: () => void): BellNumber
+
+  /** Rings all bells of the process but that one. Does not wait for what they do. */
+  ringOthers(bell: BellNumber): void
 }

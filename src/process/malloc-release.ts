@@ -23,12 +23,12 @@ export async function releaseMalloc(malloc: Malloc, isMain: boolean, pauses: Pau
   const isGlibc = malloc.mallocName() === 'glibc'
   if (!malloc.beginChunks()) {
     // glibc's chunks cannot be read, or another copy of this package is at work in this thread.
-    if (!isGlibc || isMain) await malloc.purgeMalloc(true)
+    if (!isGlibc || isMain) await malloc.purgeMalloc(false, true)
     return
   }
   try {
     while (!pauses.run(() => malloc.takeChunks(SLICE_US))) await pauses.turn()
-    await malloc.purgeMalloc(isMain)
+    await malloc.purgeMalloc(true, isMain)
   } finally {
     while (!pauses.run(() => malloc.giveChunks(SLICE_US))) await pauses.turn()
   }

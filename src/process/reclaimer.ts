@@ -3,7 +3,7 @@
  * for. One run at a time in each thread. A thread that reclaims asks the others to do so, too.
  */
 import type { Deferral } from '../base/deferral.js'
-import type { Bell, Malloc, MallocName } from '../memory/malloc.js'
+import type { BellNumber, Bells, Malloc, MallocName } from '../memory/malloc.js'
 import type { ArenaGroup } from './arena-group.js'
 import type { Collection, CollectionReport } from './collect-garbage.js'
 import { releaseMalloc } from './malloc-release.js'
@@ -60,7 +60,7 @@ export interface ReclaimerParts {
     deferral: Deferral,
   ) => Promise<CollectionReport>
   /** The addon, or undefined where there is none. Then only arenas and V8 give memory back. */
-  readonly malloc: () => (Malloc & Bell) | undefined
+  readonly malloc: () => (Malloc & Bells) | undefined
   readonly isMainThread: boolean
 }
 
@@ -79,8 +79,8 @@ export class Reclaimer {
   #next: NextRun | undefined
   /** Another thread has asked, and that has not begun. */
   #isRung = false
-  /** The bell that this thread has hung. */
-  #bell: Bell | undefined
+  /** The bell of this thread, once it hangs. */
+  #bell: BellNumber | undefined
 
   constructor(parts: ReclaimerParts) {
     this.#parts = parts
@@ -91,11 +91,10 @@ export class Reclaimer {
    * until then share that one, and the strongest collection that any of them wants. The process stays alive until it
    * is done: that takes milliseconds.
    */
-  reclaim(collection: 'none' | Collection): Promise<ReclaimReport> {
+  async reclaim(collection: 'none' | Collection): Promise<ReclaimReport> {
     const addon = this.#parts.malloc()
     if (addon !== undefined) {
-      this.listen(addon)
-      addon.ringOthers()
+      addon.ringOthers(this.listen(addon))
     }
     this.#next ??= this.#startNext(collection)
     if (STRENGTH[collection] > STRENGTH[this.#next.collection]) this.#next.collection = collection
@@ -112,11 +111,10 @@ export class Reclaimer {
     return next
   }
 
-  /** Lets other threads ask this one from now on. */
-  listen(bell: Bell): void {
-    if (this.#bell !== undefined) return
-    this.#bell = bell
-    bell.hangBell(() => this.onRing())
+  /** Lets other threads ask this one from now on. Returns the number of this one's bell. */
+  listen(bells: Bells): BellNumber {
+    this.#bell ??= bells.hangBell(() => this.onRing())
+    return this.#bell
   }
 
   /** Another thread asks. Nobody waits for the result, and V8 is left alone. */

@@ -1,0 +1,59 @@
+/**
+ * Makes free memory of malloc that lies scattered between live blocks, reclaims, and prints what came of it as JSON.
+ *
+ *   fragmented.mjs LEAST MOST MIB KEEP WHAT
+ *
+ * Blocks have LEAST to MOST bytes, MIB in all, and one in KEEP stays (0: none). WHAT is `reclaim`, `again` (a second time, of
+ * which the report is), or `nothing`. Run it with --expose-gc.
+ */
+import { readFileSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { reclaim } from '../../../dist/index.js'
+import { addon } from '../../fixtures/addon.mjs'
+
+const [least, most, mib, keep] = process.argv.slice(2, 6).map(Number)
+const what = process.argv[6]
+
+function rssBytes() {
+  return Number(/^Rss:\s+(\d+) kB$/m.exec(readFileSync('/proc/self/smaps_rollup', 'latin1'))[1]) * 1024
+}
+
+let seed = 7
+function random() {
+  seed = (seed * 1103515245 + 12345) % 2147483648
+  return seed / 2147483648
+}
+
+async function collect() {
+  for (let i = 0; i < 3; i++) {
+    globalThis.gc()
+    await sleep(20)
+  }
+}
+
+await collect()
+const startBytes = rssBytes()
+let blocks = []
+let byteSum = 0
+for (; byteSum < mib * 2 ** 20; byteSum += blocks.at(-1).length) {
+  const block = Buffer.allocUnsafeSlow(least + Math.floor(random() * (most - least)))
+  blocks.push(block.fill(blocks.length % 251))
+}
+blocks = blocks.filter((_, index) => keep > 0 && index % keep === 0)
+const liveBytes = blocks.reduce((sum, { length }) => sum + length, 0)
+await collect()
+const beforeBytes = rssBytes()
+let report = null
+if (what === 'reclaim' || what === 'again') report = await reclaim()
+if (what === 'again') report = await reclaim()
+if (what === 'nothing') await sleep(1500)
+const afterBytes = rssBytes()
+// What glibc's own trim still finds.
+await addon.purgeMalloc(false, true)
+const torn = blocks.filter(
+  (block, index) => !block.equals(Buffer.alloc(block.length, (index * keep) % 251)),
+).length
+const leftBytes = afterBytes - rssBytes()
+console.log(
+  JSON.stringify({ startBytes, byteSum, liveBytes, beforeBytes, afterBytes, leftBytes, torn, report }),
+)
