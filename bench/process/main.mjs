@@ -1,14 +1,14 @@
 /**
  * What a whole service holds, and whether it gives that back when it is idle: a plain `node:http` server in a process of its own takes uploads
  * from autocannon in another, over 32 connections, and is then idle for two seconds. Each variant has a new server in each round, and the
- * variants are interleaved. The default takes about half an hour.
+ * variants are interleaved. The default takes about an hour.
  *
  *   npm run bench:process [-- --only buffers,buffers+idle,64k] [-- --rounds N] [-- --seconds N] [-- --json FILE] [-- --node PATH]
  *   npm run bench:process -- --delay [--only mixed] [--rounds N] [--json FILE] [--node PATH]
  *
  *   --only NAMES    these variants and bodies; with --delay, these cases. A wrong name lists them all
  *   --rounds N      measure everything N times (default 5)
- *   --seconds N     how long each load takes (default 5)
+ *   --seconds N     how long each load takes (default 10)
  *   --json FILE     also write all figures as JSON; "-" writes them to stdout and the tables to stderr
  *   --node PATH     the Node that runs the server; the load runs on the Node of this command
  *   --given MODULE  take reclaim() and reclaimWhenIdle() from this module and not from offheap, to compare with something else

@@ -33,7 +33,7 @@ export function readOptions(args) {
       only: { type: 'string' },
       delay: { type: 'boolean', default: false },
       rounds: { type: 'string', default: '5' },
-      seconds: { type: 'string', default: '5' },
+      seconds: { type: 'string', default: '10' },
       json: { type: 'string' },
       node: { type: 'string', default: process.execPath },
       given: { type: 'string' },

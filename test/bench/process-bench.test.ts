@@ -110,7 +110,7 @@ describe('readOptions', () => {
   it('takes all variants and bodies unless some are named', () => {
     const all = readOptions([])
     expect(all.bodies.map(({ name }) => name)).toEqual(['64k', '1m', '4m-gzip'])
-    expect(all).toMatchObject({ isChosen: false, isDelay: false, rounds: 5, seconds: 5 })
+    expect(all).toMatchObject({ isChosen: false, isDelay: false, rounds: 5, seconds: 10 })
     const some = readOptions(['--only', 'arena,1m'])
     expect(some.variants.map(({ name }) => name)).toEqual(['arena'])
     expect(some.bodies.map(({ name }) => name)).toEqual(['1m'])
