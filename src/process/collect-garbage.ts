@@ -5,12 +5,18 @@
  * A plain full collection is not enough. From Node 22 on V8 keeps the pages that it emptied, so `Rss` stays.
  * The last resort, which V8 takes before it gives up for lack of memory, hands them back.
  */
+import { clearTimeout, setTimeout } from 'node:timers'
 import { getHeapSpaceStatistics } from 'node:v8'
 import { type Deferral, eventLoop } from '../base/deferral.js'
 import { findGc, type Gc } from '../base/gc.js'
 
 // Taken once at load. A program may replace the globals later.
 const { max } = Math
+const startTimeout = setTimeout
+const endTimeout = clearTimeout
+
+/** The inspector answers in one of the next turns of the event loop, or never. */
+const ANSWER_MS = 1_000
 
 /** Which garbage to collect. `'minor'`: of objects that were made lately. `'major'`: all, and give memory back. */
 export type Collection = 'minor' | 'major'
@@ -101,20 +107,20 @@ function lastResort(): boolean {
 
 /**
  * Node 20, and where flags are frozen. The same as the last resort, through the inspector's protocol: it needs no
- * flag, but the permission model forbids it. The session is connected for this one command only.
+ * flag, but the permission model forbids it. The session is connected for this one command only. The timer keeps the
+ * process alive until the answer comes.
  */
 async function byInspector(): Promise<boolean> {
   const { Session } = await import('node:inspector')
   const session = new Session()
   session.connect()
-  try {
-    await new Promise<void>((resolve, reject) => {
-      session.post('HeapProfiler.collectGarbage', error => (error === null ? resolve() : reject(error)))
+  return new Promise<boolean>(resolve => {
+    const timer = startTimeout(() => resolve(false), ANSWER_MS)
+    session.post('HeapProfiler.collectGarbage', error => {
+      endTimeout(timer)
+      resolve(error === null)
     })
-  } finally {
-    session.disconnect()
-  }
-  return true
+  }).finally(() => session.disconnect())
 }
 
 /** Two full collections. The first leaves pages to be swept. V8 keeps the young generation at its full size. */

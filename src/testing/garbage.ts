@@ -1,34 +1,13 @@
 /** Collects garbage on demand, also in a process that was started without `--expose-gc`. */
 import { setImmediate } from 'node:timers'
-import { setFlagsFromString } from 'node:v8'
-import { runInNewContext } from 'node:vm'
 import { ArenaError } from '../base/errors.js'
+import { findGc } from '../base/gc.js'
 
 // Copied at load: a test may put other timers in the place of Node's.
 const startImmediate = setImmediate
 
 /** What is weakly held may need a second collection, and finalizers run in turns after each of them. */
 const ROUNDS = 3
-
-let gc: (() => void) | undefined
-
-/** A new context gets `gc` while the flag is set. The flag is taken back, so no other context gets it. */
-function findGc(): () => void {
-  const { gc: exposed } = globalThis
-  if (typeof exposed === 'function') return exposed
-  setFlagsFromString('--expose-gc')
-  try {
-    return runInNewContext('gc')
-  } catch (cause) {
-    throw new ArenaError(
-      'ERR_ARENA_NOT_SUPPORTED',
-      'collectGarbage(): this runtime gives no access to its garbage collector. Run node with --expose-gc',
-      { cause },
-    )
-  } finally {
-    setFlagsFromString('--no-expose-gc')
-  }
-}
 
 /** Resolves on the next turn of the event loop. */
 function turn(): Promise<void> {
@@ -48,7 +27,13 @@ function turn(): Promise<void> {
  * ```
  */
 export async function collectGarbage(): Promise<void> {
-  gc ??= findGc()
+  const gc = findGc()
+  if (gc === undefined) {
+    throw new ArenaError(
+      'ERR_ARENA_NOT_SUPPORTED',
+      'collectGarbage(): this runtime gives no access to its garbage collector. Run node with --expose-gc',
+    )
+  }
   for (let i = 0; i < ROUNDS; i++) {
     gc()
     await turn()
