@@ -19,6 +19,7 @@
         "native/kept_face.cc",
         "native/ledger.cc",
         "native/ledger_face.cc",
+        "native/loop_watch.cc",
         "native/malloc_face.cc",
         "native/malloc_kind.cc",
         "native/malloc_purge.cc",

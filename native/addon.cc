@@ -7,6 +7,7 @@
 #include "environment.h"
 #include "kept_face.h"
 #include "ledger_face.h"
+#include "loop_watch.h"
 #include "malloc_face.h"
 #include "pages_face.h"
 #include "reclaim_face.h"
@@ -28,6 +29,7 @@ static Napi::Object InitOffheap(Napi::Env env, Napi::Object exports) {
   offheap::AddReclaimFace(env, exports);
   offheap::AddBellFace(env, exports);
   exports.Set("programBreak", offheap::BreakFace(env));
+  exports.Set("makeLoopWatch", Napi::Function::New<offheap::MakeLoopWatch>(env, "makeLoopWatch"));
   exports.Set("makeClock", Napi::Function::New<offheap::MakeClock>(env, "makeClock"));
   return exports;
 }

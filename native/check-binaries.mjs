@@ -46,10 +46,10 @@ export const LIBC = {
     pthread_once`.split(/\s+/),
 }
 
-/** What the addon may use of libuv: all of it is in libuv 1.0. Of Node-API its headers show only what version 8 has. */
+/** What the addon may use of libuv: all of it is in libuv 1.39, and all but `uv_metrics_idle_time` in 1.0. Of Node-API its headers show only what version 8 has. */
 const LIBUV =
   `uv_close uv_fileno uv_hrtime uv_idle_init uv_idle_start uv_idle_stop uv_is_active uv_is_readable uv_is_writable
-  uv_prepare_init uv_prepare_start uv_ref uv_timer_init uv_timer_start uv_timer_stop uv_unref uv_update_time
+  uv_metrics_idle_time uv_now uv_prepare_init uv_prepare_start uv_prepare_stop uv_ref uv_timer_init uv_timer_start uv_timer_stop uv_unref uv_update_time
   uv_walk`.split(/\s+/)
 
 /** @param {...string} args */

@@ -1,4 +1,4 @@
-// Closing handles when an environment ends. Contracts are in the header.
+// Callbacks of handles, and closing them when an environment ends. Contracts are in the header.
 
 #include "handle_owner.h"
 
@@ -14,6 +14,19 @@ void HandleOwner::Own(std::initializer_list<uv_handle_t*> handles) {
     uv_unref(handle);
   }
   napi_add_async_cleanup_hook(env_, OnEnd, this, &hook_);
+}
+
+void HandleOwner::Call(napi_async_context context, const Napi::FunctionReference& function) const {
+  const Napi::HandleScope scope(env_);
+  napi_value global = nullptr;
+  napi_value result = nullptr;
+  napi_get_global(env_, &global);
+  if (napi_make_callback(env_, context, global, function.Value(), 0, nullptr, &result) == napi_ok) return;
+  bool is_pending = false;
+  napi_value error = nullptr;
+  napi_is_exception_pending(env_, &is_pending);
+  // Where script runs no more there is nobody to tell.
+  if (is_pending && napi_get_and_clear_last_exception(env_, &error) == napi_ok) napi_fatal_exception(env_, error);
 }
 
 void HandleOwner::OnEnd(napi_async_cleanup_hook_handle /* hook */, void* argument) {

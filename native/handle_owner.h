@@ -32,6 +32,10 @@ class HandleOwner {
   // Requires: called once. From then on nobody but this class deletes the owner.
   void Own(std::initializer_list<uv_handle_t*> handles);
 
+  // Calls a function of script as a callback of the event loop: microtasks run after it, and what it throws is an
+  // uncaught exception.
+  void Call(napi_async_context context, const Napi::FunctionReference& function) const;
+
   [[nodiscard]] napi_env env() const { return env_; }
 
   // The environment is ending: no handle may be started any more.

@@ -58,7 +58,7 @@ class Turns : public HandleOwner {
 
   static void OnTimer(uv_timer_t* timer) {
     const Turns& self = OwnerOf<Turns>(AsHandle(timer));
-    self.Run(self.on_timer_);
+    self.Call(self.context_, self.on_timer_);
   }
 
   static void OnTurn(uv_idle_t* turn) {
@@ -66,21 +66,7 @@ class Turns : public HandleOwner {
     // First: what runs may ask for another.
     uv_idle_stop(turn);
     uv_unref(AsHandle(turn));
-    self.Run(self.on_turn_);
-  }
-
-  // As a callback of the event loop: microtasks run after it, and what it throws is an uncaught exception.
-  void Run(const Napi::FunctionReference& run) const {
-    const Napi::HandleScope scope(env());
-    napi_value global = nullptr;
-    napi_value result = nullptr;
-    napi_get_global(env(), &global);
-    if (napi_make_callback(env(), context_, global, run.Value(), 0, nullptr, &result) == napi_ok) return;
-    bool is_pending = false;
-    napi_value error = nullptr;
-    napi_is_exception_pending(env(), &is_pending);
-    // Where script runs no more there is nobody to tell.
-    if (is_pending && napi_get_and_clear_last_exception(env(), &error) == napi_ok) napi_fatal_exception(env(), error);
+    self.Call(self.context_, self.on_turn_);
   }
 
   napi_async_context context_ = nullptr;

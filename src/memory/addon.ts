@@ -13,7 +13,7 @@ import type { Advice, Kernel, MappingId, OwnerId, ProgramBreak, SystemError } fr
 import type { Ledger } from './ledger.js'
 import type { BellNumber, Bells, Malloc, MallocName } from './malloc.js'
 import { requirePlatform, unsupportedPlatform } from './platform.js'
-import type { Addon, Runtime, WrapId } from './runtime.js'
+import type { Addon, LoopWatch, Runtime, WrapId } from './runtime.js'
 import { ThreadLedger } from './thread-ledger.js'
 
 /** What the addon exports: see the `*_face` files and `turns.h` in native/. */
@@ -29,6 +29,7 @@ interface NativeAddon extends Omit<Kernel, 'advise'>, Omit<Runtime, 'newWrapId'>
   readonly MADV_DONTDUMP: number
   advise(mapping: MappingId, offsetBytes: number, lengthBytes: number, advice: number): void
   makeClock(onTimer: () => void, onTurn: () => void): Clock
+  makeLoopWatch(onActive: () => void): LoopWatch | null
   processLimit(): number
   setProcessLimit(limitBytes: number): void
   processTaken(): number
@@ -238,6 +239,7 @@ export const threadLedger = new ThreadLedger()
 interface Loaded {
   readonly addon: Addon & Malloc & Bells
   readonly ledger: Ledger
+  readonly native: NativeAddon
   /** The path of the binary, if somebody named it. */
   readonly binding: string | undefined
 }
@@ -257,7 +259,7 @@ function load(binding?: string): Loaded {
   useClock((onTimer, onTurn) => native.makeClock(onTimer, onTurn))
   requireWraps(addon)
   threadLedger.join(new AddonLedger(native))
-  loaded = { addon, ledger: threadLedger, binding: named }
+  loaded = { addon, ledger: threadLedger, native, binding: named }
   return loaded
 }
 
@@ -291,6 +293,19 @@ export function loadAddon(binding?: string): Addon & Malloc & Bells {
 /** Returns the limit of the process over all arenas. Throws the errors of `loadAddon`. */
 export function loadLedger(): Ledger {
   return load().ledger
+}
+
+/**
+ * Returns a new watch over this thread's event loop, which calls `onActive`. It lasts as long as the thread. Null
+ * where there is none: on Bun, and where the addon cannot be loaded.
+ */
+export function makeLoopWatch(onActive: () => void): LoopWatch | null {
+  try {
+    return load().native.makeLoopWatch(onActive)
+  } catch (error) {
+    if (error instanceof ArenaError) return null
+    throw error
+  }
 }
 
 /**

@@ -41,5 +41,19 @@ export interface Runtime {
   isWrapped(wrapId: WrapId): boolean
 }
 
+/**
+ * Tells once when the event loop of this thread has done some work. It has no timer, costs the loop next to nothing,
+ * and keeps nothing alive (`native/loop_watch.h`).
+ */
+export interface LoopWatch {
+  /**
+   * Calls the function of this watch once, when the loop was active for `activeMs` milliseconds from now on.
+   * Starting again begins anew.
+   */
+  start(activeMs: number): void
+  /** The function is not called. Does nothing if none is due. */
+  stop(): void
+}
+
 /** Both interfaces, for code that maps memory and shows it to script. One object has both. */
 export type Addon = Kernel & Runtime
