@@ -23,6 +23,7 @@ const TIMED = [
   'test/bench/**/*.test.ts',
   'test/cli/demo.test.ts',
   'test/kernel/resident.test.ts',
+  'test/process/reclaim-when-idle.test.ts',
   'test/release/waves.test.ts',
   'test/torture/**/*.test.ts',
 ]

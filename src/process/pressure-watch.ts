@@ -65,6 +65,8 @@ export class PressureWatch {
   readonly #read: FileReader
   #pressure: Pressure | null = null
   #listeners: readonly PressureListener[] = []
+  /** Those for whom alone it does not look. */
+  #hearers: readonly PressureListener[] = []
   #timer: Timer | null = null
   /** When listeners were last called; -Infinity while there is no pressure. */
   #toldMs = Number.NEGATIVE_INFINITY
@@ -97,6 +99,18 @@ export class PressureWatch {
     return () => {
       this.#listeners = this.#listeners.filter(other => other !== entry)
       this.#sleepIfIdle()
+    }
+  }
+
+  /**
+   * Has `listener` called like the others, but does not look for its sake. So it needs no timer. Returns a function
+   * that removes the listener.
+   */
+  hear(listener: PressureListener): () => void {
+    const entry: PressureListener = event => listener(event)
+    this.#hearers = [...this.#hearers, entry]
+    return () => {
+      this.#hearers = this.#hearers.filter(other => other !== entry)
     }
   }
 
@@ -135,7 +149,7 @@ export class PressureWatch {
     publishPressure(event)
     // Each listener is called in a task of its own. If it throws, that is an uncaught exception, and the
     // other listeners are called all the same.
-    for (const listener of this.#listeners) soon(() => listener({ ...event }))
+    for (const listener of [...this.#listeners, ...this.#hearers]) soon(() => listener({ ...event }))
   }
 
   check(): void {

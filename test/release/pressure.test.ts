@@ -249,6 +249,24 @@ describe('PressureWatch', () => {
     watch.check()
   })
 
+  it('tells those who only hear, and does not look for their sake', async () => {
+    const { deferral, watch, heard } = openWatch({ currentBytes: 500 * MIB }, 0)
+    const stopHearing = watch.hear(event => heard.push(event))
+    expect(deferral.pendingTimers).toBe(0)
+    const stop = watch.add(() => {})
+    deferral.advance(600)
+    await turns(1)
+    expect(heard.length).toBe(1)
+    stop()
+    expect(deferral.pendingTimers).toBe(0)
+    stopHearing()
+    watch.add(() => {})
+    deferral.advance(6_000)
+    await turns(1)
+    expect(heard.length).toBe(1)
+    watch.check()
+  })
+
   it('is off where nothing can be read', () => {
     const { deferral, world, group } = openWatch({}, 0)
     world.files = {}
