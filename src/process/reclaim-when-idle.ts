@@ -6,14 +6,16 @@
  *  1. until its end, it has exactly one of: a timer, a sleep, a reclaim that runs
  */
 
+import { getHeapStatistics } from 'node:v8'
 import { requireNumber } from '../base/arguments.js'
 import { invariant } from '../base/assert.js'
 import { type Deferral, eventLoop, now, type Timer } from '../base/deferral.js'
-import { invalidArgValue, outOfRange } from '../base/errors.js'
+import { outOfRange } from '../base/errors.js'
 import { keysOf, requireKnownKeys } from '../base/known-keys.js'
+import { MIB } from '../base/units.js'
 import { makeLoopWatch } from '../memory/addon.js'
 import type { Collection } from './collect-garbage.js'
-import { watch } from './environment.js'
+import { reclaimer, watch } from './environment.js'
 import {
   type Decision,
   IdlePolicy,
@@ -23,15 +25,19 @@ import {
 } from './idle-policy.js'
 import { LoopActivity, loopActiveMs } from './loop-activity.js'
 import type { PressureWatch } from './pressure-watch.js'
+import { requireCollection } from './reclaim.js'
 
 /** What can be set in `reclaimWhenIdle`. */
 export interface ReclaimWhenIdleOptions {
   /** How long the event loop must have been idle, in milliseconds. 1,000 unless it is set. */
   afterMs?: number
-  /** Which of V8's garbage to collect, as in `reclaim`. `'none'` unless it is set. */
+  /**
+   * Which of V8's garbage to collect, as in `reclaim`. Unless it is set: `'major'` while V8 uses less than 64 MiB of heap
+   * in this thread, which takes some 50 ms, and `'minor'` above that.
+   */
   collectGarbage?: 'none' | Collection
   /**
-   * The least time from the start of one reclaim to the next, in milliseconds. 10,000 unless it is set. `Infinity`:
+   * The least time from the start of one reclaim to the next, in milliseconds. 2,000 unless it is set. `Infinity`:
    * it reclaims once, and then only under pressure.
    */
   minIntervalMs?: number
@@ -53,6 +59,8 @@ export interface IdleSurroundings {
   readonly activity: Pick<LoopActivity, 'sleep'>
   readonly pressure: Pick<PressureWatch, 'add' | 'hear'>
   readMemory(): MemoryCounts
+  /** What V8 uses of its heap, in bytes. */
+  heapBytes(): number
   warn(error: unknown): void
   readonly reclaim: Reclaim
 }
@@ -62,9 +70,11 @@ const MAX_MS = 2 ** 31 - 1
 const DEFAULT_AFTER_MS = 1_000
 /**
  * What a reclaim gives back is faulted in again with the next traffic: 36 MiB are 9,216 faults of about 2 µs. Once in
- * ten seconds that is 0.2 % of the time.
+ * two seconds that is 1 % of the time.
  */
-const DEFAULT_MIN_INTERVAL_MS = 10_000
+const DEFAULT_MIN_INTERVAL_MS = 2_000
+/** Up to here V8 collects all garbage within some 50 ms. Who comes meanwhile waits no longer. */
+const MAJOR_HEAP_BYTES = 64 * MIB
 
 const KNOWN_OPTIONS = keysOf<ReclaimWhenIdleOptions>({
   afterMs: true,
@@ -73,7 +83,8 @@ const KNOWN_OPTIONS = keysOf<ReclaimWhenIdleOptions>({
 })
 
 interface Settings extends IdleSettings {
-  readonly collectGarbage: 'none' | Collection
+  /** Undefined: what the size of V8's heap suggests. */
+  readonly collectGarbage: 'none' | Collection | undefined
 }
 
 /**
@@ -82,17 +93,12 @@ interface Settings extends IdleSettings {
  */
 export function resolveIdleOptions(options: ReclaimWhenIdleOptions): Settings {
   requireKnownKeys('options', options, KNOWN_OPTIONS)
-  const {
-    afterMs = DEFAULT_AFTER_MS,
-    collectGarbage = 'none',
-    minIntervalMs = DEFAULT_MIN_INTERVAL_MS,
-  } = options
+  const { afterMs = DEFAULT_AFTER_MS, collectGarbage, minIntervalMs = DEFAULT_MIN_INTERVAL_MS } = options
   requireNumber('options.afterMs', afterMs, MAX_MS)
   if (afterMs === Number.POSITIVE_INFINITY)
     throw outOfRange('options.afterMs', `>= 0 and <= ${MAX_MS}`, afterMs)
   requireNumber('options.minIntervalMs', minIntervalMs, MAX_MS)
-  if (collectGarbage !== 'none' && collectGarbage !== 'minor' && collectGarbage !== 'major')
-    throw invalidArgValue('options.collectGarbage', "must be 'none', 'minor' or 'major'", collectGarbage)
+  if (collectGarbage !== undefined) requireCollection(collectGarbage)
   return { afterMs, collectGarbage, minIntervalMs }
 }
 
@@ -176,10 +182,11 @@ export class IdleReclaimer {
 
   /** Never rejects: an error becomes a warning. */
   async #run(): Promise<void> {
-    const { reclaim, readMemory, warn } = this.#surroundings
-    const { collectGarbage } = this.#settings
+    const { reclaim, readMemory, heapBytes, warn } = this.#surroundings
     let pauseMs = 0
     try {
+      const collectGarbage =
+        this.#settings.collectGarbage ?? (heapBytes() < MAJOR_HEAP_BYTES ? 'major' : 'minor')
       if (!this.#hasEnded) pauseMs = (await reclaim({ collectGarbage })).longestPauseMs
     } catch (error) {
       if (!this.#hasWarned) warn(error)
@@ -224,12 +231,32 @@ function warn(error: unknown): void {
   })
 }
 
-/**
- * Has `reclaim` give memory back each time this thread has become idle after a busy time. Returns a function that ends
- * this. Throws what `resolveIdleOptions` throws.
- */
+const heapBytes = (): number => getHeapStatistics().used_heap_size
+
+/** Starts a reclaimer of this thread. Returns a function that ends it. Throws what `resolveIdleOptions` throws. */
 export function startReclaiming(options: ReclaimWhenIdleOptions, reclaim: Reclaim): () => void {
   const settings = resolveIdleOptions(options)
   const real = { deferral: eventLoop, now, activeMs: loopActiveMs, activity, pressure: watch }
-  return new IdleReclaimer(settings, { ...real, readMemory, warn, reclaim }).end
+  return new IdleReclaimer(settings, { ...real, readMemory, heapBytes, warn, reclaim }).end
+}
+
+/**
+ * Runs `reclaim` each time this thread has become idle after a busy time: its event loop was active for less than 2 % of
+ * `afterMs`. It runs once, and not again before there is something new to give back. Under memory pressure it runs at
+ * once. Returns a function that ends this; a run that has begun comes to its end.
+ *
+ * It sets no timer while nothing happens, and does not keep the process alive. Unless told otherwise it also collects
+ * the garbage of V8, because a process that is idle collects none by itself: see `collectGarbage`. docs/process.md says what that
+ * costs. A reclaim that fails is a process warning (`OFFHEAP_RECLAIM_FAILED`), the first time.
+ *
+ * Call it once in each thread that serves requests. Two calls work side by side, each with its own options.
+ *
+ * Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE` or `ERR_OUT_OF_RANGE` for bad options.
+ *
+ * ```ts
+ * const stop = reclaimWhenIdle()
+ * ```
+ */
+export function reclaimWhenIdle(options: ReclaimWhenIdleOptions = {}): () => void {
+  return startReclaiming(options, ({ collectGarbage }) => reclaimer.reclaim(collectGarbage))
 }

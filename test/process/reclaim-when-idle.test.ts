@@ -22,6 +22,7 @@ class Thread {
   active = 0
   residentBytes = 50 * MIB
   readonly warnings: unknown[] = []
+  heapBytes = 0
   readonly listeners = new Set<PressureListener>()
   readonly hearers = new Set<PressureListener>()
   readonly activity = new LoopActivity(
@@ -44,6 +45,7 @@ class Thread {
       activity,
       pressure: { add: register(listeners), hear: register(hearers) },
       readMemory: () => ({ residentBytes: this.residentBytes, heldBytes: 0 }),
+      heapBytes: () => this.heapBytes,
       warn: error => warnings.push(error),
       reclaim,
     })
@@ -85,6 +87,20 @@ describe('IdleReclaimer', () => {
       expect(calls.length).toBe(count)
     }
     expect(calls[0]).toEqual({ collectGarbage: 'major' })
+  })
+
+  it('collects all garbage of a short heap, and only new garbage of a long one, unless it is told', async () => {
+    const thread = new Thread()
+    const calls: string[] = []
+    thread.start(async ({ collectGarbage }) => {
+      calls.push(collectGarbage)
+      return { longestPauseMs: 1 }
+    })
+    for (const heapBytes of [20 * MIB, 64 * MIB, 1000 * MIB, 63 * MIB]) {
+      thread.heapBytes = heapBytes
+      await thread.use()
+    }
+    expect(calls).toEqual(['major', 'minor', 'minor', 'major'])
   })
 
   it('looks for pressure only while awake, and hears of it at all times', async () => {
