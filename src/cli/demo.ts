@@ -140,12 +140,18 @@ function specOf(demoCase: DemoCase, allocator: DemoAllocator, settings: ArenaSet
     // Garbage is collected explicitly for Buffers. An arena needs no such help.
     collect: allocator === 'buffer',
     idleMs: IDLE_MS,
+    reclaims: true,
   }
 }
 
 /** Returns how many bytes more than at the baseline the process holds. */
 function heldBytes(sample: MemorySample): number {
   return Math.max(0, sample.residentBytes)
+}
+
+/** Returns how many bytes more than at the baseline the process holds after `reclaim()`. */
+function reclaimedBytes({ result }: Run): number {
+  return Math.max(0, result.reclaimedBytes ?? Number.NaN)
 }
 
 function arenaPages({ arenaBytes }: MemorySample): string {
@@ -166,6 +172,7 @@ function describe(runs: readonly Run[]): string {
     'held right after',
     `${IDLE_MS / 1000} s later`,
     "arena's pages",
+    'after reclaim()',
   ]
   const rows = runs.map(run => [
     CASE_NAMES[run.demoCase],
@@ -176,6 +183,7 @@ function describe(runs: readonly Run[]): string {
     formatBytes(heldBytes(run.result.samples[run.result.afterIndex])),
     formatBytes(heldBytes(lastSample(run))),
     arenaPages(lastSample(run)),
+    formatBytes(reclaimedBytes(run)),
   ])
   const sparseBytes = formatBytes(SPARSE_BLOCKS * SPARSE_BLOCK_BYTES)
   return [
@@ -186,7 +194,9 @@ function describe(runs: readonly Run[]): string {
     `keep 1 block in ${SPARSE_KEEP_ONE_IN}: writes ${SPARSE_BLOCKS} blocks of ${formatBytes(SPARSE_BLOCK_BYTES)} (${sparseBytes}), then frees all but 1 in ${SPARSE_KEEP_ONE_IN}.`,
     'held: blocks, books and JavaScript objects, as the kernel reports them (Rss in /proc/self/smaps_rollup).',
     'It is the growth since a warm-up. "Held right after": after the last call. Nothing is called after that.',
-    "arena's pages: the part of the last figure that is memory of blocks, as the kernel reports it (mincore).",
+    "arena's pages: the part of the figure before that is memory of blocks, as the kernel reports it (mincore).",
+    "after reclaim(): what is held after reclaim({ collectGarbage: 'major' }), which has malloc and V8 give back, too.",
+    'It can be less than what is live, because memory that was held at the start goes back as well.',
     'To be fair to Buffer, its garbage was collected explicitly (twice) right after the last block was dropped.',
     ...DEMO_CASES.flatMap(demoCase => charts(runs.filter(run => run.demoCase === demoCase))),
     '',
@@ -216,12 +226,15 @@ function charts(runs: readonly Run[]): string[] {
 }
 
 function conclusion(runs: readonly Run[]): string {
-  const last = (allocator: DemoAllocator) =>
-    lastSample(runs.find(run => run.demoCase === 'sparse' && run.allocator === allocator) as Run)
+  const sparse = (allocator: DemoAllocator) =>
+    runs.find(run => run.demoCase === 'sparse' && run.allocator === allocator) as Run
+  const last = (allocator: DemoAllocator) => lastSample(sparse(allocator))
   const [buffer, arena] = [last('buffer'), last('arena')]
+  const reclaimed = (allocator: DemoAllocator) => formatBytes(reclaimedBytes(sparse(allocator)))
   const trace = relative(process.cwd(), SERVICE_TRACE)
   return (
     `With ${formatBytes(arena.liveBytes)} still live, Buffers held ${formatBytes(heldBytes(buffer))}, an Arena held ` +
-    `${formatBytes(heldBytes(arena))} (${arenaPages(arena)} of that in pages). Next, try: npx offheap replay ${trace}`
+    `${formatBytes(heldBytes(arena))} (${arenaPages(arena)} of that in pages). reclaim() left ` +
+    `${reclaimed('buffer')} and ${reclaimed('arena')}. Next, try: npx offheap replay ${trace}`
   )
 }

@@ -9,12 +9,18 @@
  *  1. The recording, the tables, the meter and compiled code exist before the baseline, and garbage has been
  *     collected.
  *  2. From the sample right after the last call on, the allocator is not called, except for one question
- *     after the last sample.
+ *     after the last sample, and for the reclaim that may follow.
  */
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { show } from '../base/errors.js'
-import { type ArenaSettings, type BufferBlocks, blocksMaker, bufferTable } from '../replay/allocators.js'
+import {
+  type ArenaSettings,
+  type BufferBlocks,
+  blocksMaker,
+  bufferTable,
+  reclaimProcess,
+} from '../replay/allocators.js'
 import { askProcess } from '../replay/child-process.js'
 import { describeFailure, RunError, UsageError } from '../replay/errors.js'
 import { liveBytesAt, replayRangeTouching, samplePoints, slotsLiveAtEnd, warmUp } from '../replay/passes.js'
@@ -47,6 +53,8 @@ export interface MemorySpec {
   collect: boolean
   /** How many milliseconds to leave the process alone after the last call. */
   idleMs: number
+  /** Whether to reclaim what the whole process holds in vain, after the last sample. */
+  reclaims: boolean
 }
 
 /** The state at one moment. Resident figures are growth over the baseline. */
@@ -72,6 +80,8 @@ export interface MemoryResult {
   afterIndex: number
   /** The most bytes that the allocator ever held, by its own count; `null` if it does not count. */
   peakCommittedBytes: number | null
+  /** What is resident after the reclaim, as growth over the baseline; `null` if none was asked for. */
+  reclaimedBytes: number | null
 }
 
 type Message =
@@ -204,7 +214,13 @@ async function measure(
     sampler.take(endLiveBytes, idle === spec.idleSamples)
     onProgress((spec.paceMs + idleMs) / (spec.paceMs + spec.idleMs))
   }
-  return { samples: sampler.samples, endIndex, afterIndex, peakCommittedBytes }
+  const reclaimedBytes = spec.reclaims ? await residentAfterReclaim(meter) : null
+  return { samples: sampler.samples, endIndex, afterIndex, peakCommittedBytes, reclaimedBytes }
+}
+
+async function residentAfterReclaim(meter: ResidentMeter): Promise<number> {
+  await reclaimProcess()
+  return meter.growth().residentBytes
 }
 
 /** Takes samples on a clock that starts when it is made. */

@@ -167,6 +167,7 @@ async function replayOnBuffers(
     freeRest: true,
     collect: globalThis.gc !== undefined,
     idleMs: dueMs + GRACE_MS,
+    reclaims: false,
   }
   const memory = await runMemory(trace, spec)
 

@@ -225,3 +225,9 @@ async function loadArena({ source = 'mmap' }: ArenaSettings): Promise<typeof Are
     throw new RunError(`the native addon does not work here, so there is no Arena: ${reason}`)
   }
 }
+
+/** Has the whole process give back what it holds in vain, V8's garbage too. Loads the addon, if there is one. */
+export async function reclaimProcess(): Promise<void> {
+  const { reclaim } = await import('../index.js')
+  await reclaim({ collectGarbage: 'major' })
+}
