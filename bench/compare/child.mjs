@@ -1,9 +1,9 @@
 /**
- * One way to have memory, in a process of its own: `node child.mjs WAY LOAD`. Prints what it held, as JSON.
+ * One way to have memory, in a process of its own: `node child.mjs WAY LOAD [reclaim]`. Prints what it held, as JSON.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { MemPool } from '@thi.ng/malloc'
-import { Arena } from 'offheap'
+import { Arena, reclaim } from 'offheap'
 import { collectGarbage, rssBytes } from 'offheap/testing'
 
 const MIB = 2 ** 20
@@ -65,7 +65,7 @@ function run({ alloc, free }, load, totalBytes) {
   })
 }
 
-const [, , way, loadName] = process.argv
+const [, , way, loadName, end] = process.argv
 const allocator = WAYS[way]()
 const load = LOADS[loadName]
 for (let i = 0; i < 20; i++) {
@@ -77,6 +77,7 @@ const before = rssBytes()
 const kept = run(allocator, load, TOTAL_BYTES)
 const atOnce = rssBytes()
 await collectGarbage()
+if (end === 'reclaim') await reclaim({ collectGarbage: 'major' })
 await sleep(1500)
 const soon = rssBytes()
 await sleep(10_500)

@@ -1,6 +1,6 @@
 /**
  * What a process holds after a burst, with an arena and with what people use otherwise: `Buffer` over the C library's own malloc and
- * over preloaded ones, `ArrayBuffer.prototype.transfer(0)`, and `@thi.ng/malloc`. Each in a process of its own. Takes two
+ * over preloaded ones, `reclaim`, `ArrayBuffer.prototype.transfer(0)`, and `@thi.ng/malloc`. Each in a process of its own. Takes two
  * minutes.
  *
  *   npm run bench:compare [-- --load NAME] [-- --json]
@@ -16,7 +16,7 @@ import { answerHelp } from '../help.mjs'
 answerHelp(import.meta.url)
 
 /**
- * @typedef {{ name: string, way: string, preload?: string, variables?: Record<string, string> }} Way
+ * @typedef {{ name: string, way: string, end?: 'reclaim', preload?: string, variables?: Record<string, string> }} Way
  * @typedef {{ live: number, atOnce: number, soon: number, late: number }} Bytes
  * @typedef {{ name: string, reason?: string } & Partial<Bytes>} Row
  */
@@ -33,6 +33,7 @@ const BACKGROUND = { MALLOC_CONF: 'background_thread:true,dirty_decay_ms:1000,mu
 /** @type {Way[]} */
 const WAYS = [
   { name: 'Buffer', way: 'Buffer' },
+  { name: 'Buffer, then reclaim()', way: 'Buffer', end: 'reclaim' },
   { name: 'Buffer, jemalloc', way: 'Buffer', preload: JEMALLOC },
   {
     name: 'Buffer, jemalloc with a background thread',
@@ -45,6 +46,7 @@ const WAYS = [
   { name: 'transfer(0)', way: 'transfer' },
   { name: '@thi.ng/malloc', way: 'thi.ng' },
   { name: 'Arena', way: 'Arena' },
+  { name: 'Arena, then reclaim()', way: 'Arena', end: 'reclaim' },
   {
     name: 'Arena, jemalloc with a background thread',
     way: 'Arena',
@@ -73,11 +75,11 @@ if (values.json) console.log(JSON.stringify({ node: process.version, results }))
  * @param {string} load
  * @returns {Promise<Row>}
  */
-async function measure({ name, way, preload, variables }, load) {
+async function measure({ name, way, end = undefined, preload, variables }, load) {
   if (preload !== undefined && !existsSync(preload)) return { name, reason: `${preload} is not installed` }
   if (way === 'transfer' && !('transfer' in ArrayBuffer.prototype)) return { name, reason: 'needs Node 22' }
   const env = { ...process.env, ...variables, ...(preload === undefined ? {} : { LD_PRELOAD: preload }) }
-  const { stdout } = await promisify(execFile)(process.execPath, [CHILD, way, load], { env })
+  const { stdout } = await promisify(execFile)(process.execPath, [CHILD, way, load, end ?? ''], { env })
   return { name, ...JSON.parse(stdout) }
 }
 
