@@ -11,6 +11,7 @@
 #include "malloc_face.h"
 #include "pages_face.h"
 #include "reclaim_face.h"
+#include "report_face.h"
 #include "turns.h"
 #include "wraps_face.h"
 
@@ -28,6 +29,7 @@ static Napi::Object InitOffheap(Napi::Env env, Napi::Object exports) {
   offheap::AddMallocFace(env, exports);
   offheap::AddReclaimFace(env, exports);
   offheap::AddBellFace(env, exports);
+  offheap::AddReportFace(env, exports);
   exports.Set("programBreak", offheap::BreakFace(env));
   exports.Set("makeLoopWatch", Napi::Function::New<offheap::MakeLoopWatch>(env, "makeLoopWatch"));
   exports.Set("makeClock", Napi::Function::New<offheap::MakeClock>(env, "makeClock"));

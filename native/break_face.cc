@@ -11,6 +11,8 @@
 #include "arguments.h"
 #include "books.h"
 #include "environment.h"
+#include "kept_face.h"
+#include "places.h"
 #include "program_break.h"
 
 namespace offheap {
@@ -24,6 +26,12 @@ Mapping& BreakAt(const Napi::CallbackInfo& info) {
   Mapping& mapping = *BooksOf(info.Env())->mappings.at(id);
   if (mapping.is_break) return mapping;
   throw OutOfRange(info.Env(), "mapping", "the id that take() returned", static_cast<double>(id));
+}
+
+void SetLength(Mapping& mapping, size_t length_bytes) {
+  const uint64_t owner = RemovePlace(mapping.start);
+  mapping.length_bytes = length_bytes;
+  SetPlace(mapping.start, length_bytes, owner);
 }
 
 uint64_t WholePagesAt(const Napi::CallbackInfo& info, const char* name) {
@@ -51,6 +59,7 @@ Napi::Value Take(const Napi::CallbackInfo& info) {
     throw TakingError(info.Env(), result);
   }
   CloseFence(mapping.get(), 0, &mapping->length_bytes);
+  SetPlace(mapping->start, mapping->length_bytes, KeeperAt(info, 1).owner);
   return Napi::Number::New(info.Env(), static_cast<double>(books->next_mapping_id++));
 }
 
@@ -75,14 +84,17 @@ Napi::Value Sbrk(const Napi::CallbackInfo& info) {
   bool has_moved = false;
   Check(info.Env(), MoveOwnBreak(&mapping, static_cast<intptr_t>(increment), &has_moved));
   // What lies above may be somebody else's from now on.
-  if (!has_moved) mapping.length_bytes = HeldBytes(&mapping);
+  if (!has_moved) SetLength(mapping, HeldBytes(&mapping));
   return Napi::Boolean::New(info.Env(), has_moved);
 }
 
 void Close(const Napi::CallbackInfo& info) {
   Mapping& mapping = BreakAt(info);
   const uint64_t reach_bytes = WholePagesAt(info, "reachBytes");
-  Check(info.Env(), CloseFence(&mapping, reach_bytes, &mapping.length_bytes));
+  size_t covered_bytes = mapping.length_bytes;
+  const CallResult result = CloseFence(&mapping, reach_bytes, &covered_bytes);
+  SetLength(mapping, covered_bytes);
+  Check(info.Env(), result);
 }
 
 Napi::Value Held(const Napi::CallbackInfo& info) {
@@ -106,6 +118,7 @@ Napi::Value Leave(const Napi::CallbackInfo& info) {
 void UnmapBreak(Napi::Env env, uint64_t mapping_id) {
   auto& mappings = BooksOf(env)->mappings;
   const Mapping& mapping = *mappings.at(mapping_id);
+  RemovePlace(mapping.start);
   LeaveBreak(&mapping, false);
   ForgetBreak(&mapping, false);
   mappings.erase(mapping_id);

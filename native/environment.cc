@@ -9,6 +9,7 @@
 #include "handle_owner.h"
 #include "ledger.h"
 #include "pages.h"
+#include "places.h"
 #include "program_break.h"
 
 namespace offheap {
@@ -43,6 +44,7 @@ bool IsEnding(napi_env env) {
 void GiveUp(const Mapping& mapping, uint64_t thread) {
   // Left mapped on purpose: a leak harms less than a fault in whoever may still hold this memory.
   const bool keeps = mapping.wrap_count > 0 || mapping.used_elsewhere;
+  if (!keeps) RemovePlace(mapping.start);
   if (mapping.is_break) {
     LeaveBreak(&mapping, keeps);
     ForgetBreak(&mapping, keeps);
@@ -115,6 +117,7 @@ Instance::~Instance() {
   books->mappings.clear();
   books->slab.reset();
   EndThread(thread);
+  CloseOwnersOf(thread);
 }
 
 // Bun (1.4) has a few functions of libuv. A call of another one, such as `uv_walk`, ends the process.

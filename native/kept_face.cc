@@ -6,9 +6,12 @@
 #include <uv.h>
 
 #include <cstdint>
+#include <string>
+#include <utility>
 
 #include "arguments.h"
 #include "environment.h"
+#include "places.h"
 
 namespace offheap {
 namespace {
@@ -50,9 +53,23 @@ bool IsQuiet(Napi::Env env) {
   return is_quiet;
 }
 
-Napi::Value NewOwner(const Napi::CallbackInfo& info) {
-  return Napi::Number::New(info.Env(), static_cast<double>(NewNumber()));
+std::string TextAt(const Napi::CallbackInfo& info, size_t index, const char* name) {
+  if (info[index].IsUndefined()) return {};
+  if (!info[index].IsString()) throw InvalidType(info.Env(), name, "of type string");
+  return info[index].As<Napi::String>();
 }
+
+Napi::Value NewOwner(const Napi::CallbackInfo& info) {
+  std::string name = TextAt(info, 0, "name");
+  const std::string text = TextAt(info, 1, "mappingName");
+  MappingName mapping_name = {};
+  text.copy(mapping_name.data(), mapping_name.size() - 1);
+  const uint64_t owner = NewNumber();
+  OpenOwner(owner, InstanceOf(info.Env()).thread, std::move(name), mapping_name);
+  return Napi::Number::New(info.Env(), static_cast<double>(owner));
+}
+
+void EndOwner(const Napi::CallbackInfo& info) { CloseOwner(KeeperAt(info, 0).owner); }
 
 void Disown(const Napi::CallbackInfo& info) { DisownKept(KeeperAt(info, 0)); }
 
@@ -75,6 +92,7 @@ bool RelievePressure(Napi::Env env) { return UnmapKept(InstanceOf(env).thread, I
 
 void AddKeptFace(Napi::Env env, Napi::Object exports) {
   exports.Set("newOwner", Napi::Function::New<NewOwner>(env, "newOwner"));
+  exports.Set("closeOwner", Napi::Function::New<EndOwner>(env, "closeOwner"));
   exports.Set("disown", Napi::Function::New<Disown>(env, "disown"));
   exports.Set("kept", Napi::Function::New<Kept>(env, "kept"));
 }

@@ -1,5 +1,5 @@
-// The Node-API face of kept.h, addresses that were given up: what src/memory/kernel.ts promises of `newOwner`, `disown`
-// and `kept`, and what pages_face.h needs of them.
+// The Node-API face of kept.h, addresses that were given up: what src/memory/kernel.ts promises of `newOwner`,
+// `closeOwner`, `disown` and `kept`, and what pages_face.h needs of them.
 
 #ifndef OFFHEAP_NATIVE_KEPT_FACE_H_
 #define OFFHEAP_NATIVE_KEPT_FACE_H_

@@ -130,6 +130,13 @@ Errno ResidentPages(void* address, size_t length_bytes, unsigned char* residency
   return 0;
 }
 
+Errno NamePages(void* address, size_t length_bytes, const char* name) {
+  // Not in headers older than Linux 5.17.
+  constexpr int kSetVma = 0x53564d41;
+  constexpr unsigned long kAnonymousName = 0;
+  return prctl(kSetVma, kAnonymousName, address, length_bytes, name) == 0 ? 0 : errno;
+}
+
 Errno MoveBreak(intptr_t increment_bytes, char** old_break) {
   void* old = sbrk(increment_bytes);
   if (reinterpret_cast<intptr_t>(old) == -1) return errno;

@@ -140,6 +140,14 @@ Errno SetBreak(const char* address);
 // where a filter forbids to ask.
 char* KernelBreak();
 
+// `prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME)`: /proc/PID/smaps and maps show the range as `[anon:NAME]` from now on. The
+// kernel copies the name.
+//
+// Requires: whole pages, mapped by the caller; a name of 1 to 79 printable characters of ASCII, none of \ ` $ [ ].
+// EINVAL: a kernel without CONFIG_ANON_VMA_NAME, or before 5.17. ENOMEM: no memory for the name, or no room in
+// vm.max_map_count: ranges with different names are different mappings.
+Errno NamePages(void* address, size_t length_bytes, const char* name);
+
 }  // namespace offheap
 
 #endif  // OFFHEAP_NATIVE_PAGES_H_

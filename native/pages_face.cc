@@ -15,7 +15,9 @@
 #include "environment.h"
 #include "kept.h"
 #include "kept_face.h"
+#include "naming.h"
 #include "pages.h"
+#include "places.h"
 #include "purging.h"
 #include "slab.h"
 #include "zone.h"
@@ -43,7 +45,7 @@ Errno FindPages(Napi::Env env, Keeper keeper, size_t length_bytes, size_t align_
 
 // Returns the id of a new mapping. `make` maps it; it must not throw, or the entry would stay behind without memory.
 template <class Make>
-Napi::Value AddMapping(Napi::Env env, size_t length_bytes, const Make& make) {
+Napi::Value AddMapping(Napi::Env env, uint64_t owner, size_t length_bytes, const Make& make) {
   const auto& books = BooksOf(env);
   auto mapping = std::make_shared<Mapping>();
   // The entry comes first, so that running out of memory for it cannot lose a mapping.
@@ -54,6 +56,7 @@ Napi::Value AddMapping(Napi::Env env, size_t length_bytes, const Make& make) {
   CheckCall(env, "mmap", error);
   mapping->start = static_cast<char*>(start);
   mapping->length_bytes = length_bytes;
+  SetPlace(mapping->start, length_bytes, owner);
   return Napi::Number::New(env, static_cast<double>(books->next_mapping_id++));
 }
 
@@ -67,11 +70,12 @@ Napi::Value Map(const Napi::CallbackInfo& info) {
     throw OutOfRange(info.Env(), "alignBytes", "a power of two", static_cast<double>(align_bytes));
   }
   const Keeper keeper = KeeperAt(info, 2);
-  return AddMapping(info.Env(), length_bytes, [&](Mapping& mapping, void** start) {
+  return AddMapping(info.Env(), keeper.owner, length_bytes, [&](Mapping& mapping, void** start) {
     mapping.is_private = keeper.owner == 0;
     const Errno error = FindPages(info.Env(), keeper, length_bytes, align_bytes, start, &mapping.is_cut);
     // Where the kernel refuses, for want of memory, forking takes longer: that is all.
     if (error == 0) AdvisePages(*start, length_bytes, kAdviceDontFork);
+    if (error == 0) NameMapping(*start, length_bytes, keeper.owner);
     return error;
   });
 }
@@ -79,7 +83,9 @@ Napi::Value Map(const Napi::CallbackInfo& info) {
 Napi::Value MapPiece(const Napi::CallbackInfo& info) {
   const uint64_t length_bytes = IntegerIn(info, 0, "lengthBytes", 1, static_cast<double>(Slab::kMaxPieceBytes));
   CheckWholePages(info.Env(), "lengthBytes", length_bytes);
-  return AddMapping(info.Env(), length_bytes, [&](Mapping& mapping, void** start) {
+  const Keeper keeper = KeeperAt(info, 1);
+  // Pieces have no names of their own: each name makes a mapping of its own to the kernel.
+  return AddMapping(info.Env(), keeper.owner, length_bytes, [&](Mapping& mapping, void** start) {
     return Slab::Take(&BooksOf(info.Env())->slab, InstanceOf(info.Env()).thread, length_bytes, start, &mapping.slab);
   });
 }
@@ -93,6 +99,8 @@ Napi::Value Unmap(const Napi::CallbackInfo& info) {
     UnmapBreak(info.Env(), id);
     return Napi::Boolean::New(info.Env(), true);
   }
+  // Before the addresses can be somebody else's.
+  const uint64_t owner = RemovePlace(mapping.start);
   // A piece is purged; where the kernel refuses that, it goes with its slab all the same.
   if (mapping.slab != nullptr) {
     AdvisePages(mapping.start, mapping.length_bytes, kAdviceDontNeed);
@@ -105,7 +113,9 @@ Napi::Value Unmap(const Napi::CallbackInfo& info) {
     PurgeKeptLater(info.Env());
     if (IsPressed()) RelievePressure(info.Env());
   } else {
-    CheckCall(info.Env(), "munmap", UnmapPages(mapping.start, mapping.length_bytes));
+    const Errno error = UnmapPages(mapping.start, mapping.length_bytes);
+    if (error != 0) SetPlace(mapping.start, mapping.length_bytes, owner);
+    CheckCall(info.Env(), "munmap", error);
   }
   mappings.erase(id);
   return Napi::Boolean::New(info.Env(), true);

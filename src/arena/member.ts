@@ -2,6 +2,8 @@
 import type { Gate } from '../base/gate.js'
 import type { PageCount, PageNumber } from '../base/units.js'
 import type { BlockHeap } from '../heap/block-heap.js'
+import type { OwnerId } from '../memory/kernel.js'
+import type { PageSource } from '../memory/page-source.js'
 import type { Member } from '../process/arena-group.js'
 import type { Releaser } from '../release/releaser.js'
 import type { Limits } from '../supply/limits.js'
@@ -12,6 +14,7 @@ interface MemberParts {
   readonly heap: BlockHeap
   readonly limits: Limits
   readonly releaser: Releaser
+  readonly source: PageSource
 }
 
 /**
@@ -64,6 +67,11 @@ export class ArenaMember implements Member {
 
   get dirtyPages(): PageCount {
     return this.#parts?.heap.dirtyPages ?? 0
+  }
+
+  /** Whose its mappings are, in reports. Null where it has none, or is closed. */
+  get owner(): OwnerId | null {
+    return this.#parts?.source.owner ?? null
   }
 
   leave(): void {

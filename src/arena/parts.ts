@@ -116,7 +116,7 @@ export function assemble(options: ResolvedOptions, environment: Surroundings): P
     debug,
     options.prefault,
   )
-  const member = new ArenaMember({ gate, heap, limits, releaser })
+  const member = new ArenaMember({ gate, heap, limits, releaser, source })
   if (debug !== null) late.releaser = new WeakRef(releaser)
   return {
     options,
@@ -150,7 +150,7 @@ function openSource(options: ResolvedOptions, environment: Surroundings): PageSo
   if (source === 'heap') return new HeapSource(deferral, { isSecret: wipeOnFree, startsSmall })
   const addon = requireAddon(environment)
   if (source === 'sbrk') return new BreakSource(addon, deferral, name, wipeOnFree)
-  return new MmapSource(addon, deferral, { hugePages, isSecret: wipeOnFree, startsSmall })
+  return new MmapSource(addon, deferral, { arenaName: name, hugePages, isSecret: wipeOnFree, startsSmall })
 }
 
 /** Makes the heap. If there is no memory for its books, the source is closed. */

@@ -1,5 +1,5 @@
 /**
- * The kernel, the runtime and malloc (`kernel.ts`, `runtime.ts`, `malloc.ts`) as the addon implements them. It also chooses how to
+ * The kernel, the runtime, malloc and the places of memory (`kernel.ts`, `runtime.ts`, `malloc.ts`, `places.ts`) as the addon implements them. It also chooses how to
  * detach a buffer, which depends on the Node line. It knows neither segments nor blocks.
  *
  * The binary is loaded at the first `loadAddon()`, never at import.
@@ -11,13 +11,23 @@ import type { PageCount, PageNumber } from '../base/units.js'
 import { bindingOfEnvironment, loadBinary } from './binary.js'
 import type { Advice, Kernel, MappingId, OwnerId, ProgramBreak, SystemError } from './kernel.js'
 import type { Ledger } from './ledger.js'
-import type { BellNumber, Bells, Malloc, MallocName } from './malloc.js'
+import type { BellNumber, Bells, Malloc, MallocName, MallocStats } from './malloc.js'
+import { mappingName } from './mapping-name.js'
+import type { PlaceOwner, PlacePart, Places } from './places.js'
 import { requirePlatform, unsupportedPlatform } from './platform.js'
 import type { Addon, LoopWatch, Runtime, WrapId } from './runtime.js'
 import { ThreadLedger } from './thread-ledger.js'
 
 /** What the addon exports: see the `*_face` files and `turns.h` in native/. */
-interface NativeAddon extends Omit<Kernel, 'advise'>, Omit<Runtime, 'newWrapId'>, Malloc, Bells {
+interface NativeAddon
+  extends Omit<Kernel, 'advise' | 'newOwner'>,
+    Omit<Runtime, 'newWrapId'>,
+    Malloc,
+    Bells,
+    Omit<Places, 'placesIn'> {
+  newOwner(name?: string, mappingName?: string): OwnerId
+  /** Four numbers for each part: those of `PlacePart`, with -1 for what is null there. */
+  placesIn(bounds: Float64Array): Float64Array
   /** Reserves that many numbers for wraps, which nobody else gets. Returns the first of them. */
   newWrapIds(count: number): WrapId
   readonly MADV_DONTNEED: number
@@ -37,6 +47,9 @@ interface NativeAddon extends Omit<Kernel, 'advise'>, Omit<Runtime, 'newWrapId'>
   give(lengthBytes: number): void
 }
 
+/** All that the binary does. */
+export type WholeAddon = Addon & Malloc & Bells & Places
+
 // Read once at load, before other code can replace it. Node 20 has no such method, and its types do not know
 // it.
 const transfer = (ArrayBuffer.prototype as { transfer?: (this: ArrayBuffer, length: number) => ArrayBuffer })
@@ -50,7 +63,7 @@ const NO_ADVICE = ['EINVAL', 'EPERM', 'EACCES', 'ENOSYS']
 const WRAP_IDS = 1024
 
 /** The binary behind the interfaces of `kernel.ts`, `runtime.ts` and `malloc.ts`. */
-class LoadedAddon implements Addon, Malloc, Bells {
+class LoadedAddon implements Addon, Malloc, Bells, Places {
   readonly programBreak: ProgramBreak
   readonly pageBytes: number
   readonly #native: NativeAddon
@@ -67,16 +80,20 @@ class LoadedAddon implements Addon, Malloc, Bells {
     return this.#native.map(lengthBytes, alignBytes, owner)
   }
 
-  mapPiece(lengthBytes: number): MappingId {
-    return this.#native.mapPiece(lengthBytes)
+  mapPiece(lengthBytes: number, owner?: OwnerId): MappingId {
+    return this.#native.mapPiece(lengthBytes, owner)
   }
 
   unmap(mapping: MappingId, owner?: OwnerId): boolean {
     return this.#native.unmap(mapping, owner)
   }
 
-  newOwner(): OwnerId {
-    return this.#native.newOwner()
+  newOwner(name?: string): OwnerId {
+    return this.#native.newOwner(name, name === undefined ? undefined : mappingName(name))
+  }
+
+  closeOwner(owner: OwnerId): void {
+    this.#native.closeOwner(owner)
   }
 
   disown(owner: OwnerId): void {
@@ -202,6 +219,33 @@ class LoadedAddon implements Addon, Malloc, Bells {
   ringOthers(bell: BellNumber): void {
     this.#native.ringOthers(bell)
   }
+
+  mallocStats(): MallocStats {
+    return this.#native.mallocStats()
+  }
+
+  mallocBytesIn(bounds: Float64Array): Float64Array {
+    return this.#native.mallocBytesIn(bounds)
+  }
+
+  placesIn(bounds: Float64Array): PlacePart[] {
+    const numbers = this.#native.placesIn(bounds)
+    const parts: PlacePart[] = []
+    for (let i = 0; i < numbers.length; i += 4) {
+      const [stretch, owner, bytes, residentBytes] = numbers.subarray(i, i + 4)
+      parts.push({
+        stretch,
+        owner: owner < 0 ? null : owner,
+        bytes,
+        residentBytes: residentBytes < 0 ? null : residentBytes,
+      })
+    }
+    return parts
+  }
+
+  placeOwners(): PlaceOwner[] {
+    return this.#native.placeOwners()
+  }
 }
 
 /** The one sum of the process. Native code keeps it, for all threads. */
@@ -237,7 +281,7 @@ class AddonLedger implements Ledger {
 export const threadLedger = new ThreadLedger()
 
 interface Loaded {
-  readonly addon: Addon & Malloc & Bells
+  readonly addon: WholeAddon
   readonly ledger: Ledger
   readonly native: NativeAddon
   /** The path of the binary, if somebody named it. */
@@ -286,7 +330,7 @@ export function requireWraps(runtime: Pick<Runtime, 'allowsWraps'>): void {
  * can be no addon, `ERR_ARENA_NOT_SUPPORTED` when the binary is missing, may not be loaded, or is not the one
  * at the path `binding`. A later call tries again.
  */
-export function loadAddon(binding?: string): Addon & Malloc & Bells {
+export function loadAddon(binding?: string): WholeAddon {
   return load(binding).addon
 }
 

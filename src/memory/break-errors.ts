@@ -1,13 +1,13 @@
 /** The errors about the program break. Each says what happened, why, and what to do. */
 import { ArenaError } from '../base/errors.js'
-import type { BreakInUse, MappingId, ProgramBreak } from './kernel.js'
+import type { BreakInUse, MappingId, OwnerId, ProgramBreak } from './kernel.js'
 
 /**
- * Makes an arena the owner of the break. Throws `ERR_ARENA_BREAK_IN_USE` or `ERR_ARENA_BREAK_UNAVAILABLE`.
+ * Makes an arena the owner of the break; `owner` is its number in reports. Throws `ERR_ARENA_BREAK_IN_USE` or `ERR_ARENA_BREAK_UNAVAILABLE`.
  */
-export function takeBreak(programBreak: ProgramBreak, arenaName: string): MappingId {
+export function takeBreak(programBreak: ProgramBreak, arenaName: string, owner: OwnerId): MappingId {
   try {
-    return programBreak.take(arenaName)
+    return programBreak.take(arenaName, owner)
   } catch (cause) {
     const { code, owner, message } = cause as BreakInUse
     if (code === 'EBUSY') {

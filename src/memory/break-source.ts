@@ -27,7 +27,7 @@ import { invariant } from '../base/assert.js'
 import type { Deferral } from '../base/deferral.js'
 import { KIB, MAX_SPACE_BYTES, MIB, type PageCount, type PageNumber } from '../base/units.js'
 import { lostError, movedBufferError, takeBreak } from './break-errors.js'
-import type { Kernel, ProgramBreak } from './kernel.js'
+import type { Kernel, MappingId, OwnerId, ProgramBreak } from './kernel.js'
 import { type MovableEnd, type PageSource, SEGMENT_ALIGN_BYTES, type Wrap } from './page-source.js'
 import type { Addon } from './runtime.js'
 import { endOf, type PageStretch, type Segment } from './segment.js'
@@ -57,6 +57,7 @@ const MAX_RISE_BYTES = 16 * MIN_RISE_BYTES
 export class BreakSource extends SegmentSource implements PageSource, MovableEnd {
   readonly name = 'sbrk'
   readonly unitPages = 1
+  readonly owner: OwnerId
   readonly #isSecret: boolean
   readonly #kernel: Kernel
   readonly #break: ProgramBreak
@@ -85,9 +86,19 @@ export class BreakSource extends SegmentSource implements PageSource, MovableEnd
     this.#kernel = addon
     this.#break = addon.programBreak
     this.#unmapper = new Unmapper(addon, deferral, 0)
-    const mapping = takeBreak(this.#break, arenaName)
+    this.owner = addon.newOwner(arenaName)
+    const mapping = this.#take(arenaName)
     this.#canMoveViewed = this.#break.canMoveViewed(mapping)
     this.#segment = { mapping, firstPage: 0, pageCount: 0, isKeptForGood: false }
+  }
+
+  #take(arenaName: string): MappingId {
+    try {
+      return takeBreak(this.#break, arenaName, this.owner)
+    } catch (error) {
+      this.#kernel.closeOwner(this.owner)
+      throw error
+    }
   }
 
   override get segments(): readonly OwnSegment[] {
@@ -162,6 +173,7 @@ export class BreakSource extends SegmentSource implements PageSource, MovableEnd
     // `close` is called a second time where the first call was interrupted.
     if (this.#isClosed) return
     this.#isClosed = true
+    this.#kernel.closeOwner(this.owner)
     const { mapping, isKeptForGood } = this.#segment
     this.#break.leave(mapping, isKeptForGood)
     // If other code may still use the memory, it stays mapped for good.
@@ -172,6 +184,7 @@ export class BreakSource extends SegmentSource implements PageSource, MovableEnd
     const end = endOfSegment(this.#segment)
     const { mapping, pageCount, isKeptForGood } = this.#segment
     this.#isClosed = true
+    this.#kernel.closeOwner(this.owner)
     if (isKeptForGood) {
       this.#break.leave(mapping, true)
       end.whenGone()

@@ -57,6 +57,7 @@ export class HeapSource implements PageSource {
   readonly pageBytes = HEAP_PAGE_BYTES
   readonly unitPages = 1
   readonly end = null
+  readonly owner = null
   readonly sharesMemory = false
   readonly #deferral: Deferral
   readonly #isSecret: boolean

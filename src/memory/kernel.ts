@@ -44,10 +44,10 @@ export interface BreakInUse extends SystemError {
 export interface ProgramBreak {
   /**
    * Makes the caller the owner of the break of this process, for all threads, and puts the fence above it. No
-   * page is taken yet. Throws `BreakInUse`, or the `SystemError` for which the break cannot be moved or
-   * fenced here.
+   * page is taken yet. In reports it counts as `owner`'s. Throws `BreakInUse`, or the `SystemError` for which
+   * the break cannot be moved or fenced here.
    */
-  take(name: string): MappingId
+  take(name: string, owner?: OwnerId): MappingId
 
   /**
    * Whether no other code has moved the break. It first waits for every call of malloc that might still move
@@ -115,7 +115,7 @@ export interface Kernel {
    * Maps at most 64 KiB as a piece of a slab, which costs a fraction of `map`. `unmap` purges the piece. Its
    * addresses are never used again before the whole slab is given up. It has no huge pages.
    */
-  mapPiece(lengthBytes: number): MappingId
+  mapPiece(lengthBytes: number, owner?: OwnerId): MappingId
 
   /**
    * Gives up a whole mapping. Returns false, and does nothing, while the finalizer of an `ArrayBuffer` over
@@ -128,8 +128,14 @@ export interface Kernel {
    */
   unmap(mapping: MappingId, owner?: OwnerId): boolean
 
-  /** A number that is unique in the process. Two copies of this package may share the addon. */
-  newOwner(): OwnerId
+  /**
+   * A number that is unique in the process. Two copies of this package may share the addon. What is mapped for
+   * this owner counts as `name` in reports, and the kernel shows it under a similar name where it can.
+   */
+  newOwner(name?: string): OwnerId
+
+  /** Says that this owner maps nothing more. */
+  closeOwner(owner: OwnerId): void
 
   /** Says that this owner will not ask again for the addresses that it gave up. */
   disown(owner: OwnerId): void

@@ -6,7 +6,18 @@
 /** The allocators that are known. `'none'`: musl's, or another one, which is left alone. */
 export type MallocName = 'glibc' | 'jemalloc' | 'mimalloc' | 'tcmalloc' | 'none'
 
-export interface Malloc {
+/** What the allocator says of itself, in bytes. Null: it does not tell. */
+export interface MallocStats {
+  /** In blocks that somebody has. */
+  readonly inUseBytes: number | null
+  /** What it has from the kernel, and nobody uses. A part of it may not be resident. */
+  readonly freeBytes: number | null
+  /** All that it has from the kernel. */
+  readonly mappedBytes: number | null
+}
+
+/** What has malloc give free memory back. */
+export interface MallocRelease {
   /** Which one serves this process. It never changes. */
   mallocName(): MallocName
 
@@ -39,6 +50,19 @@ export interface Malloc {
    * memory back to the kernel, in the caller's time.
    */
   flushMallocThread(): void
+}
+
+/** The malloc of this process, as it tells of itself. */
+export interface Malloc extends MallocRelease {
+  /** glibc walks its lists of free memory, with the lock of each of its arenas in turn. */
+  mallocStats(): MallocStats
+
+  /**
+   * Says for each stretch of whole pages how many of its bytes are glibc's: heaps of its threads, and chunks with
+   * a mapping of their own. All of them where another malloc serves: then nobody can tell. `bounds` has starts
+   * and ends by turns.
+   */
+  mallocBytesIn(bounds: Float64Array): Float64Array
 }
 
 /** Names one bell in the process. */

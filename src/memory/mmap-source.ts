@@ -23,6 +23,8 @@ import { type End, Unmapper } from './unmapper.js'
 const ROOM_FACTOR = 2
 
 export interface MmapOptions {
+  /** What its mappings are called in reports. */
+  readonly arenaName?: string
   /** Ask for transparent huge pages, and give back whole ones only. */
   readonly hugePages?: boolean
   /** Core files leave the pages of this source out. */
@@ -39,7 +41,7 @@ export class MmapSource extends SegmentSource implements PageSource {
   readonly #isSecret: boolean
   readonly #kernel: Kernel
   readonly #unmapper: Unmapper
-  readonly #owner: OwnerId
+  readonly owner: OwnerId
   readonly #guards: Guards
   readonly unitPages: PageCount
   readonly #space: SegmentSpace<OwnSegment>
@@ -49,8 +51,8 @@ export class MmapSource extends SegmentSource implements PageSource {
     const { hugePages = false, isSecret = false, startsSmall = false } = options
     this.#isSecret = isSecret
     this.#kernel = addon
-    this.#owner = addon.newOwner()
-    this.#unmapper = new Unmapper(addon, deferral, this.#owner)
+    this.owner = addon.newOwner(options.arenaName)
+    this.#unmapper = new Unmapper(addon, deferral, this.owner)
     this.#guards = new Guards(addon)
     this.unitPages = hugePages ? HUGE_PAGE_BYTES / addon.pageBytes : 1
     // Pieces of one slab cannot have advice of their own.
@@ -131,10 +133,12 @@ export class MmapSource extends SegmentSource implements PageSource {
    * hold one, and no other arena gets them.
    */
   close(): void {
+    this.#kernel.closeOwner(this.owner)
     this.#unmapper.disown()
   }
 
   abandon(endOfSegment: (segment: Segment) => End): void {
+    this.#kernel.closeOwner(this.owner)
     this.#unmapper.disown()
     for (const segment of this.segments) {
       const end = endOfSegment(segment)
@@ -145,8 +149,8 @@ export class MmapSource extends SegmentSource implements PageSource {
 
   #map(lengthBytes: number): MappingId {
     const isPiece = lengthBytes <= this.#space.firstBytes && this.#space.startsSmall
-    if (isPiece) return this.#kernel.mapPiece(lengthBytes)
-    const mapping = this.#kernel.map(lengthBytes, this.unitPages * this.pageBytes, this.#owner)
+    if (isPiece) return this.#kernel.mapPiece(lengthBytes, this.owner)
+    const mapping = this.#kernel.map(lengthBytes, this.unitPages * this.pageBytes, this.owner)
     try {
       // Huge pages would fill purged holes again (khugepaged, `max_ptes_none`), unless a hole is at least one
       // huge page.

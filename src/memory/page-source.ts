@@ -3,6 +3,7 @@
  * numbers and segments. It knows neither blocks nor Buffers, and does not decide when pages go back.
  */
 import { MIB, type PageCount, type PageNumber } from '../base/units.js'
+import type { OwnerId } from './kernel.js'
 import type { WrapId } from './runtime.js'
 import type { PageStretch, Segment } from './segment.js'
 import type { End } from './unmapper.js'
@@ -59,6 +60,8 @@ export interface PageSource {
   readonly segments: readonly Segment[]
   /** Pages go back in units of this many pages, at multiples of it. It is 1, or the pages of a huge page. */
   readonly unitPages: PageCount
+  /** Whose its mappings are, in reports. Null where it has none. */
+  readonly owner: OwnerId | null
   /** The end that can move. Null where segments come and go only as a whole. */
   readonly end: MovableEnd | null
 

@@ -10,7 +10,7 @@ import { REGION_BYTES } from '../heap/layout.js'
 import { loadAddon, loadLedger, threadLedger } from '../memory/addon.js'
 import { BookRegions } from '../memory/book-regions.js'
 import type { Ledger } from '../memory/ledger.js'
-import type { Bells, Malloc } from '../memory/malloc.js'
+import type { Bells, MallocRelease } from '../memory/malloc.js'
 import type { SourceName } from '../memory/page-source.js'
 import type { Addon } from '../memory/runtime.js'
 import { ArenaGroup } from './arena-group.js'
@@ -71,7 +71,7 @@ export const reclaimer = new Reclaimer({
 })
 
 /** The addon, or undefined on a platform that has none. */
-function availableAddon(): (Malloc & Bells) | undefined {
+function availableAddon(): (MallocRelease & Bells) | undefined {
   try {
     return loadAddon()
   } catch (error) {

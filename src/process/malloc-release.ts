@@ -4,7 +4,7 @@
  * With glibc, this thread takes the free chunks of its arena in slices, the pool purges their pages, and this thread
  * gives the chunks back in slices (`native/free_chunks.h`). What the other allocators do is one call on the pool.
  */
-import type { Malloc } from '../memory/malloc.js'
+import type { MallocRelease } from '../memory/malloc.js'
 import type { Pauses } from './pauses.js'
 
 /** A slice of work between two turns of the event loop. A call of malloc in it may make it longer. */
@@ -17,7 +17,7 @@ const SLICE_US = 300
  *
  * Rejects only if the addon does. Then no chunk is held any more.
  */
-export async function releaseMalloc(malloc: Malloc, isMain: boolean, pauses: Pauses): Promise<void> {
+export async function releaseMalloc(malloc: MallocRelease, isMain: boolean, pauses: Pauses): Promise<void> {
   if (malloc.mallocName() === 'none') return
   pauses.run(() => malloc.flushMallocThread())
   const isGlibc = malloc.mallocName() === 'glibc'

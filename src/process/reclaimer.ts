@@ -3,7 +3,7 @@
  * for. One run at a time in each thread. A thread that reclaims asks the others to do so, too.
  */
 import type { Deferral } from '../base/deferral.js'
-import type { BellNumber, Bells, Malloc, MallocName } from '../memory/malloc.js'
+import type { BellNumber, Bells, MallocName, MallocRelease } from '../memory/malloc.js'
 import type { ArenaGroup } from './arena-group.js'
 import type { Collection, CollectionReport } from './collect-garbage.js'
 import { releaseMalloc } from './malloc-release.js'
@@ -60,7 +60,7 @@ export interface ReclaimerParts {
     deferral: Deferral,
   ) => Promise<CollectionReport>
   /** The addon, or undefined where there is none. Then only arenas and V8 give memory back. */
-  readonly malloc: () => (Malloc & Bells) | undefined
+  readonly malloc: () => (MallocRelease & Bells) | undefined
   readonly isMainThread: boolean
 }
 

@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest'
 import { eventLoop, now } from '../../src/base/deferral.js'
 import { loadAddon } from '../../src/memory/addon.js'
-import type { Bells, Malloc } from '../../src/memory/malloc.js'
+import type { Bells, MallocRelease } from '../../src/memory/malloc.js'
 import { ArenaGroup, type Member } from '../../src/process/arena-group.js'
 import type { Collection } from '../../src/process/collect-garbage.js'
 import { Reclaimer, type ReclaimerParts } from '../../src/process/reclaimer.js'
@@ -18,7 +18,7 @@ function watched(failing?: { call: number; error: Error }) {
     if (calls.length === failing?.call) throw failing.error
     return run()
   }
-  const malloc: Malloc & Bells = {
+  const malloc: MallocRelease & Bells = {
     mallocName: () => through('mallocName', () => addon.mallocName()),
     beginChunks: () => through('beginChunks', () => addon.beginChunks()),
     takeChunks: budgetUs => through('takeChunks', () => addon.takeChunks(budgetUs)),

@@ -16,6 +16,7 @@ export type SourceCall = 'reserve' | 'unreserve' | 'purge' | 'populate' | 'retir
 export class FakeSource implements PageSource {
   readonly name = 'mmap'
   readonly end = null
+  readonly owner = null
   readonly unitPages = 1
   readonly sharesMemory = true
   readonly pageBytes: number

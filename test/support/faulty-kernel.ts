@@ -177,9 +177,9 @@ export class FaultyKernel implements Addon {
     return mapping
   }
 
-  mapPiece(lengthBytes: number): MappingId {
+  mapPiece(lengthBytes: number, owner?: OwnerId): MappingId {
     this.#enter('map', [lengthBytes])
-    const mapping = this.#real.mapPiece(lengthBytes)
+    const mapping = this.#real.mapPiece(lengthBytes, owner)
     this.mappings.set(mapping, lengthBytes)
     this.#segments.add(mapping)
     return mapping
@@ -272,8 +272,12 @@ export class FaultyKernel implements Addon {
     this.#real.detach(buffer)
   }
 
-  newOwner(): OwnerId {
-    return this.#real.newOwner()
+  newOwner(name?: string): OwnerId {
+    return this.#real.newOwner(name)
+  }
+
+  closeOwner(owner: OwnerId): void {
+    this.#real.closeOwner(owner)
   }
 
   disown(owner: OwnerId): void {
@@ -291,9 +295,9 @@ export class FaultyKernel implements Addon {
 
   #observe(real: ProgramBreak): ProgramBreak {
     return {
-      take: name => {
+      take: (name, owner) => {
         this.#enter('take', [name])
-        const mapping = real.take(name)
+        const mapping = real.take(name, owner)
         this.mappings.set(mapping, 0)
         return mapping
       },
