@@ -103,6 +103,7 @@ MallocStats TcmallocStats() {
 constexpr size_t kHeapBytes = size_t{64} << 20;
 // The bits of the size of a chunk that are flags (malloc/malloc.c).
 constexpr size_t kFlags = 7;
+constexpr size_t kIsAfterUsed = 1;
 constexpr size_t kIsMapped = 2;
 // After so many pages that begin nothing of glibc's, the rest is taken for somebody else's.
 constexpr int kMostMisses = 32;
@@ -122,23 +123,40 @@ bool ReadHead(const char* address, Head* head, bool* is_allowed) {
   return false;
 }
 
-bool IsHeap(const char* address, const Head& head, size_t left_bytes) {
+bool IsHeap(const char* address, const Head& head) {
   const size_t used_bytes = head[2];
   return AlignDown(const_cast<char*>(address), kHeapBytes) == address && head[0] != 0 &&
-         head[0] % sizeof(size_t) == 0 && used_bytes > 0 && used_bytes % PageBytes() == 0 &&
-         used_bytes <= std::min(kHeapBytes, left_bytes);
+         head[0] % sizeof(size_t) == 0 && used_bytes > 0 && used_bytes % PageBytes() == 0 && used_bytes <= kHeapBytes;
 }
 
-bool IsMappedChunk(const Head& head, size_t left_bytes) {
+bool IsMappedChunk(const Head& head) {
   const size_t length_bytes = head[1] & ~kFlags;
-  return (head[1] & kFlags) == kIsMapped && length_bytes > 0 && length_bytes % PageBytes() == 0 &&
-         length_bytes <= left_bytes;
+  return (head[1] & kFlags) == kIsMapped && length_bytes > 0 && length_bytes % PageBytes() == 0;
 }
 
-// How long the stretch of glibc's is that begins there: 0 if none does.
+// A chunk of the main arena, as there are one behind the other where the program break could not move.
+bool IsMainChunk(const Head& head) {
+  const size_t length_bytes = head[1] & ~kFlags;
+  return (head[1] & kFlags & ~kIsAfterUsed) == 0 && length_bytes >= 2 * sizeof(size_t) &&
+         length_bytes % (2 * sizeof(size_t)) == 0;
+}
+
+// Whether a chunk of the main arena begins there, and behind it another one, or nothing.
+bool BeginsMainChunks(const char* address, const Head& head, size_t left_bytes) {
+  if ((head[1] & kIsAfterUsed) == 0 || !IsMainChunk(head)) return false;
+  const size_t length_bytes = head[1] & ~kFlags;
+  if (length_bytes == left_bytes) return true;
+  Head next = {};
+  bool is_allowed = true;
+  return length_bytes < left_bytes && ReadHead(address + length_bytes, &next, &is_allowed) && IsMainChunk(next);
+}
+
+// How long the stretch of glibc's is that begins there: 0 if none does. A heap or a chunk may have grown since somebody
+// asked the kernel where the stretch ends.
 size_t GlibcBytesAt(const char* address, const Head& head, size_t left_bytes) {
-  if (IsHeap(address, head, left_bytes)) return std::min(kHeapBytes, left_bytes);
-  return IsMappedChunk(head, left_bytes) ? head[1] & ~kFlags : 0;
+  if (IsHeap(address, head)) return std::min(kHeapBytes, left_bytes);
+  if (IsMappedChunk(head)) return std::min(head[1] & ~kFlags, left_bytes);
+  return BeginsMainChunks(address, head, left_bytes) ? left_bytes : 0;
 }
 
 }  // namespace

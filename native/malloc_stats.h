@@ -21,9 +21,10 @@ struct MallocStats {
 // takes longer with more of them, and other threads wait in `malloc`.
 MallocStats ReadMallocStats();
 
-// How many bytes of the stretch are glibc's: heaps of its arenas for threads, and chunks with a mapping of their own.
-// Reads what begins at its pages, by a system call that another thread's `munmap` does not harm. Returns all of it
-// where another malloc serves, and where that call is forbidden: nobody can tell then.
+// How many bytes of the stretch are glibc's: heaps of its arenas for threads, chunks with a mapping of their own, and
+// what the main arena mapped where the program break could not move. Reads what begins at its pages, by a system call
+// that another thread's `munmap` does not harm. Returns all of it where another malloc serves, and where that call is
+// forbidden: nobody can tell then.
 //
 // Requires: whole pages.
 size_t MallocBytesIn(char* start, const char* end);

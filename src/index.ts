@@ -28,3 +28,13 @@ export { processLimit, setProcessLimit } from './process/process-limit.js'
 export { type ReclaimOptions, type ReclaimReport, reclaim } from './process/reclaim.js'
 export { type ReclaimWhenIdleOptions, reclaimWhenIdle } from './process/reclaim-when-idle.js'
 export type { PressureSource } from './release/pressure.js'
+export {
+  type ArenaPart,
+  type ArenasPart,
+  type MallocPart,
+  type MemoryPart,
+  type MemoryReport,
+  memoryReport,
+  type V8Part,
+  type V8Space,
+} from './report/memory-report.js'

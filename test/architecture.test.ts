@@ -25,10 +25,11 @@ const MAY_IMPORT: Record<string, string[]> = {
   supply: ['buffers', 'release', ...WITH_PAGES],
   process: ['release', ...WITH_PAGES],
   arena: ['process', 'supply', 'buffers/debug', 'buffers', 'release', ...WITH_PAGES],
-  index: ['arena', 'process', 'buffers', 'release', 'notices', ...GROUND],
+  report: ['arena', 'process', 'memory', ...GROUND],
+  index: ['report', 'arena', 'process', 'buffers', 'release', 'notices', ...GROUND],
   replay: ['index', ...GROUND],
   testing: ['index', ...GROUND],
-  cli: ['replay', ...GROUND],
+  cli: ['replay', 'report', ...GROUND],
 }
 
 /** Single files that a room may import although it may not import the rest of theirs. */
