@@ -17,6 +17,7 @@ Commands:
   demo           compare the memory that Buffers and an Arena hold
   replay FILE    replay a recording of allocations; show time and memory, and
                  verify the contents of blocks
+  report PID     show where the memory of a process is
 
 Options:
   -h, --help     show this help; after a command, show the help of that command
@@ -34,6 +35,7 @@ type Command = (args: string[]) => Promise<void>
 const COMMANDS: Record<string, () => Promise<Command>> = {
   demo: async () => (await import('./demo.js')).demo,
   replay: async () => (await import('./replay.js')).replay,
+  report: async () => (await import('./process-report.js')).processReport,
   'internal-memory-run': async () => (await import('./memory-run.js')).memoryRun,
 }
 
@@ -49,11 +51,11 @@ async function run(args: string[]): Promise<void> {
   } else if (first === '--version') {
     process.stdout.write(`${version()}\n`)
   } else if (first === undefined) {
-    throw new UsageError('a command is missing; give demo or replay')
+    throw new UsageError('a command is missing; give demo, replay or report')
   } else if (!Object.hasOwn(COMMANDS, first)) {
     const [kind, known] = first.startsWith('-')
       ? ['option', ['--help', '--version']]
-      : ['command', ['demo', 'replay']]
+      : ['command', ['demo', 'replay', 'report']]
     const meant = nearest(first, known)
     throw new UsageError(
       `unknown ${kind} ${JSON.stringify(first)}${meant === undefined ? '' : `; did you mean ${JSON.stringify(meant)}?`}`,

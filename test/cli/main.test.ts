@@ -26,11 +26,11 @@ describe.concurrent('offheap', () => {
       const { code, stdout, stderr } = await offheap([option])
       expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
       expect(stdout).toMatch(/^Usage: offheap COMMAND/)
-      expect(stdout).toMatch(/demo[\s\S]*replay FILE/)
+      expect(stdout).toMatch(/demo[\s\S]*replay FILE[\s\S]*report PID/)
     }
   })
 
-  it.each(['demo', 'replay'])('shows the help of %s', async command => {
+  it.each(['demo', 'replay', 'report'])('shows the help of %s', async command => {
     for (const option of someOf(['--help', '-h'], 1)) {
       const { code, stdout } = await offheap([command, option])
       expect(code).toBe(0)
@@ -57,6 +57,18 @@ describe.concurrent('offheap', () => {
       /Unknown option '--sorce'; did you mean '--source'\?/,
       'offheap demo --help',
     ],
+    [['report'], /report takes one PID/, 'offheap report --help'],
+    [['report', '1', '2'], /report takes one PID/, 'offheap report --help'],
+    [['report', '--watch'], /report takes one PID/, 'offheap report --help'],
+    [['report', '0'], /PID is a whole number of at least 1; got "0"/, 'offheap report --help'],
+    [['report', 'self'], /PID is a whole number of at least 1; got "self"/, 'offheap report --help'],
+    [
+      ['report', '1', '--watch=soon'],
+      /--watch takes a number of seconds from 0.1 to 86400; got "soon"/,
+      'offheap report --help',
+    ],
+    [['report', '--watch', '0', '1'], /--watch takes a number of seconds/, 'offheap report --help'],
+    [['report', '1', '--jso'], /Unknown option '--jso'; did you mean '--json'\?/, 'offheap report --help'],
     [['relpay'], /unknown command "relpay"; did you mean "replay"\?/, 'offheap --help'],
     [['replay', '--fly', 'a'], /Unknown option '--fly'/, 'offheap replay --help'],
     [['replay', 'a', '--allocator', 'slab'], /arena, buffer, heap; got "slab"/, 'offheap replay --help'],
