@@ -1,19 +1,35 @@
+import { readdirSync, readFileSync } from 'node:fs'
 import { defineConfig } from 'vitest/config'
 import { BaseSequencer, type TestSpecification } from 'vitest/node'
 
 /**
  * `npm run test:all` runs every test. `npm test` runs all files but the long ones, and of the files that have very many cases a
- * sample of these: see test/support/extent.ts.
+ * sample of these: see test/support/extent.ts. `npm run test:rest`, after it, runs what that left out.
  */
+if (process.env.OFFHEAP_TESTS === 'rest') {
+  process.env.OFFHEAP_TESTS = 'all'
+  process.env.OFFHEAP_SKIP_DONE = '1'
+}
 const isAll = process.env.OFFHEAP_TESTS === 'all'
 
 /** Files that `npm test` leaves out: the tests of the benchmarks, and programs under load for seconds. */
 const LONG = [
   'test/arena/workers.test.ts',
   'test/bench/**/*.test.ts',
+  'test/kernel/naming-thousands.test.ts',
   'test/release/waves.test.ts',
   'test/torture/**/*.test.ts',
 ]
+/**
+ * Files of which `npm test` runs all: they neither take a sample nor run on other Node lines. What `npm run test:rest` leaves out.
+ */
+const DONE =
+  process.env.OFFHEAP_SKIP_DONE === undefined
+    ? []
+    : readdirSync('test', { recursive: true, encoding: 'utf8' })
+        .map(file => `test/${file}`)
+        .filter(file => file.endsWith('.test.ts') && !LONG.some(long => file.startsWith(long.split('*')[0])))
+        .filter(file => !/extent\.js|\bNODES\b/.test(readFileSync(file, 'utf8')))
 /** Files whose tests would fail on a machine that is busy with others: they compare times, or expect something within a time. */
 const TIMED = [
   'test/arena/over-heap.test.ts',
@@ -86,7 +102,7 @@ export default defineConfig({
           // A process for each file: what one test leaves in the process (mappings, Workers) cannot reach another file.
           name: 'apart',
           include: ['test/**/*.test.ts'],
-          exclude: [...TIMED, ...SHARING, ...(isAll ? [] : LONG)],
+          exclude: [...TIMED, ...SHARING, ...DONE, ...(isAll ? [] : LONG)],
           maxWorkers: 3,
           sequence: { groupOrder: 0 },
         },
@@ -96,7 +112,7 @@ export default defineConfig({
         test: {
           name: 'sharing',
           include: SHARING,
-          exclude: TIMED,
+          exclude: [...TIMED, ...DONE],
           isolate: false,
           maxWorkers: 3,
           sequence: { groupOrder: 0 },
@@ -108,7 +124,7 @@ export default defineConfig({
           // After the others. In the sample they have time enough for two of them at once.
           name: 'timed',
           include: TIMED,
-          exclude: isAll ? [] : LONG,
+          exclude: isAll ? DONE : LONG,
           maxWorkers: isAll ? 1 : 2,
           sequence: { groupOrder: 1 },
         },

@@ -116,10 +116,9 @@ describe('reclaim', () => {
       const found = await fragmented([4096, 131_072, 160, 0, 'reclaim'], { LD_PRELOAD: file })
       const { report, beforeBytes, afterBytes, startBytes } = found
       expect(report?.malloc.name).toBe(name)
-      // mimalloc keeps most of the rest until its threads allocate again.
-      expect(afterBytes - startBytes).toBeLessThan(0.5 * 160 * MIB)
-      // Some allocators have given most of it back before: nothing is wrong with that.
-      expect(afterBytes).toBeLessThanOrEqual(beforeBytes + MIB)
+      // mimalloc (2.0.9) gives back what lies in segments that are wholly free, and the rest as the program goes on allocating.
+      if (name === 'mimalloc') expect(afterBytes).toBeLessThan(beforeBytes - 8 * MIB)
+      else expect(afterBytes - startBytes).toBeLessThan(0.5 * 160 * MIB)
     })
   }
 
