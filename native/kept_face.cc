@@ -61,11 +61,8 @@ std::string TextAt(const Napi::CallbackInfo& info, size_t index, const char* nam
 
 Napi::Value NewOwner(const Napi::CallbackInfo& info) {
   std::string name = TextAt(info, 0, "name");
-  const std::string text = TextAt(info, 1, "mappingName");
-  MappingName mapping_name = {};
-  text.copy(mapping_name.data(), mapping_name.size() - 1);
   const uint64_t owner = NewNumber();
-  OpenOwner(owner, InstanceOf(info.Env()).thread, std::move(name), mapping_name);
+  OpenOwner(owner, InstanceOf(info.Env()).thread, std::move(name));
   return Napi::Number::New(info.Env(), static_cast<double>(owner));
 }
 

@@ -4,6 +4,8 @@
 
 #include <atomic>
 #include <cerrno>
+#include <cstring>
+#include <string>
 
 #include "pages.h"
 #include "places.h"
@@ -12,18 +14,33 @@ namespace offheap {
 namespace {
 
 constexpr int kMostNames = 4096;
-constexpr MappingName kBooksName = {"offheap: books"};
+constexpr const char* kPrefix = "offheap: ";
+// What the kernel takes, without the zero behind it.
+constexpr size_t kMaxBytes = 79;
 
 // How many more mappings may be named. None once the kernel refused.
 std::atomic<int> names_left = kMostNames;
+
+bool IsTaken(unsigned char byte) { return byte >= 0x20 && byte <= 0x7e && std::strchr("\\`$[]", byte) == nullptr; }
+
+// What the kernel refuses is `_`, one for each character of UTF-8, and what is too long is cut.
+std::string MappingNameFor(uint64_t owner) {
+  constexpr unsigned char kTopBits = 0xc0;
+  constexpr unsigned char kContinued = 0x80;
+  std::string name = kPrefix;
+  for (const char letter : owner == kBooksOwner ? "books" : NameOf(owner)) {
+    const auto byte = static_cast<unsigned char>(letter);
+    if ((byte & kTopBits) != kContinued) name.push_back(IsTaken(byte) ? letter : '_');
+  }
+  if (name.size() > kMaxBytes) name.resize(kMaxBytes);
+  return name;
+}
 
 }  // namespace
 
 void NameMapping(void* start, size_t length_bytes, uint64_t owner) {
   if (names_left.load(std::memory_order_relaxed) <= 0) return;
-  const MappingName name = owner == kBooksOwner ? kBooksName : MappingNameOf(owner);
-  if (name.front() == '\0') return;
-  const Errno error = NamePages(start, length_bytes, name.data());
+  const Errno error = NamePages(start, length_bytes, MappingNameFor(owner).c_str());
   // ENOMEM is of this moment. All else is of this kernel, or of a filter.
   if (error == 0) names_left.fetch_sub(1, std::memory_order_relaxed);
   else if (error != ENOMEM) names_left.store(0, std::memory_order_relaxed);

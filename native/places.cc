@@ -27,7 +27,6 @@ struct Place {
 struct Owner {
   uint64_t thread;
   std::string name;
-  MappingName mapping_name;
   size_t places = 0;
   bool is_open = true;
 };
@@ -102,10 +101,10 @@ std::vector<Piece> PiecesOf(const std::vector<Stretch>& stretches) {
 
 }  // namespace
 
-void OpenOwner(uint64_t owner, uint64_t thread, std::string name, const MappingName& mapping_name) {
+void OpenOwner(uint64_t owner, uint64_t thread, std::string name) {
   State& s = TheState();
   const Lock lock(s.lock);
-  s.owners.emplace(owner, Owner{thread, std::move(name), mapping_name});
+  s.owners.emplace(owner, Owner{thread, std::move(name)});
 }
 
 void CloseOwner(uint64_t owner) {
@@ -151,11 +150,11 @@ uint64_t RemovePlace(char* start) {
   return owner;
 }
 
-MappingName MappingNameOf(uint64_t owner) {
+std::string NameOf(uint64_t owner) {
   State& s = TheState();
   const Lock lock(s.lock);
   const auto at = s.owners.find(owner);
-  return at == s.owners.end() ? MappingName{} : at->second.mapping_name;
+  return at == s.owners.end() ? std::string() : at->second.name;
 }
 
 std::vector<Part> PartsOf(const std::vector<Stretch>& stretches) {

@@ -8,7 +8,6 @@
 #ifndef OFFHEAP_NATIVE_PLACES_H_
 #define OFFHEAP_NATIVE_PLACES_H_
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -19,11 +18,8 @@ namespace offheap {
 // The owner of what is no arena's: books, also those that many arenas share.
 constexpr uint64_t kBooksOwner = 0;
 
-// What the kernel takes for the name of a mapping, with a zero behind it. Empty: none.
-using MappingName = std::array<char, 80>;
-
-// An arena begins. `mapping_name` is what its mappings are called (`NamePages`).
-void OpenOwner(uint64_t owner, uint64_t thread, std::string name, const MappingName& mapping_name);
+// An arena begins.
+void OpenOwner(uint64_t owner, uint64_t thread, std::string name);
 
 // The arena is closed. What is left of its memory is still its own.
 void CloseOwner(uint64_t owner);
@@ -38,8 +34,8 @@ void SetPlace(char* start, size_t length_bytes, uint64_t owner);
 // Call it before the mapping is given up. Does nothing where there is none. Returns the owner.
 uint64_t RemovePlace(char* start);
 
-// What mappings of that owner are called, or nothing.
-MappingName MappingNameOf(uint64_t owner);
+// The name of that owner, or an empty string.
+std::string NameOf(uint64_t owner);
 
 // A stretch of addresses: `start` is the first, `end` the one behind the last.
 struct Stretch {

@@ -31,6 +31,7 @@ export type { PressureSource } from './release/pressure.js'
 export {
   type ArenaPart,
   type ArenasPart,
+  type MallocName,
   type MallocPart,
   type MemoryPart,
   type MemoryReport,

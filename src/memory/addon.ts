@@ -12,7 +12,6 @@ import { bindingOfEnvironment, loadBinary } from './binary.js'
 import type { Advice, Kernel, MappingId, OwnerId, ProgramBreak, SystemError } from './kernel.js'
 import type { Ledger } from './ledger.js'
 import type { BellNumber, Bells, Malloc, MallocName, MallocStats } from './malloc.js'
-import { mappingName } from './mapping-name.js'
 import type { PlaceOwner, PlacePart, Places } from './places.js'
 import { requirePlatform, unsupportedPlatform } from './platform.js'
 import type { Addon, LoopWatch, Runtime, WrapId } from './runtime.js'
@@ -20,12 +19,11 @@ import { ThreadLedger } from './thread-ledger.js'
 
 /** What the addon exports: see the `*_face` files and `turns.h` in native/. */
 interface NativeAddon
-  extends Omit<Kernel, 'advise' | 'newOwner'>,
+  extends Omit<Kernel, 'advise'>,
     Omit<Runtime, 'newWrapId'>,
     Malloc,
     Bells,
     Omit<Places, 'placesIn'> {
-  newOwner(name?: string, mappingName?: string): OwnerId
   /** Four numbers for each part: those of `PlacePart`, with -1 for what is null there. */
   placesIn(bounds: Float64Array): Float64Array
   /** Reserves that many numbers for wraps, which nobody else gets. Returns the first of them. */
@@ -89,7 +87,7 @@ class LoadedAddon implements Addon, Malloc, Bells, Places {
   }
 
   newOwner(name?: string): OwnerId {
-    return this.#native.newOwner(name, name === undefined ? undefined : mappingName(name))
+    return this.#native.newOwner(name)
   }
 
   closeOwner(owner: OwnerId): void {

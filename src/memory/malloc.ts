@@ -3,7 +3,7 @@
  * instead. The addon implements it.
  */
 
-/** The allocators that are known. `'none'`: musl's, or another one, which is left alone. */
+/** The allocator that serves a process. `'none'`: musl's, or one that is not known, which is left alone. */
 export type MallocName = 'glibc' | 'jemalloc' | 'mimalloc' | 'tcmalloc' | 'none'
 
 /** What the allocator says of itself, in bytes. Null: it does not tell. */

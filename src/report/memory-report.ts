@@ -10,6 +10,8 @@ import { group } from '../process/environment.js'
 import { attribute, type Resident } from './attribution.js'
 import { parseSmaps } from './smaps.js'
 
+export type { MallocName } from '../memory/malloc.js'
+
 /**
  * Where the memory of this process is, as `memoryReport()` returns it. Numbers are bytes, unless a field says
  * otherwise. The parts add up:

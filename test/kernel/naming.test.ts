@@ -12,6 +12,18 @@ describe('each mapping of an arena', () => {
     expect(new Set(asked)).toEqual(new Set(['0 offheap: up_loads_', '0 offheap: books']))
   })
 
+  it('is named without what the kernel refuses, and in 79 bytes at most', async () => {
+    const asked = (await askedBy('names', 0)).filter(name => name !== '0 offheap: books')
+    expect(new Set(asked)).toEqual(
+      new Set([
+        '0 offheap: a_b_c_d_e_f',
+        '0 offheap: tab_nul_del_',
+        '0 offheap: Gr__e _',
+        `0 offheap: ${'x'.repeat(70)}`,
+      ]),
+    )
+  })
+
   it('is named in a Worker, too', async () => {
     const asked = await askedBy('worker', 0)
     expect(asked).toEqual(expect.arrayContaining(['0 offheap: of a worker', '0 offheap: main']))

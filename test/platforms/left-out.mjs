@@ -14,6 +14,7 @@ export const MUSL_PLACES = [
   'test/supply',
 ]
 
+const PRELOADS_GLIBC = 'preloads libraries that are made for glibc'
 const NEEDS_BREAK = 'is about the program break, which nobody can move on musl'
 
 export const MUSL_LEFT_OUT = [
@@ -25,6 +26,8 @@ export const MUSL_LEFT_OUT = [
     test: 'leaves no page of an arena to its child',
     reason: NEEDS_BREAK,
   },
+  { file: 'test/kernel/malloc-kind.test.ts', test: 'a preloaded library', reason: PRELOADS_GLIBC },
+  { file: 'test/kernel/naming.test.ts', reason: PRELOADS_GLIBC },
   {
     file: 'test/kernel/many-arenas.test.ts',
     test: 'are open at once, and are gone when they are closed',

@@ -21,7 +21,10 @@ export const LEFT_OUT = [
   { file: 'test/kernel/books.test.ts', reason: COUNTS_MEMORY },
   { file: 'test/kernel/both-sources.test.ts', reason: COUNTS_MEMORY },
   { file: 'test/kernel/lifetimes.test.ts', test: 'as many kernel mappings', reason: COUNTS_MEMORY },
+  { file: 'test/kernel/malloc-kind.test.ts', reason: PRELOADS },
+  { file: 'test/kernel/malloc-stats.test.ts', reason: PRELOADS },
   { file: 'test/kernel/many-arenas.test.ts', reason: COUNTS_MEMORY },
+  { file: 'test/kernel/naming.test.ts', reason: PRELOADS },
   {
     file: 'test/kernel/pages-on-demand.test.ts',
     test: 'faults no more',

@@ -23,6 +23,9 @@ if (way === 'thousands') {
       new Arena({ name: 'of a worker' }).alloc(${MIB})
     })`
   new Worker(text, { eval: true }).on('exit', () => console.log(use('main', MIB)))
+} else if (way === 'names') {
+  const names = ['a\\b`c$d[e]f', 'tab\tnul\0del\x7f', 'Größe 🦄', 'x'.repeat(128)]
+  console.log(names.every(name => use(name, MIB)))
 } else if (way === 'small') {
   console.log(use('small', 100))
 } else {
