@@ -138,16 +138,6 @@ bool LooksAsDescribed() {
   return is_as_described;
 }
 
-// Whether what follows is the top of the arena, its last chunk, which ends where its memory ends: on a page. Another
-// chunk that ends on a page is told from it where there is more of the program break behind.
-bool IsBeforeTop(const char* chunk) {
-  const char* const next = chunk + SizeOf(chunk);
-  const char* const end = next + SizeOf(next) - 2 * kHeadBytes;
-  if (reinterpret_cast<uintptr_t>(end) % PageBytes() != 0) return false;
-  const char* const break_start = BreakStart();
-  return break_start == nullptr || chunk < break_start || end >= LibcBreak();
-}
-
 // Purges stretches of pages that lie anywhere, many in one system call.
 class Batch {
  public:
@@ -226,6 +216,7 @@ bool FreeChunks::Begin() {
   chunks_ = static_cast<char**>(list);
   count_ = given_ = bin_ = 0;
   highest_ = nullptr;
+  page_end_ = nullptr;
   has_reserve_ = false;
   return true;
 }
@@ -246,14 +237,30 @@ bool FreeChunks::TakeSome(uint64_t deadline_ns) {
   return true;
 }
 
-// Whether the chunk before the place where `chunk` ends is free, and `chunk` is that. `chunk` lies behind one of ours.
-// Another thread may take or free it at any time; what is returned is a hint.
-bool FreeChunks::IsFree(const char* chunk, size_t chunk_bytes, bool is_main) const {
+// What lies where `chunk` ends, which lies behind one of ours. Another thread may take or free it at any time: what is
+// returned is a hint.
+FreeChunks::Next FreeChunks::NextOf(const char* chunk, size_t chunk_bytes, bool is_main) const {
   std::array<size_t, 2> words = {};  // the size of the chunk if it is free, and the head of the next one
   const char* const from = chunk + chunk_bytes - 2 * kHeadBytes;
   if (IsHeldInPlace(from + sizeof words, is_main)) memcpy(words.data(), from, sizeof words);
-  else if (!ReadSafely(from, words.data(), sizeof words)) return false;
-  return (words[1] & kPreviousInUse) == 0 && words[0] == chunk_bytes;
+  else if (!ReadSafely(from, words.data(), sizeof words)) return Next::kNothing;
+  if ((words[1] & kPreviousInUse) != 0) return Next::kOfUsed;
+  return words[0] == chunk_bytes ? Next::kOfFree : Next::kNothing;
+}
+
+// Whether what follows is the top of the arena, its last chunk, which ends where its memory ends: on a page, with no
+// chunk behind. What lies behind may be somebody else's and look like one. But then the next chunk from the top ends in
+// the same place. So no more than one in a row is taken from the top by mistake.
+bool FreeChunks::IsBeforeTop(const char* chunk) {
+  const char* const next = chunk + SizeOf(chunk);
+  const size_t next_bytes = SizeOf(next);
+  const char* const end = next + next_bytes - 2 * kHeadBytes;
+  if (reinterpret_cast<uintptr_t>(end) % PageBytes() != 0) return false;
+  const bool is_main = (HeadOf(chunk) & kNotMain) == 0;
+  if (is_main && end == LibcBreak()) return true;
+  if (end == page_end_ || NextOf(next, next_bytes, is_main) == Next::kNothing) return true;
+  page_end_ = end;
+  return false;
 }
 
 // Whether nobody can unmap what lies there: malloc only unmaps above the last chunk in use of the break, or of a heap
@@ -271,7 +278,7 @@ void FreeChunks::GrowOverRest(char*& chunk) {
   const size_t bytes = SizeOf(chunk);
   const char* const rest = chunk + bytes;
   const size_t rest_bytes = SizeOf(rest);
-  if (!IsFree(rest, rest_bytes, (HeadOf(chunk) & kNotMain) == 0)) return;
+  if (NextOf(rest, rest_bytes, (HeadOf(chunk) & kNotMain) == 0) != Next::kOfFree) return;
   chunk = ResizeChunk(chunk, bytes + rest_bytes);
 }
 

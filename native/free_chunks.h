@@ -19,7 +19,7 @@
 // since 1996, and debuggers read them. `AreReadable` tries it before it is relied on.
 //
 // A chunk that is taken is in use: that neither it nor what follows it can be unmapped, and the program break not sink
-// below it, is what makes reading beside it safe. See `SizeAt` and `IsFree` in the source.
+// below it, is what makes reading beside it safe. See `SizeOf` and `NextOf` in the source.
 
 #ifndef OFFHEAP_NATIVE_FREE_CHUNKS_H_
 #define OFFHEAP_NATIVE_FREE_CHUNKS_H_
@@ -67,7 +67,11 @@ class FreeChunks {
 
   Taken TakeOne(size_t chunk_bytes);
   void GrowOverRest(char*& chunk);
-  bool IsFree(const char* chunk, size_t chunk_bytes, bool is_main) const;
+  // A free chunk, one in use, or none, ends where the next one begins.
+  enum class Next : uint8_t { kOfFree, kOfUsed, kNothing };
+
+  Next NextOf(const char* chunk, size_t chunk_bytes, bool is_main) const;
+  bool IsBeforeTop(const char* chunk);
   bool IsHeldInPlace(const char* address, bool is_main) const;
   void TakeTop();
   void Add(char* chunk);
@@ -77,6 +81,7 @@ class FreeChunks {
   size_t given_ = 0;
   size_t bin_ = 0;  // the bin that is being emptied: an index into the table of their least sizes
   char* highest_ = nullptr;
+  const char* page_end_ = nullptr;  // where the last chunk ended that was not the top, but ends on a page
   bool has_reserve_ = false;
   std::atomic<bool> is_busy_{false};
 };

@@ -70,6 +70,16 @@ describe.each(NODES.map(line => [line.version, line.path]))(
   },
 )
 
+describe.skipIf(isMusl)('the arena that malloc has for a Worker', () => {
+  it.each(SIZES)('goes back between live blocks of %s', async (_name, least, most, share) => {
+    const found = await fragmented([least, most, 160, 2, 'reclaim', 'worker'])
+    const { report, byteSum, liveBytes, leftBytes, torn } = found
+    expect(report?.malloc.releasedBytes).toBeGreaterThan(share * (byteSum - liveBytes))
+    expect(leftBytes).toBeLessThan(6 * MIB)
+    expect(torn).toBe(0)
+  })
+})
+
 describe('reclaim', () => {
   it.skipIf(isMusl)('gives all back that was once used and is free', async () => {
     const { startBytes, afterBytes } = await fragmented([1024, 131_072, 200, 0, 'reclaim'])

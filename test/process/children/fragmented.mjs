@@ -1,13 +1,14 @@
 /**
  * Makes free memory of malloc that lies scattered between live blocks, reclaims, and prints what came of it as JSON.
  *
- *   fragmented.mjs LEAST MOST MIB KEEP WHAT
+ *   fragmented.mjs LEAST MOST MIB KEEP WHAT [WHERE]
  *
  * Blocks have LEAST to MOST bytes, MIB in all, and one in KEEP stays (0: none). WHAT is `reclaim`, `again` (a second time, of
- * which the report is), or `nothing`. Run it with --expose-gc.
+ * which the report is), or `nothing`. WHERE is `worker` for a Worker, whose malloc takes from an arena of its own. Run it with --expose-gc.
  */
 import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { isMainThread, Worker } from 'node:worker_threads'
 import { reclaim } from '../../../dist/index.js'
 import { addon } from '../../fixtures/addon.mjs'
 
@@ -31,29 +32,37 @@ async function collect() {
   }
 }
 
-await collect()
-const startBytes = rssBytes()
-let blocks = []
-let byteSum = 0
-for (; byteSum < mib * 2 ** 20; byteSum += blocks.at(-1).length) {
-  const block = Buffer.allocUnsafeSlow(least + Math.floor(random() * (most - least)))
-  blocks.push(block.fill(blocks.length % 251))
+async function main() {
+  await collect()
+  const startBytes = rssBytes()
+  let blocks = []
+  let byteSum = 0
+  for (; byteSum < mib * 2 ** 20; byteSum += blocks.at(-1).length) {
+    const block = Buffer.allocUnsafeSlow(least + Math.floor(random() * (most - least)))
+    blocks.push(block.fill(blocks.length % 251))
+  }
+  blocks = blocks.filter((_, index) => keep > 0 && index % keep === 0)
+  const liveBytes = blocks.reduce((sum, { length }) => sum + length, 0)
+  await collect()
+  const beforeBytes = rssBytes()
+  let report = null
+  if (what === 'reclaim' || what === 'again') report = await reclaim()
+  if (what === 'again') report = await reclaim()
+  if (what === 'nothing') await sleep(1500)
+  const afterBytes = rssBytes()
+  // What glibc's own trim still finds.
+  await addon.purgeMalloc(false, true)
+  const torn = blocks.filter(
+    (block, index) => !block.equals(Buffer.alloc(block.length, (index * keep) % 251)),
+  ).length
+  const leftBytes = afterBytes - rssBytes()
+  console.log(
+    JSON.stringify({ startBytes, byteSum, liveBytes, beforeBytes, afterBytes, leftBytes, torn, report }),
+  )
 }
-blocks = blocks.filter((_, index) => keep > 0 && index % keep === 0)
-const liveBytes = blocks.reduce((sum, { length }) => sum + length, 0)
-await collect()
-const beforeBytes = rssBytes()
-let report = null
-if (what === 'reclaim' || what === 'again') report = await reclaim()
-if (what === 'again') report = await reclaim()
-if (what === 'nothing') await sleep(1500)
-const afterBytes = rssBytes()
-// What glibc's own trim still finds.
-await addon.purgeMalloc(false, true)
-const torn = blocks.filter(
-  (block, index) => !block.equals(Buffer.alloc(block.length, (index * keep) % 251)),
-).length
-const leftBytes = afterBytes - rssBytes()
-console.log(
-  JSON.stringify({ startBytes, byteSum, liveBytes, beforeBytes, afterBytes, leftBytes, torn, report }),
-)
+
+if (isMainThread && process.argv[7] === 'worker') {
+  new Worker(new URL(import.meta.url), { argv: process.argv.slice(2) })
+} else {
+  await main()
+}
