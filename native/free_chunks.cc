@@ -115,8 +115,14 @@ constexpr size_t kRunsAtOnce = 128;
 constexpr size_t kMaxChunks = size_t{4} << 20;
 constexpr size_t kListBytes = kMaxChunks * sizeof(char*);
 
-// How many chunks are taken or given between two looks at the clock. Each takes up to a microsecond.
+// How many chunks are given between two looks at the clock. Each takes up to a microsecond.
 constexpr size_t kChunksPerLook = 16;
+
+// malloc sorts the chunks that were freed lately when it is asked for such a size: 10,000 in one call, which takes
+// longer than this. So where the first size takes long it is asked for again, until all are sorted. At most so often,
+// which is ten million of them: on some machines every call takes long.
+constexpr uint64_t kLongCallNs = 50'000;
+constexpr size_t kMaxSorting = 1000;
 
 bool FillsMemory() {
   const char* const tunables = getenv("GLIBC_TUNABLES");
@@ -214,7 +220,7 @@ bool FreeChunks::Begin() {
     return false;
   }
   chunks_ = static_cast<char**>(list);
-  count_ = given_ = bin_ = 0;
+  count_ = given_ = bin_ = sorting_ = 0;
   highest_ = nullptr;
   page_end_ = nullptr;
   has_reserve_ = false;
@@ -229,9 +235,14 @@ void FreeChunks::Add(char* chunk) {
 bool FreeChunks::TakeSome(uint64_t deadline_ns) {
   if (!is_busy_) return true;
   const Bins& bins = TheBins();
-  for (size_t calls = 1; bin_ < bins.count && count_ < kMaxChunks; ++calls) {
-    if (TakeOne(bins.least_bytes[bin_]) != Taken::kChunk) ++bin_;
-    if (calls % kChunksPerLook == 0 && uv_hrtime() >= deadline_ns) return false;
+  uint64_t now_ns = uv_hrtime();
+  while (bin_ < bins.count && count_ < kMaxChunks) {
+    const uint64_t before_ns = now_ns;
+    const Taken taken = TakeOne(bins.least_bytes[bin_]);
+    now_ns = uv_hrtime();
+    const bool may_sort = bin_ == 0 && now_ns - before_ns > kLongCallNs && sorting_++ < kMaxSorting;
+    if (taken != Taken::kChunk && !may_sort) ++bin_;
+    if (now_ns >= deadline_ns) return false;
   }
   if (count_ < kMaxChunks) TakeTop();
   return true;

@@ -92,6 +92,14 @@ describe('reclaim', () => {
     expect(afterBytes).toBeGreaterThan(0.95 * beforeBytes)
   })
 
+  it.skipIf(isMusl)('looks at the clock after each chunk that it takes', async () => {
+    const child = fileURLToPath(new URL('children/slices.mjs', import.meta.url))
+    const outcome = await runNode(['--expose-gc', child], '')
+    expect(outcome).toMatchObject({ code: 0, stderr: '' })
+    const { chunks, slices } = JSON.parse(outcome.stdout)
+    expect(slices).toBeGreaterThan(0.9 * chunks)
+  })
+
   it('finds nothing the second time', async () => {
     const { report } = await fragmented([4096, 131_072, 160, 2, 'again'])
     expect(report?.arenas.releasedBytes).toBe(0)
