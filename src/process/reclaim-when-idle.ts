@@ -35,7 +35,7 @@ export interface ReclaimWhenIdleOptions {
    * Which of V8's garbage to collect, as in `reclaim`. Unless it is set: `'major'` while V8 uses less than 64 MiB of heap
    * in this thread, which takes some 50 ms, and `'minor'` above that.
    */
-  collectGarbage?: 'none' | Collection
+  collectGarbage?: 'none' | 'minor' | 'major'
   /**
    * The least time from the start of one reclaim to the next, in milliseconds. 2,000 unless it is set. `Infinity`:
    * it reclaims once, and then only under pressure.

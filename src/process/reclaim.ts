@@ -14,7 +14,7 @@ export interface ReclaimOptions {
    * were made lately, mostly about a millisecond. `'major'`: all of the heap, and V8 gives back what it holds free:
    * tens of milliseconds and more, by the size of what is alive. Works without `--expose-gc`. Default: `'none'`.
    */
-  collectGarbage?: 'none' | Collection
+  collectGarbage?: 'none' | 'minor' | 'major'
 }
 
 const KNOWN_OPTIONS = keysOf<ReclaimOptions>({ collectGarbage: true })

@@ -38,7 +38,7 @@ export interface ReclaimReport {
   /** What V8 gave back of its heap. What garbage kept alive outside of that counts for `malloc`. */
   v8: {
     /** Which collection ran. `'none'` if none was asked for, or if this runtime lets nobody collect. */
-    collected: 'none' | Collection
+    collected: 'none' | 'minor' | 'major'
     /** Bytes by which the heap of this thread shrank. */
     releasedBytes: number
   }
