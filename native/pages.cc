@@ -187,6 +187,22 @@ bool ReadStat(StatFields& fields) {
 
 }  // namespace
 
+uint64_t ProcessResidentBytes() {
+  constexpr const char* kLabel = "\nRss:";
+  std::array<char, 4096> text = {};
+  const int file = open("/proc/self/smaps_rollup", O_RDONLY | O_CLOEXEC);
+  if (file < 0) return 0;
+  const ssize_t length = read(file, text.data(), text.size() - 1);
+  close(file);
+  const char* at = length > 0 ? strstr(text.data(), kLabel) : nullptr;
+  if (at == nullptr) return 0;
+  at += strlen(kLabel);
+  while (*at == ' ') ++at;
+  uint64_t kilobytes = 0;
+  std::from_chars(at, text.data() + length, kilobytes);
+  return kilobytes * 1024;
+}
+
 char* BreakStart() {
   static const uint64_t start = [] {
     StatFields fields = {};

@@ -116,6 +116,10 @@ Errno MoveBreak(intptr_t increment_bytes, char** old_break);
 // `sbrk(0)`: where libc thinks that the program break is. Makes no system call.
 char* LibcBreak();
 
+// `Rss` of /proc/self/smaps_rollup: the resident bytes of this process, which the kernel sums from the page tables now.
+// Takes some 10 ms for each GiB: not for the thread of an event loop. 0 where the file cannot be read.
+uint64_t ProcessResidentBytes();
+
 // Where the program break began, or null where /proc does not say. Makes a few system calls the first time only.
 char* BreakStart();
 

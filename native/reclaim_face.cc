@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <utility>
 
 #include "arguments.h"
 #include "environment.h"
@@ -37,48 +38,81 @@ Napi::Value GiveChunks(const Napi::CallbackInfo& info) {
   return Napi::Boolean::New(info.Env(), ChunksOf(info.Env()).GiveSome(deadline_ns));
 }
 
-// One purge on a thread of libuv's pool. Deletes itself when it is done.
-struct Purge {
-  std::shared_ptr<FreeChunks> chunks;  // null: none are purged
-  bool asks_malloc = false;
-  uint64_t purged_bytes = 0;
-  napi_deferred done = nullptr;
-  napi_async_work work = nullptr;
+// Work on a thread of libuv's pool, whose result is a number of bytes. Deletes itself when it is done.
+class Job {
+ public:
+  Job(const Job&) = delete;
+  Job& operator=(const Job&) = delete;
+  virtual ~Job() = default;
+
+  // Returns the promise of the result.
+  static Napi::Value Start(Napi::Env env, std::unique_ptr<Job> job) {
+    napi_value promise = nullptr;
+    const napi_value name = Napi::String::New(env, "offheap.reclaim");
+    if (napi_create_promise(env, &job->done_, &promise) != napi_ok ||
+        napi_create_async_work(env, nullptr, name, OnPool, OnLoop, job.get(), &job->work_) != napi_ok ||
+        napi_queue_async_work(env, job->work_) != napi_ok) {
+      throw Napi::Error::New(env);
+    }
+    job.release();  // NOLINT(bugprone-unused-return-value): `OnLoop` deletes it
+    return {env, promise};
+  }
+
+ protected:
+  Job() = default;
+
+ private:
+  // Not abstract: that would need a function of the C++ runtime that the binary does without.
+  virtual uint64_t Run() { return 0; }
+
+  static void OnPool(napi_env /*env*/, void* data) {
+    auto& job = *static_cast<Job*>(data);
+    job.bytes_ = job.Run();
+  }
+
+  // Where it was cancelled, because the environment ends, nobody sees the promise.
+  static void OnLoop(napi_env env, napi_status /*status*/, void* data) {
+    const std::unique_ptr<Job> job(static_cast<Job*>(data));
+    napi_delete_async_work(env, job->work_);
+    napi_value bytes = nullptr;
+    if (napi_create_double(env, static_cast<double>(job->bytes_), &bytes) != napi_ok) return;
+    napi_resolve_deferred(env, job->done_, bytes);
+  }
+
+  uint64_t bytes_ = 0;
+  napi_deferred done_ = nullptr;
+  napi_async_work work_ = nullptr;
 };
 
-// On the pool's thread.
-void RunPurge(napi_env /*env*/, void* data) {
-  auto& purge = *static_cast<Purge*>(data);
-  if (purge.chunks != nullptr) purge.purged_bytes = purge.chunks->Purge();
-  if (purge.asks_malloc) PurgeMalloc();
-}
+class Purge : public Job {
+ public:
+  // `chunks` is null where none are to be purged.
+  Purge(std::shared_ptr<FreeChunks> chunks, bool asks_malloc) : chunks_(std::move(chunks)), asks_malloc_(asks_malloc) {}
 
-// On the thread of the event loop. Where it was cancelled, because the environment ends, nobody sees the promise.
-void EndPurge(napi_env env, napi_status /*status*/, void* data) {
-  const std::unique_ptr<Purge> purge(static_cast<Purge*>(data));
-  napi_delete_async_work(env, purge->work);
-  napi_value bytes = nullptr;
-  if (napi_create_double(env, static_cast<double>(purge->purged_bytes), &bytes) != napi_ok) return;
-  napi_resolve_deferred(env, purge->done, bytes);
-}
+ private:
+  uint64_t Run() override {
+    const uint64_t purged_bytes = chunks_ == nullptr ? 0 : chunks_->Purge();
+    if (asks_malloc_) PurgeMalloc();
+    return purged_bytes;
+  }
+
+  std::shared_ptr<FreeChunks> chunks_;
+  bool asks_malloc_;
+};
+
+class Look : public Job {
+  uint64_t Run() override { return ProcessResidentBytes(); }
+};
 
 Napi::Value PurgeFreeMemory(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   if (!info[0].IsBoolean()) throw InvalidType(env, "hasBegun", "of type boolean");
   if (!info[1].IsBoolean()) throw InvalidType(env, "asksMalloc", "of type boolean");
-  auto purge = std::make_unique<Purge>();
-  if (info[0].As<Napi::Boolean>()) purge->chunks = InstanceOf(env).free_chunks;
-  purge->asks_malloc = info[1].As<Napi::Boolean>();
-  napi_value promise = nullptr;
-  const napi_value name = Napi::String::New(env, "offheap.purge");
-  if (napi_create_promise(env, &purge->done, &promise) != napi_ok ||
-      napi_create_async_work(env, nullptr, name, RunPurge, EndPurge, purge.get(), &purge->work) != napi_ok ||
-      napi_queue_async_work(env, purge->work) != napi_ok) {
-    throw Napi::Error::New(env);
-  }
-  purge.release();  // NOLINT(bugprone-unused-return-value): `EndPurge` deletes it
-  return {env, promise};
+  auto chunks = info[0].As<Napi::Boolean>() ? InstanceOf(env).free_chunks : nullptr;
+  return Job::Start(env, std::make_unique<Purge>(std::move(chunks), info[1].As<Napi::Boolean>()));
 }
+
+Napi::Value LookAtResident(const Napi::CallbackInfo& info) { return Job::Start(info.Env(), std::make_unique<Look>()); }
 
 void FlushThreadOfMalloc(const Napi::CallbackInfo& /*info*/) { FlushThread(); }
 
@@ -89,6 +123,7 @@ void AddReclaimFace(Napi::Env env, Napi::Object exports) {
   exports.Set("takeChunks", Napi::Function::New<TakeChunks>(env, "takeChunks"));
   exports.Set("giveChunks", Napi::Function::New<GiveChunks>(env, "giveChunks"));
   exports.Set("purgeMalloc", Napi::Function::New<PurgeFreeMemory>(env, "purgeMalloc"));
+  exports.Set("processResidentBytes", Napi::Function::New<LookAtResident>(env, "processResidentBytes"));
   exports.Set("flushMallocThread", Napi::Function::New<FlushThreadOfMalloc>(env, "flushMallocThread"));
 }
 

@@ -206,6 +206,10 @@ class LoadedAddon implements Addon, Malloc, Bells, Places {
     return this.#native.giveChunks(budgetUs)
   }
 
+  processResidentBytes(): Promise<number> {
+    return this.#native.processResidentBytes()
+  }
+
   flushMallocThread(): void {
     this.#native.flushMallocThread()
   }

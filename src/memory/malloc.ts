@@ -46,6 +46,12 @@ export interface MallocRelease {
   giveChunks(budgetUs: number): boolean
 
   /**
+   * Resolves to the resident bytes of the process, which the kernel sums now. A thread of libuv's pool reads them. 0 where
+   * they cannot be read.
+   */
+  processResidentBytes(): Promise<number>
+
+  /**
    * Hands what malloc has set aside for this thread back to where all threads take from. With mimalloc it also gives
    * memory back to the kernel, in the caller's time.
    */

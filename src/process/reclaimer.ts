@@ -53,7 +53,7 @@ export interface ReclaimerParts {
   readonly group: ArenaGroup
   readonly deferral: Deferral
   readonly now: () => number
-  readonly residentBytes: () => Promise<number>
+  readonly residentBytes: (addon: MallocRelease | undefined) => Promise<number>
   readonly collectGarbage: (
     collection: 'none' | Collection,
     now: () => number,
@@ -142,13 +142,14 @@ export class Reclaimer {
     const { group, deferral, now, residentBytes, collectGarbage } = this.#parts
     const startMs = now()
     const pauses = new Pauses(deferral, now)
-    const before = await residentBytes()
+    const addon = this.#parts.malloc()
+    const before = await residentBytes(addon)
     // Garbage first: it may hold memory of arenas and of malloc.
     const collected = await collectGarbage(collection, now, deferral)
     const arenaBytes = await group.reclaim(pauses)
-    const between = await residentBytes()
+    const between = await residentBytes(addon)
     const name = await this.#releaseMalloc(pauses)
-    const after = await residentBytes()
+    const after = await residentBytes(addon)
     return {
       residentBytes: { before, after },
       releasedBytes: max(0, before - after),

@@ -23,6 +23,7 @@ function watched(failing?: { call: number; error: Error }) {
     beginChunks: () => through('beginChunks', () => addon.beginChunks()),
     takeChunks: budgetUs => through('takeChunks', () => addon.takeChunks(budgetUs)),
     purgeMalloc: (hasBegun, asks) => through('purgeMalloc', () => addon.purgeMalloc(hasBegun, asks)),
+    processResidentBytes: () => addon.processResidentBytes(),
     giveChunks: budgetUs => through('giveChunks', () => addon.giveChunks(budgetUs)),
     flushMallocThread: () => through('flushMallocThread', () => addon.flushMallocThread()),
     hangBell: () => 0,
