@@ -34,10 +34,10 @@ const EXPORTED = ['napi_register_module_v1', 'node_api_module_get_api_version_v1
 export const LIBC = {
   both: `__cxa_atexit __errno_location __stack_chk_fail abort brk clock_gettime close dl_iterate_phdr fprintf fputc fputs free
     fwrite getenv getpid getrlimit gettext madvise malloc memcmp memcpy memmove memset mincore mmap mprotect munmap open prctl printf
-    pthread_mutex_lock pthread_mutex_unlock read realloc sbrk sched_yield snprintf sprintf stderr strcmp strerror strlen strncmp
+    pthread_mutex_lock pthread_mutex_unlock read realloc sbrk sched_yield snprintf sprintf stderr strchr strcmp strerror strlen strncmp
     strrchr strstr syscall sysconf`.split(/\s+/),
   x64: ['__tls_get_addr', 'ceil', 'floor', 'fmax', 'fmin'],
-  arm64: ['__stack_chk_guard', 'getauxval', 'strchr'],
+  arm64: ['__stack_chk_guard', 'getauxval'],
   /**
    * Those that may be absent. musl has no `mallopt`. The unwinder takes the absence of `__pthread_key_create` for "no threads",
    * and then does a piece of work without a lock that comes out the same however often it is done.
