@@ -68,6 +68,13 @@ const CASES = {
     await sleep(1500)
   },
   '5,000 uploads of 64 KiB, idle for 2 s': serve,
+  '500 MiB of Buffers of 2 KiB, every other one kept': async () => {
+    /** @type {(Buffer | null)[]} */
+    const buffers = Array.from({ length: 256_000 }, () => Buffer.allocUnsafeSlow(2048).fill(1))
+    for (let i = 0; i < buffers.length; i += 2) buffers[i] = null
+    held.push(buffers)
+    await collect()
+  },
   '1 GiB in Buffers of 64 KiB': () => {
     for (let i = 0; i < 16384; i++) held.push(Buffer.allocUnsafeSlow(65536).fill(1))
   },

@@ -19,6 +19,7 @@ const CASES = [
   '240 MiB of Buffers, 1 in 64 kept',
   'the same in an arena',
   '5,000 uploads of 64 KiB, idle for 2 s',
+  '500 MiB of Buffers of 2 KiB, every other one kept',
   '1 GiB in Buffers of 64 KiB',
   '1 GiB in an arena',
   '2,000 arenas',

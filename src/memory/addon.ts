@@ -1,6 +1,7 @@
 /**
- * The kernel, the runtime, malloc and the places of memory (`kernel.ts`, `runtime.ts`, `malloc.ts`, `places.ts`) as the addon implements them. It also chooses how to
- * detach a buffer, which depends on the Node line. It knows neither segments nor blocks.
+ * The interfaces to the kernel, the runtime, malloc and the places of memory (`kernel.ts`, `runtime.ts`, `malloc.ts`,
+ * `places.ts`) as the addon implements them. It also chooses how to detach a buffer, which depends on the Node line.
+ * It knows neither segments nor blocks.
  *
  * The binary is loaded at the first `loadAddon()`, never at import.
  */
@@ -60,7 +61,7 @@ const NO_ADVICE = ['EINVAL', 'EPERM', 'EACCES', 'ENOSYS']
 /** How many numbers for wraps are reserved at a time, so that hardly any wrap takes a call for its number. */
 const WRAP_IDS = 1024
 
-/** The binary behind the interfaces of `kernel.ts`, `runtime.ts` and `malloc.ts`. */
+/** The binary behind these interfaces. */
 class LoadedAddon implements Addon, Malloc, Bells, Places {
   readonly programBreak: ProgramBreak
   readonly pageBytes: number

@@ -12,7 +12,7 @@ it('npm run bench:report shows each case, and what remains of a burst', { timeou
     .filter(line => line.startsWith('| '))
     .map(line => line.split('|').map(cell => cell.trim()))
   const rssOf = (name: string) => Number(rows.find(row => row[1] === name)?.[2])
-  expect(rows.length).toBe(9)
+  expect(rows.length).toBe(10)
   expect(rssOf('fresh')).toBeLessThan(150)
   expect(rssOf('1 GiB in an arena')).toBeGreaterThan(1024)
   expect(rssOf('the same in an arena')).toBeLessThan(rssOf('240 MiB of Buffers, 1 in 64 kept') - 100)
