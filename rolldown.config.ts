@@ -142,6 +142,9 @@ export default defineConfig({
     dir: 'dist',
     format: 'cjs',
     comments: false,
+    // Names stay, for stack traces. Without it the package would be a twentieth longer.
+    minifyInternalExports: false,
+    minify: { compress: false, mangle: false, codegen: { removeWhitespace: true } },
     entryFileNames: '[name].cjs',
     chunkFileNames: ({ name }) =>
       name === 'heap' || name === 'arena' ? `${name}/${name}.cjs` : 'cli/[name].cjs',

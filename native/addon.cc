@@ -31,8 +31,8 @@ static Napi::Object InitOffheap(Napi::Env env, Napi::Object exports) {
   offheap::AddBellFace(env, exports);
   offheap::AddReportFace(env, exports);
   exports.Set("programBreak", offheap::BreakFace(env));
-  exports.Set("makeLoopWatch", Napi::Function::New<offheap::MakeLoopWatch>(env, "makeLoopWatch"));
-  exports.Set("makeClock", Napi::Function::New<offheap::MakeClock>(env, "makeClock"));
+  exports.Set("makeLoopWatch", Napi::Function::New(env, offheap::MakeLoopWatch, "makeLoopWatch"));
+  exports.Set("makeClock", Napi::Function::New(env, offheap::MakeClock, "makeClock"));
   return exports;
 }
 

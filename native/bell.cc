@@ -72,8 +72,8 @@ void RingOthers(const Napi::CallbackInfo& info) {
 }  // namespace
 
 void AddBellFace(Napi::Env env, Napi::Object exports) {
-  exports.Set("hangBell", Napi::Function::New<HangBell>(env, "hangBell"));
-  exports.Set("ringOthers", Napi::Function::New<RingOthers>(env, "ringOthers"));
+  exports.Set("hangBell", Napi::Function::New(env, HangBell, "hangBell"));
+  exports.Set("ringOthers", Napi::Function::New(env, RingOthers, "ringOthers"));
 }
 
 }  // namespace offheap

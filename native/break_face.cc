@@ -126,14 +126,14 @@ void UnmapBreak(Napi::Env env, uint64_t mapping_id) {
 
 Napi::Object BreakFace(Napi::Env env) {
   Napi::Object face = Napi::Object::New(env);
-  face.Set("take", Napi::Function::New<Take>(env, "take"));
-  face.Set("isOurs", Napi::Function::New<IsOurs>(env, "isOurs"));
-  face.Set("openFence", Napi::Function::New<Open>(env, "openFence"));
-  face.Set("sbrk", Napi::Function::New<Sbrk>(env, "sbrk"));
-  face.Set("closeFence", Napi::Function::New<Close>(env, "closeFence"));
-  face.Set("heldBytes", Napi::Function::New<Held>(env, "heldBytes"));
-  face.Set("canMoveViewed", Napi::Function::New<CanMoveViewed>(env, "canMoveViewed"));
-  face.Set("leave", Napi::Function::New<Leave>(env, "leave"));
+  face.Set("take", Napi::Function::New(env, Take, "take"));
+  face.Set("isOurs", Napi::Function::New(env, IsOurs, "isOurs"));
+  face.Set("openFence", Napi::Function::New(env, Open, "openFence"));
+  face.Set("sbrk", Napi::Function::New(env, Sbrk, "sbrk"));
+  face.Set("closeFence", Napi::Function::New(env, Close, "closeFence"));
+  face.Set("heldBytes", Napi::Function::New(env, Held, "heldBytes"));
+  face.Set("canMoveViewed", Napi::Function::New(env, CanMoveViewed, "canMoveViewed"));
+  face.Set("leave", Napi::Function::New(env, Leave, "leave"));
   return face;
 }
 

@@ -88,10 +88,10 @@ Keeper KeeperAt(const Napi::CallbackInfo& info, size_t index) {
 bool RelievePressure(Napi::Env env) { return UnmapKept(InstanceOf(env).thread, IsQuiet(env)) > 0; }
 
 void AddKeptFace(Napi::Env env, Napi::Object exports) {
-  exports.Set("newOwner", Napi::Function::New<NewOwner>(env, "newOwner"));
-  exports.Set("closeOwner", Napi::Function::New<EndOwner>(env, "closeOwner"));
-  exports.Set("disown", Napi::Function::New<Disown>(env, "disown"));
-  exports.Set("kept", Napi::Function::New<Kept>(env, "kept"));
+  exports.Set("newOwner", Napi::Function::New(env, NewOwner, "newOwner"));
+  exports.Set("closeOwner", Napi::Function::New(env, EndOwner, "closeOwner"));
+  exports.Set("disown", Napi::Function::New(env, Disown, "disown"));
+  exports.Set("kept", Napi::Function::New(env, Kept, "kept"));
 }
 
 }  // namespace offheap

@@ -37,11 +37,11 @@ void Give(const Napi::CallbackInfo& info) {
 }  // namespace
 
 void AddLedgerFace(Napi::Env env, Napi::Object exports) {
-  exports.Set("processLimit", Napi::Function::New<ProcessLimit>(env, "processLimit"));
-  exports.Set("setProcessLimit", Napi::Function::New<SetProcessLimit>(env, "setProcessLimit"));
-  exports.Set("processTaken", Napi::Function::New<ProcessTaken>(env, "processTaken"));
-  exports.Set("take", Napi::Function::New<Take>(env, "take"));
-  exports.Set("give", Napi::Function::New<Give>(env, "give"));
+  exports.Set("processLimit", Napi::Function::New(env, ProcessLimit, "processLimit"));
+  exports.Set("setProcessLimit", Napi::Function::New(env, SetProcessLimit, "setProcessLimit"));
+  exports.Set("processTaken", Napi::Function::New(env, ProcessTaken, "processTaken"));
+  exports.Set("take", Napi::Function::New(env, Take, "take"));
+  exports.Set("give", Napi::Function::New(env, Give, "give"));
 }
 
 }  // namespace offheap

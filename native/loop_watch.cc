@@ -84,8 +84,8 @@ Napi::Value MakeLoopWatch(const Napi::CallbackInfo& info) {
   if (!InstanceOf(env).has_handles) return env.Null();
   LoopWatch* const watch = LoopWatch::Make(env, info[0].As<Napi::Function>());
   Napi::Object functions = Napi::Object::New(env);
-  functions.Set("start", Napi::Function::New<Start>(env, "start", watch));
-  functions.Set("stop", Napi::Function::New<Stop>(env, "stop", watch));
+  functions.Set("start", Napi::Function::New(env, Start, "start", watch));
+  functions.Set("stop", Napi::Function::New(env, Stop, "stop", watch));
   return functions;
 }
 

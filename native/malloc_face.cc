@@ -29,8 +29,8 @@ Napi::Value TellMallocStats(const Napi::CallbackInfo& info) {
 }  // namespace
 
 void AddMallocFace(Napi::Env env, Napi::Object exports) {
-  exports.Set("mallocName", Napi::Function::New<TellMallocName>(env, "mallocName"));
-  exports.Set("mallocStats", Napi::Function::New<TellMallocStats>(env, "mallocStats"));
+  exports.Set("mallocName", Napi::Function::New(env, TellMallocName, "mallocName"));
+  exports.Set("mallocStats", Napi::Function::New(env, TellMallocStats, "mallocStats"));
 }
 
 }  // namespace offheap

@@ -224,16 +224,16 @@ void AddPagesFace(Napi::Env env, Napi::Object exports) {
   exports.Set("MADV_GUARD_INSTALL", Napi::Number::New(env, kAdviceGuardInstall));
   exports.Set("MADV_GUARD_REMOVE", Napi::Number::New(env, kAdviceGuardRemove));
   exports.Set("MADV_DONTDUMP", Napi::Number::New(env, kAdviceDontDump));
-  exports.Set("map", Napi::Function::New<Map>(env, "map"));
-  exports.Set("mapPiece", Napi::Function::New<MapPiece>(env, "mapPiece"));
-  exports.Set("unmap", Napi::Function::New<Unmap>(env, "unmap"));
-  exports.Set("advise", Napi::Function::New<Advise>(env, "advise"));
-  exports.Set("purge", Napi::Function::New<Purge>(env, "purge"));
-  exports.Set("purgesToZero", Napi::Function::New<TellPurgesToZero>(env, "purgesToZero"));
-  exports.Set("protect", Napi::Function::New<Protect>(env, "protect"));
-  exports.Set("fill", Napi::Function::New<Fill>(env, "fill"));
-  exports.Set("firstOther", Napi::Function::New<FirstOther>(env, "firstOther"));
-  exports.Set("residency", Napi::Function::New<Residency>(env, "residency"));
+  exports.Set("map", Napi::Function::New(env, Map, "map"));
+  exports.Set("mapPiece", Napi::Function::New(env, MapPiece, "mapPiece"));
+  exports.Set("unmap", Napi::Function::New(env, Unmap, "unmap"));
+  exports.Set("advise", Napi::Function::New(env, Advise, "advise"));
+  exports.Set("purge", Napi::Function::New(env, Purge, "purge"));
+  exports.Set("purgesToZero", Napi::Function::New(env, TellPurgesToZero, "purgesToZero"));
+  exports.Set("protect", Napi::Function::New(env, Protect, "protect"));
+  exports.Set("fill", Napi::Function::New(env, Fill, "fill"));
+  exports.Set("firstOther", Napi::Function::New(env, FirstOther, "firstOther"));
+  exports.Set("residency", Napi::Function::New(env, Residency, "residency"));
 }
 
 }  // namespace offheap

@@ -1,5 +1,7 @@
 // Giving pages back. Contracts are in the header.
 
+#pragma GCC optimize("O2")
+
 #include "purging.h"
 
 #include <sys/mman.h>

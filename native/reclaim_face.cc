@@ -119,12 +119,12 @@ void FlushThreadOfMalloc(const Napi::CallbackInfo& /*info*/) { FlushThread(); }
 }  // namespace
 
 void AddReclaimFace(Napi::Env env, Napi::Object exports) {
-  exports.Set("beginChunks", Napi::Function::New<BeginChunks>(env, "beginChunks"));
-  exports.Set("takeChunks", Napi::Function::New<TakeChunks>(env, "takeChunks"));
-  exports.Set("giveChunks", Napi::Function::New<GiveChunks>(env, "giveChunks"));
-  exports.Set("purgeMalloc", Napi::Function::New<PurgeFreeMemory>(env, "purgeMalloc"));
-  exports.Set("processResidentBytes", Napi::Function::New<LookAtResident>(env, "processResidentBytes"));
-  exports.Set("flushMallocThread", Napi::Function::New<FlushThreadOfMalloc>(env, "flushMallocThread"));
+  exports.Set("beginChunks", Napi::Function::New(env, BeginChunks, "beginChunks"));
+  exports.Set("takeChunks", Napi::Function::New(env, TakeChunks, "takeChunks"));
+  exports.Set("giveChunks", Napi::Function::New(env, GiveChunks, "giveChunks"));
+  exports.Set("purgeMalloc", Napi::Function::New(env, PurgeFreeMemory, "purgeMalloc"));
+  exports.Set("processResidentBytes", Napi::Function::New(env, LookAtResident, "processResidentBytes"));
+  exports.Set("flushMallocThread", Napi::Function::New(env, FlushThreadOfMalloc, "flushMallocThread"));
 }
 
 }  // namespace offheap

@@ -81,9 +81,9 @@ Napi::Value TellMallocBytes(const Napi::CallbackInfo& info) {
 }  // namespace
 
 void AddReportFace(Napi::Env env, Napi::Object exports) {
-  exports.Set("placesIn", Napi::Function::New<TellPlaces>(env, "placesIn"));
-  exports.Set("placeOwners", Napi::Function::New<TellOwners>(env, "placeOwners"));
-  exports.Set("mallocBytesIn", Napi::Function::New<TellMallocBytes>(env, "mallocBytesIn"));
+  exports.Set("placesIn", Napi::Function::New(env, TellPlaces, "placesIn"));
+  exports.Set("placeOwners", Napi::Function::New(env, TellOwners, "placeOwners"));
+  exports.Set("mallocBytesIn", Napi::Function::New(env, TellMallocBytes, "mallocBytesIn"));
 }
 
 }  // namespace offheap

@@ -102,10 +102,10 @@ Napi::Value MakeClock(const Napi::CallbackInfo& info) {
   }
   Turns* const turns = Turns::Make(env, info[0].As<Napi::Function>(), info[1].As<Napi::Function>());
   Napi::Object clock = Napi::Object::New(env);
-  clock.Set("now", Napi::Function::New<Now>(env, "now"));
-  clock.Set("setTimer", Napi::Function::New<SetTimer>(env, "setTimer", turns));
-  clock.Set("clearTimer", Napi::Function::New<ClearTimer>(env, "clearTimer", turns));
-  clock.Set("requestTurn", Napi::Function::New<RequestTurn>(env, "requestTurn", turns));
+  clock.Set("now", Napi::Function::New(env, Now, "now"));
+  clock.Set("setTimer", Napi::Function::New(env, SetTimer, "setTimer", turns));
+  clock.Set("clearTimer", Napi::Function::New(env, ClearTimer, "clearTimer", turns));
+  clock.Set("requestTurn", Napi::Function::New(env, RequestTurn, "requestTurn", turns));
   return clock;
 }
 

@@ -1,5 +1,7 @@
 // ArrayBuffers over mappings, and their finalizers. Contracts are in the header, the invariants in books.h.
 
+#pragma GCC optimize("O2")
+
 #include "wraps_face.h"
 
 #include <cstdint>
