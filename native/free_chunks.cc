@@ -263,14 +263,18 @@ FreeChunks::Next FreeChunks::NextOf(const char* chunk, size_t chunk_bytes, bool 
 
 // Whether what follows is the top of the arena, its last chunk, which ends where its memory ends: on a page, with no
 // chunk behind. What lies behind may be somebody else's and look like one. But then the next chunk from the top ends in
-// the same place. So no more than one in a row is taken from the top by mistake.
+// the same place: so one is taken from the top by mistake, and no second.
+//
+// Outside of the program break the main arena consists of mappings, often one right behind the other, and a new one
+// comes with every chunk that does not fit. There whatever ends on a page may be the top.
 bool FreeChunks::IsBeforeTop(const char* chunk) {
   const char* const next = chunk + SizeOf(chunk);
   const size_t next_bytes = SizeOf(next);
   const char* const end = next + next_bytes - 2 * kHeadBytes;
   if (reinterpret_cast<uintptr_t>(end) % PageBytes() != 0) return false;
   const bool is_main = (HeadOf(chunk) & kNotMain) == 0;
-  if (is_main && end == LibcBreak()) return true;
+  const char* const break_start = BreakStart();
+  if (is_main && (break_start == nullptr || chunk < break_start || end >= LibcBreak())) return true;
   if (end == page_end_ || NextOf(next, next_bytes, is_main) == Next::kNothing) return true;
   page_end_ = end;
   return false;

@@ -79,7 +79,7 @@ class FreeChunks {
   char** chunks_ = nullptr;  // a mapping of its own: it must not come from the memory that is taken
   size_t count_ = 0;
   size_t given_ = 0;
-  size_t bin_ = 0;  // the bin that is being emptied: an index into the table of their least sizes
+  size_t bin_ = 0;      // the bin that is being emptied: an index into the table of their least sizes
   size_t sorting_ = 0;  // long calls for the first size
   char* highest_ = nullptr;
   const char* page_end_ = nullptr;  // where the last chunk ended that was not the top, but ends on a page

@@ -21,6 +21,7 @@ interface Fragmented {
   beforeBytes: number
   afterBytes: number
   leftBytes: number
+  grownBytes: number
   torn: number
   report: ReclaimReport | null
 }
@@ -77,6 +78,20 @@ describe.skipIf(isMusl)('the arena that malloc has for a Worker', () => {
     expect(report?.malloc.releasedBytes).toBeGreaterThan(share * (byteSum - liveBytes))
     expect(leftBytes).toBeLessThan(6 * MIB)
     expect(torn).toBe(0)
+  })
+})
+
+describe.skipIf(isMusl)('where an arena has the program break', () => {
+  it.each(SIZES)('free memory between blocks of %s goes back', async (_name, least, most, share) => {
+    // malloc has mappings of its own for its arena then. Else it would map each block.
+    const variables = { MALLOC_MMAP_THRESHOLD_: '33554432' }
+    const found = await fragmented([least, most, 160, 2, 'again', 'break'], variables)
+    const first = await fragmented([least, most, 160, 2, 'reclaim', 'break'], variables)
+    const { report, byteSum, liveBytes, torn } = first
+    expect(report?.malloc.releasedBytes).toBeGreaterThan(0.8 * share * (byteSum - liveBytes))
+    expect(torn).toBe(0)
+    // glibc reserves 64 MiB of addresses for each thread of the pool. Beyond that nothing new is taken.
+    for (const { grownBytes } of [first, found]) expect(grownBytes).toBeLessThan(400 * MIB)
   })
 })
 

@@ -4,12 +4,13 @@
  *   fragmented.mjs LEAST MOST MIB KEEP WHAT [WHERE]
  *
  * Blocks have LEAST to MOST bytes, MIB in all, and one in KEEP stays (0: none). WHAT is `reclaim`, `again` (a second time, of
- * which the report is), or `nothing`. WHERE is `worker` for a Worker, whose malloc takes from an arena of its own. Run it with --expose-gc.
+ * which the report is), or `nothing`. WHERE is `worker` for a Worker, whose malloc takes from an arena of its own, or `break` where an arena of ours has the program
+ * break, so that malloc has to map memory. Run it with --expose-gc.
  */
 import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { isMainThread, Worker } from 'node:worker_threads'
-import { reclaim } from '../../../dist/index.js'
+import { Arena, reclaim } from '../../../dist/index.js'
 import { addon } from '../../fixtures/addon.mjs'
 
 const [least, most, mib, keep] = process.argv.slice(2, 6).map(Number)
@@ -32,7 +33,13 @@ async function collect() {
   }
 }
 
+function sizeBytes() {
+  return Number(/^VmSize:\s+(\d+) kB$/m.exec(readFileSync('/proc/self/status', 'latin1'))[1]) * 1024
+}
+
 async function main() {
+  const arena = new Arena({ source: process.argv[7] === 'break' ? 'sbrk' : 'heap' })
+  const own = arena.alloc(100_000)
   await collect()
   const startBytes = rssBytes()
   let blocks = []
@@ -45,19 +52,33 @@ async function main() {
   const liveBytes = blocks.reduce((sum, { length }) => sum + length, 0)
   await collect()
   const beforeBytes = rssBytes()
+  const sizeBeforeBytes = sizeBytes()
   let report = null
   if (what === 'reclaim' || what === 'again') report = await reclaim()
   if (what === 'again') report = await reclaim()
   if (what === 'nothing') await sleep(1500)
   const afterBytes = rssBytes()
+  const grownBytes = sizeBytes() - sizeBeforeBytes
   // What glibc's own trim still finds.
   await addon.purgeMalloc(false, true)
   const torn = blocks.filter(
     (block, index) => !block.equals(Buffer.alloc(block.length, (index * keep) % 251)),
   ).length
   const leftBytes = afterBytes - rssBytes()
+  arena.free(own)
+  arena.close()
   console.log(
-    JSON.stringify({ startBytes, byteSum, liveBytes, beforeBytes, afterBytes, leftBytes, torn, report }),
+    JSON.stringify({
+      startBytes,
+      byteSum,
+      liveBytes,
+      beforeBytes,
+      afterBytes,
+      leftBytes,
+      grownBytes,
+      torn,
+      report,
+    }),
   )
 }
 
