@@ -81,8 +81,7 @@ export async function processReport(args: string[]): Promise<void> {
     return
   }
   const pid = pidIn(positionals)
-  const show = values.json ? showJson : showTable
-  if (values.watch === undefined) show(lookAt(pid))
+  if (values.watch === undefined) (values.json ? showJson : showTable)(lookAt(pid))
   else await watch(pid, secondsIn(values.watch), values.json ? showJson : liveTable())
 }
 

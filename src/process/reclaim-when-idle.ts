@@ -94,9 +94,8 @@ interface Settings extends IdleSettings {
 export function resolveIdleOptions(options: ReclaimWhenIdleOptions): Settings {
   requireKnownKeys('options', options, KNOWN_OPTIONS)
   const { afterMs = DEFAULT_AFTER_MS, collectGarbage, minIntervalMs = DEFAULT_MIN_INTERVAL_MS } = options
-  requireNumber('options.afterMs', afterMs, MAX_MS)
-  if (afterMs === Number.POSITIVE_INFINITY)
-    throw outOfRange('options.afterMs', `>= 0 and <= ${MAX_MS}`, afterMs)
+  requireNumber('options.afterMs', afterMs, Number.POSITIVE_INFINITY)
+  if (afterMs > MAX_MS) throw outOfRange('options.afterMs', `>= 0 and <= ${MAX_MS}`, afterMs)
   requireNumber('options.minIntervalMs', minIntervalMs, MAX_MS)
   if (collectGarbage !== undefined) requireCollection(collectGarbage)
   return { afterMs, collectGarbage, minIntervalMs }

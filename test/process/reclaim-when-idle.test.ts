@@ -218,6 +218,13 @@ describe('startReclaiming', () => {
     expect(() => start(options)).toThrow(expect.objectContaining({ code }))
   })
 
+  it.each([-1, Number.NaN, 2 ** 31, Number.POSITIVE_INFINITY])(
+    'does not name Infinity as allowed when it refuses %d for afterMs',
+    afterMs => {
+      expect(() => start({ afterMs })).toThrow(/afterMs.*It must be >= 0(?!.*or Infinity)/)
+    },
+  )
+
   it.each([[{}], [{ afterMs: 0, minIntervalMs: Number.POSITIVE_INFINITY, collectGarbage: 'minor' }]])(
     'accepts %o',
     options => {
