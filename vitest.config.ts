@@ -29,7 +29,9 @@ const DONE =
     : readdirSync('test', { recursive: true, encoding: 'utf8' })
         .map(file => `test/${file}`)
         .filter(file => file.endsWith('.test.ts') && !LONG.some(long => file.startsWith(long.split('*')[0])))
-        .filter(file => !/extent\.js|fuzz\/random\.js|\.\/random\.js|\bNODES\b/.test(readFileSync(file, 'utf8')))
+        .filter(
+          file => !/extent\.js|fuzz\/random\.js|\.\/random\.js|\bNODES\b/.test(readFileSync(file, 'utf8')),
+        )
 /** Files whose tests would fail on a machine that is busy with others: they compare times, or expect something within a time. */
 const TIMED = [
   'test/arena/over-heap.test.ts',
