@@ -4,6 +4,7 @@
 
 #include "free_chunks.h"
 
+#include <sched.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -188,6 +189,8 @@ class Batch {
       for (; i < count_ && done_pages >= runs_[i].page_count; ++i) done_pages -= runs_[i].page_count;
       ++i;
     }
+    // Whoever waits for this processor goes first: it may be the thread of the event loop.
+    sched_yield();
     count_ = page_count_ = 0;
     lowest_ = std::numeric_limits<uint64_t>::max();
     highest_ = 0;

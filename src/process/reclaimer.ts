@@ -147,7 +147,9 @@ export class Reclaimer {
     // Garbage first: it may hold memory of arenas and of malloc.
     const collected = await collectGarbage(collection, now, deferral)
     const arenaBytes = await group.reclaim(pauses)
-    const between = await residentBytes(addon)
+    // Reading takes some 10 ms for each GiB, if only on the pool: so it is not done where nothing has changed.
+    const hasChanged = arenaBytes > 0 || collected.collected !== 'none'
+    const between = hasChanged ? await residentBytes(addon) : before
     const name = await this.#releaseMalloc(pauses)
     const after = await residentBytes(addon)
     return {

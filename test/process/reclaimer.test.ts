@@ -83,7 +83,7 @@ describe('a run', () => {
   })
 
   it('never reports less than nothing, where the process grew meanwhile', async () => {
-    const sizes = [1000, 1100, 1200]
+    const sizes = [1000, 1200]
     const reclaimer = new Reclaimer(partsWith({ residentBytes: async () => sizes.shift() as number }))
     const report = await reclaimer.reclaim('none')
     expect(report).toMatchObject({ releasedBytes: 0, malloc: { releasedBytes: 0 } })
@@ -129,7 +129,8 @@ describe('calls while a run is under way', () => {
       }),
     )
     for (let i = 0; i < 5; i++) await reclaimer.reclaim('none')
-    expect(runs).toBe(15)
+    // Before and after each of them: nothing else has changed.
+    expect(runs).toBe(10)
   })
 })
 
