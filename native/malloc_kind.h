@@ -24,6 +24,12 @@ const char* MallocName();
 // kind is `kNone`. Safe on any thread.
 void* MallocFunction(const char* name);
 
+// The same, as a function of that type.
+template <class Function>
+Function* MallocFunctionOf(const char* name) {
+  return reinterpret_cast<Function*>(MallocFunction(name));
+}
+
 }  // namespace offheap
 
 #endif  // OFFHEAP_NATIVE_MALLOC_KIND_H_

@@ -14,25 +14,19 @@
 namespace offheap {
 namespace {
 
-// The function of that name and type, or null.
-template <class Function>
-Function* Find(const char* name) {
-  return reinterpret_cast<Function*>(MallocFunction(name));
-}
-
 // jemalloc's `mallctl`, with neither a value to read nor one to write.
 void Control(const char* name) {
-  const auto control = Find<int(const char*, void*, size_t*, void*, size_t)>("mallctl");
+  const auto control = MallocFunctionOf<int(const char*, void*, size_t*, void*, size_t)>("mallctl");
   if (control != nullptr) control(name, nullptr, nullptr, nullptr, 0);
 }
 
 void CollectMimalloc() {
-  const auto collect = Find<void(bool)>("mi_collect");
+  const auto collect = MallocFunctionOf<void(bool)>("mi_collect");
   if (collect != nullptr) collect(true);
 }
 
 size_t TcmallocProperty(const char* name) {
-  const auto get = Find<int(const char*, size_t*)>("MallocExtension_GetNumericProperty");
+  const auto get = MallocFunctionOf<int(const char*, size_t*)>("MallocExtension_GetNumericProperty");
   size_t value = 0;
   return get != nullptr && get(name, &value) != 0 ? value : 0;
 }
@@ -43,9 +37,9 @@ void ReleaseTcmalloc() {
   constexpr size_t kPieceBytes = size_t{1} << 20;
   constexpr timespec kPause = {0, 50'000};
   constexpr const char* kFreeBytes = "tcmalloc.pageheap_free_bytes";
-  const auto release = Find<void(size_t)>("MallocExtension_ReleaseToSystem");
+  const auto release = MallocFunctionOf<void(size_t)>("MallocExtension_ReleaseToSystem");
   if (release == nullptr) {
-    const auto release_all = Find<void()>("MallocExtension_ReleaseFreeMemory");
+    const auto release_all = MallocFunctionOf<void()>("MallocExtension_ReleaseFreeMemory");
     if (release_all != nullptr) release_all();
     return;
   }
@@ -66,7 +60,7 @@ void FlushThread() {
     case MallocKind::kMimalloc: CollectMimalloc(); return;
     case MallocKind::kTcmalloc:
       for (const char* name : {"MallocExtension_MarkThreadIdle", "MallocExtension_MarkThreadBusy"}) {
-        const auto mark = Find<void()>(name);
+        const auto mark = MallocFunctionOf<void()>(name);
         if (mark != nullptr) mark();
       }
       return;
@@ -77,7 +71,7 @@ void FlushThread() {
 void PurgeMalloc() {
   switch (WhichMalloc()) {
     case MallocKind::kGlibc: {
-      const auto trim = Find<int(size_t)>("malloc_trim");
+      const auto trim = MallocFunctionOf<int(size_t)>("malloc_trim");
       if (trim != nullptr) trim(0);
       return;
     }

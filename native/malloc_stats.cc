@@ -18,11 +18,6 @@
 namespace offheap {
 namespace {
 
-template <class Function>
-Function* Find(const char* name) {
-  return reinterpret_cast<Function*>(MallocFunction(name));
-}
-
 // --- Statistics ---------------------------------------------------------------------------------------------------
 
 // `struct mallinfo2` (glibc 2.33) and `struct mallinfo`: the same fields, of another type.
@@ -48,15 +43,15 @@ MallocStats StatsOf(const MallInfo<Number>& info) {
 }
 
 MallocStats GlibcStats() {
-  const auto newer = Find<MallInfo<size_t>()>("mallinfo2");
+  const auto newer = MallocFunctionOf<MallInfo<size_t>()>("mallinfo2");
   if (newer != nullptr) return StatsOf(newer());
   // Each number is right below 4 GiB.
-  const auto older = Find<MallInfo<uint32_t>()>("mallinfo");
+  const auto older = MallocFunctionOf<MallInfo<uint32_t>()>("mallinfo");
   return older == nullptr ? MallocStats{} : StatsOf(older());
 }
 
 MallocStats JemallocStats() {
-  const auto control = Find<int(const char*, void*, size_t*, void*, size_t)>("mallctl");
+  const auto control = MallocFunctionOf<int(const char*, void*, size_t*, void*, size_t)>("mallctl");
   if (control == nullptr) return {};
   // The figures are of the last epoch: this begins one.
   uint64_t epoch = 1;
@@ -75,7 +70,8 @@ MallocStats JemallocStats() {
 
 MallocStats MimallocStats() {
   using Figure = size_t*;
-  const auto read = Find<void(Figure, Figure, Figure, Figure, Figure, Figure, Figure, Figure)>("mi_process_info");
+  const auto read =
+      MallocFunctionOf<void(Figure, Figure, Figure, Figure, Figure, Figure, Figure, Figure)>("mi_process_info");
   if (read == nullptr) return {};
   size_t committed_bytes = 0;
   read(nullptr, nullptr, nullptr, nullptr, nullptr, &committed_bytes, nullptr, nullptr);
@@ -83,7 +79,7 @@ MallocStats MimallocStats() {
 }
 
 MallocStats TcmallocStats() {
-  const auto get = Find<int(const char*, size_t*)>("MallocExtension_GetNumericProperty");
+  const auto get = MallocFunctionOf<int(const char*, size_t*)>("MallocExtension_GetNumericProperty");
   if (get == nullptr) return {};
   const auto read = [&](const char* name) {
     size_t value = 0;

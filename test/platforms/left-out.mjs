@@ -10,6 +10,8 @@ export const MUSL_PLACES = [
   'test/memory',
   'test/misuse',
   'test/notices',
+  'test/process/reclaim.test.ts',
+  'test/process/reclaimer.test.ts',
   'test/release',
   'test/supply',
 ]
@@ -28,6 +30,8 @@ export const MUSL_LEFT_OUT = [
   },
   { file: 'test/kernel/malloc-kind.test.ts', test: 'a preloaded library', reason: PRELOADS_GLIBC },
   { file: 'test/kernel/naming.test.ts', reason: PRELOADS_GLIBC },
+  { file: 'test/kernel/naming-thousands.test.ts', reason: PRELOADS_GLIBC },
+  { file: 'test/process/reclaim.test.ts', test: 'leaves an unknown malloc alone', reason: PRELOADS_GLIBC },
   {
     file: 'test/kernel/many-arenas.test.ts',
     test: 'are open at once, and are gone when they are closed',

@@ -25,6 +25,7 @@ export const LEFT_OUT = [
   { file: 'test/kernel/malloc-stats.test.ts', reason: PRELOADS },
   { file: 'test/kernel/many-arenas.test.ts', reason: COUNTS_MEMORY },
   { file: 'test/kernel/naming.test.ts', reason: PRELOADS },
+  { file: 'test/kernel/naming-thousands.test.ts', reason: PRELOADS },
   {
     file: 'test/kernel/pages-on-demand.test.ts',
     test: 'faults no more',
