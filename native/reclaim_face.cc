@@ -24,6 +24,10 @@ uint64_t DeadlineAt(const Napi::CallbackInfo& info) {
   return uv_hrtime() + IntegerIn(info, 0, "budgetUs", 0, kMaxBudgetUs) * 1000;
 }
 
+Napi::Value ReadsChunks(const Napi::CallbackInfo& info) {
+  return Napi::Boolean::New(info.Env(), FreeChunks::AreReadable());
+}
+
 Napi::Value BeginChunks(const Napi::CallbackInfo& info) {
   return Napi::Boolean::New(info.Env(), FreeChunks::AreReadable() && ChunksOf(info.Env()).Begin());
 }
@@ -119,6 +123,7 @@ void FlushThreadOfMalloc(const Napi::CallbackInfo& /*info*/) { FlushThread(); }
 }  // namespace
 
 void AddReclaimFace(Napi::Env env, Napi::Object exports) {
+  exports.Set("readsChunks", Napi::Function::New(env, ReadsChunks, "readsChunks"));
   exports.Set("beginChunks", Napi::Function::New(env, BeginChunks, "beginChunks"));
   exports.Set("takeChunks", Napi::Function::New(env, TakeChunks, "takeChunks"));
   exports.Set("giveChunks", Napi::Function::New(env, GiveChunks, "giveChunks"));

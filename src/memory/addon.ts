@@ -191,6 +191,10 @@ class LoadedAddon implements Addon, Malloc, Bells, Places {
     return this.#native.mallocName()
   }
 
+  readsChunks(): boolean {
+    return this.#native.readsChunks()
+  }
+
   beginChunks(): boolean {
     return this.#native.beginChunks()
   }

@@ -22,10 +22,15 @@ export interface MallocRelease {
   mallocName(): MallocName
 
   /**
+   * Whether free memory can be given back in slices: malloc is glibc's, and the sizes that it writes before its chunks can
+   * be read. It never changes.
+   */
+  readsChunks(): boolean
+
+  /**
    * Begins to give back free memory of the calling thread's arena in slices: the next calls are `takeChunks` until it
    * returns true, `purgeMalloc`, and `giveChunks` until it returns true. `native/free_chunks.h` says how that
-   * works. Returns false if nothing can be given back so: malloc is not glibc's, or somebody in this thread has begun
-   * already. Then only `purgeMalloc` is left.
+   * works. Returns false if `readsChunks` is false, or if somebody in this thread has begun already.
    */
   beginChunks(): boolean
 

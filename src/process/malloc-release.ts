@@ -18,14 +18,15 @@ const SLICE_US = 300
  * Rejects only if the addon does. Then no chunk is held any more.
  */
 export async function releaseMalloc(malloc: MallocRelease, isMain: boolean, pauses: Pauses): Promise<void> {
-  if (malloc.mallocName() === 'none') return
+  const name = malloc.mallocName()
+  if (name === 'none') return
   pauses.run(() => malloc.flushMallocThread())
-  const isGlibc = malloc.mallocName() === 'glibc'
-  if (!malloc.beginChunks()) {
-    // glibc's chunks cannot be read, or another copy of this package is at work in this thread.
-    if (!isGlibc || isMain) await malloc.purgeMalloc(false, true)
+  if (!malloc.readsChunks()) {
+    if (name !== 'glibc' || isMain) await malloc.purgeMalloc(false, true)
     return
   }
+  // Another copy of this package is at work in this thread, and does the same.
+  if (!malloc.beginChunks()) return
   try {
     while (!pauses.run(() => malloc.takeChunks(SLICE_US))) await pauses.turn()
     await malloc.purgeMalloc(true, isMain)
