@@ -146,7 +146,7 @@ describe('a ring of another thread', () => {
     await reclaimer.reclaim('none')
     // The ring went first, the call after it.
     expect(member.slices).toBe(6)
-    expect(calls.filter(call => call === 'purgeMalloc')).toHaveLength(2)
+    expect(calls.filter(call => call === 'purgeMalloc')).toHaveLength(isMusl ? 0 : 2)
   })
 })
 
