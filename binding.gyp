@@ -25,6 +25,7 @@
         "native/malloc_purge.cc",
         "native/malloc_stats.cc",
         "native/naming.cc",
+        "native/page_batch.cc",
         "native/pages.cc",
         "native/pages_face.cc",
         "native/places.cc",

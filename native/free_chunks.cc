@@ -4,7 +4,6 @@
 
 #include "free_chunks.h"
 
-#include <sched.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -18,8 +17,8 @@
 
 #include "align.h"
 #include "malloc_kind.h"
+#include "page_batch.h"
 #include "pages.h"
-#include "purging.h"
 
 namespace offheap {
 namespace {
@@ -45,8 +44,10 @@ constexpr size_t kLinkBytes = 6 * sizeof(size_t);
 constexpr size_t kThreadHeapBytes = size_t{64} << 20;
 
 // malloc, realloc and free. By way of a variable that the compiler must read: else it knows what these functions
-// return, and takes reading beside it for a mistake. NOLINTBEGIN(cppcoreguidelines-no-malloc): they are what this file
-// is about
+// return, and takes reading beside it for a mistake.
+
+// NOLINTBEGIN(cppcoreguidelines-no-malloc): they are what this file is about
+
 char* TakeChunk(size_t chunk_bytes) {
   void* volatile const chunk = malloc(chunk_bytes - kHeadBytes);
   return static_cast<char*>(chunk);
@@ -110,10 +111,6 @@ bool ReadSafely(const char* address, void* to, size_t bytes) {
   return syscall(SYS_process_vm_readv, getpid(), &local, 1, &remote, 1, 0) == static_cast<ssize_t>(bytes);
 }
 
-// So many pages go back in one call: those who map memory meanwhile wait for no longer than some 0.3 ms.
-constexpr uint32_t kPagesAtOnce = 1024;
-constexpr size_t kRunsAtOnce = 128;
-
 // 4 million chunks, in a list that costs nothing before it is touched.
 constexpr size_t kMaxChunks = size_t{4} << 20;
 constexpr size_t kListBytes = kMaxChunks * sizeof(char*);
@@ -146,64 +143,6 @@ bool LooksAsDescribed() {
   FreeChunk(chunk);
   return is_as_described;
 }
-
-// Purges stretches of pages that lie anywhere, many in one system call.
-class Batch {
- public:
-  void Add(const char* start, size_t length_bytes) {
-    const uint64_t page = reinterpret_cast<uintptr_t>(start) / PageBytes();
-    for (uint64_t done = 0, pages = length_bytes / PageBytes(); done < pages;) {
-      const auto some = static_cast<uint32_t>(std::min<uint64_t>(pages - done, kPagesAtOnce - page_count_));
-      AddRun(page + done, some);
-      done += some;
-    }
-  }
-
-  // Returns how many bytes went back in all.
-  uint64_t End() {
-    Purge();
-    return done_bytes_;
-  }
-
- private:
-  void AddRun(uint64_t page, uint32_t pages) {
-    // Pages of one call are counted from its lowest, in 32 bits.
-    if (std::max(page, highest_) - std::min(page, lowest_) > std::numeric_limits<uint32_t>::max() / 2) Purge();
-    lowest_ = std::min(lowest_, page);
-    highest_ = std::max(highest_, page);
-    pages_[count_] = page;
-    runs_[count_++].page_count = pages;
-    page_count_ += pages;
-    if (count_ == runs_.size() || page_count_ == kPagesAtOnce) Purge();
-  }
-
-  void Purge() {
-    auto* const start = reinterpret_cast<char*>(lowest_ * PageBytes());  // NOLINT(performance-no-int-to-ptr)
-    for (size_t i = 0; i < count_; ++i) runs_[i].first_page = static_cast<uint32_t>(pages_[i] - lowest_);
-    // A stretch that the kernel refuses (huge pages of another kind, for one) stays. The others go all the same.
-    for (size_t i = 0; i < count_;) {
-      uint64_t done_pages = 0;
-      const Errno error = PurgeRuns(start, &runs_[i], count_ - i, &done_pages);
-      done_bytes_ += done_pages * PageBytes();
-      if (error == 0) break;
-      for (; i < count_ && done_pages >= runs_[i].page_count; ++i) done_pages -= runs_[i].page_count;
-      ++i;
-    }
-    // Whoever waits for this processor goes first: it may be the thread of the event loop.
-    sched_yield();
-    count_ = page_count_ = 0;
-    lowest_ = std::numeric_limits<uint64_t>::max();
-    highest_ = 0;
-  }
-
-  std::array<PageRun, kRunsAtOnce> runs_ = {};
-  std::array<uint64_t, kRunsAtOnce> pages_ = {};
-  size_t count_ = 0;
-  uint64_t page_count_ = 0;
-  uint64_t lowest_ = std::numeric_limits<uint64_t>::max();
-  uint64_t highest_ = 0;
-  uint64_t done_bytes_ = 0;
-};
 
 }  // namespace
 
@@ -339,7 +278,7 @@ void FreeChunks::TakeTop() {
 }
 
 uint64_t FreeChunks::Purge() {
-  Batch batch;
+  PageBatch batch;
   for (size_t i = 0; i < count_; ++i) {
     // `free` writes to both ends.
     char* const start = AlignUp(chunks_[i] + kLinkBytes, PageBytes());

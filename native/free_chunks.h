@@ -64,12 +64,11 @@ class FreeChunks {
 
  private:
   enum class Taken : uint8_t { kChunk, kFromTop, kNothing };
-
-  Taken TakeOne(size_t chunk_bytes);
-  void GrowOverRest(char*& chunk);
   // A free chunk, one in use, or none, ends where the next one begins.
   enum class Next : uint8_t { kOfFree, kOfUsed, kNothing };
 
+  Taken TakeOne(size_t chunk_bytes);
+  void GrowOverRest(char*& chunk);
   Next NextOf(const char* chunk, size_t chunk_bytes, bool is_main) const;
   bool IsBeforeTop(const char* chunk);
   bool IsHeldInPlace(const char* address, bool is_main) const;

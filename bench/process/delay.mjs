@@ -22,6 +22,7 @@ import { residentBytes } from './memory.mjs'
  * @typedef {object} DelayFigures
  * @property {Delay} quiet
  * @property {Delay} reclaim
+ * @property {number} nothingMs how long the event loop was active for a reclaim before, with nothing to give back; the median of five
  * @property {number} tookMs
  * @property {number | undefined} saysPauseMs
  * @property {number} beforeBytes
@@ -98,12 +99,29 @@ function figuresOf(delays) {
 }
 
 /**
+ * How long the event loop is active for a reclaim that finds nothing, in milliseconds.
+ * @param {() => Promise<unknown>} reclaim
+ */
+async function measureNothing(reclaim) {
+  for (let i = 0; i < 3; i++) await reclaim()
+  const activeMs = []
+  for (let i = 0; i < 5; i++) {
+    await sleep(20)
+    const start = performance.eventLoopUtilization()
+    await reclaim()
+    activeMs.push(performance.eventLoopUtilization(start).active)
+  }
+  return activeMs.sort((a, b) => a - b)[2]
+}
+
+/**
  * @param {DelayCase} wanted
  * @param {string | undefined} given
  * @returns {Promise<DelayFigures>}
  */
 async function measure(wanted, given) {
   const reclaim = await functionNamed('reclaim', given)
+  const nothingMs = await measureNothing(reclaim)
   const blocks = await fragment(wanted)
   const delays = monitorEventLoopDelay({ resolution: RESOLUTION_MS })
   const timer = setInterval(allocate, 1)
@@ -129,6 +147,7 @@ async function measure(wanted, given) {
   return {
     quiet,
     reclaim: during,
+    nothingMs,
     tookMs,
     saysPauseMs: report?.longestPauseMs,
     beforeBytes,

@@ -60,7 +60,17 @@ function renderBars(bars) {
  * @param {Bar[]} bars
  */
 export function renderDelay(cases, bars) {
-  const head = ['', 'ticks', 'p50 ms', 'p99 ms', 'max ms', 'allocation max ms', 'took ms', 'given back MiB']
+  const head = [
+    '',
+    'ticks',
+    'p50 ms',
+    'p99 ms',
+    'max ms',
+    'allocation max ms',
+    'took ms',
+    'given back MiB',
+    'loop, with nothing to give back, ms',
+  ]
   const rows = cases.flatMap(({ name, rounds }) => {
     /** @param {(one: DelayFigures) => number} value */
     const over = (value, digits = 2) => cell(spread(rounds.map(value)), digits)
@@ -73,12 +83,13 @@ export function renderDelay(cases, bars) {
       over(one => one[part].allocationMaxMs),
     ]
     return [
-      [`${name}, nothing done`, ...delays('quiet'), '', ''],
+      [`${name}, nothing done`, ...delays('quiet'), '', '', ''],
       [
         `${name}, reclaim()`,
         ...delays('reclaim'),
         over(({ tookMs }) => tookMs, 0),
         over(({ beforeBytes, afterBytes }) => (beforeBytes - afterBytes) / MIB, 0),
+        over(({ nothingMs }) => nothingMs),
       ],
     ]
   })

@@ -22,6 +22,7 @@ const NOISE = 0.97
 const JUDGED = ['buffers+idle', 'buffers+idle-major', 'arena+idle']
 const PRELOADED = ['jemalloc', 'jemalloc-thread', 'mimalloc', 'tcmalloc']
 const DELAY_P99_MS = 2
+const NOTHING_MS = 1
 const DELAY_MAX_MS = 10
 
 /**
@@ -142,6 +143,10 @@ export function delayBarsOf(name, rounds) {
     0.5,
   )
   const maxMs = Math.max(...rounds.map(({ reclaim }) => reclaim.maxMs))
+  const nothingMs = quantile(
+    rounds.map(one => one.nothingMs),
+    0.5,
+  )
   return [
     {
       what: `${name}: p99 of the delay below ${DELAY_P99_MS} ms (median of the rounds)`,
@@ -152,6 +157,11 @@ export function delayBarsOf(name, rounds) {
       what: `${name}: most delay below ${DELAY_MAX_MS} ms (highest round)`,
       figures: `${maxMs.toFixed(2)} ms`,
       holds: maxMs < DELAY_MAX_MS,
+    },
+    {
+      what: `${name}: the loop is active for less than ${NOTHING_MS} ms if there is nothing to give back (median of the rounds)`,
+      figures: `${nothingMs.toFixed(2)} ms`,
+      holds: nothingMs < NOTHING_MS,
     },
   ]
 }

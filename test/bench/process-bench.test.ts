@@ -95,7 +95,8 @@ describe('bench/process/delay.mjs', () => {
     const args = ['--expose-gc', delay, JSON.stringify(wanted), JSON.stringify(path)]
     const { code, stdout, stderr } = await runNode(args)
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
-    const { quiet, reclaim, tookMs, saysPauseMs, beforeBytes, afterBytes } = JSON.parse(stdout)
+    const { quiet, reclaim, nothingMs, tookMs, saysPauseMs, beforeBytes, afterBytes } = JSON.parse(stdout)
+    expect(nothingMs).toBeGreaterThan(0)
     expect(quiet.ticks).toBeGreaterThan(0)
     expect(reclaim.maxMs).toBeGreaterThan(35)
     expect(tookMs).toBeGreaterThanOrEqual(40)
@@ -208,9 +209,10 @@ describe('renderBody', () => {
 })
 
 describe('delayBarsOf and renderDelay', () => {
-  const figures = (p99Ms: number, maxMs: number) => ({
+  const figures = (p99Ms: number, maxMs: number, nothingMs = 0.4) => ({
     quiet: { ticks: 2000, p50Ms: 0.1, p99Ms: 0.2, maxMs: 0.5, allocationMaxMs: 0.1 },
     reclaim: { ticks: 50, p50Ms: 0.1, p99Ms, maxMs, allocationMaxMs: 0.3 },
+    nothingMs,
     tookMs: 60,
     saysPauseMs: 0.4,
     beforeBytes: 1000 * MIB,
@@ -219,16 +221,18 @@ describe('delayBarsOf and renderDelay', () => {
 
   it('takes the median of p99 and the highest of all delays', () => {
     const rounds = [figures(1, 3), figures(1.9, 4), figures(7, 9.9)]
-    expect(delayBarsOf('mixed', rounds).map(({ holds }) => holds)).toEqual([true, true])
+    expect(delayBarsOf('mixed', rounds).map(({ holds }) => holds)).toEqual([true, true, true])
     expect(delayBarsOf('mixed', [...rounds, figures(7, 10)]).map(({ holds }) => holds)).toEqual([
       false,
       false,
+      true,
     ])
+    expect(delayBarsOf('mixed', [figures(1, 3, 1)]).map(({ holds }) => holds)).toEqual([true, true, false])
   })
 
   it('shows what happened beside what happens anyway', () => {
     const text = renderDelay([{ name: 'mixed', rounds: [figures(1, 3)] }], [])
     expect(text).toMatch(/^mixed, nothing done +2000 /m)
-    expect(text).toMatch(/^mixed, reclaim\(\) +50 .* 60 +480$/m)
+    expect(text).toMatch(/^mixed, reclaim\(\) +50 .* 60 +480 +0\.40$/m)
   })
 })
