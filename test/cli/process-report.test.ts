@@ -131,13 +131,15 @@ describe('offheap report', () => {
   const isRoot = process.getuid?.() === 0
   if (!isRoot) console.warn('a case is left out: only root can run a process as another user')
   it.skipIf(!isRoot)("says that a process is another user's", () => {
-    const args = [MAIN, 'report', String(subject.pid)]
-    // Its files may be in a folder that only root can read.
-    const { status, stdout, stderr, error } = spawnSync(process.execPath, args, {
-      uid: 65534,
-      gid: 65534,
-      encoding: 'utf8',
-    })
+    // The package may lie in a folder that only root can read. So it is loaded as root, and runs as the other user.
+    const program = `
+      const main = process.argv[1]
+      require(main)
+      require.cache[main].require('./process-report.cjs')
+      process.setgid(65534)
+      process.setuid(65534)`
+    const args = ['-e', program, MAIN, 'report', String(subject.pid)]
+    const { status, stdout, stderr, error } = spawnSync(process.execPath, args, { encoding: 'utf8' })
     expect(error).toBeUndefined()
     expect({ status, stdout }, stderr).toEqual({ status: 1, stdout: '' })
     expect(stderr).toBe(
