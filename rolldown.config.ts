@@ -1,8 +1,8 @@
 /**
  * How `src` becomes what is published: two CommonJS modules that are loaded, one with the heap, one with the arena over it, and
  * the command line beside them. ES modules that hand on their names: so there is one of each class, however it is imported.
- * `tsc` writes the declarations before, and `declarations.config.ts` joins them. Why there are two modules, and what `@noinline`
- * is for: docs/v8.md.
+ * `tsc` writes the declarations before, and `declarations.config.ts` joins them. `minify.config.ts` makes the modules short. Why there
+ * are two modules, and what `@noinline` is for: docs/v8.md.
  *
  * A module that was `src/room/file.ts` is in `dist/room/`, so that its distance from the package's folder is the same.
  */
@@ -10,6 +10,7 @@ import { readFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { defineConfig } from 'rolldown'
 import { joinDeclarations } from './declarations.config.js'
+import { minify } from './minify.config.js'
 
 /** Compiles to more than 460 bytecodes, which V8 never inlines: patterns are the most for their length. */
 const LONG_CODE =
@@ -109,7 +110,7 @@ export default defineConfig({
         const isLoaded = fileName === 'heap/heap.cjs' || fileName === 'arena/arena.cjs'
         const guarded = isLoaded ? guardFilename(code) : code
         const bound = bindRequired(name === 'heap' ? constantFunctions(guarded) : guarded)
-        return { code: bound.replace(/^(#!.*\n)?/, '$1"use strict";\n'), map: null }
+        return { code: minify(fileName, bound.replace(/^(#!.*\n)?/, '$1"use strict";\n')), map: null }
       },
     },
     {
@@ -142,9 +143,8 @@ export default defineConfig({
     dir: 'dist',
     format: 'cjs',
     comments: false,
-    // Names stay, for stack traces. Without it the package would be a twentieth longer.
     minifyInternalExports: false,
-    minify: { compress: false, mangle: false, codegen: { removeWhitespace: true } },
+    minify: false,
     entryFileNames: '[name].cjs',
     chunkFileNames: ({ name }) =>
       name === 'heap' || name === 'arena' ? `${name}/${name}.cjs` : 'cli/[name].cjs',

@@ -47,7 +47,7 @@ describe('the modules that are published', () => {
   it('declare the functions of the heap as constants', () => {
     const text = readFileSync(HEAP, 'utf8')
     expect(parseAst(text).body.filter(({ type }) => type === 'FunctionDeclaration')).toEqual([])
-    expect(text).toMatch(/;const takeShort=function takeShort\(/)
+    expect(text).toMatch(/;const [\w$]+=function takeShort\(/)
   })
 
   it.each(['index', 'heap/index'])('have one of each name, however they are imported: %s', async entry => {
