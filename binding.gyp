@@ -11,6 +11,7 @@
         "native/addon.cc",
         "native/bell.cc",
         "native/break_face.cc",
+        "native/bytes_face.cc",
         "native/compat.cc",
         "native/environment.cc",
         "native/free_chunks.cc",

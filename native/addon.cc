@@ -4,6 +4,7 @@
 
 #include "bell.h"
 #include "break_face.h"
+#include "bytes_face.h"
 #include "environment.h"
 #include "kept_face.h"
 #include "ledger_face.h"
@@ -17,12 +18,13 @@
 
 // Of what is exported. binary.ts has the same number, and loads no other binary. Both change when a function or its
 // arguments do.
-static constexpr double kInterface = 2;
+static constexpr double kInterface = 3;
 
 static Napi::Object InitOffheap(Napi::Env env, Napi::Object exports) {
   offheap::BeginEnvironment(env);
   exports.Set("offheapInterface", Napi::Number::New(env, kInterface));
   offheap::AddPagesFace(env, exports);
+  offheap::AddBytesFace(env, exports);
   offheap::AddKeptFace(env, exports);
   offheap::AddWrapsFace(env, exports);
   offheap::AddLedgerFace(env, exports);

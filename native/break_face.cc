@@ -5,6 +5,7 @@
 
 #include "break_face.h"
 
+#include <cmath>
 #include <memory>
 #include <string>
 

@@ -4,7 +4,6 @@
 
 #include <cerrno>
 #include <cstdint>
-#include <cstring>
 #include <memory>
 #include <string>
 #include <vector>
@@ -178,25 +177,7 @@ void Protect(const Napi::CallbackInfo& info) {
   CheckCall(info.Env(), "mprotect", ProtectPages(range.start, range.length_bytes, is_accessible));
 }
 
-// --- Bytes and pages ----------------------------------------------------------------------------------------------
-
-void Fill(const Napi::CallbackInfo& info) {
-  const Range range = ByteRangeOf(info);
-  memset(range.start, static_cast<int>(IntegerIn(info, 3, "byte", 0, 255)), range.length_bytes);
-}
-
-Napi::Value FirstOther(const Napi::CallbackInfo& info) {
-  const Range range = ByteRangeOf(info);
-  const char byte = static_cast<char>(IntegerIn(info, 3, "byte", 0, 255));
-  // All bytes are the same where each is the same as the next.
-  const bool is_uniform = range.start[0] == byte && memcmp(range.start, range.start + 1, range.length_bytes - 1) == 0;
-  if (is_uniform) return Napi::Number::New(info.Env(), -1);
-  size_t index = 0;
-  while (index < range.length_bytes && range.start[index] == byte) ++index;
-  // Somebody wrote another byte, and then this one again, between the two looks.
-  if (index == range.length_bytes) return Napi::Number::New(info.Env(), -1);
-  return Napi::Number::New(info.Env(), static_cast<double>(index));
-}
+// --- Residency ----------------------------------------------------------------------------------------------------
 
 void Residency(const Napi::CallbackInfo& info) {
   const Range range = PageRangeOf(info);
@@ -231,8 +212,6 @@ void AddPagesFace(Napi::Env env, Napi::Object exports) {
   exports.Set("purge", Napi::Function::New(env, Purge, "purge"));
   exports.Set("purgesToZero", Napi::Function::New(env, TellPurgesToZero, "purgesToZero"));
   exports.Set("protect", Napi::Function::New(env, Protect, "protect"));
-  exports.Set("fill", Napi::Function::New(env, Fill, "fill"));
-  exports.Set("firstOther", Napi::Function::New(env, FirstOther, "firstOther"));
   exports.Set("residency", Napi::Function::New(env, Residency, "residency"));
 }
 

@@ -1,4 +1,4 @@
-// The Node-API face of pages.h: what src/memory/kernel.ts promises of mappings and of the bytes in them, checked and
+// The Node-API face of pages.h: what src/memory/kernel.ts promises of mappings and their pages, checked and
 // translated. It does not know what the memory is for, nor when it ought to be given back.
 
 #ifndef OFFHEAP_NATIVE_PAGES_FACE_H_

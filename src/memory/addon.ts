@@ -151,6 +151,10 @@ class LoadedAddon implements Addon, Malloc, Bells, Places {
     return this.#native.firstOther(mapping, offsetBytes, lengthBytes, byte)
   }
 
+  move(moves: Float64Array, count: number): void {
+    this.#native.move(moves, count)
+  }
+
   residency(mapping: MappingId, offsetBytes: number, lengthBytes: number, residency: Uint8Array): void {
     this.#native.residency(mapping, offsetBytes, lengthBytes, residency)
   }

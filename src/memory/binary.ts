@@ -65,7 +65,7 @@ function loadNamed(path: string): unknown {
  * The number of the interface that `native/addon.cc` exports. It tells this addon from others, and from those of
  * versions that this JavaScript cannot work with. Change both when a function or its arguments change.
  */
-const INTERFACE = 2
+const INTERFACE = 3
 
 /** Returns what a binary exports. Throws if it is the binary of something else. */
 function checked(native: unknown, path: string | undefined): unknown {

@@ -1,5 +1,5 @@
 /**
- * The interface to the operating system: the system calls that this library makes, and two loops over mapped
+ * The interface to the operating system: the system calls that this library makes, and three loops over mapped
  * bytes. It does not decide when to make them. It makes no `ArrayBuffer`: `runtime.ts` does.
  *
  * The addon implements it (`addon.ts`). Tests wrap the real implementation, to count its calls or to make the
@@ -198,6 +198,23 @@ export interface Kernel {
    * hold no guard.
    */
   firstOther(mapping: MappingId, offsetBytes: number, lengthBytes: number, byte: number): number
+
+  /**
+   * Copies many ranges of bytes, in the order of the array. Each move is five numbers of `moves`, from index
+   * `5 * i` on:
+   *
+   * - the mapping and the offset in bytes of the source
+   * - the mapping and the offset in bytes of the target
+   * - the length in bytes, at least 1
+   *
+   * The call is about the first `count` moves. A source and its target may overlap. A source may be the target
+   * of an earlier move: it is copied with the new bytes. No range may hold a guard.
+   *
+   * All numbers are checked before the first byte is copied. So nothing has changed where it throws: a
+   * `RangeError` (`ERR_OUT_OF_RANGE`) that names the number in question, also if `moves` is detached or has
+   * fewer than `count` moves; a `TypeError` (`ERR_INVALID_ARG_TYPE`) for another kind of array.
+   */
+  move(moves: Float64Array, count: number): void
 
   /**
    * `mincore`: writes one byte for each page of the range into `residency`, 1 where the page is resident now.

@@ -213,6 +213,8 @@ const CODES: Record<FailingKind, string | undefined> = {
   unguard: undefined,
   dontdump: undefined,
   protect: undefined,
+  // No arena makes this call.
+  move: undefined,
   detach: undefined,
   // The constructor makes this call: test/memory/break-source.test.ts.
   take: undefined,

@@ -204,7 +204,7 @@ describe.concurrent('the binary', () => {
     const outcome = await runNode([program], '', process.execPath, { OFFHEAP_NATIVE_BINDING: path })
     expect(outcome.stdout).toBe('0 1048576\n')
     expect(outcome.stderr).toContain(
-      `${path} is not the addon of this version of offheap: its interface is none, not 2.`,
+      `${path} is not the addon of this version of offheap: its interface is none, not 3.`,
     )
   })
 

@@ -21,6 +21,7 @@ export type CallKind =
   | 'unguard'
   | 'dontdump'
   | 'protect'
+  | 'move'
   | 'residency'
   | 'wrap'
   | 'detach'
@@ -113,6 +114,7 @@ export class FaultyKernel implements Addon {
     unguard: 0,
     dontdump: 0,
     protect: 0,
+    move: 0,
     residency: 0,
     wrap: 0,
     detach: 0,
@@ -232,13 +234,18 @@ export class FaultyKernel implements Addon {
     this.#real.protect(mapping, offsetBytes, lengthBytes, isAccessible)
   }
 
-  /** Not counted, like the other one that only touches memory. */
+  /** Not counted, like `firstOther`: neither can fail. */
   fill(mapping: MappingId, offsetBytes: number, lengthBytes: number, byte: number): void {
     this.#real.fill(mapping, offsetBytes, lengthBytes, byte)
   }
 
   firstOther(mapping: MappingId, offsetBytes: number, lengthBytes: number, byte: number): number {
     return this.#real.firstOther(mapping, offsetBytes, lengthBytes, byte)
+  }
+
+  move(moves: Float64Array, count: number): void {
+    this.#enter('move', [count])
+    this.#real.move(moves, count)
   }
 
   residency(mapping: MappingId, offsetBytes: number, lengthBytes: number, residency: Uint8Array): void {
@@ -385,6 +392,7 @@ function unknownAdvice(): SystemError {
 /** What the system, or the runtime, would throw. */
 function failureOf(kind: FailingKind): Error {
   if (kind === 'wrap') return new RangeError('Array buffer allocation failed')
+  if (kind === 'move') return Object.assign(new RangeError('moves: refused'), { code: 'ERR_OUT_OF_RANGE' })
   if (kind === 'detach')
     return new TypeError('Cannot perform %ArrayBuffer.prototype.transfer on this ArrayBuffer')
   const [syscall, code, errno] = SYSTEM_FAILURES[kind]
