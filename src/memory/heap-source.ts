@@ -136,6 +136,10 @@ export class HeapSource implements PageSource {
     return first === Number.POSITIVE_INFINITY ? -1 : first - offsetBytes
   }
 
+  move(): void {
+    invariant(false, 'no bytes lie under the granules of the heap')
+  }
+
   keepForGood(): void {}
 
   retire(segment: Segment): void {

@@ -11,6 +11,9 @@ import type { End } from './unmapper.js'
 /** Every segment begins at a multiple of this many bytes in the page-number space. No two segments touch. */
 export const SEGMENT_ALIGN_BYTES = MIB
 
+/** The most moves that one call of `PageSource.move` makes. */
+export const MAX_CALL_MOVES = 256
+
 /** The kinds of page source, as the option `source` names them. */
 export type SourceName = 'mmap' | 'sbrk' | 'heap'
 
@@ -133,6 +136,19 @@ export interface PageSource {
    * there is none.
    */
   firstOther(offsetBytes: number, lengthBytes: number, byte: number): number
+
+  /**
+   * Copies the bytes of many stretches of granules (16 bytes each), in the order of the array. Granules count
+   * from page number 0. `moves[3 * i]` is the first granule of the source of move `i`, `moves[3 * i + 1]` the
+   * first granule of its target, and `moves[3 * i + 2]` the number of granules, at least 1. The call is about
+   * the first `count` moves, at most `MAX_CALL_MOVES`. Each source and each target lies within one segment and
+   * has no guard. A source may be the target of an earlier move.
+   *
+   * Where this call throws, nothing was copied. It throws a `RangeError` where a stretch ends beyond the reach
+   * of its segment. It must not be called where `sharesMemory` is false: no bytes lie under granules there,
+   * each wrap has its own.
+   */
+  move(moves: Int32Array, count: number): void
 
   /**
    * Says that other code moved an `ArrayBuffer` over the segment of this page away (a transfer), or that the

@@ -28,6 +28,13 @@ function purge(firstPage: number, pageCount: number): void {
   expect(source.purge(Uint32Array.of(firstPage, pageCount), 0, 1)).toBe(pageCount)
 }
 
+describe('move', () => {
+  it('is a mistake: there are no bytes to move but those of each buffer', () => {
+    wrap(0, 1).fill(1)
+    expect(() => source.move()).toThrow('no bytes lie under the granules of the heap')
+  })
+})
+
 describe('wrap', () => {
   it('gives each buffer memory of its own, zeroed', () => {
     const [low, high] = [wrap(0, 4), wrap(2, 4)]

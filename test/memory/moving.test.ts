@@ -39,8 +39,8 @@ function moveAll(...moves: Move[]): void {
   kernel.move(Float64Array.from(moves.flat()), moves.length)
 }
 
-/** Writes other bytes to each place. */
-function count(bytes: Uint8Array): Uint8Array {
+/** Writes bytes that differ from those at most other places. */
+function writePattern(bytes: Uint8Array): Uint8Array {
   for (let i = 0; i < bytes.length; i++) bytes[i] = (i * 7 + (i >> 8)) % 251
   return bytes
 }
@@ -48,7 +48,7 @@ function count(bytes: Uint8Array): Uint8Array {
 describe('move', () => {
   it('copies a range from one mapping to another, and no byte beside it', () => {
     const [from, to] = [map(2), map(3)]
-    count(from.bytes)
+    writePattern(from.bytes)
     const before = from.bytes.slice()
     moveAll([from.mapping, 100, to.mapping, PAGE + 1, PAGE])
     expect(from.bytes).toEqual(before)
@@ -59,7 +59,7 @@ describe('move', () => {
 
   it('copies whole mappings, single bytes, and ranges that end with a mapping', () => {
     const [from, to] = [map(2), map(2)]
-    count(from.bytes)
+    writePattern(from.bytes)
     moveAll([from.mapping, 0, to.mapping, 0, 2 * PAGE])
     expect(to.bytes).toEqual(from.bytes)
     moveAll([from.mapping, 5, to.mapping, 2 * PAGE - 1, 1], [from.mapping, 2 * PAGE - 10, to.mapping, 0, 10])
@@ -69,7 +69,7 @@ describe('move', () => {
 
   it('copies within one mapping, also over itself in either direction', () => {
     const { mapping, bytes } = map(2)
-    const before = count(bytes).slice()
+    const before = writePattern(bytes).slice()
     moveAll([mapping, 0, mapping, PAGE, 64])
     expect(bytes.subarray(PAGE, PAGE + 64)).toEqual(before.subarray(0, 64))
     moveAll([mapping, 1000, mapping, 1010, 500], [mapping, 2010, mapping, 2000, 500])
@@ -111,7 +111,7 @@ describe('move', () => {
 
   it('takes the numbers as they are at the call, although a move writes over them', () => {
     const { mapping, bytes } = map(2)
-    count(bytes.subarray(PAGE))
+    writePattern(bytes.subarray(PAGE))
     const moves = new Float64Array(bytes.buffer, 0, 10)
     moves.set([mapping, PAGE, mapping, 0, 80, mapping, PAGE, mapping, 1024, 80])
     kernel.move(moves, 2)
@@ -121,7 +121,7 @@ describe('move', () => {
 
   it('takes a part of an array, one that threads share, and as many moves as there are', () => {
     const { mapping, bytes } = map(2)
-    count(bytes.subarray(0, PAGE))
+    writePattern(bytes.subarray(0, PAGE))
     const moveCount = PAGE / 4
     const moves = new Float64Array(new SharedArrayBuffer(8 * (5 * moveCount + 3)), 8, 5 * moveCount)
     for (let i = 0; i < moveCount; i++) moves.set([mapping, 4 * i, mapping, 2 * PAGE - 4 * (i + 1), 4], 5 * i)
@@ -149,7 +149,7 @@ describe.skipIf(hasNoBreak)('move, over the program break', () => {
     programBreak.closeFence(mapping, 0)
     const bytes = new Uint8Array(kernel.wrap(mapping, 0, 2 * PAGE, kernel.newWrapId()))
     const other = map(1)
-    count(other.bytes)
+    writePattern(other.bytes)
     moveAll(
       [other.mapping, 0, mapping, PAGE, PAGE],
       [mapping, PAGE, mapping, 16, 100],
@@ -176,7 +176,7 @@ describe('move refuses', () => {
   beforeEach(() => {
     from = map(1)
     to = map(2)
-    count(from.bytes)
+    writePattern(from.bytes)
   })
 
   /** The error of a call that must not have copied anything. */

@@ -2,7 +2,7 @@
  * A page source without system calls of its own: segments are cut from one mapping made beforehand, purging is filling
  * with zeros. It can refuse, fail the N-th call and record; for tests in which the real sources' calls are in the way.
  */
-import { MIB, type PageCount, type PageNumber } from '../../src/base/units.js'
+import { GRANULE_BYTES, MIB, type PageCount, type PageNumber } from '../../src/base/units.js'
 import type { MappingId } from '../../src/memory/kernel.js'
 import { type PageSource, SEGMENT_ALIGN_BYTES, type Wrap } from '../../src/memory/page-source.js'
 import type { Addon, WrapId } from '../../src/memory/runtime.js'
@@ -11,7 +11,15 @@ import type { OwnSegment } from '../../src/memory/segment-source.js'
 
 const SPACE_BYTES = 256 * MIB
 
-export type SourceCall = 'reserve' | 'unreserve' | 'purge' | 'populate' | 'retire' | 'residentBytes' | 'wrap'
+export type SourceCall =
+  | 'reserve'
+  | 'unreserve'
+  | 'purge'
+  | 'populate'
+  | 'move'
+  | 'retire'
+  | 'residentBytes'
+  | 'wrap'
 
 export class FakeSource implements PageSource {
   readonly name = 'mmap'
@@ -99,6 +107,14 @@ export class FakeSource implements PageSource {
 
   firstOther(offsetBytes: number, lengthBytes: number, byte: number): number {
     return this.#bytes.subarray(offsetBytes, offsetBytes + lengthBytes).findIndex(value => value !== byte)
+  }
+
+  move(moves: Int32Array, count: number): void {
+    this.#enter('move')
+    for (let i = 0; i < count; i++) {
+      const [from, to, length] = moves.subarray(3 * i, 3 * i + 3)
+      this.#bytes.copyWithin(to * GRANULE_BYTES, from * GRANULE_BYTES, (from + length) * GRANULE_BYTES)
+    }
   }
 
   keepForGood(page: PageNumber): void {
