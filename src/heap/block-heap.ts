@@ -17,10 +17,12 @@
  *      touched-books which books take memory             saved-space   saves and restores the books
  *      page-table    the columns and the ranges          block-cache   keeps freed blocks
  *      page-states   what each page is                   take-again    what to try when a block was refused
- *      granule-map   what starts where                   sizes         from bytes to granules
- *      short-gaps    finds gaps below a frame            check         checks all invariants
- *      long-gaps     finds all longer gaps               block-heap    what other rooms call
- *      gaps          makes gaps of freed blocks          wiping-heap   a heap that overwrites freed blocks
+ *      granule-map   what starts where                   lowest        the lowest place for a block
+ *      short-gaps    finds gaps below a frame            survey        what a compaction would free
+ *      long-gaps     finds all longer gaps               sizes         from bytes to granules
+ *      gaps          makes gaps of freed blocks          check         checks all invariants
+ *                                                        block-heap    what other rooms call
+ *                                                        wiping-heap   a heap that overwrites freed blocks
  *
  * `heap`, `heap-options` and `saved-heap` are the published `Heap` over all of it.
  *
@@ -70,6 +72,7 @@ import {
 } from './layout.js'
 import { hasRoom, takeLong, takeWithRoom } from './long-blocks.js'
 import { mostInLong } from './long-gaps.js'
+import { type LongGaps, takeLowest } from './lowest.js'
 import { age, anyDirty, arePurged, committedPages, dirtyEnd, nextDirty } from './page-states.js'
 import { bookBytes, shrinkColumns } from './page-table.js'
 import { restoreSpace, saveBlocks, saveDirty } from './saved-space.js'
@@ -346,6 +349,37 @@ export class BlockHeap extends Books {
     stacks[top] = block
     stacks[stack] = top
     return true
+  }
+
+  // ---- moving ---------------------------------------------------------------------------------------------
+
+  /**
+   * Returns a live block of `size` granules at the lowest place wholly below the granule `below`, or NONE; `refusal`
+   * then says why. `gaps` comes from a survey of this heap.
+   */
+  takeLowest(gaps: LongGaps, size: number, below: number): Block {
+    if ((this.isChanging || this.wasRebuilt) && !this.mayTake()) return NONE
+    this.isChanging = true
+    const block = takeLowest(this, gaps, size, below)
+    this.isChanging = false
+    return block
+  }
+
+  /** Ends a live block. It is not kept on a stack, so that its pages are free if no other block touches them. */
+  giveUp(block: Block): void {
+    if (this.isChanging) this.rebuild()
+    invariant(this.isLive(block), 'a block that moved was live')
+    this.isChanging = true
+    if (block === this.zeroedBlock) this.zeroedBlock = NONE
+    const end = endOf(this, block)
+    this.bits[BITS_PREFIX + 1 + ((block >>> 5) << 1)] ^= FIRST_BIT >>> block
+    give(this, block, end)
+    this.isChanging = false
+  }
+
+  /** The end of a live block, in granules. */
+  endOf(block: Block): number {
+    return endOf(this, block)
   }
 
   /** The live block in which a managed granule lies, or NONE. */

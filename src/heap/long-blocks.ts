@@ -226,7 +226,7 @@ function noteZeroed(books: Books, block: Block, end: number, cleanPages: PageCou
 }
 
 /** The number of clean pages of the gap [gap, gapEnd) that a block [block, end) would touch. */
-function cleanTouched(books: Books, block: Block, end: number, gap: Block, gapEnd: number): PageCount {
+export function cleanTouched(books: Books, block: Block, end: number, gap: Block, gapEnd: number): PageCount {
   const first = max(gap, block & -books.pageGranules)
   const last = min(gapEnd, pageCeil(books, end))
   return cleanWithin(books, first, last)

@@ -55,6 +55,11 @@ export function shortBinOf(length: number): number {
   return (doubling << STEPS_SHIFT) + ((length >>> (doubling - STEPS_SHIFT)) & STEPS_MASK)
 }
 
+/** The first bin in which every gap has room for `size` granules, below a frame; `BINS` if there is none. */
+export function sureBinFor(size: number): number {
+  return size < EXACT_BELOW ? size : shortBinOf(size) + 1
+}
+
 /**
  * Forgets all short gaps. Writes only where a word is not zero, so that untouched memory stays untouched.
  */
@@ -116,16 +121,22 @@ function takeFromAnyOf(books: Books, bin: number, size: number): Block {
     for (let frames = leaves[leaf]; frames !== 0; ) {
       const bit = clz32(frames)
       frames ^= FIRST_BIT >>> bit
-      const gap = longestIn(books, (leaf & -BINS) | bit)
-      if (gap === NONE || endOf(books, gap) - gap < size) continue
-      const end = gap + size
-      const gapEnd = endOf(books, gap)
-      carve(books, gap, end, gapEnd)
-      if (end < gapEnd) raiseTop(books, end >>> FRAME_SHIFT, gapEnd - end)
-      return gap
+      const block = takeLongestOf(books, (leaf & -BINS) | bit, size)
+      if (block !== NONE) return block
     }
   }
   return NONE
+}
+
+/** Makes a live block of `size` granules from the longest short gap of a frame, or returns NONE if it is too short. */
+export function takeLongestOf(books: Books, frame: number, size: number): Block {
+  const gap = longestIn(books, frame)
+  if (gap === NONE || endOf(books, gap) - gap < size) return NONE
+  const end = gap + size
+  const gapEnd = endOf(books, gap)
+  carve(books, gap, end, gapEnd)
+  if (end < gapEnd) raiseTop(books, end >>> FRAME_SHIFT, gapEnd - end)
+  return gap
 }
 
 /**
@@ -173,7 +184,7 @@ function takeFromRest(books: Books, size: number): Block {
  *
  * @noinline
  */
-function takeFrom(books: Books, bin: number, size: number): Block {
+export function takeFrom(books: Books, bin: number, size: number): Block {
   const { bits, branches, leaves, occupied, roots, rootWords } = books
   let at = bin
   while (at < rootWords && roots[at] === 0) at += BINS
@@ -283,7 +294,7 @@ export function longestShort(books: Books, endFrame: number): number {
 }
 
 /** The start of the longest short gap of a frame, or NONE. */
-function longestIn(books: Books, frame: number): Block {
+export function longestIn(books: Books, frame: number): Block {
   const { bits } = books
   let longest: Block = NONE
   let most = 0

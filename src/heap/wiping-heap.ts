@@ -23,6 +23,11 @@ export class WipingHeap extends BlockHeap {
     return super.free(block)
   }
 
+  override giveUp(block: Block): void {
+    if (this.#isWiping && this.isLive(block)) this.#wipe(block, this.sizeOf(block))
+    super.giveUp(block)
+  }
+
   override stopWiping(): void {
     this.#isWiping = false
   }

@@ -1,0 +1,238 @@
+/**
+ * The lowest place for a block: what a compaction asks for. Allocation looks for the best fit; compaction looks for the
+ * lowest address, so that the pages above come free.
+ *
+ * Short gaps are found by the tree over frames of `short-gaps`: for each bin of gaps that are long enough, the lowest
+ * frame. Long gaps have no order by address. So a survey notes in which frames they start (`LongGaps`), and a search
+ * walks up from where the last one of the same length ended. It never goes back, so all searches of a pass together read
+ * each noted frame once for each length.
+ */
+import { clearRange, nextSet, setBit, wordsFor } from '../base/bits.js'
+import { type Block, NONE } from '../base/units.js'
+import type { Books } from './books.js'
+import { endOf, isGap } from './granule-map.js'
+import {
+  BINS_SHIFT,
+  FRAME_GRANULES,
+  FRAME_SHIFT,
+  LONG_STEPS_SHIFT,
+  MAX_FRAMES,
+  REFUSED_LIMIT,
+  REFUSED_SPACE,
+} from './layout.js'
+import { cleanTouched, cut } from './long-blocks.js'
+import { startIn } from './long-gaps.js'
+import { fits } from './page-states.js'
+import { longestIn, shortBinOf, sureBinFor, takeFrom, takeLongestOf } from './short-gaps.js'
+
+const { clz32, min } = Math
+
+/** Lengths of blocks that have a cursor of their own: one for all below a frame, then 32 a doubling. */
+const CURSORS = 1 + (24 << LONG_STEPS_SHIFT)
+
+/** The frames in which long gaps start, as a survey has found them, and how far searches have come. */
+export class LongGaps {
+  /** A set bit: a long gap started in the frame when it was noted. It may be gone by now. */
+  readonly #frames: Int32Array
+  readonly #endFrame: number
+  /** For each length: no gap that is long enough starts in a noted frame below. */
+  readonly #cursors = new Int32Array(CURSORS)
+  /** For each length below a frame: no gap of its bin that is long enough starts in a frame below. */
+  readonly #ownCursors = new Int32Array(FRAME_GRANULES)
+  /** The same where the page limit refuses clean pages. */
+  readonly #limitedCursors = new Int32Array(CURSORS)
+
+  /** `endFrame`: the frames of the books. */
+  constructor(endFrame: number) {
+    this.#endFrame = endFrame
+    this.#frames = new Int32Array(wordsFor(endFrame))
+  }
+
+  /** Notes that a long gap starts at `granule`. */
+  note(granule: number): void {
+    if (granule >>> FRAME_SHIFT < this.#endFrame) setBit(this.#frames, granule >>> FRAME_SHIFT)
+  }
+
+  /** Pages went back, so that the page limit allows more: searches begin anew. */
+  forgetLimit(): void {
+    for (let cursor = 0; cursor < CURSORS; cursor++) this.#limitedCursors[cursor] = 0
+  }
+
+  /**
+   * The start of the lowest noted gap that has room for `size` granules below the frame `below`, or NONE. The
+   * gap stays noted.
+   */
+  lowest(books: Books, size: number, below: number): Block {
+    const cursor = cursorOf(size)
+    const end = min(below, this.#endFrame)
+    for (let frame = this.#cursors[cursor]; ; frame++) {
+      frame = nextSet(this.#frames, frame, end)
+      if (frame >= end) {
+        // A later search may be for a higher place.
+        this.#cursors[cursor] = end
+        return NONE
+      }
+      const gap = this.#gapIn(books, frame)
+      if (gap !== NONE && endOf(books, gap) - gap >= size) {
+        this.#cursors[cursor] = frame
+        return gap
+      }
+    }
+  }
+
+  /**
+   * Makes a live block of `size` granules at the lower or the upper end of the lowest noted gap where that commits no
+   * more pages than the limit allows. Returns NONE if there is none below the frame `below`.
+   */
+  takeWithinLimit(books: Books, size: number, below: number): Block {
+    const cursor = cursorOf(size)
+    const end = min(below, this.#endFrame)
+    for (let frame = this.#limitedCursors[cursor]; ; frame++) {
+      frame = nextSet(this.#frames, frame, end)
+      this.#limitedCursors[cursor] = frame
+      if (frame >= end) return NONE
+      const gap = this.#gapIn(books, frame)
+      if (gap === NONE) continue
+      const gapEnd = endOf(books, gap)
+      if (gapEnd - gap < size) continue
+      const high = gapEnd - size
+      if (fits(books, cleanTouched(books, gap, gap + size, gap, gapEnd))) {
+        return this.take(books, gap, gapEnd, gap, size)
+      }
+      if (gapEnd >>> FRAME_SHIFT < end && fits(books, cleanTouched(books, high, gapEnd, gap, gapEnd))) {
+        return this.take(books, gap, gapEnd, high, size)
+      }
+    }
+  }
+
+  /**
+   * The lowest frame, below `end`, whose top is the bin of `size` itself and whose longest gap has room for `size`
+   * granules, or NONE.
+   */
+  lowestOwn(books: Books, size: number, end: number): number {
+    const bin = shortBinOf(size)
+    if (sureBinFor(size) === bin || books.usedTops << bin >= 0) return NONE
+    let frame = this.#ownCursors[size]
+    for (; ; frame++) {
+      frame = nextFrameOf(books, bin, frame, end)
+      if (frame >= end) {
+        this.#ownCursors[size] = end
+        return NONE
+      }
+      const gap = longestIn(books, frame)
+      if (gap !== NONE && endOf(books, gap) - gap >= size) {
+        this.#ownCursors[size] = frame
+        return frame
+      }
+    }
+  }
+
+  /** Makes `size` granules at `block`, an end of the noted gap [gap, gapEnd), a live block. Returns NONE at the limit. */
+  take(books: Books, gap: Block, gapEnd: number, block: Block, size: number): Block {
+    const { growthPages } = books
+    const taken = cut(books, gap, gapEnd, block, block + size)
+    if (taken === NONE) return NONE
+    // A move is no growth, and the block will not read as zero.
+    books.growthPages = growthPages
+    books.zeroedBlock = NONE
+    const left = block === gap ? block + size : gap
+    if (left >>> FRAME_SHIFT !== gap >>> FRAME_SHIFT) {
+      clearRange(this.#frames, gap >>> FRAME_SHIFT, (gap >>> FRAME_SHIFT) + 1)
+    }
+    if (gapEnd - gap - size >= FRAME_GRANULES) this.note(left)
+    return taken
+  }
+
+  /** The long gap that starts in a noted frame, or NONE if it is gone. */
+  #gapIn(books: Books, frame: number): Block {
+    const gap = startIn(books, frame)
+    return isGap(books, gap) && endOf(books, gap) - gap >= FRAME_GRANULES ? gap : NONE
+  }
+}
+
+/** The cursor for blocks of `size` granules. */
+function cursorOf(size: number): number {
+  if (size < FRAME_GRANULES) return 0
+  const shift = 31 - LONG_STEPS_SHIFT - clz32(size)
+  // As many steps a doubling as blocks have lengths.
+  return 1 + ((shift + LONG_STEPS_SHIFT - FRAME_SHIFT) << LONG_STEPS_SHIFT) + ((size >>> shift) & 31)
+}
+
+/**
+ * Makes a live block of `size` granules at the lowest place, wholly below the granule `below`. Returns NONE if there is
+ * none; `refusal` then says whether only the page limit stood in the way. Amortised O(1).
+ *
+ * A short gap is taken before a long one, wherever it lies: its pages are used anyway.
+ */
+export function takeLowest(books: Books, gaps: LongGaps, size: number, below: number): Block {
+  books.refusal = REFUSED_SPACE
+  if (size < FRAME_GRANULES) {
+    const block = takeLowestShort(books, gaps, size, below)
+    if (block !== NONE) return block
+  }
+  const belowFrame = below >>> FRAME_SHIFT
+  const gap = gaps.lowest(books, size, belowFrame)
+  if (gap === NONE || gap + size > below) return NONE
+  const block = gaps.take(books, gap, endOf(books, gap), gap, size)
+  if (block !== NONE) return block
+  const within = gaps.takeWithinLimit(books, size, belowFrame)
+  if (within === NONE) books.refusal = REFUSED_LIMIT
+  return within
+}
+
+/** Makes a live block of `size` granules, below a frame, from the lowest short gap, or returns NONE. */
+function takeLowestShort(books: Books, gaps: LongGaps, size: number, below: number): Block {
+  // A short gap may reach into the next frame, so the last frame is left out.
+  const endFrame = (below >>> FRAME_SHIFT) - 1
+  for (let tries = MAX_FRAMES; tries > 0; tries--) {
+    const sure = lowestBinFor(books, size, endFrame)
+    const own = gaps.lowestOwn(books, size, sure === NONE ? endFrame : frameOf(books, sure))
+    if (own === NONE && sure === NONE) return NONE
+    const block = own !== NONE ? takeLongestOf(books, own, size) : takeFrom(books, sure, size)
+    // If there was none, the top of that frame was too high, and is right now.
+    if (block < 0) continue
+    books.cutBlocks++
+    return block
+  }
+  return NONE
+}
+
+/** The bin with the lowest frame, below `endFrame`, among all whose gaps have room for `size` granules, or NONE. */
+function lowestBinFor(books: Books, size: number, endFrame: number): number {
+  let lowest: number = NONE
+  let lowestFrame = endFrame
+  const sure = sureBinFor(size)
+  if (sure >= 1 << BINS_SHIFT) return NONE
+  for (let bins = books.usedTops & (-1 >>> sure); bins !== 0; ) {
+    const bin = clz32(bins)
+    bins ^= (1 << 31) >>> bin
+    const frame = frameOf(books, bin)
+    if (frame >= lowestFrame) continue
+    lowest = bin
+    lowestFrame = frame
+  }
+  return lowest
+}
+
+/** The lowest frame in [frame, end) that has the top `bin`, or a number from `end` on. */
+function nextFrameOf(books: Books, bin: number, frame: number, end: number): number {
+  const { leaves } = books
+  let mask = -1 >>> frame
+  for (let at = frame; at < end; at = (at | 31) + 1) {
+    const frames = leaves[(at & -32) + bin] & mask
+    if (frames !== 0) return (at & -32) | clz32(frames)
+    mask = -1
+  }
+  return end
+}
+
+/** The lowest frame that has the top `bin`, or more than any frame has. */
+function frameOf(books: Books, bin: number): number {
+  const { branches, leaves, roots, rootWords } = books
+  let at = bin
+  while (at < rootWords && roots[at] === 0) at += 1 << BINS_SHIFT
+  if (at >= rootWords) return 2 ** 30
+  let node = (at & -(1 << BINS_SHIFT)) | clz32(roots[at])
+  node = (node << BINS_SHIFT) | clz32(branches[(node << BINS_SHIFT) | bin])
+  return (node << BINS_SHIFT) | clz32(leaves[(node << BINS_SHIFT) | bin])
+}

@@ -1,0 +1,251 @@
+/**
+ * A survey: one walk over a space that says what a compaction would free, and where it begins.
+ *
+ * Pages are looked at in *units*: one page, or the pages of a huge page. A unit is *sparse* where moving its blocks away
+ * frees much for little: `free >= gain * moved`. *Moved* are all granules of the blocks that touch it, also those on its
+ * neighbours.
+ *
+ * Two fingers meet: from below, free granules add up; from above, the blocks of sparse units use them up. Where they are
+ * even is `meet`. The sparse units above it are the *victims*. Every target lies below `meet` and every source above, so
+ * that no block moves twice, and what comes free lies together at the top.
+ *
+ * Large blocks fit only into gaps that are as long, and there are few of these between small blocks. So room for large
+ * blocks is counted apart.
+ *
+ * The walk can be cut into slices, with other changes of the heap in between. It is then less exact, and no less safe:
+ * whoever moves a block asks the heap what the block is now.
+ */
+import { nextSet, setBit, setRange, testBit, wordsFor } from '../base/bits.js'
+import type { Block, PageCount } from '../base/units.js'
+import type { Books } from './books.js'
+import { endOf, isGap, isLive, startOf } from './granule-map.js'
+import { FRAME_GRANULES } from './layout.js'
+import { LongGaps } from './lowest.js'
+
+const { ceil, clz32, max, min } = Math
+
+/** Longer blocks stay where they are: whole pages have no neighbours to join. 64 KiB in granules of 16 bytes. */
+export const MOST_MOVED_GRANULES = 4096
+/** The share of the free granules below `meet` that is counted on. The rest is lost between blocks. */
+const USABLE_SHARE = 0.97
+/** From this length on a block is large: half a frame. */
+const LARGE_GRANULES = FRAME_GRANULES / 2
+/** The share of the granules of large gaps that is counted on for large blocks: their ends are too short for another. */
+const USABLE_LARGE_SHARE = 0.8
+/** Columns of one word for each unit. */
+const COLUMNS = 5
+
+/** Granules, and those of them that belong to large blocks or gaps. */
+interface Granules {
+  all: number
+  large: number
+}
+
+export class Survey {
+  readonly #books: Books
+  /** log2 of the granules in a unit. */
+  readonly #shift: number
+  readonly #units: number
+  /** The memory of the columns below. */
+  readonly #columns: ArrayBuffer
+  /** For each unit: its granules that lie in live blocks, and those that lie in large gaps. */
+  readonly #occupied: Int32Array
+  readonly #largeGaps: Int32Array
+  /** For each unit: the lengths of all blocks that end in it, of the large ones alone, and of the one that crosses its end. */
+  readonly #ending: Int32Array
+  readonly #largeEnding: Int32Array
+  readonly #crossing: Int32Array
+  /** A set bit: a block touches the unit that must not move. */
+  readonly #stays: Int32Array
+  /** A set bit: the unit is sparse and lies above `meet`. */
+  readonly #victims: Int32Array
+  /** Where the walk goes on. */
+  #at = 0
+  // The state of `choose`: both fingers, the free granules below, those of them on used units, and the granules to move.
+  #low = 0
+  #high: number
+  readonly #room: Granules = { all: 0, large: 0 }
+  #roomOnUsed = 0
+  readonly #need: Granules = { all: 0, large: 0 }
+  #victimCount = 0
+  #range = 0
+  /** The long gaps that the walk met. */
+  readonly gaps: LongGaps
+  /** The granule below which targets lie, and at or above which sources lie. Valid after `choose`. */
+  meet = 0
+  /** The end of the last victim, in granules. */
+  victimsEnd = 0
+  /** About how many pages are free if all blocks of the victims move. Valid after `choose`. */
+  promisedPages: PageCount = 0
+
+  /**
+   * `unitPages`: the pages of a unit, a power of two. Kept blocks count as free, so flush the heap first. Throws what the
+   * storage of the books throws if there is no memory: 20 bytes for each unit.
+   */
+  constructor(books: Books, unitPages: PageCount) {
+    this.#books = books
+    this.#shift = books.granuleShift + 31 - clz32(unitPages)
+    const granules = books.reachedPages * books.pageGranules
+    const units = ceil(granules / 2 ** this.#shift)
+    this.#units = units
+    this.#high = units
+    this.#columns = books.storage.allocate(max(1, units) * COLUMNS * 4)
+    const column = (index: number) => new Int32Array(this.#columns, index * units * 4, units)
+    this.#occupied = column(0)
+    this.#largeGaps = column(1)
+    this.#ending = column(2)
+    this.#largeEnding = column(3)
+    this.#crossing = column(4)
+    this.#stays = new Int32Array(wordsFor(units))
+    this.#victims = new Int32Array(wordsFor(units))
+    this.gaps = new LongGaps(ceil(granules / FRAME_GRANULES))
+  }
+
+  /** Gives up the columns. Call it once, after `choose` or in place of it. */
+  end(): void {
+    this.#books.storage.dispose(this.#columns)
+  }
+
+  /** Goes on with the walk over `most` blocks and gaps. Returns whether it has come to the end. */
+  walk(most: number): boolean {
+    const books = this.#books
+    const reached = this.#units * 2 ** this.#shift
+    let left = most
+    for (const { firstPage, pageCount } of books.ranges) {
+      const first = firstPage * books.pageGranules
+      const end = min(reached, first + pageCount * books.pageGranules)
+      if (end <= this.#at) continue
+      // What started here when the last slice ended may have changed.
+      let at = this.#at <= first ? first : startOf(books, this.#at)
+      while (at < end) {
+        if (left-- <= 0) {
+          this.#at = at
+          return false
+        }
+        const next = endOf(books, at)
+        if (isLive(books, at)) this.#countBlock(at, next)
+        else if (isGap(books, at)) this.#countGap(at, next)
+        at = next
+      }
+      this.#at = end
+    }
+    return true
+  }
+
+  #countBlock(block: Block, end: number): void {
+    const shift = this.#shift
+    const last = (end - 1) >>> shift
+    const length = end - block
+    this.#ending[last] += length
+    if (length >= LARGE_GRANULES) this.#largeEnding[last] += length
+    for (let unit = block >>> shift; unit <= last; unit++) {
+      this.#occupied[unit] += this.#partIn(unit, block, end)
+      if (unit < last) this.#crossing[unit] = length
+    }
+    if (length > MOST_MOVED_GRANULES) this.keep(block, end)
+  }
+
+  #countGap(gap: Block, end: number): void {
+    if (end - gap < LARGE_GRANULES) return
+    if (end - gap >= FRAME_GRANULES) this.gaps.note(gap)
+    const last = (end - 1) >>> this.#shift
+    for (let unit = gap >>> this.#shift; unit <= last; unit++)
+      this.#largeGaps[unit] += this.#partIn(unit, gap, end)
+  }
+
+  /** How many granules of [first, end) lie in a unit. */
+  #partIn(unit: number, first: number, end: number): number {
+    return min(end, (unit + 1) * 2 ** this.#shift) - max(first, unit * 2 ** this.#shift)
+  }
+
+  /** Says that the block [block, end) stays where it is, and with it the units that it touches. Before `choose`. */
+  keep(block: Block, end: number): void {
+    setRange(this.#stays, block >>> this.#shift, min(this.#units, ((end - 1) >>> this.#shift) + 1))
+  }
+
+  /**
+   * Goes on with the search for `meet` and the victims, after the walk, over `most` units. `gain` is the share of a unit
+   * that must come free for each unit of bytes moved. Returns whether they are found.
+   */
+  choose(gain: number, most: number): boolean {
+    for (let left = most; this.#low < this.#high; left--) {
+      if (left <= 0) return false
+      const top = this.#high - 1
+      if (!this.#isSparse(top, gain)) this.#high = top
+      else if (this.#fits(top)) this.#addVictim(top)
+      else this.#raiseLow()
+    }
+    const unitGranules = 2 ** this.#shift
+    this.meet = this.#low * unitGranules
+    const filled = ceil(max(0, this.#need.all - this.#roomOnUsed) / unitGranules)
+    this.promisedPages = max(0, this.#victimCount - filled) * (unitGranules / this.#books.pageGranules)
+    return true
+  }
+
+  #isSparse(unit: number, gain: number): boolean {
+    const occupied = this.#occupied[unit]
+    const moved = this.#ending[unit] + this.#crossing[unit]
+    return occupied > 0 && 2 ** this.#shift - occupied >= gain * moved && !testBit(this.#stays, unit)
+  }
+
+  /** The length of the block that crosses the end of a unit, unless it moves anyway because the next unit is a victim. */
+  #crossingOf(unit: number): number {
+    const isNextVictim = unit + 1 < this.#units && testBit(this.#victims, unit + 1)
+    return isNextVictim ? 0 : this.#crossing[unit]
+  }
+
+  /** Whether there is room below for the blocks of a unit, too. */
+  #fits(unit: number): boolean {
+    const crossing = this.#crossingOf(unit)
+    const large = this.#largeEnding[unit] + (crossing >= LARGE_GRANULES ? crossing : 0)
+    return (
+      this.#need.all + this.#ending[unit] + crossing <= this.#room.all * USABLE_SHARE &&
+      this.#need.large + large <= this.#room.large * USABLE_LARGE_SHARE
+    )
+  }
+
+  #addVictim(unit: number): void {
+    const crossing = this.#crossingOf(unit)
+    this.#need.all += this.#ending[unit] + crossing
+    this.#need.large += this.#largeEnding[unit] + (crossing >= LARGE_GRANULES ? crossing : 0)
+    setBit(this.#victims, unit)
+    this.#victimCount++
+    if (this.victimsEnd === 0) this.victimsEnd = (unit + 1) * 2 ** this.#shift
+    this.#high = unit
+  }
+
+  #raiseLow(): void {
+    const unit = this.#low++
+    if (!this.#isManaged(unit)) return
+    const free = 2 ** this.#shift - this.#occupied[unit]
+    this.#room.all += free
+    this.#room.large += this.#largeGaps[unit]
+    if (this.#occupied[unit] > 0) this.#roomOnUsed += free
+  }
+
+  /** Whether a unit belongs to a range of the heap. Units are asked for in ascending order. */
+  #isManaged(unit: number): boolean {
+    const { ranges, pageGranules } = this.#books
+    const page = (unit * 2 ** this.#shift) / pageGranules
+    while (this.#range < ranges.length) {
+      const { firstPage, pageCount } = ranges[this.#range]
+      if (page < firstPage + pageCount) return page >= firstPage
+      this.#range++
+    }
+    return false
+  }
+
+  /** Whether the block [block, end) is to move: it lies above `meet` and touches a victim. */
+  isSource(block: Block, end: number): boolean {
+    if (block < this.meet || end - block > MOST_MOVED_GRANULES) return false
+    const first = block >>> this.#shift
+    const last = (end - 1) >>> this.#shift
+    return first === last ? testBit(this.#victims, first) : nextSet(this.#victims, first, last + 1) <= last
+  }
+
+  /** The first granule, at or behind `granule`, of a victim; `victimsEnd` if there is none. */
+  nextVictim(granule: number): number {
+    const end = this.victimsEnd / 2 ** this.#shift
+    return nextSet(this.#victims, min(end, granule >>> this.#shift), end) * 2 ** this.#shift
+  }
+}
