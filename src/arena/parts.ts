@@ -8,7 +8,7 @@ import { invariant } from '../base/assert.js'
 import { Gate } from '../base/gate.js'
 import { GRANULE_BYTES } from '../base/units.js'
 import { BlockBuffers } from '../buffers/block-buffers.js'
-import type { Blocks, Debugging } from '../buffers/blocks.js'
+import type { Blocks, Debugging, LeftBlocks, SuppliedBlocks } from '../buffers/blocks.js'
 import { DebugBuffers } from '../buffers/debug/debug-buffers.js'
 import { WINDOW_OVERLAP_BYTES } from '../buffers/windows.js'
 import { BlockHeap } from '../heap/block-heap.js'
@@ -22,7 +22,7 @@ import type { Addon } from '../memory/runtime.js'
 import { Notices } from '../notices/notices.js'
 import type { Surroundings } from '../process/environment.js'
 import { ReleasePolicy } from '../release/policy.js'
-import { Releaser } from '../release/releaser.js'
+import { type ReleasableBuffers, Releaser } from '../release/releaser.js'
 import { Scavenger } from '../release/scavenger.js'
 import { Limits } from '../supply/limits.js'
 import { Share } from '../supply/share.js'
@@ -36,8 +36,11 @@ import type { ResolvedOptions } from './options.js'
  */
 export const WHOLE_PAGES_FROM_BYTES = WINDOW_OVERLAP_BYTES
 
-/** What an arena is made of. */
-export interface Parts {
+/** What the parts need of the buffers over blocks. */
+export type ManagedBuffers = SuppliedBlocks & LeftBlocks & ReleasableBuffers
+
+/** What an arena is made of. `B`: what has the buffers over its blocks. */
+export interface Parts<B extends ManagedBuffers = Blocks> {
   readonly options: ResolvedOptions
   readonly environment: Surroundings
   readonly gate: Gate
@@ -48,7 +51,7 @@ export interface Parts {
   readonly source: PageSource
   readonly policy: ReleasePolicy
   readonly scavenger: Scavenger
-  readonly buffers: Blocks
+  readonly buffers: B
   /** What only `debug` adds, else null. */
   readonly debug: Debugging | null
   readonly share: Share
@@ -59,11 +62,35 @@ export interface Parts {
   readonly member: ArenaMember
 }
 
+/** The buffers over blocks, and what only `debug` adds to them, else null. */
+interface Buffers<B> {
+  readonly buffers: B
+  readonly debug: Debugging | null
+}
+
+/** Makes the buffers over the blocks of a heap. It is called once. */
+export type MakeBuffers<B> = (
+  options: ResolvedOptions,
+  environment: Surroundings,
+  heap: BlockHeap,
+  source: PageSource,
+  late: LateReleaser,
+) => Buffers<B>
+
+/** Makes the parts of an arena. Throws as `assembleWith` does. */
+export function assemble(options: ResolvedOptions, environment: Surroundings): Parts {
+  return assembleWith(options, environment, makeBlocks)
+}
+
 /**
- * Makes the parts of an arena. Throws what the source of pages throws if it cannot be opened, and a
+ * Makes the parts of an arena whose buffers `makeBuffers` makes. Throws what the source of pages throws if it cannot be opened, and a
  * `RangeError` if there is no memory for the books. Nothing is left behind then.
  */
-export function assemble(options: ResolvedOptions, environment: Surroundings): Parts {
+export function assembleWith<B extends ManagedBuffers>(
+  options: ResolvedOptions,
+  environment: Surroundings,
+  makeBuffers: MakeBuffers<B>,
+): Parts<B> {
   const { name } = options
   const { deferral, now, ledger, group, watch } = environment
   const gate = new Gate(deferral)
@@ -76,8 +103,7 @@ export function assemble(options: ResolvedOptions, environment: Surroundings): P
   const heap = makeHeap(options, addon?.purgesToZero() ?? true, storage, source)
   const scavenger = new Scavenger(heap, source, policy)
   const late: LateReleaser = { releaser: undefined }
-  const debug = makeDebug(options, environment, heap, source, late)
-  const buffers = debug ?? new BlockBuffers(heap, source, options.detachFromBytes, name)
+  const { buffers, debug } = makeBuffers(options, environment, heap, source, late)
   const share = new Share(ledger, pageBytes)
   const limits = new Limits(heap, options, share, {
     purge: () => (debug?.emptyQuarantine() ?? 0) + releaser.purgeAll('limit'),
@@ -117,7 +143,7 @@ export function assemble(options: ResolvedOptions, environment: Surroundings): P
     options.prefault,
   )
   const member = new ArenaMember({ gate, heap, limits, releaser, source })
-  if (debug !== null) late.releaser = new WeakRef(releaser)
+  if (options.debug !== null) late.releaser = new WeakRef(releaser)
   return {
     options,
     environment,
@@ -177,29 +203,30 @@ function makeHeap(
   }
 }
 
-/** Makes the blocks of an arena with `debug`. Returns null for other arenas. */
-function makeDebug(
-  { name, debug, releaseAfterMs }: ResolvedOptions,
+/** Makes the buffers of an arena. */
+function makeBlocks(
+  { name, debug, detachFromBytes, releaseAfterMs }: ResolvedOptions,
   { deferral }: Surroundings,
   heap: BlockHeap,
   source: PageSource,
   late: LateReleaser,
-): DebugBuffers | null {
-  if (debug === null) return null
-  return new DebugBuffers(heap, source, {
+): Buffers<Blocks> {
+  if (debug === null) return { buffers: new BlockBuffers(heap, source, detachFromBytes, name), debug: null }
+  const buffers = new DebugBuffers(heap, source, {
     ...debug,
     arenaName: name,
     deferral,
     releaseAfterMs,
     ...releasingBy(late),
   })
+  return { buffers, debug: buffers }
 }
 
 // Parts that outlive the arena get closures of the function below. Closures made in `assemble` would share
 // its context, and so hold the releaser.
 
 /** A releaser that is made later. The reference is weak, for parts that outlive the arena. */
-interface LateReleaser {
+export interface LateReleaser {
   releaser: WeakRef<Releaser> | undefined
 }
 

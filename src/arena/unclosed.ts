@@ -9,7 +9,7 @@
  * does not refer to it. The parts that are held here for that moment must not refer to it either.
  */
 import { register, unregister } from '../base/primordials.js'
-import type { Blocks, Debugging } from '../buffers/blocks.js'
+import type { Debugging, LeftBlocks } from '../buffers/blocks.js'
 import type { LeakMode } from '../buffers/leaks.js'
 import type { BlockHeap } from '../heap/block-heap.js'
 import type { BookStorage } from '../memory/book-storage.js'
@@ -25,7 +25,7 @@ export interface Remains {
   readonly leaks: LeakMode
   readonly heap: BlockHeap
   readonly source: PageSource
-  readonly buffers: Blocks
+  readonly buffers: LeftBlocks
   readonly debug: Debugging | null
   readonly scavenger: Scavenger
   readonly storage: BookStorage | null

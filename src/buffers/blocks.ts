@@ -116,6 +116,18 @@ export interface Blocks {
   check(liveBlocks: number): void
 }
 
+/** What supplies blocks needs of them. */
+export type SuppliedBlocks = Pick<
+  Blocks,
+  'pagesFor' | 'runPagesFor' | 'take' | 'resizing' | 'noticeTaken' | 'addSegment' | 'removeSegment'
+>
+
+/** What is needed of the blocks of an arena that was collected. */
+export type LeftBlocks = Pick<
+  Blocks,
+  'noticeTaken' | 'recoverSetAside' | 'setAsideBlocks' | 'reaches' | 'abandonSetAside'
+>
+
 /** Resizes blocks in place. */
 export interface Resizing {
   /** Does what `take` does, for a block of whole pages with room behind it. */

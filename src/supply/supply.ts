@@ -13,7 +13,7 @@
 import { invariant } from '../base/assert.js'
 import { ArenaError } from '../base/errors.js'
 import { type Block, MIB, NONE, type PageCount } from '../base/units.js'
-import type { Blocks, Debugging, Resizing } from '../buffers/blocks.js'
+import type { Debugging, Resizing, SuppliedBlocks } from '../buffers/blocks.js'
 import { type BlockHeap, REFUSED_LIMIT } from '../heap/block-heap.js'
 import type { Ledger } from '../memory/ledger.js'
 import type { PageSource } from '../memory/page-source.js'
@@ -39,7 +39,7 @@ export class Supply {
   readonly #source: PageSource
   readonly #scavenger: Scavenger
   readonly #releaser: Releaser
-  readonly #buffers: Blocks
+  readonly #buffers: SuppliedBlocks
   readonly #debug: Debugging | null
   readonly #limits: Limits
   readonly #isPrefaulted: boolean
@@ -55,7 +55,7 @@ export class Supply {
     source: PageSource,
     scavenger: Scavenger,
     releaser: Releaser,
-    buffers: Blocks,
+    buffers: SuppliedBlocks,
     debug: Debugging | null,
     isPrefaulted: boolean,
   ) {
