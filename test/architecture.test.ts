@@ -21,6 +21,7 @@ const MAY_IMPORT: Record<string, string[]> = {
   notices: GROUND,
   buffers: WITH_PAGES,
   'buffers/debug': ['buffers', ...WITH_PAGES],
+  'buffers/records': ['buffers', ...WITH_PAGES],
   release: WITH_PAGES,
   supply: ['buffers', 'release', ...WITH_PAGES],
   process: ['release', ...WITH_PAGES],
@@ -120,6 +121,7 @@ describe('the rooms', () => {
     ['memory/segment.ts', '../heap/heap.js', 'memory may not import heap'],
     ['buffers/windows.ts', '../release/policy.js', 'buffers may not import release'],
     ['buffers/windows.ts', './debug/debug-layout.js', 'buffers may not import buffers/debug'],
+    ['buffers/windows.ts', './records/records.js', 'buffers may not import buffers/records'],
     ['release/policy.ts', '../buffers/owner.js', 'release may not import buffers'],
     ['release/releaser.ts', '../supply/limits.js', 'release may not import supply'],
     ['process/environment.ts', '../supply/limits.js', 'process may not import supply'],
@@ -245,8 +247,13 @@ describe('what others use of a BlockHeap', () => {
 describe('the life of a block', () => {
   const LIVES = /\bheap\.(allocate|allocateAligned|allocateWithRoom|resize|free)\(/g
 
-  /** What the two ways to live share, and each of them. */
-  const FILES = ['buffers/blocks.ts', 'buffers/block-buffers.ts', 'buffers/debug/debug-buffers.ts']
+  /** What all ways to live share, and each of them. */
+  const FILES = [
+    'buffers/blocks.ts',
+    'buffers/block-buffers.ts',
+    'buffers/debug/debug-buffers.ts',
+    'buffers/records/record-buffers.ts',
+  ]
 
   it('is in these files, but for the warm path of allocUnsafe', () => {
     const outside = sourceFiles().filter(file => !['heap', 'replay', 'cli'].includes(roomOf(file)))

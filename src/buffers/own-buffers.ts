@@ -62,6 +62,30 @@ export class OwnBuffers {
     return this.#make(block, sizeBytes, sizeBytes, epoch, false, startBytes)
   }
 
+  /**
+   * Makes a buffer of exactly `lengthBytes` for a live block that has none, and no owner. Throws the errors of
+   * `PageSource.wrap`.
+   */
+  open(block: Block, lengthBytes: number): ArrayBuffer {
+    const { buffer, wrapId } = this.#source.wrap(block * GRANULE_BYTES, lengthBytes)
+    this.#refuseTransfer(buffer)
+    this.#byBlock.set(block, { buffer, wrapId, lengthBytes, reachedBy: null, isIdle: false, isEnding: false })
+    this.liveBlocks++
+    return buffer
+  }
+
+  /** Calls `visit` for each buffer, with the block at whose start it is. */
+  forEach(visit: (block: Block, buffer: ArrayBuffer) => void): void {
+    this.#byBlock.forEach(({ buffer }, block) => {
+      visit(block, buffer)
+    })
+  }
+
+  /** The buffer at the start of a block, or undefined. */
+  bufferOf(block: Block): ArrayBuffer | undefined {
+    return this.#byBlock.get(block)?.buffer
+  }
+
   /** Drops the buffer of a block, if it has one: a kept one, or one that an interrupted call left there. */
   discard(block: Block): void {
     const own = this.#byBlock.get(block)

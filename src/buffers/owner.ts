@@ -43,7 +43,9 @@ type BufferConstructor = new (buffer: ArrayBuffer, byteOffset: number, length: n
 
 // Node's own subclass of `Uint8Array` whose prototype is `Buffer.prototype`. The species protocol makes it
 // public.
-const NodeBuffer = (Buffer as unknown as { readonly [Symbol.species]: BufferConstructor })[Symbol.species]
+export const NodeBuffer = (Buffer as unknown as { readonly [Symbol.species]: BufferConstructor })[
+  Symbol.species
+]
 
 class Stamped {
   constructor(target: object) {

@@ -26,6 +26,13 @@ export class SetAside {
     return this.#wrapIds.has(block)
   }
 
+  /** Calls `visit` for each block that waits. */
+  forEach(visit: (block: Block) => void): void {
+    this.#wrapIds.forEach((_, block) => {
+      visit(block)
+    })
+  }
+
   /** Adds a block. It waits for the finalizer of `wrapId`. */
   add(block: Block, wrapId: WrapId): void {
     this.#wrapIds.set(block, wrapId)

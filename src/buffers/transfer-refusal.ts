@@ -15,11 +15,16 @@ const NAMES = ['transfer', 'transferToFixedLength'].filter(name => name in Array
 /** Hides the methods of a buffer. */
 export type Refusal = (buffer: ArrayBuffer) => void
 
-/**
- * Returns the `Refusal` for the buffers of the arena with that name. It does nothing where the runtime has no
- * such methods.
- */
+/** Returns the `Refusal` for the buffers of the arena with that name. */
 export function transferRefusal(arenaName: string): Refusal {
+  return refusalOf(method => refusedError(arenaName, method))
+}
+
+/**
+ * Returns a `Refusal` whose methods throw what `errorOf` returns for their name. It does nothing where the runtime has
+ * no such methods.
+ */
+export function refusalOf(errorOf: (method: string) => Error): Refusal {
   if (NAMES.length === 0) return () => {}
   // These objects have no prototype, so that nothing is inherited from a changed `Object.prototype`.
   const properties: PropertyDescriptorMap = Object.create(null)
@@ -27,7 +32,7 @@ export function transferRefusal(arenaName: string): Refusal {
     properties[name] = Object.assign(Object.create(null), {
       configurable: true,
       value: () => {
-        throw refusedError(arenaName, name)
+        throw errorOf(name)
       },
     })
   }

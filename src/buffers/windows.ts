@@ -38,8 +38,9 @@ export const WINDOW_OVERLAP_BYTES = 64 * KIB
 // Read once at load, so that a replacement made later by a program does not run within a change.
 const Counts = Int32Array
 /** `block >>> WINDOW_SHIFT` is the index of the window in which the block starts. */
-const WINDOW_SHIFT = 31 - clz32(WINDOW_STRIDE_BYTES) - GRANULE_SHIFT
-const WINDOW_GRANULES_MASK = (1 << WINDOW_SHIFT) - 1
+export const WINDOW_SHIFT = 31 - clz32(WINDOW_STRIDE_BYTES) - GRANULE_SHIFT
+/** The granules from the start of its window to a block. */
+export const WINDOW_GRANULES_MASK = (1 << WINDOW_SHIFT) - 1
 const NOT_WRAPPED: WrapId = 0
 
 /** Memory that a wrap shows, as its first byte in the page-number space. It ends in the same segment. */
@@ -156,6 +157,31 @@ export class Windows {
   loseGivenUp(startBytes: number, wrapId: WrapId): void {
     this.#lost.set(wrapId, startBytes / WINDOW_STRIDE_BYTES)
     this.lostCount = this.#lost.size
+  }
+
+  /** Whether a buffer that the block's window had is lost. */
+  isLost(block: Block): boolean {
+    if (this.lostCount === 0) return false
+    for (const window of this.#lost.values()) if (window === block >>> WINDOW_SHIFT) return true
+    return false
+  }
+
+  /** The buffer of the block's window, or null where the window is not wrapped. */
+  bufferOf(block: Block): ArrayBuffer | null {
+    return this.#buffers[block >>> WINDOW_SHIFT]
+  }
+
+  /**
+   * Detaches the buffer of the block's window, which other code did not take. The window is not wrapped then.
+   * Returns false, and changes nothing, where the runtime refuses.
+   */
+  detach(block: Block): boolean {
+    const window = block >>> WINDOW_SHIFT
+    const buffer = this.#buffers[window] as ArrayBuffer
+    this.#detached = buffer
+    if (!tryDetach(this.#source, buffer)) return false
+    this.#forget(window)
+    return true
   }
 
   /** The wrap of the block's window, or 0 where the window is not wrapped. */

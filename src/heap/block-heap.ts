@@ -59,7 +59,17 @@ import { Books, MAX_WHOLE_FROM_BYTES, type PageRange } from './books.js'
 import { checkBooks } from './check.js'
 import { type ColumnStorage, plainStorage } from './columns.js'
 import { give } from './gaps.js'
-import { endOf, isGap, isLive, listLiveIn, nextBehind, pairOf, startBefore, startOf } from './granule-map.js'
+import {
+  anyLiveIn,
+  endOf,
+  isGap,
+  isLive,
+  listLiveIn,
+  nextBehind,
+  pairOf,
+  startBefore,
+  startOf,
+} from './granule-map.js'
 import {
   BITS_PREFIX,
   DIRECT,
@@ -465,6 +475,14 @@ export class BlockHeap extends Books {
       count = listLiveIn(this, first, first + ranges[i].pageCount * pageGranules, blocks, count)
     }
     return blocks
+  }
+
+  /**
+   * Whether a live block starts in the granules [from, end), which are multiples of 32. It stops at the first one, so it
+   * is quick where there are blocks.
+   */
+  anyLive(from: number, end: number): boolean {
+    return anyLiveIn(this, from, end, this.endPair)
   }
 
   /** The number of whole pages that hold `sizeBytes`. */

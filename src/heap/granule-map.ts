@@ -297,6 +297,16 @@ export function nextBit(books: Books, from: number, end: number): number {
   return end
 }
 
+/** Whether a live block starts in [from, end). Both are multiples of 32. Reads `bits` only, up to index `endPair`. */
+export function anyLiveIn(books: Books, from: number, end: number, endPair: number): boolean {
+  const { bits } = books
+  const last = min(BITS_PREFIX + ((end >>> 5) << 1), endPair)
+  for (let pair = BITS_PREFIX + ((from >>> 5) << 1); pair < last; pair += 2) {
+    if ((bits[pair] & bits[pair + 1]) !== 0) return true
+  }
+  return false
+}
+
 /**
  * Writes the live blocks of the range [first, end) into `blocks`, in ascending order, from index `from` on.
  * Returns the index behind the last one.

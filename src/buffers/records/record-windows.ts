@@ -1,0 +1,354 @@
+/**
+ * The `ArrayBuffer`s that records of at most 64 KiB share: `Windows`, for code that names records by block and size and
+ * holds no owner. A record is seen through the window in which it starts.
+ *
+ * Records move. What was given out over a window before a record moved from it or to it would show the bytes of another
+ * record. So the buffers of such windows are detached, if a view was given out since they were wrapped. A `DataView`
+ * for accessors is never given out, so it does not count.
+ *
+ * Where a source's wraps have memory of their own, the window's buffer is the only one that holds the bytes. There a
+ * window is wrapped again at once, over the same memory, and a window in which a pinned record lies stays attached
+ * until the last unpin.
+ *
+ * A window whose buffer other code took is *lost*: its records cannot be read until the finalizer of that buffer has
+ * run. Where the bytes went with the buffer, it stays lost until the records that were in it have ended.
+ *
+ * Invariants, checked by `check()`:
+ *  1. What is shown of a window, and its `DataView`, are of the buffer that the window has, unless that was taken.
+ *  2. A window that is lost has no buffer.
+ */
+import { invariant } from '../../base/assert.js'
+import { byteLengthOf, copyBytes, copyElements, lengthOf, SafeMap } from '../../base/primordials.js'
+import { type Block, GRANULE_BYTES, GRANULE_SHIFT } from '../../base/units.js'
+import type { BlockHeap } from '../../heap/block-heap.js'
+import type { PageSource } from '../../memory/page-source.js'
+import type { WrapId } from '../../memory/runtime.js'
+import type { Segment } from '../../memory/segment.js'
+import { type ArenaBuffer, NodeBuffer } from '../owner.js'
+import {
+  type Reach,
+  WINDOW_GRANULES_MASK,
+  WINDOW_OVERLAP_BYTES,
+  WINDOW_SHIFT,
+  WINDOW_STRIDE_BYTES,
+  Windows,
+} from '../windows.js'
+import { lostError, recordRefusal } from './record-errors.js'
+
+const { ceil, max } = Math
+const Bytes = Uint8Array
+const Flags = Uint8Array
+const View = DataView
+
+const WINDOW_GRANULES = WINDOW_STRIDE_BYTES / GRANULE_BYTES
+const OVERLAP_GRANULES = WINDOW_OVERLAP_BYTES / GRANULE_BYTES
+/** The wrap of bytes that are gone. No finalizer answers to it. */
+const GONE: WrapId = 0
+
+export class RecordWindows {
+  readonly #heap: BlockHeap
+  readonly #source: PageSource
+  readonly #storeName: string
+  readonly #isRecord: (block: Block) => boolean
+  readonly #windows: Windows
+  /** The buffer of each window from which a view was given out since it was wrapped, else null. */
+  readonly #shown: (ArrayBuffer | null)[] = []
+  readonly #data: (DataView | null)[] = []
+  /** 1 for each window over bytes that a record moved from or to and that was not detached since. */
+  #touched: Uint8Array = new Flags(0)
+  /** The records whose bytes went with the buffer of their window, by window. */
+  readonly #gone = new SafeMap<number, readonly Block[]>()
+  /** How many pinned records lie in a window that has to stay for them. */
+  readonly #pinned = new SafeMap<number, number>()
+
+  /** `isRecord`: whether a record starts at that block that has not ended. */
+  constructor(heap: BlockHeap, source: PageSource, storeName: string, isRecord: (block: Block) => boolean) {
+    this.#heap = heap
+    this.#isRecord = isRecord
+    this.#source = source
+    this.#storeName = storeName
+    this.#windows = new Windows(source, recordRefusal(storeName))
+  }
+
+  // ---- reading --------------------------------------------------------------------------------------------
+
+  /** A view of a record. Throws `ERR_ARENA_DETACHED`, and the errors of `PageSource.wrap`. */
+  view(block: Block, sizeBytes: number): ArenaBuffer {
+    const memory = this.#shown[block >>> WINDOW_SHIFT]
+    if (memory === null) return this.#firstView(block, sizeBytes)
+    try {
+      return new NodeBuffer(memory, (block & WINDOW_GRANULES_MASK) << GRANULE_SHIFT, sizeBytes)
+    } catch (error) {
+      if (byteLengthOf(memory) > 0) throw error
+      return this.#firstView(block, sizeBytes)
+    }
+  }
+
+  #firstView(block: Block, sizeBytes: number): ArenaBuffer {
+    const memory = this.#memoryOf(block)
+    this.#shown[block >>> WINDOW_SHIFT] = memory
+    return new NodeBuffer(memory, offsetIn(block), sizeBytes)
+  }
+
+  /** A `DataView` of the record's window. It must not be given out. Throws as `view` does. */
+  dataOf(block: Block): DataView {
+    const data = this.#data[block >>> WINDOW_SHIFT]
+    return data !== null ? data : this.#firstData(block)
+  }
+
+  #firstData(block: Block): DataView {
+    const data = new View(this.#memoryOf(block))
+    this.#data[block >>> WINDOW_SHIFT] = data
+    return data
+  }
+
+  /** The buffer of the block's window, which is wrapped if it is not. */
+  #memoryOf(block: Block): ArrayBuffer {
+    this.#noticeIn(block >>> WINDOW_SHIFT)
+    const memory = this.#windows.bufferOf(block)
+    if (memory !== null) return memory
+    this.recover()
+    if (this.isLost(block)) throw lostError(this.#storeName, !this.#source.sharesMemory)
+    return this.#open(block)
+  }
+
+  #open(block: Block): ArrayBuffer {
+    this.#windows.open(block)
+    return this.#windows.bufferOf(block) as ArrayBuffer
+  }
+
+  // ---- moving ---------------------------------------------------------------------------------------------
+
+  /** Notes that `granules` granules from `block` on hold another record now, or none. */
+  noteMoved(block: Block, granules: number): void {
+    const touched = this.#touched
+    const last = (block + granules - 1) >>> WINDOW_SHIFT
+    // A window reaches into the next one.
+    const first = block < OVERLAP_GRANULES ? 0 : (block - OVERLAP_GRANULES) >>> WINDOW_SHIFT
+    for (let window = first; window <= last; window++) touched[window] = 1
+  }
+
+  /**
+   * Detaches the buffer of each window that a record moved from or to, if a view was given out over it. A window that
+   * has to stay, or that the runtime does not detach, waits for the next call.
+   */
+  detachMoved(): void {
+    for (let window = 0; window < this.#shown.length; window++) {
+      if (this.#touched[window] === 0) continue
+      if (this.#shown[window] === null || this.#detach(window)) this.#touched[window] = 0
+    }
+  }
+
+  /** Detaches every window from which a view was given out. */
+  detachShown(): void {
+    for (let window = 0; window < this.#shown.length; window++) {
+      if (this.#shown[window] !== null && !this.#detach(window)) this.#touched[window] = 1
+    }
+  }
+
+  #detach(window: number): boolean {
+    const block = startOf(window)
+    this.#noticeIn(window)
+    if (this.#windows.bufferOf(block) === null) return true
+    if (this.#pinned.has(window) || !this.#windows.detach(block)) return false
+    this.#drop(window)
+    // The memory holds records. The source would give it up with the first page there that comes free.
+    if (!this.#source.sharesMemory) this.#open(block)
+    return true
+  }
+
+  /**
+   * Copies records from window to window, for a source whose wraps have memory of their own. `moves` is as in
+   * `Records.move`. Throws before anything was copied.
+   */
+  copy(moves: Int32Array, count: number): void {
+    for (let i = 0; i < count; i++) {
+      invariant(moves[3 * i + 2] <= OVERLAP_GRANULES, 'records that share windows move')
+      this.#memoryOf(moves[3 * i])
+      this.#memoryOf(moves[3 * i + 1])
+    }
+    for (let i = 0; i < count; i++) {
+      const lengthBytes = moves[3 * i + 2] * GRANULE_BYTES
+      copyBytes(this.#bytesAt(moves[3 * i + 1], lengthBytes), this.#bytesAt(moves[3 * i], lengthBytes))
+    }
+  }
+
+  #bytesAt(block: Block, lengthBytes: number): Uint8Array {
+    const memory = this.#memoryOf(block)
+    return new Bytes(memory, offsetIn(block), lengthBytes)
+  }
+
+  // ---- pins, where the window's buffer has the only bytes --------------------------------------------------
+
+  pin(block: Block): void {
+    const window = block >>> WINDOW_SHIFT
+    this.#pinned.set(window, (this.#pinned.get(window) ?? 0) + 1)
+  }
+
+  unpin(block: Block): void {
+    const window = block >>> WINDOW_SHIFT
+    const left = (this.#pinned.get(window) ?? 1) - 1
+    if (left > 0) {
+      this.#pinned.set(window, left)
+      return
+    }
+    this.#pinned.delete(window)
+    if (this.#touched[window] !== 0 && this.#detach(window)) this.#touched[window] = 0
+  }
+
+  // ---- lost windows ---------------------------------------------------------------------------------------
+
+  /** Whether records cannot be read, because other code took their window away. It may not be noticed yet. */
+  get hasLost(): boolean {
+    return this.#windows.lostCount > 0 || this.#gone.size > 0
+  }
+
+  /** Whether the window of a block was taken away and is still lost. */
+  isLost(block: Block): boolean {
+    const window = block >>> WINDOW_SHIFT
+    this.#noticeIn(window)
+    return this.#windows.isLost(block) || this.#gone.has(window)
+  }
+
+  /**
+   * The wrap whose finalizer a new block of `sizeBytes` waits for, or null if it need not wait: other code can reach its
+   * bytes, or its window is lost.
+   */
+  lostWrapOver(block: Block, sizeBytes: number): WrapId | null {
+    if (this.#source.sharesMemory) return this.#windows.lostWrapOver(block, sizeBytes)
+    return sizeBytes <= WINDOW_OVERLAP_BYTES && this.isLost(block) ? GONE : null
+  }
+
+  /** Notices that other code took buffers away. */
+  noticeTaken(): void {
+    for (let window = 0; window < this.#shown.length; window++) this.#noticeIn(window)
+  }
+
+  #noticeIn(window: number): void {
+    const block = startOf(window)
+    if (!this.#windows.isTaken(block)) return
+    const { lostCount } = this.#windows
+    this.#windows.lose(block)
+    this.#drop(window)
+    if (this.#source.sharesMemory || this.#windows.lostCount === lostCount) return
+    const blocks: Block[] = []
+    for (const live of this.#heap.listLive()) {
+      if (live >>> WINDOW_SHIFT === window) blocks[blocks.length] = live
+    }
+    if (blocks.length > 0) this.#gone.set(window, blocks)
+  }
+
+  /** Lets records be read again where the finalizer has run, or those whose bytes are gone have ended. */
+  recover(): void {
+    if (!this.hasLost) return
+    this.#windows.recover()
+    this.#gone.forEach((blocks, window) => {
+      if (!blocks.some(this.#isRecord)) this.#gone.delete(window)
+    })
+  }
+
+  // ---- segments and idle windows ---------------------------------------------------------------------------
+
+  /** Whether a window is wrapped in which no record starts and all of whose pages are clean. */
+  get hasIdle(): boolean {
+    if (this.#windows.idleCount === 0) return false
+    const pageCount = WINDOW_STRIDE_BYTES / this.#source.pageBytes
+    for (let window = 0; window < this.#shown.length; window++) {
+      const isWrapped = this.#windows.bufferOf(startOf(window)) !== null
+      if (isWrapped && this.#isCold(window * pageCount, pageCount)) return true
+    }
+    return false
+  }
+
+  dropIdle(): void {
+    this.#windows.dropIdle((firstPage, pageCount) => this.#isCold(firstPage, pageCount))
+    this.#dropUnwrapped()
+  }
+
+  #isCold(firstPage: number, pageCount: number): boolean {
+    if (this.#heap.anyDirty(firstPage, pageCount)) return false
+    const first = (firstPage * this.#source.pageBytes) / GRANULE_BYTES
+    return !this.#heap.anyLive(first, first + WINDOW_GRANULES)
+  }
+
+  addSegment(segment: Segment): void {
+    this.#windows.addSegment(segment)
+    const { pageBytes } = this.#source
+    const end = (segment.firstPage + segment.pageCount) * pageBytes
+    const count = ceil(end / WINDOW_STRIDE_BYTES)
+    if (lengthOf(this.#touched) < count) {
+      const touched = new Flags(max(count, 2 * lengthOf(this.#touched)))
+      copyElements(touched, this.#touched, 0)
+      this.#touched = touched
+    }
+    // `#shown` grows last: code that walks it reads the others.
+    while (this.#data.length < count) this.#data[this.#data.length] = null
+    while (this.#shown.length < count) this.#shown[this.#shown.length] = null
+  }
+
+  removeSegment(segment: Segment): void {
+    this.#windows.removeSegment(segment)
+    this.#dropUnwrapped()
+  }
+
+  /**
+   * Detaches all windows, except those with a pinned record that has to be seen through its window. Is called when every
+   * record ends, except those in `staying`.
+   */
+  clear(staying: readonly Block[]): void {
+    const stays = this.#source.sharesMemory ? [] : staying
+    this.#windows.clear(stays)
+    for (const block of stays) this.#windows.leave(block)
+    this.#dropUnwrapped()
+  }
+
+  /** Puts right what an interrupted change left behind. */
+  mend(): void {
+    for (let window = 0; window < this.#shown.length; window++) {
+      const block = startOf(window)
+      const isHidden = this.#shown[window] !== null && this.#windows.bufferOf(block) === null
+      // The memory of a window that was detached is in the source, until one of its pages is purged.
+      if (isHidden && !this.#source.sharesMemory && !this.isLost(block)) this.#open(block)
+    }
+    this.#dropUnwrapped()
+  }
+
+  #dropUnwrapped(): void {
+    for (let window = 0; window < this.#shown.length; window++) {
+      const memory = this.#windows.bufferOf(startOf(window))
+      if (this.#shown[window] !== memory) this.#shown[window] = null
+      if (memory === null) this.#drop(window)
+    }
+  }
+
+  #drop(window: number): void {
+    this.#shown[window] = null
+    this.#data[window] = null
+  }
+
+  get reaches(): Reach[] {
+    return this.#windows.reaches
+  }
+
+  check(): void {
+    this.#windows.check(0)
+    for (let window = 0; window < this.#shown.length; window++) {
+      const block = startOf(window)
+      const memory = this.#windows.bufferOf(block)
+      const shown = this.#shown[window]
+      invariant(shown === null || shown === memory, `1: what is shown of window ${window}`)
+      const data = this.#data[window]
+      invariant(data === null || data.buffer === memory, `1: the data of window ${window}`)
+      if (this.#gone.has(window)) invariant(memory === null, `2: window ${window} is lost`)
+    }
+  }
+}
+
+function startOf(window: number): Block {
+  return window << WINDOW_SHIFT
+}
+
+/** The bytes from the start of its window to a block. */
+export function offsetIn(block: Block): number {
+  return (block & WINDOW_GRANULES_MASK) << GRANULE_SHIFT
+}
