@@ -39,3 +39,8 @@ export {
   type V8Part,
   type V8Space,
 } from './report/memory-report.js'
+export type { StoreOptions } from './store/options.js'
+export type { OldRecord } from './store/samples.js'
+export type { Ref } from './store/slots.js'
+export type { CompactReport, StoreStats } from './store/stats.js'
+export { type CompactOptions, Store } from './store/store.js'

@@ -7,21 +7,32 @@ import type { ArenaIdentity } from '../buffers/owner.js'
 import type { Releaser } from '../release/releaser.js'
 import { busyError } from './errors.js'
 
+/** Makes the error of a call in the middle of a change. */
+type MakeBusy = (arena: ArenaIdentity, method: string) => Error
+
 /** Begins and ends each change of an arena. */
 export class Changes {
   readonly #arena: ArenaIdentity
   readonly #gate: Gate
   readonly #releaser: Releaser
   readonly #endAll: () => void
+  readonly #busy: MakeBusy
   /** Whether the end of all blocks has begun and is not done yet. `endAll` itself sets and clears it. */
   isEnding = false
 
   /** `endAll` ends all blocks. If it is interrupted, it is called again. */
-  constructor(arena: ArenaIdentity, gate: Gate, releaser: Releaser, endAll: () => void) {
+  constructor(
+    arena: ArenaIdentity,
+    gate: Gate,
+    releaser: Releaser,
+    endAll: () => void,
+    busy: MakeBusy = busyError,
+  ) {
     this.#arena = arena
     this.#gate = gate
     this.#releaser = releaser
     this.#endAll = endAll
+    this.#busy = busy
   }
 
   /**
@@ -29,7 +40,7 @@ export class Changes {
    * `Gate` says.
    */
   enter(method: string): void {
-    if (!this.#gate.enter()) throw busyError(this.#arena, method)
+    if (!this.#gate.enter()) throw this.#busy(this.#arena, method)
   }
 
   /**

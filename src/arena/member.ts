@@ -17,6 +17,16 @@ interface MemberParts {
   readonly source: PageSource
 }
 
+/** Moves the records of a store together, for the group. */
+export interface MemberCompaction {
+  /** Begins on a later turn of the event loop, because memory is short. */
+  startSoon(): void
+  /** Runs one slice of a millisecond. Returns whether nothing more is to be gained now. */
+  slice(): boolean
+}
+
+const { max } = Math
+
 /**
  * What the group of a thread's arenas sees of an arena. The group refers to it weakly, the arena strongly.
  */
@@ -32,6 +42,11 @@ export class ArenaMember implements Member {
   /** All pages of this reclaim went back, and its last slices are under way. */
   #isEndingReclaim = false
 
+  /** What moves the records of a store together. Undefined for arenas. */
+  compaction: MemberCompaction | undefined
+  /** The records were compacted in this reclaim. */
+  #hasCompacted = false
+
   /** Returns the arena's statistics. Undefined until the arena is complete. */
   stats: (() => ArenaStats) | undefined
 
@@ -41,15 +56,22 @@ export class ArenaMember implements Member {
 
   giveBack(reason: 'limit' | 'pressure'): number {
     if (this.#parts === null) return 0
+    this.compaction?.startSoon()
     return this.#parts.releaser.giveBack(reason) * this.#parts.heap.pageBytes
   }
 
   reclaimSlice(turnStartMs: number): { releasedBytes: number; isDone: boolean } {
     if (this.#parts === null) return { releasedBytes: 0, isDone: true }
     const { releaser, heap } = this.#parts
+    if (this.compaction !== undefined && !this.#hasCompacted) {
+      const usedBefore = heap.usedPages
+      this.#hasCompacted = this.compaction.slice()
+      return { releasedBytes: max(0, usedBefore - heap.usedPages) * heap.pageBytes, isDone: false }
+    }
     if (this.#isEndingReclaim) {
       const { isDone } = releaser.endTrimSlice()
       this.#isEndingReclaim = !isDone
+      this.#hasCompacted = !isDone
       return { releasedBytes: 0, isDone }
     }
     const slice = releaser.trimSlice(this.#reclaimPage, turnStartMs, 'reclaim')

@@ -6,7 +6,7 @@
  */
 import { invariant } from '../base/assert.js'
 import { Gate } from '../base/gate.js'
-import { GRANULE_BYTES } from '../base/units.js'
+import { GRANULE_BYTES, type PageCount } from '../base/units.js'
 import { BlockBuffers } from '../buffers/block-buffers.js'
 import type { Blocks, Debugging, LeftBlocks, SuppliedBlocks } from '../buffers/blocks.js'
 import { DebugBuffers } from '../buffers/debug/debug-buffers.js'
@@ -66,6 +66,8 @@ export interface Parts<B extends ManagedBuffers = Blocks> {
 interface Buffers<B> {
   readonly buffers: B
   readonly debug: Debugging | null
+  /** See `Limits`. */
+  readonly compact?: (pageCount: PageCount) => boolean
 }
 
 /** Makes the buffers over the blocks of a heap. It is called once. */
@@ -103,10 +105,11 @@ export function assembleWith<B extends ManagedBuffers>(
   const heap = makeHeap(options, addon?.purgesToZero() ?? true, storage, source)
   const scavenger = new Scavenger(heap, source, policy)
   const late: LateReleaser = { releaser: undefined }
-  const { buffers, debug } = makeBuffers(options, environment, heap, source, late)
+  const { buffers, debug, compact } = makeBuffers(options, environment, heap, source, late)
   const share = new Share(ledger, pageBytes)
   const limits = new Limits(heap, options, share, {
     purge: () => (debug?.emptyQuarantine() ?? 0) + releaser.purgeAll('limit'),
+    ...(compact !== undefined && { compact }),
     // Prefaulted pages are there to stay.
     boundPages: usedPages => {
       if (options.prefault) return Number.MAX_SAFE_INTEGER

@@ -103,7 +103,7 @@ import { giveUpKept, hasKept, takeAgain, takeOnce } from './take-again.js'
 
 export { REFUSED_LIMIT, REFUSED_SPACE } from './layout.js'
 
-const { clz32, max } = Math
+const { clz32, max, min } = Math
 
 /** Each size up to this many bytes has a stack of its own. */
 const DIRECT_BYTES = (DIRECT - 1) * GRANULE_BYTES
@@ -390,6 +390,24 @@ export class BlockHeap extends Books {
   /** The end of a live block, in granules. */
   endOf(block: Block): number {
     return endOf(this, block)
+  }
+
+  /** The highest live block, or NONE. */
+  highestLive(): Block {
+    return this.liveBefore(Number.MAX_SAFE_INTEGER)
+  }
+
+  /** The highest live block that starts below the granule `below`, or NONE. Reads all gaps and kept blocks in between. */
+  liveBefore(below: number): Block {
+    for (let i = this.ranges.length - 1; i >= 0; i--) {
+      const first = this.ranges[i].firstPage * this.pageGranules
+      const end = first + this.ranges[i].pageCount * this.pageGranules
+      for (let at = min(below, end); at > first; ) {
+        at = startBefore(this, at)
+        if (isLive(this, at)) return at
+      }
+    }
+    return NONE
   }
 
   /** The live block in which a managed granule lies, or NONE. */

@@ -25,7 +25,7 @@ import { startIn } from './long-gaps.js'
 import { fits } from './page-states.js'
 import { longestIn, shortBinOf, sureBinFor, takeFrom, takeLongestOf } from './short-gaps.js'
 
-const { clz32, min } = Math
+const { clz32, max, min } = Math
 
 /** Lengths of blocks that have a cursor of their own: one for all below a frame, then 32 a doubling. */
 const CURSORS = 1 + (24 << LONG_STEPS_SHIFT)
@@ -82,7 +82,7 @@ export class LongGaps {
 
   /**
    * Makes a live block of `size` granules at the lower or the upper end of the lowest noted gap where that commits no
-   * more pages than the limit allows. Returns NONE if there is none below the frame `below`.
+   * more pages than the limit allows. Returns NONE if there is no such place wholly below the frame `below`.
    */
   takeWithinLimit(books: Books, size: number, below: number): Block {
     const cursor = cursorOf(size)
@@ -95,12 +95,10 @@ export class LongGaps {
       if (gap === NONE) continue
       const gapEnd = endOf(books, gap)
       if (gapEnd - gap < size) continue
-      const high = gapEnd - size
-      if (fits(books, cleanTouched(books, gap, gap + size, gap, gapEnd))) {
-        return this.take(books, gap, gapEnd, gap, size)
-      }
-      if (gapEnd >>> FRAME_SHIFT < end && fits(books, cleanTouched(books, high, gapEnd, gap, gapEnd))) {
-        return this.take(books, gap, gapEnd, high, size)
+      for (const block of [gap, gapEnd - size]) {
+        if ((block + size - 1) >>> FRAME_SHIFT >= below) continue
+        if (!fits(books, cleanTouched(books, block, block + size, gap, gapEnd))) continue
+        return this.take(books, gap, gapEnd, block, size)
       }
     }
   }
@@ -183,7 +181,7 @@ export function takeLowest(books: Books, gaps: LongGaps, size: number, below: nu
 /** Makes a live block of `size` granules, below a frame, from the lowest short gap, or returns NONE. */
 function takeLowestShort(books: Books, gaps: LongGaps, size: number, below: number): Block {
   // A short gap may reach into the next frame, so the last frame is left out.
-  const endFrame = (below >>> FRAME_SHIFT) - 1
+  const endFrame = max(0, (below >>> FRAME_SHIFT) - 1)
   for (let tries = MAX_FRAMES; tries > 0; tries--) {
     const sure = lowestBinFor(books, size, endFrame)
     const own = gaps.lowestOwn(books, size, sure === NONE ? endFrame : frameOf(books, sure))

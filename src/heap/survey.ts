@@ -24,7 +24,10 @@ import { LongGaps } from './lowest.js'
 
 const { ceil, clz32, max, min } = Math
 
-/** Longer blocks stay where they are: whole pages have no neighbours to join. 64 KiB in granules of 16 bytes. */
+/**
+ * Longer blocks stay where they are, and so do those that must be whole pages: these have no neighbours to join. 64 KiB
+ * in granules of 16 bytes.
+ */
 export const MOST_MOVED_GRANULES = 4096
 /** The share of the free granules below `meet` that is counted on. The rest is lost between blocks. */
 const USABLE_SHARE = 0.97
@@ -33,7 +36,9 @@ const LARGE_GRANULES = FRAME_GRANULES / 2
 /** The share of the granules of large gaps that is counted on for large blocks: their ends are too short for another. */
 const USABLE_LARGE_SHARE = 0.8
 /** Columns of one word for each unit. */
-const COLUMNS = 5
+const COLUMNS = 6
+/** The columns after `end`. */
+const NO_WORDS = new Int32Array(0)
 
 /** Granules, and those of them that belong to large blocks or gaps. */
 interface Granules {
@@ -45,16 +50,20 @@ export class Survey {
   readonly #books: Books
   /** log2 of the granules in a unit. */
   readonly #shift: number
+  readonly #unitGranules: number
   readonly #units: number
+  /** The most granules of a block that may move. */
+  readonly #mostMoved: number
   /** The memory of the columns below. */
-  readonly #columns: ArrayBuffer
-  /** For each unit: its granules that lie in live blocks, and those that lie in large gaps. */
-  readonly #occupied: Int32Array
-  readonly #largeGaps: Int32Array
+  #columns: ArrayBuffer
+  /** For each unit: its granules that lie in live blocks, those that are free, and those that lie in large gaps. */
+  #occupied: Int32Array
+  #free: Int32Array
+  #largeGaps: Int32Array
   /** For each unit: the lengths of all blocks that end in it, of the large ones alone, and of the one that crosses its end. */
-  readonly #ending: Int32Array
-  readonly #largeEnding: Int32Array
-  readonly #crossing: Int32Array
+  #ending: Int32Array
+  #largeEnding: Int32Array
+  #crossing: Int32Array
   /** A set bit: a block touches the unit that must not move. */
   readonly #stays: Int32Array
   /** A set bit: the unit is sparse and lies above `meet`. */
@@ -68,7 +77,6 @@ export class Survey {
   #roomOnUsed = 0
   readonly #need: Granules = { all: 0, large: 0 }
   #victimCount = 0
-  #range = 0
   /** The long gaps that the walk met. */
   readonly gaps: LongGaps
   /** The granule below which targets lie, and at or above which sources lie. Valid after `choose`. */
@@ -80,22 +88,25 @@ export class Survey {
 
   /**
    * `unitPages`: the pages of a unit, a power of two. Kept blocks count as free, so flush the heap first. Throws what the
-   * storage of the books throws if there is no memory: 20 bytes for each unit.
+   * storage of the books throws if there is no memory: 24 bytes for each unit.
    */
   constructor(books: Books, unitPages: PageCount) {
     this.#books = books
     this.#shift = books.granuleShift + 31 - clz32(unitPages)
+    this.#unitGranules = 2 ** this.#shift
     const granules = books.reachedPages * books.pageGranules
-    const units = ceil(granules / 2 ** this.#shift)
+    const units = ceil(granules / this.#unitGranules)
     this.#units = units
     this.#high = units
+    this.#mostMoved = min(MOST_MOVED_GRANULES, books.wholeGranules - 1)
     this.#columns = books.storage.allocate(max(1, units) * COLUMNS * 4)
     const column = (index: number) => new Int32Array(this.#columns, index * units * 4, units)
     this.#occupied = column(0)
-    this.#largeGaps = column(1)
-    this.#ending = column(2)
-    this.#largeEnding = column(3)
-    this.#crossing = column(4)
+    this.#free = column(1)
+    this.#largeGaps = column(2)
+    this.#ending = column(3)
+    this.#largeEnding = column(4)
+    this.#crossing = column(5)
     this.#stays = new Int32Array(wordsFor(units))
     this.#victims = new Int32Array(wordsFor(units))
     this.gaps = new LongGaps(ceil(granules / FRAME_GRANULES))
@@ -103,20 +114,29 @@ export class Survey {
 
   /** Gives up the columns. Call it once, after `choose` or in place of it. */
   end(): void {
-    this.#books.storage.dispose(this.#columns)
+    const columns = this.#columns
+    this.#columns = NO_WORDS.buffer
+    this.#occupied = NO_WORDS
+    this.#free = NO_WORDS
+    this.#largeGaps = NO_WORDS
+    this.#ending = NO_WORDS
+    this.#largeEnding = NO_WORDS
+    this.#crossing = NO_WORDS
+    this.#books.storage.dispose(columns)
   }
 
   /** Goes on with the walk over `most` blocks and gaps. Returns whether it has come to the end. */
   walk(most: number): boolean {
     const books = this.#books
-    const reached = this.#units * 2 ** this.#shift
+    const reached = this.#units * this.#unitGranules
     let left = most
     for (const { firstPage, pageCount } of books.ranges) {
       const first = firstPage * books.pageGranules
       const end = min(reached, first + pageCount * books.pageGranules)
       if (end <= this.#at) continue
-      // What started here when the last slice ended may have changed.
-      let at = this.#at <= first ? first : startOf(books, this.#at)
+      // What started here when the last slice ended may have become a part of something longer.
+      const from = max(first, this.#at)
+      let at = startOf(books, from)
       while (at < end) {
         if (left-- <= 0) {
           this.#at = at
@@ -124,7 +144,7 @@ export class Survey {
         }
         const next = endOf(books, at)
         if (isLive(books, at)) this.#countBlock(at, next)
-        else if (isGap(books, at)) this.#countGap(at, next)
+        else this.#countFree(at, max(at, from), next)
         at = next
       }
       this.#at = end
@@ -142,20 +162,24 @@ export class Survey {
       this.#occupied[unit] += this.#partIn(unit, block, end)
       if (unit < last) this.#crossing[unit] = length
     }
-    if (length > MOST_MOVED_GRANULES) this.keep(block, end)
+    if (length > this.#mostMoved) this.keep(block, end)
   }
 
-  #countGap(gap: Block, end: number): void {
-    if (end - gap < LARGE_GRANULES) return
-    if (end - gap >= FRAME_GRANULES) this.gaps.note(gap)
+  /** Counts the part from `from` on of what starts at `at` and is no live block. */
+  #countFree(at: Block, from: number, end: number): void {
+    const isLarge = end - at >= LARGE_GRANULES && isGap(this.#books, at)
+    if (isLarge && end - at >= FRAME_GRANULES) this.gaps.note(at)
     const last = (end - 1) >>> this.#shift
-    for (let unit = gap >>> this.#shift; unit <= last; unit++)
-      this.#largeGaps[unit] += this.#partIn(unit, gap, end)
+    for (let unit = from >>> this.#shift; unit <= last; unit++) {
+      const granules = this.#partIn(unit, from, end)
+      this.#free[unit] += granules
+      if (isLarge) this.#largeGaps[unit] += granules
+    }
   }
 
   /** How many granules of [first, end) lie in a unit. */
   #partIn(unit: number, first: number, end: number): number {
-    return min(end, (unit + 1) * 2 ** this.#shift) - max(first, unit * 2 ** this.#shift)
+    return min(end, (unit + 1) * this.#unitGranules) - max(first, unit * this.#unitGranules)
   }
 
   /** Says that the block [block, end) stays where it is, and with it the units that it touches. Before `choose`. */
@@ -175,17 +199,15 @@ export class Survey {
       else if (this.#fits(top)) this.#addVictim(top)
       else this.#raiseLow()
     }
-    const unitGranules = 2 ** this.#shift
-    this.meet = this.#low * unitGranules
-    const filled = ceil(max(0, this.#need.all - this.#roomOnUsed) / unitGranules)
-    this.promisedPages = max(0, this.#victimCount - filled) * (unitGranules / this.#books.pageGranules)
+    this.meet = this.#low * this.#unitGranules
+    const filled = ceil(max(0, this.#need.all - this.#roomOnUsed) / this.#unitGranules)
+    this.promisedPages = max(0, this.#victimCount - filled) * (this.#unitGranules / this.#books.pageGranules)
     return true
   }
 
   #isSparse(unit: number, gain: number): boolean {
-    const occupied = this.#occupied[unit]
     const moved = this.#ending[unit] + this.#crossing[unit]
-    return occupied > 0 && 2 ** this.#shift - occupied >= gain * moved && !testBit(this.#stays, unit)
+    return this.#occupied[unit] > 0 && this.#free[unit] >= gain * moved && !testBit(this.#stays, unit)
   }
 
   /** The length of the block that crosses the end of a unit, unless it moves anyway because the next unit is a victim. */
@@ -210,42 +232,29 @@ export class Survey {
     this.#need.large += this.#largeEnding[unit] + (crossing >= LARGE_GRANULES ? crossing : 0)
     setBit(this.#victims, unit)
     this.#victimCount++
-    if (this.victimsEnd === 0) this.victimsEnd = (unit + 1) * 2 ** this.#shift
+    if (this.victimsEnd === 0) this.victimsEnd = (unit + 1) * this.#unitGranules
     this.#high = unit
   }
 
   #raiseLow(): void {
     const unit = this.#low++
-    if (!this.#isManaged(unit)) return
-    const free = 2 ** this.#shift - this.#occupied[unit]
-    this.#room.all += free
+    this.#room.all += this.#free[unit]
     this.#room.large += this.#largeGaps[unit]
-    if (this.#occupied[unit] > 0) this.#roomOnUsed += free
-  }
-
-  /** Whether a unit belongs to a range of the heap. Units are asked for in ascending order. */
-  #isManaged(unit: number): boolean {
-    const { ranges, pageGranules } = this.#books
-    const page = (unit * 2 ** this.#shift) / pageGranules
-    while (this.#range < ranges.length) {
-      const { firstPage, pageCount } = ranges[this.#range]
-      if (page < firstPage + pageCount) return page >= firstPage
-      this.#range++
-    }
-    return false
+    if (this.#occupied[unit] > 0) this.#roomOnUsed += this.#free[unit]
   }
 
   /** Whether the block [block, end) is to move: it lies above `meet` and touches a victim. */
   isSource(block: Block, end: number): boolean {
-    if (block < this.meet || end - block > MOST_MOVED_GRANULES) return false
+    if (block < this.meet || end - block > this.#mostMoved) return false
     const first = block >>> this.#shift
-    const last = (end - 1) >>> this.#shift
-    return first === last ? testBit(this.#victims, first) : nextSet(this.#victims, first, last + 1) <= last
+    const endUnit = min(this.#units, ((end - 1) >>> this.#shift) + 1)
+    return nextSet(this.#victims, first, endUnit) < endUnit
   }
 
   /** The first granule, at or behind `granule`, of a victim; `victimsEnd` if there is none. */
   nextVictim(granule: number): number {
-    const end = this.victimsEnd / 2 ** this.#shift
-    return nextSet(this.#victims, min(end, granule >>> this.#shift), end) * 2 ** this.#shift
+    const end = this.victimsEnd / this.#unitGranules
+    const unit = nextSet(this.#victims, min(end, granule >>> this.#shift), end)
+    return min(this.victimsEnd, max(granule, unit * this.#unitGranules))
   }
 }

@@ -15,8 +15,9 @@ import { soon } from '../base/deferral.js'
  * - `'pressure'`: memory was short around the process
  * - `'reclaim'`: `reclaim()` was called, or `reclaimWhenIdle()` called it
  * - `'growth'`: the arena needed more memory, and too much of what it held was free
+ * - `'compact'`: a store moved its records together
  */
-export type PurgeReason = 'timer' | 'free' | 'trim' | 'limit' | 'pressure' | 'reclaim' | 'growth'
+export type PurgeReason = 'timer' | 'free' | 'trim' | 'limit' | 'pressure' | 'reclaim' | 'growth' | 'compact'
 
 /** The message on `offheap:purge`: pages went back to the kernel. */
 export interface PurgeMessage {

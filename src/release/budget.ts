@@ -2,7 +2,7 @@
  * What purging may cost while there is traffic: one percent of the time. Time is saved up while nothing is
  * purged, up to the share of five seconds. Purging spends the time that it was measured to take, so an
  * expensive purge is followed by a pause. The cost of a page is a running mean, because it depends on the
- * kernel and on how scattered the pages are.
+ * kernel and on how scattered the pages are. Compaction has an account of its own, which counts time only.
  *
  * The policy decides who may ignore the budget (an idle arena, a trim, a limit).
  *
@@ -13,7 +13,7 @@ import { invariant } from '../base/assert.js'
 import type { PageCount } from '../base/units.js'
 
 // Taken once at load. A program may replace the globals later; its replacement must not run within a change.
-const { floor, min } = Math
+const { floor, max, min } = Math
 
 const SHARE = 0.01
 const MAX_SAVED_MS = SHARE * 5_000
@@ -43,6 +43,12 @@ export class Budget {
   affordablePages(nowMs: number): PageCount {
     this.#save(nowMs)
     return this.#savedMs <= 0 ? 0 : floor(this.#savedMs / this.#msPerPage)
+  }
+
+  /** Returns the milliseconds to wait until `wantedMs` are saved, or 0. No more than 50 ms are ever saved. */
+  affordableInMs(nowMs: number, wantedMs: number): number {
+    this.#save(nowMs)
+    return max(0, (wantedMs - this.#savedMs) / SHARE)
   }
 
   /** Spends `tookMs`: finding `pageCount` pages and purging them took that long. */

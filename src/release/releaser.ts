@@ -287,6 +287,14 @@ export class Releaser {
   }
 
   /**
+   * Gives back dirty pages from the page `from` on, in one slice, after a compaction. It runs within a change. Returns the
+   * page where the next slice goes on, or 0 after the last one.
+   */
+  compactedSlice(from: PageNumber, turnStartMs: number): PageNumber {
+    return this.#trimSlice(from, turnStartMs, 'compact').nextPage
+  }
+
+  /**
    * Runs one of the last slices of `trimAsync`: lowers the end, then drops what is unused. `isDone` says
    * whether it was the last one.
    */

@@ -40,6 +40,11 @@ interface LimitActions {
    * number of pages and of blocks that waited. If it is 0, trying again makes no sense.
    */
   purge(): number
+  /**
+   * Moves live memory together, so that pages come free, until `pageCount` more fit. Returns whether trying again makes
+   * sense. Only a store can do that.
+   */
+  compact?(pageCount: PageCount): boolean
   /** Returns the most pages that may be committed while `usedPages` are in use, by what was in use lately. */
   boundPages(usedPages: PageCount): PageCount
   /** Gives back about `pageCount` free pages of this arena, or all if there are fewer. */
@@ -107,6 +112,7 @@ export class Limits {
     if (this.#growWithinLimits(pageCount)) return true
     // The arena gives back its own free pages before it bothers anybody.
     if (this.#actions.purge() > 0) return true
+    if (this.#actions.compact?.(pageCount) === true) return true
     // Listeners are told once nothing free is left, because then only they can make room.
     if (this.#crossSoftLimit(pageCount)) return true
     // Other arenas lose pages that they would use again. So they are asked only for what `limitBytes` allows.
@@ -122,6 +128,14 @@ export class Limits {
     if (this.#heap.committedPages + pageCount <= this.#boundPages) return false
     this.#moveBound(pageCount)
     return this.#heap.committedPages + pageCount <= this.#heap.limitPages
+  }
+
+  /**
+   * Lets `pageCount` more pages be committed for blocks that move, as far as `limitBytes`, an open soft limit and the limit
+   * of the process allow. Gives back what the bound does not allow beside them. Returns whether there is room now.
+   */
+  growForMove(pageCount: PageCount): boolean {
+    return this.#raiseBound(pageCount) || this.#growWithinLimits(pageCount)
   }
 
   /** Takes a larger share, if `pageCount` more pages are within the arena's own limits. */

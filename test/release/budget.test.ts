@@ -56,6 +56,25 @@ describe('affordablePages', () => {
   })
 })
 
+describe('affordableInMs', () => {
+  it('is none while so much is saved', () => {
+    const budget = new Budget()
+    expect(budget.affordableInMs(0, MAX_SAVED_MS)).toBe(0)
+    budget.spend(0, 0, 2)
+    expect(budget.affordableInMs(0, MAX_SAVED_MS - 2)).toBe(0)
+  })
+
+  it('is a hundred times what is missing', () => {
+    const budget = exhausted()
+    expect(budget.affordableInMs(0, 1)).toBeCloseTo(100, 9)
+    expect(budget.affordableInMs(30, 1)).toBeCloseTo(70, 9)
+    budget.spend(30, 0, 2)
+    expect(budget.affordableInMs(30, 1)).toBeCloseTo(270, 9)
+    expect(budget.affordableInMs(300.001, 1)).toBe(0)
+    budget.check()
+  })
+})
+
 describe('spend', () => {
   it('takes off what purging took', () => {
     const budget = new Budget()

@@ -1,0 +1,168 @@
+/**
+ * The parts of a store and how they are joined: those of an arena, with records in place of Buffers, and what moves them.
+ * Nothing here refers to the store itself, because some parts outlive a store that is collected without `close()`.
+ */
+import { assembleWith, type Parts } from '../arena/parts.js'
+import type { PageCount } from '../base/units.js'
+import { DebugRecordBuffers } from '../buffers/records/debug-record-buffers.js'
+import { RecordBuffers } from '../buffers/records/record-buffers.js'
+import type { Records } from '../buffers/records/records.js'
+import type { Surroundings } from '../process/environment.js'
+import { CompactionPolicy, GAIN_AT_ONCE } from '../release/compaction-policy.js'
+import { Compactor, type CompactorParts } from './compactor.js'
+import type { ResolvedStoreOptions } from './options.js'
+import { Slots } from './slots.js'
+import { Ticks } from './ticks.js'
+
+const { floor, max } = Math
+
+/** What happened to records so far. Warm paths of the store count here. */
+export interface Tally {
+  allocations: number
+  frees: number
+  liveBytes: number
+  liveGranules: number
+}
+
+/** What a store is made of. */
+export interface StoreParts {
+  readonly options: ResolvedStoreOptions
+  readonly arena: Parts<Records>
+  readonly slots: Slots
+  readonly tally: Tally
+  readonly policy: CompactionPolicy
+  readonly compaction: Compaction
+}
+
+/** After a limit has compacted, this share of it is free, so that the next records need not. */
+const SPARE_SHARE = 1 / 16
+/** Before a limit refuses, records are moved if at least this share of the used pages is waste. */
+const LEAST_WASTE_SHARE = 1 / 32
+/** After a compaction that made no room, as many calls for each live record must come before the next one. */
+const RETRY_SHARE = 1 / 64
+/** How long one slice runs where nobody waits for the event loop. */
+const LONG_SLICE_MS = 50
+
+/** The pins, which refer to the store and so are made later. */
+type Pinned = CompactorParts['pins']
+
+/** Compacts when asked: by timer, at limits, and all at once. */
+export class Compaction {
+  readonly compactor: Compactor
+  readonly ticks: Ticks
+  readonly #parts: Parts<Records>
+  readonly #policy: CompactionPolicy
+  readonly #tally: Tally
+  readonly #isManual: boolean
+  /** The calls until which a limit does not try again. */
+  #retryAt = 0
+  /** The pins of the store. */
+  pins: Pinned = { isPinned: () => false, forEach: () => {} }
+
+  constructor(
+    parts: Parts<Records>,
+    slots: Slots,
+    tally: Tally,
+    policy: CompactionPolicy,
+    isManual: boolean,
+  ) {
+    this.#parts = parts
+    this.#policy = policy
+    this.#tally = tally
+    this.#isManual = isManual
+    const { heap, source, buffers, limits, releaser, gate, environment } = parts
+    this.compactor = new Compactor({
+      heap,
+      source,
+      records: buffers,
+      slots,
+      limits,
+      releaser,
+      now: environment.now,
+      pins: {
+        isPinned: block => this.pins.isPinned(block),
+        forEach: visit => this.pins.forEach(visit),
+      },
+    })
+    this.ticks = new Ticks(
+      {
+        policy,
+        compactor: this.compactor,
+        gate,
+        deferral: environment.deferral,
+        now: environment.now,
+        counts: () => this.counts,
+        mend: () => {
+          if (releaser.isUnfinished) releaser.mend()
+        },
+        rest: () => slots.shrink(),
+      },
+      isManual,
+    )
+  }
+
+  get counts() {
+    const { allocations, frees, liveGranules } = this.#tally
+    const { heap, policy } = this.#parts
+    return {
+      calls: allocations + frees,
+      usedPages: heap.usedPages,
+      liveGranules,
+      warmPages: policy.warmPages,
+    }
+  }
+
+  /** Runs one slice, for `maxMs` at most, within a change. Returns whether nothing more is to be gained. */
+  slice(maxMs: number, gain: number, isAnew: boolean): boolean {
+    const { now } = this.#parts.environment
+    if (!this.compactor.isActive || isAnew) this.compactor.begin(gain)
+    const isDone = this.ticks.run(now() + maxMs)
+    if (isDone) this.#policy.compacted(this.counts)
+    return isDone
+  }
+
+  /** Compacts all, within a change. */
+  all(): void {
+    this.compactor.begin(GAIN_AT_ONCE)
+    while (!this.slice(LONG_SLICE_MS, GAIN_AT_ONCE, false));
+  }
+
+  /** See `LimitActions.compact`. */
+  makeRoom(pageCount: PageCount): boolean {
+    const { heap } = this.#parts
+    const { calls, usedPages, liveGranules } = this.counts
+    const wastePages = usedPages - liveGranules / heap.pageGranules
+    const isHopeless = wastePages < max(pageCount, LEAST_WASTE_SHARE * usedPages)
+    if (this.#isManual || isHopeless || calls < this.#retryAt) return false
+    const wanted = pageCount + floor(heap.limitPages * SPARE_SHARE)
+    this.compactor.begin(GAIN_AT_ONCE)
+    while (!this.slice(1, GAIN_AT_ONCE, false)) {
+      if (heap.committedPages + wanted <= heap.limitPages) break
+    }
+    this.compactor.stop()
+    this.#policy.compacted(this.counts)
+    const hasRoom = heap.committedPages + pageCount <= heap.limitPages
+    if (!hasRoom) this.#retryAt = calls + max(1, floor(RETRY_SHARE * (heap.liveBlocks + 1)))
+    return hasRoom
+  }
+}
+
+/** Makes the parts of a store. Throws what `assembleWith` throws; nothing is left behind then. */
+export function assembleStore(options: ResolvedStoreOptions, environment: Surroundings): StoreParts {
+  // The limits are made before what compacts.
+  const late: { compaction: Compaction | undefined } = { compaction: undefined }
+  const arena = assembleWith<Records>(options.arena, environment, (resolved, _, heap, source) => ({
+    buffers: new (options.isDebug ? DebugRecordBuffers : RecordBuffers)(heap, source, resolved.name),
+    debug: null,
+    compact: pageCount => late.compaction?.makeRoom(pageCount) ?? false,
+  }))
+  const { storage, heap } = arena
+  const slots = new Slots(
+    storage ?? { allocate: lengthBytes => new ArrayBuffer(lengthBytes), dispose: () => {} },
+  )
+  const tally: Tally = { allocations: 0, frees: 0, liveBytes: 0, liveGranules: 0 }
+  const policy = new CompactionPolicy(options.arena.releaseAfterMs, environment.now, heap.pageBytes)
+  const compaction = new Compaction(arena, slots, tally, policy, options.isManual)
+  late.compaction = compaction
+  return { options, arena, slots, tally, policy, compaction }
+}

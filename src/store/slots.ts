@@ -1,0 +1,263 @@
+/**
+ * Slots: where each record of a store is. A record is named by a *ref*, a small integer, so that a program which holds a
+ * million records holds no object for them:
+ *
+ *      bit   30 ......... 25 | 24 ............... 0
+ *            generation      | slot
+ *
+ * A slot has three words: the record's block, the bytes that were asked for, and its *life*. They come in chunks of 65,536
+ * slots, so that no growth copies anything. A slot that came free has another generation, so that an old ref names no
+ * record. After 64 records of one slot generations repeat. So that this takes long, freed slots are used in the order in
+ * which they came free, and not before a thousand of a chunk are free. The lowest chunk that has room is used first.
+ *
+ * Invariants, checked by `check()`:
+ *  1. `liveCount` counts the slots whose life is that of a record
+ *  2. each other slot that was ever used is free, and on the list of its chunk once, or is *ending*: its record was freed
+ *     while it is pinned
+ *  3. no chunk before `#first` has a free slot
+ */
+import { invariant } from '../base/assert.js'
+import { type Block, NONE } from '../base/units.js'
+
+const { max } = Math
+
+declare const brand: unique symbol
+
+/** Names a record of a `Store`: an integer from 0 to 2^31 - 1, without an object behind it. */
+export type Ref = number & { readonly [brand]: true }
+
+/** The most bytes of a record: sizes are words. */
+export const MAX_RECORD_BYTES = 2 ** 31 - 1
+
+const SLOT_BITS = 25
+const CHUNK_SHIFT = 16
+const CHUNK_SLOTS = 1 << CHUNK_SHIFT
+const MAX_CHUNKS = 1 << (SLOT_BITS - CHUNK_SHIFT)
+const GENERATIONS = 64
+/** A freed slot is used again when as many of its chunk are free, or none of the chunk is left that never was used. */
+const RESTING_SLOTS = 1024
+
+// The words of a slot. `BLOCK` of a free slot is the next slot of the list.
+const WORDS = 3
+export const BLOCK = 0
+export const SIZE = 1
+const LIFE = 2
+const CHUNK_BYTES = CHUNK_SLOTS * WORDS * 4
+
+// The life of a slot: 0 if it was never used, generation + 1 while its record is live, and else one of these.
+/** The slot is free. Its lower bits are its next generation. */
+const FREE = 128
+/** The record was freed, and stays until the last unpin. */
+const ENDING = 256
+/** Stands for no slot at the ends of the lists. */
+const NO_SLOT = -1
+
+/** Where the memory of the slots comes from. */
+export interface SlotStorage {
+  allocate(lengthBytes: number): ArrayBuffer
+  dispose(storage: ArrayBuffer): void
+  /** Gives back the whole pages within a range of bytes that is zero. */
+  purge?(storage: ArrayBuffer, offsetBytes: number, lengthBytes: number): void
+}
+
+/** The index of a ref's first word in the words of its chunk. */
+export function indexOf(ref: number): number {
+  return (ref & (CHUNK_SLOTS - 1)) * WORDS
+}
+
+export class Slots {
+  readonly #storage: SlotStorage
+  /** The words of each chunk. */
+  readonly #chunks: Int32Array[] = []
+  /** For each chunk: the first and the last free slot of its list, their number, and the first slot never used. */
+  readonly #heads = new Int32Array(MAX_CHUNKS).fill(NO_SLOT)
+  readonly #tails = new Int32Array(MAX_CHUNKS).fill(NO_SLOT)
+  readonly #freed = new Int32Array(MAX_CHUNKS)
+  readonly #unused = new Int32Array(MAX_CHUNKS)
+  /** For each chunk: the generation of a slot's first record. */
+  readonly #generations = new Uint8Array(MAX_CHUNKS)
+  /** The lowest chunk that may have room. */
+  #first = 0
+  /** Slots that are free in all chunks together. */
+  room = 0
+  /** Records that are live. */
+  liveCount = 0
+
+  constructor(storage: SlotStorage) {
+    this.#storage = storage
+  }
+
+  /** Makes room for at least one record. Throws what the storage throws, or a `RangeError` at 2^25 records. */
+  grow(): void {
+    if (this.room > 0) return
+    const chunk = this.#chunks.length
+    if (chunk === MAX_CHUNKS) throw new RangeError(`a store can have at most ${2 ** SLOT_BITS} records`)
+    this.#chunks[chunk] = new Int32Array(this.#storage.allocate(CHUNK_BYTES), 0, CHUNK_SLOTS * WORDS)
+    this.room += CHUNK_SLOTS
+    this.#first = chunk
+  }
+
+  /** Returns the ref of a new record. There must be room. */
+  take(block: Block, sizeBytes: number): Ref {
+    let chunk = this.#first
+    while (this.#freed[chunk] === 0 && this.#unused[chunk] === CHUNK_SLOTS) chunk++
+    this.#first = chunk
+    const words = this.#chunks[chunk]
+    let slot = this.#unused[chunk]
+    if (slot === CHUNK_SLOTS || this.#freed[chunk] >= RESTING_SLOTS) {
+      slot = this.#heads[chunk]
+      this.#heads[chunk] = words[slot * WORDS]
+      this.#freed[chunk]--
+    } else {
+      this.#unused[chunk] = slot + 1
+    }
+    const at = slot * WORDS
+    const life = words[at + LIFE]
+    const generation = life === 0 ? this.#generations[chunk] : life & (GENERATIONS - 1)
+    this.room--
+    this.liveCount++
+    words[at] = block
+    words[at + SIZE] = sizeBytes
+    words[at + LIFE] = generation + 1
+    return ((generation << SLOT_BITS) | (chunk << CHUNK_SHIFT) | slot) as Ref
+  }
+
+  /** The words of the chunk of a live record, from `indexOf(ref)` on its own; null for any other value. */
+  wordsOf(ref: unknown): Int32Array | null {
+    if (typeof ref !== 'number' || (ref | 0) !== ref) return null
+    const words = this.#chunks[(ref >>> CHUNK_SHIFT) & (MAX_CHUNKS - 1)]
+    return words !== undefined && words[indexOf(ref) + LIFE] === (ref >>> SLOT_BITS) + 1 ? words : null
+  }
+
+  /** Whether a value names a live record. */
+  has(ref: unknown): ref is Ref {
+    return this.wordsOf(ref) !== null
+  }
+
+  /** Whether a value named a record once that has ended. After 64 records of a slot that is not known any more. */
+  wasUsed(ref: unknown): boolean {
+    if (typeof ref !== 'number' || (ref | 0) !== ref || ref < 0) return false
+    const words = this.#chunkOf(ref)
+    return words !== undefined && words[indexOf(ref) + LIFE] !== 0
+  }
+
+  #chunkOf(ref: number): Int32Array {
+    return this.#chunks[(ref >>> CHUNK_SHIFT) & (MAX_CHUNKS - 1)]
+  }
+
+  blockOf(ref: Ref): Block {
+    return this.#chunkOf(ref)[indexOf(ref)]
+  }
+
+  sizeOf(ref: Ref): number {
+    return this.#chunkOf(ref)[indexOf(ref) + SIZE]
+  }
+
+  /** Points a live record to another block, and gives it another size. */
+  set(ref: Ref, block: Block, sizeBytes: number): void {
+    const words = this.#chunkOf(ref)
+    words[indexOf(ref)] = block
+    words[indexOf(ref) + SIZE] = sizeBytes
+  }
+
+  /** Ends a live record, or one that is ending: its ref names nothing, and its slot is free. */
+  free(ref: Ref): void {
+    const chunk = (ref >>> CHUNK_SHIFT) & (MAX_CHUNKS - 1)
+    const slot = ref & (CHUNK_SLOTS - 1)
+    const words = this.#chunks[chunk]
+    const at = slot * WORDS
+    if (words[at + LIFE] !== ENDING) this.liveCount--
+    words[at + LIFE] = FREE | (((ref >>> SLOT_BITS) + 1) & (GENERATIONS - 1))
+    words[at] = NO_SLOT
+    if (this.#freed[chunk]++ === 0) this.#heads[chunk] = slot
+    else words[this.#tails[chunk] * WORDS] = slot
+    this.#tails[chunk] = slot
+    this.room++
+    if (chunk < this.#first) this.#first = chunk
+  }
+
+  /** Ends a live record whose memory stays for now: its ref names nothing, and its slot is not free before `free`. */
+  endLater(ref: Ref): void {
+    this.liveCount--
+    this.#chunkOf(ref)[indexOf(ref) + LIFE] = ENDING
+  }
+
+  /** Slots from 0 up to, but not including, this one may have records. */
+  get end(): number {
+    const last = this.#chunks.length - 1
+    return last < 0 ? 0 : last * CHUNK_SLOTS + this.#unused[last]
+  }
+
+  /** The ref of the live record in a slot, or NONE. */
+  refAt(slot: number): Ref | typeof NONE {
+    const life = this.#chunks[slot >>> CHUNK_SHIFT][indexOf(slot) + LIFE]
+    return life === 0 || life >= FREE ? NONE : ((((life - 1) << SLOT_BITS) | slot) as Ref)
+  }
+
+  /**
+   * Gives back the memory of chunks without a record. Their slots begin with a generation that none of them had lately, so
+   * that no old ref names a new record.
+   */
+  shrink(): void {
+    for (let chunk = 0; chunk < this.#chunks.length; chunk++) {
+      const unused = this.#unused[chunk]
+      if (unused === 0 || this.#freed[chunk] < unused) continue
+      const words = this.#chunks[chunk]
+      let next = 0
+      for (let slot = 0; slot < unused; slot++)
+        next = max(next, words[slot * WORDS + LIFE] & (GENERATIONS - 1))
+      this.#generations[chunk] = next
+      this.#heads[chunk] = NO_SLOT
+      this.#tails[chunk] = NO_SLOT
+      this.#freed[chunk] = 0
+      this.#unused[chunk] = 0
+      words.fill(0)
+      this.#storage.purge?.(words.buffer as ArrayBuffer, 0, CHUNK_BYTES)
+    }
+  }
+
+  /** Bytes of memory that the slots take, whether they were touched or not. */
+  get bytes(): number {
+    return this.#chunks.length * CHUNK_BYTES
+  }
+
+  /** Gives up all slots. */
+  drop(): void {
+    const storages = this.#chunks.map(({ buffer }) => buffer as ArrayBuffer)
+    this.#chunks.length = 0
+    this.room = 0
+    this.liveCount = 0
+    for (const storage of storages) this.#storage.dispose(storage)
+  }
+
+  /** Throws an `Error` if an invariant does not hold. `endingCount`: the records that end at their last unpin. */
+  check(endingCount: number): void {
+    let live = 0
+    let ending = 0
+    let room = 0
+    for (let chunk = 0; chunk < this.#chunks.length; chunk++) {
+      const words = this.#chunks[chunk]
+      let free = 0
+      for (let slot = 0; slot < this.#unused[chunk]; slot++) {
+        const life = words[slot * WORDS + LIFE]
+        if (life === ENDING) ending++
+        else if (life >= FREE) free++
+        else live++
+      }
+      const listed = new Set<number>()
+      for (let slot = this.#heads[chunk]; listed.size < this.#freed[chunk]; slot = words[slot * WORDS]) {
+        const life = slot === NO_SLOT ? 0 : words[slot * WORDS + LIFE]
+        const isFree = life >= FREE && life !== ENDING && !listed.has(slot)
+        invariant(isFree, `2: slot ${slot} of chunk ${chunk} is listed once and free`)
+        listed.add(slot)
+      }
+      invariant(listed.size === free, `2: chunk ${chunk} lists ${listed.size} of ${free} free slots`)
+      const left = free + CHUNK_SLOTS - this.#unused[chunk]
+      invariant(left === 0 || chunk >= this.#first, `3: chunk ${chunk} has room, and is not looked at`)
+      room += left
+    }
+    invariant(live === this.liveCount, `1: ${this.liveCount} live records, found ${live}`)
+    invariant(ending === endingCount, `2: ${endingCount} records end later, found ${ending}`)
+    invariant(room === this.room, `2: room for ${this.room} records, found ${room}`)
+  }
+}
