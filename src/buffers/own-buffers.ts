@@ -74,10 +74,10 @@ export class OwnBuffers {
     return buffer
   }
 
-  /** Calls `visit` for each buffer, with the block at whose start it is. */
-  forEach(visit: (block: Block, buffer: ArrayBuffer) => void): void {
-    this.#byBlock.forEach(({ buffer }, block) => {
-      visit(block, buffer)
+  /** Calls `visit` for each block at whose start a buffer is. */
+  forEach(visit: (block: Block) => void): void {
+    this.#byBlock.forEach((_, block) => {
+      visit(block)
     })
   }
 

@@ -45,11 +45,11 @@ export class DebugRecordBuffers extends RecordBuffers {
   #endSoon(): void {
     this.#hasViews = true
     if (this.#isDue) return
-    this.#isDue = true
     soon(() => {
       this.#isDue = false
       this.detachViews()
     })
+    this.#isDue = true
   }
 
   override detachViews(): void {

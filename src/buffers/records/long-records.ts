@@ -75,16 +75,23 @@ export class LongRecords {
   }
 
   /**
-   * Detaches all buffers and makes them again, over the same memory. It is for sources whose wraps have memory of
-   * their own.
+   * Detaches all buffers but those for which `stays` is true, and makes them again, over the same memory. It is for
+   * sources whose wraps have memory of their own.
    */
-  detachAll(): void {
-    this.#own.forEach((block, buffer) => {
-      const lengthBytes = byteLengthOf(buffer)
-      if (lengthBytes === 0 || !tryDetach(this.#source, buffer)) return
-      this.#discard(block)
-      this.#own.open(block, lengthBytes)
+  detachAll(stays: (block: Block) => boolean): void {
+    const blocks: Block[] = []
+    this.#own.forEach(block => {
+      blocks[blocks.length] = block
     })
+    for (let i = 0; i < blocks.length; i++) if (!stays(blocks[i])) this.#renew(blocks[i])
+  }
+
+  #renew(block: Block): void {
+    const buffer = this.#own.bufferOf(block) as ArrayBuffer
+    const lengthBytes = byteLengthOf(buffer)
+    if (lengthBytes === 0 || !tryDetach(this.#source, buffer)) return
+    this.#discard(block)
+    this.#own.open(block, lengthBytes)
   }
 
   /**

@@ -6,7 +6,7 @@
  * A record that other code may reach when it ends is *set aside*: see `SetAside`. Until then it is *reached*: see
  * `Reached`.
  */
-import { byteLengthOf } from '../../base/primordials.js'
+import { byteLengthOf, SafeSet } from '../../base/primordials.js'
 import { type Block, GRANULE_BYTES, type PageCount } from '../../base/units.js'
 import type { BlockHeap } from '../../heap/block-heap.js'
 import type { PageSource } from '../../memory/page-source.js'
@@ -45,6 +45,8 @@ export class RecordBuffers implements Records {
   readonly #long: LongRecords
   readonly #setAside: SetAside
   readonly #reached: Reached
+  /** Pinned records above 64 KiB that have only one buffer for all views. */
+  readonly #pinnedLong = new SafeSet<Block>()
 
   constructor(heap: BlockHeap, source: PageSource, storeName: string) {
     this.#heap = heap
@@ -173,6 +175,7 @@ export class RecordBuffers implements Records {
       if (!staying.has(block) && !this.#setAside.has(block)) this.#giveBack(block)
     })
     giveBackAll(this.#heap, block => staying.has(block) || this.#setAside.has(block))
+    this.#windows.recover()
   }
 
   // ---- pins -----------------------------------------------------------------------------------------------
@@ -184,12 +187,14 @@ export class RecordBuffers implements Records {
     }
     const buffer = this.view(block, sizeBytes)
     if (sizeBytes <= LONGEST_SHARED_BYTES) this.#windows.pin(block)
+    else this.#pinnedLong.add(block)
     return { buffer, wrap: null }
   }
 
   closePin(block: Block, sizeBytes: number, { wrap }: PinnedMemory): void {
     if (wrap !== null) this.closeOwn(block, wrap)
     else if (sizeBytes <= LONGEST_SHARED_BYTES) this.#windows.unpin(block)
+    else this.#pinnedLong.delete(block)
   }
 
   /** Throws `ERR_ARENA_DETACHED` if the record is lost. */
@@ -303,7 +308,7 @@ export class RecordBuffers implements Records {
   /** Detaches everything that views were given out over, for sources whose wraps have memory of their own. */
   protected detachShared(): void {
     this.#windows.detachShown()
-    this.#long.detachAll()
+    this.#long.detachAll(block => this.#pinnedLong.has(block))
   }
 
   check(): void {

@@ -289,6 +289,7 @@ export class RecordWindows {
   removeSegment(segment: Segment): void {
     this.#windows.removeSegment(segment)
     this.#dropUnwrapped()
+    this.recover()
   }
 
   /**

@@ -37,7 +37,7 @@ describe.each(SOURCES)('records over pages of %s', name => {
 
   it('are seen through views, and read without one', () => {
     const records = [1, 100, 4 * KIB, 64 * KIB, LONG, 3 * MIB].map(sizeBytes => world.take(sizeBytes))
-    records.forEach((record, i) => mark(world.view(record), i + 1))
+    for (const [i, record] of records.entries()) mark(world.view(record), i + 1)
     for (const [i, record] of records.entries()) {
       const view = world.view(record)
       expect([view.length, Buffer.isBuffer(view), isMarked(view, i + 1)]).toEqual([
@@ -169,7 +169,8 @@ describe.each(SOURCES)('records over pages of %s', name => {
     expect(pins.map(({ buffer }) => buffer.length)).toEqual([500, LONG])
     expect([isMarked(pins[0].buffer, 4), isMarked(pins[1].buffer, 1)]).toEqual([true, true])
     if (world.source.sharesMemory) expect(views.filter(view => view.length > 0)).toEqual([])
-    pinned.forEach(({ block, sizeBytes }, i) => world.buffers.closePin(block, sizeBytes, pins[i]))
+    for (const [i, { block, sizeBytes }] of pinned.entries())
+      world.buffers.closePin(block, sizeBytes, pins[i])
     for (const record of pinned) world.end(record)
     world.check()
     expect(world.heap.liveBlocks).toBe(0)
