@@ -19,7 +19,6 @@ const { floor, max } = Math
 /** What happened to records so far. Warm paths of the store count here. */
 export interface Tally {
   allocations: number
-  frees: number
   liveBytes: number
   liveGranules: number
 }
@@ -54,6 +53,7 @@ export class Compaction {
   readonly #policy: CompactionPolicy
   readonly #tally: Tally
   readonly #isManual: boolean
+  readonly #slots: Slots
   /** The calls until which a limit does not try again. */
   #retryAt = 0
   /** The pins of the store. */
@@ -70,6 +70,7 @@ export class Compaction {
     this.#policy = policy
     this.#tally = tally
     this.#isManual = isManual
+    this.#slots = slots
     const { heap, source, buffers, limits, releaser, gate, environment } = parts
     this.compactor = new Compactor({
       heap,
@@ -102,14 +103,11 @@ export class Compaction {
   }
 
   get counts() {
-    const { allocations, frees, liveGranules } = this.#tally
+    const { allocations, liveGranules } = this.#tally
     const { heap, policy } = this.#parts
-    return {
-      calls: allocations + frees,
-      usedPages: heap.usedPages,
-      liveGranules,
-      warmPages: policy.warmPages,
-    }
+    // Records allocated and freed.
+    const calls = 2 * allocations - this.#slots.liveCount
+    return { calls, usedPages: heap.usedPages, liveGranules, warmPages: policy.warmPages }
   }
 
   /** Runs one slice, for `maxMs` at most, within a change. Returns whether nothing more is to be gained. */
@@ -160,7 +158,7 @@ export function assembleStore(options: ResolvedStoreOptions, environment: Surrou
   const slots = new Slots(
     storage ?? { allocate: lengthBytes => new ArrayBuffer(lengthBytes), dispose: () => {} },
   )
-  const tally: Tally = { allocations: 0, frees: 0, liveBytes: 0, liveGranules: 0 }
+  const tally: Tally = { allocations: 0, liveBytes: 0, liveGranules: 0 }
   const policy = new CompactionPolicy(options.arena.releaseAfterMs, environment.now, heap.pageBytes)
   const compaction = new Compaction(arena, slots, tally, policy, options.isManual)
   late.compaction = compaction

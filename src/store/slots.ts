@@ -11,10 +11,10 @@
  * which they came free, and not before a thousand of a chunk are free. The lowest chunk that has room is used first.
  *
  * Invariants, checked by `check()`:
- *  1. `liveCount` counts the slots whose life is that of a record
+ *  1. `liveCount` is the number of slots whose life is that of a record
  *  2. each other slot that was ever used is free, and on the list of its chunk once, or is *ending*: its record was freed
  *     while it is pinned
- *  3. no chunk before `#first` has a free slot
+ *  3. no chunk before `#open` has a free slot
  */
 import { invariant } from '../base/assert.js'
 import { type Block, NONE } from '../base/units.js'
@@ -65,23 +65,36 @@ export function indexOf(ref: number): number {
   return (ref & (CHUNK_SLOTS - 1)) * WORDS
 }
 
+/** 65,536 slots. Its state is in plain fields: V8 reads those faster than typed arrays (docs/v8.md). */
+class Chunk {
+  readonly index: number
+  readonly words: Int32Array
+  /** The first and the last free slot of the list, and their number. */
+  head = NO_SLOT
+  tail = NO_SLOT
+  freed = 0
+  /** The first slot that was never used. */
+  unused = 0
+  /** The generation of a slot's first record. */
+  generation = 0
+
+  constructor(index: number, words: Int32Array) {
+    this.index = index
+    this.words = words
+  }
+}
+
 export class Slots {
   readonly #storage: SlotStorage
+  readonly #chunks: Chunk[] = []
   /** The words of each chunk. */
-  readonly #chunks: Int32Array[] = []
-  /** For each chunk: the first and the last free slot of its list, their number, and the first slot never used. */
-  readonly #heads = new Int32Array(MAX_CHUNKS).fill(NO_SLOT)
-  readonly #tails = new Int32Array(MAX_CHUNKS).fill(NO_SLOT)
-  readonly #freed = new Int32Array(MAX_CHUNKS)
-  readonly #unused = new Int32Array(MAX_CHUNKS)
-  /** For each chunk: the generation of a slot's first record. */
-  readonly #generations = new Uint8Array(MAX_CHUNKS)
-  /** The lowest chunk that may have room. */
-  #first = 0
+  readonly #words: Int32Array[] = []
+  /** The lowest chunk that has room, if any has. */
+  #open: Chunk = new Chunk(MAX_CHUNKS, new Int32Array(0))
   /** Slots that are free in all chunks together. */
   room = 0
-  /** Records that are live. */
-  liveCount = 0
+  /** Records that were freed while they are pinned. */
+  #ending = 0
 
   constructor(storage: SlotStorage) {
     this.#storage = storage
@@ -90,42 +103,58 @@ export class Slots {
   /** Makes room for at least one record. Throws what the storage throws, or a `RangeError` at 2^25 records. */
   grow(): void {
     if (this.room > 0) return
-    const chunk = this.#chunks.length
-    if (chunk === MAX_CHUNKS) throw new RangeError(`a store can have at most ${2 ** SLOT_BITS} records`)
-    this.#chunks[chunk] = new Int32Array(this.#storage.allocate(CHUNK_BYTES), 0, CHUNK_SLOTS * WORDS)
+    const index = this.#chunks.length
+    if (index === MAX_CHUNKS) throw new RangeError(`a store can have at most ${2 ** SLOT_BITS} records`)
+    const words = new Int32Array(this.#storage.allocate(CHUNK_BYTES), 0, CHUNK_SLOTS * WORDS)
+    const chunk = new Chunk(index, words)
+    this.#chunks[index] = chunk
+    this.#words[index] = words
+    this.#open = chunk
     this.room += CHUNK_SLOTS
-    this.#first = chunk
+  }
+
+  /** Records that are live. */
+  get liveCount(): number {
+    return this.#chunks.length * CHUNK_SLOTS - this.room - this.#ending
   }
 
   /** Returns the ref of a new record. There must be room. */
   take(block: Block, sizeBytes: number): Ref {
-    let chunk = this.#first
-    while (this.#freed[chunk] === 0 && this.#unused[chunk] === CHUNK_SLOTS) chunk++
-    this.#first = chunk
-    const words = this.#chunks[chunk]
-    let slot = this.#unused[chunk]
-    if (slot === CHUNK_SLOTS || this.#freed[chunk] >= RESTING_SLOTS) {
-      slot = this.#heads[chunk]
-      this.#heads[chunk] = words[slot * WORDS]
-      this.#freed[chunk]--
+    const chunk = this.#open
+    const { words, unused } = chunk
+    let slot = unused
+    if (unused === CHUNK_SLOTS || chunk.freed >= RESTING_SLOTS) {
+      slot = chunk.head
+      chunk.head = words[slot * WORDS]
+      chunk.freed--
     } else {
-      this.#unused[chunk] = slot + 1
+      chunk.unused = unused + 1
     }
     const at = slot * WORDS
     const life = words[at + LIFE]
-    const generation = life === 0 ? this.#generations[chunk] : life & (GENERATIONS - 1)
-    this.room--
-    this.liveCount++
+    const generation = life === 0 ? chunk.generation : life & (GENERATIONS - 1)
     words[at] = block
     words[at + SIZE] = sizeBytes
     words[at + LIFE] = generation + 1
-    return ((generation << SLOT_BITS) | (chunk << CHUNK_SHIFT) | slot) as Ref
+    this.room--
+    if (chunk.unused === CHUNK_SLOTS && chunk.freed === 0) this.#openNext(chunk.index)
+    return ((generation << SLOT_BITS) | (chunk.index << CHUNK_SHIFT) | slot) as Ref
+  }
+
+  /** Finds the next chunk with room, after the one at `index` is full. */
+  #openNext(index: number): void {
+    for (let next = index + 1; next < this.#chunks.length; next++) {
+      const chunk = this.#chunks[next]
+      if (chunk.unused === CHUNK_SLOTS && chunk.freed === 0) continue
+      this.#open = chunk
+      return
+    }
   }
 
   /** The words of the chunk of a live record, from `indexOf(ref)` on its own; null for any other value. */
   wordsOf(ref: unknown): Int32Array | null {
     if (typeof ref !== 'number' || (ref | 0) !== ref) return null
-    const words = this.#chunks[(ref >>> CHUNK_SHIFT) & (MAX_CHUNKS - 1)]
+    const words = this.#words[(ref >>> CHUNK_SHIFT) & (MAX_CHUNKS - 1)]
     return words !== undefined && words[indexOf(ref) + LIFE] === (ref >>> SLOT_BITS) + 1 ? words : null
   }
 
@@ -142,7 +171,7 @@ export class Slots {
   }
 
   #chunkOf(ref: number): Int32Array {
-    return this.#chunks[(ref >>> CHUNK_SHIFT) & (MAX_CHUNKS - 1)]
+    return this.#words[(ref >>> CHUNK_SHIFT) & (MAX_CHUNKS - 1)]
   }
 
   blockOf(ref: Ref): Block {
@@ -162,35 +191,34 @@ export class Slots {
 
   /** Ends a live record, or one that is ending: its ref names nothing, and its slot is free. */
   free(ref: Ref): void {
-    const chunk = (ref >>> CHUNK_SHIFT) & (MAX_CHUNKS - 1)
+    const chunk = this.#chunks[(ref >>> CHUNK_SHIFT) & (MAX_CHUNKS - 1)]
+    const { words } = chunk
     const slot = ref & (CHUNK_SLOTS - 1)
-    const words = this.#chunks[chunk]
     const at = slot * WORDS
-    if (words[at + LIFE] !== ENDING) this.liveCount--
+    if (words[at + LIFE] === ENDING) this.#ending--
     words[at + LIFE] = FREE | (((ref >>> SLOT_BITS) + 1) & (GENERATIONS - 1))
     words[at] = NO_SLOT
-    if (this.#freed[chunk]++ === 0) this.#heads[chunk] = slot
-    else words[this.#tails[chunk] * WORDS] = slot
-    this.#tails[chunk] = slot
-    this.room++
-    if (chunk < this.#first) this.#first = chunk
+    if (chunk.freed++ === 0) chunk.head = slot
+    else words[chunk.tail * WORDS] = slot
+    chunk.tail = slot
+    if (this.room++ === 0 || chunk.index < this.#open.index) this.#open = chunk
   }
 
   /** Ends a live record whose memory stays for now: its ref names nothing, and its slot is not free before `free`. */
   endLater(ref: Ref): void {
-    this.liveCount--
+    this.#ending++
     this.#chunkOf(ref)[indexOf(ref) + LIFE] = ENDING
   }
 
   /** Slots from 0 up to, but not including, this one may have records. */
   get end(): number {
     const last = this.#chunks.length - 1
-    return last < 0 ? 0 : last * CHUNK_SLOTS + this.#unused[last]
+    return last < 0 ? 0 : last * CHUNK_SLOTS + this.#chunks[last].unused
   }
 
   /** The ref of the live record in a slot, or NONE. */
   refAt(slot: number): Ref | typeof NONE {
-    const life = this.#chunks[slot >>> CHUNK_SHIFT][indexOf(slot) + LIFE]
+    const life = this.#words[slot >>> CHUNK_SHIFT][indexOf(slot) + LIFE]
     return life === 0 || life >= FREE ? NONE : ((((life - 1) << SLOT_BITS) | slot) as Ref)
   }
 
@@ -199,18 +227,17 @@ export class Slots {
    * that no old ref names a new record.
    */
   shrink(): void {
-    for (let chunk = 0; chunk < this.#chunks.length; chunk++) {
-      const unused = this.#unused[chunk]
-      if (unused === 0 || this.#freed[chunk] < unused) continue
-      const words = this.#chunks[chunk]
+    for (const chunk of this.#chunks) {
+      const { words, unused } = chunk
+      if (unused === 0 || chunk.freed < unused) continue
       let next = 0
       for (let slot = 0; slot < unused; slot++)
         next = max(next, words[slot * WORDS + LIFE] & (GENERATIONS - 1))
-      this.#generations[chunk] = next
-      this.#heads[chunk] = NO_SLOT
-      this.#tails[chunk] = NO_SLOT
-      this.#freed[chunk] = 0
-      this.#unused[chunk] = 0
+      chunk.generation = next
+      chunk.head = NO_SLOT
+      chunk.tail = NO_SLOT
+      chunk.freed = 0
+      chunk.unused = 0
       words.fill(0)
       this.#storage.purge?.(words.buffer as ArrayBuffer, 0, CHUNK_BYTES)
     }
@@ -223,10 +250,11 @@ export class Slots {
 
   /** Gives up all slots. */
   drop(): void {
-    const storages = this.#chunks.map(({ buffer }) => buffer as ArrayBuffer)
+    const storages = this.#words.map(({ buffer }) => buffer as ArrayBuffer)
     this.#chunks.length = 0
+    this.#words.length = 0
     this.room = 0
-    this.liveCount = 0
+    this.#ending = 0
     for (const storage of storages) this.#storage.dispose(storage)
   }
 
@@ -235,25 +263,24 @@ export class Slots {
     let live = 0
     let ending = 0
     let room = 0
-    for (let chunk = 0; chunk < this.#chunks.length; chunk++) {
-      const words = this.#chunks[chunk]
+    for (const { index, words, unused, freed, head } of this.#chunks) {
       let free = 0
-      for (let slot = 0; slot < this.#unused[chunk]; slot++) {
+      for (let slot = 0; slot < unused; slot++) {
         const life = words[slot * WORDS + LIFE]
         if (life === ENDING) ending++
         else if (life >= FREE) free++
         else live++
       }
       const listed = new Set<number>()
-      for (let slot = this.#heads[chunk]; listed.size < this.#freed[chunk]; slot = words[slot * WORDS]) {
+      for (let slot = head; listed.size < freed; slot = words[slot * WORDS]) {
         const life = slot === NO_SLOT ? 0 : words[slot * WORDS + LIFE]
         const isFree = life >= FREE && life !== ENDING && !listed.has(slot)
-        invariant(isFree, `2: slot ${slot} of chunk ${chunk} is listed once and free`)
+        invariant(isFree, `2: slot ${slot} of chunk ${index} is listed once and free`)
         listed.add(slot)
       }
-      invariant(listed.size === free, `2: chunk ${chunk} lists ${listed.size} of ${free} free slots`)
-      const left = free + CHUNK_SLOTS - this.#unused[chunk]
-      invariant(left === 0 || chunk >= this.#first, `3: chunk ${chunk} has room, and is not looked at`)
+      invariant(listed.size === free, `2: chunk ${index} lists ${listed.size} of ${free} free slots`)
+      const left = free + CHUNK_SLOTS - unused
+      invariant(left === 0 || index >= this.#open.index, `3: chunk ${index} has room, and is not looked at`)
       room += left
     }
     invariant(live === this.liveCount, `1: ${this.liveCount} live records, found ${live}`)

@@ -110,6 +110,8 @@ export class Store extends RecordAccess {
   #sampleAt = 1
   /** Whether warm paths may be taken: the store gives records, and `debug` is not set. */
   #isPlain = !partsOf(this).options.isDebug
+  /** Whether `free` may take its warm path: nothing is pinned, and `debug` is not set. */
+  #freesPlainly = !partsOf(this).options.isDebug
   #givesRecords = true
   #isClosed = false
   #closing: Promise<void> | undefined
@@ -146,7 +148,8 @@ export class Store extends RecordAccess {
       }
     }
     const tally = this.#tally
-    this.#releaser.calls = () => tally.allocations + tally.frees
+    const slots = this.#slots
+    this.#releaser.calls = () => 2 * tally.allocations - slots.liveCount
     this.#sampleAt = 1
     endIfDropped(this, {
       name: this.name,
@@ -302,7 +305,6 @@ export class Store extends RecordAccess {
   /** Counts the end of a record. */
   #count(sizeBytes: number): void {
     const tally = this.#tally
-    tally.frees++
     tally.liveBytes -= sizeBytes
     tally.liveGranules -= granulesIn(sizeBytes)
   }
@@ -467,7 +469,7 @@ export class Store extends RecordAccess {
    */
   free(ref: Ref): void {
     const words = this.#slots.wordsOf(ref)
-    if (words !== null && this.#isPlain && !this.#gate.isTaken && this.#pins.count === 0) {
+    if (words !== null && this.#freesPlainly && !this.#gate.isTaken) {
       const at = indexOf(ref)
       const block = words[at + BLOCK]
       const sizeBytes = words[at + SIZE]
@@ -483,6 +485,7 @@ export class Store extends RecordAccess {
     this.#requireLive('free', ref)
     this.#records.detachViews()
     this.#changes.runFreeing('free', () => this.#end(ref))
+    this.#freesPlainly = !partsOf(this).options.isDebug && this.#pins.count === 0
     this.#noteChange()
   }
 
@@ -508,6 +511,7 @@ export class Store extends RecordAccess {
   pin(ref: Ref): ArenaBuffer {
     this.#requireLive('pin', ref)
     const sizeBytes = this.#slots.sizeOf(ref)
+    this.#freesPlainly = false
     const buffer = this.#pins.pin(ref, this.#slots.blockOf(ref), max(1, sizeBytes))
     return sizeBytes === 0 ? EMPTY_BUFFER : buffer
   }
@@ -536,6 +540,7 @@ export class Store extends RecordAccess {
     this.#requireLive('lend', ref)
     const sizeBytes = this.#slots.sizeOf(ref)
     const block = this.#slots.blockOf(ref)
+    this.#freesPlainly = false
     return this.#pins.lend(ref, block, max(1, sizeBytes), buffer =>
       use(sizeBytes === 0 ? EMPTY_BUFFER : buffer),
     )
@@ -686,7 +691,7 @@ export class Store extends RecordAccess {
   /** Returns what the store holds now and what it has done since it was made. Makes no system call. Works on a closed store too. */
   stats(): StoreStats {
     const { limits, policy, heap, source, scavenger, options } = this.#arena
-    const { allocations, frees, liveBytes } = this.#tally
+    const { allocations, liveBytes } = this.#tally
     const { compactor } = this.#compaction
     const pinnedRecords = this.#pins.count
     const counted = {
@@ -696,7 +701,7 @@ export class Store extends RecordAccess {
       softLimitBytes: options.softLimitBytes,
       releaseAfterMs: policy.promiseMs,
       allocations,
-      frees,
+      frees: allocations - this.#slots.liveCount,
       pinnedBlocks: pinnedRecords,
       quarantinedBlocks: 0,
       quarantinedBytes: 0,
@@ -874,7 +879,6 @@ export class Store extends RecordAccess {
     }
     this.#records.endAll(pinned)
     const tally = this.#tally
-    tally.frees = tally.allocations
     tally.liveBytes = 0
     tally.liveGranules = 0
     this.#changes.isEnding = false

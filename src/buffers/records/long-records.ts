@@ -38,7 +38,7 @@ export class LongRecords {
 
   dataOf(block: Block, sizeBytes: number): DataView {
     const known = this.#data.get(block)
-    if (known !== undefined) return known
+    if (known !== undefined && !this.#own.isTaken(block)) return known
     const data = new View(this.#memoryOf(block, sizeBytes))
     this.#data.set(block, data)
     return data

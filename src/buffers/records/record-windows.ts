@@ -18,7 +18,7 @@
  *  2. A window that is lost has no buffer.
  */
 import { invariant } from '../../base/assert.js'
-import { byteLengthOf, copyBytes, copyElements, lengthOf, SafeMap } from '../../base/primordials.js'
+import { copyBytes, copyElements, lengthOf, SafeMap } from '../../base/primordials.js'
 import { type Block, GRANULE_BYTES, GRANULE_SHIFT } from '../../base/units.js'
 import type { BlockHeap } from '../../heap/block-heap.js'
 import type { PageSource } from '../../memory/page-source.js'
@@ -42,6 +42,7 @@ const View = DataView
 
 const WINDOW_GRANULES = WINDOW_STRIDE_BYTES / GRANULE_BYTES
 const OVERLAP_GRANULES = WINDOW_OVERLAP_BYTES / GRANULE_BYTES
+const NO_BYTES = new Bytes(0)
 /** The wrap of bytes that are gone. No finalizer answers to it. */
 const GONE: WrapId = 0
 
@@ -54,6 +55,11 @@ export class RecordWindows {
   /** The buffer of each window from which a view was given out since it was wrapped, else null. */
   readonly #shown: (ArrayBuffer | null)[] = []
   readonly #data: (DataView | null)[] = []
+  /**
+   * All bytes of each window of which something is shown. V8 reads the length of a typed array without a call. It is 0
+   * once other code took the buffer.
+   */
+  readonly #probes: Uint8Array[] = []
   /** 1 for each window over bytes that a record moved from or to and that was not detached since. */
   #touched: Uint8Array = new Flags(0)
   /** The records whose bytes went with the buffer of their window, by window. */
@@ -74,23 +80,26 @@ export class RecordWindows {
 
   /** A view of a record. Throws `ERR_ARENA_DETACHED`, and the errors of `PageSource.wrap`. */
   view(block: Block, sizeBytes: number): ArenaBuffer {
-    const memory = this.#shown[block >>> WINDOW_SHIFT]
-    if (memory === null) return this.#firstView(block, sizeBytes)
-    try {
-      return new NodeBuffer(memory, (block & WINDOW_GRANULES_MASK) << GRANULE_SHIFT, sizeBytes)
-    } catch (error) {
-      if (byteLengthOf(memory) > 0) throw error
-      return this.#firstView(block, sizeBytes)
-    }
+    const window = block >>> WINDOW_SHIFT
+    const memory = this.#shown[window]
+    // There is no `catch` instead, because V8 does not inline the constructor within one: docs/v8.md.
+    if (memory === null || this.#probes[window].length === 0) return this.#firstView(block, sizeBytes)
+    return new NodeBuffer(memory, (block & WINDOW_GRANULES_MASK) << GRANULE_SHIFT, sizeBytes)
   }
 
   #firstView(block: Block, sizeBytes: number): ArenaBuffer {
     const memory = this.#memoryOf(block)
-    this.#shown[block >>> WINDOW_SHIFT] = memory
-    return new NodeBuffer(memory, offsetIn(block), sizeBytes)
+    const view = new NodeBuffer(memory, offsetIn(block), sizeBytes)
+    const window = block >>> WINDOW_SHIFT
+    this.#probes[window] = new Bytes(memory)
+    this.#shown[window] = memory
+    return view
   }
 
-  /** A `DataView` of the record's window. It must not be given out. Throws as `view` does. */
+  /**
+   * A `DataView` of the record's window. It must not be given out. Throws as `view` does. It does not ask whether other
+   * code took the window: an access tells, by a `TypeError`.
+   */
   dataOf(block: Block): DataView {
     const data = this.#data[block >>> WINDOW_SHIFT]
     return data !== null ? data : this.#firstData(block)
@@ -282,6 +291,7 @@ export class RecordWindows {
       this.#touched = touched
     }
     // `#shown` grows last: code that walks it reads the others.
+    while (this.#probes.length < count) this.#probes[this.#probes.length] = NO_BYTES
     while (this.#data.length < count) this.#data[this.#data.length] = null
     while (this.#shown.length < count) this.#shown[this.#shown.length] = null
   }
@@ -323,6 +333,7 @@ export class RecordWindows {
   }
 
   #drop(window: number): void {
+    this.#probes[window] = NO_BYTES
     this.#shown[window] = null
     this.#data[window] = null
   }
@@ -340,6 +351,8 @@ export class RecordWindows {
       invariant(shown === null || shown === memory, `1: what is shown of window ${window}`)
       const data = this.#data[window]
       invariant(data === null || data.buffer === memory, `1: the data of window ${window}`)
+      const isProbed = shown === null || this.#probes[window].buffer === memory
+      invariant(isProbed, `1: the probe of window ${window}`)
       if (this.#gone.has(window)) invariant(memory === null, `2: window ${window} is lost`)
     }
   }

@@ -225,11 +225,13 @@ describe.each(['mmap', 'heap'] as const)('a window of %s that other code took', 
     const other = outside()[0]
     const data = world.buffers.dataOf(other.block, other.sizeBytes)
     const more = await takeAway(world.view(other).buffer as ArrayBuffer)
+    expect(world.buffers.dataOf(other.block, other.sizeBytes)).toBe(data)
     const error = thrownBy(() => data.getUint8(0))
     expect(error).toBeInstanceOf(TypeError)
     expect(world.buffers.faultOf(error, other.block, other.sizeBytes)).toMatchObject({
       code: 'ERR_ARENA_DETACHED',
     })
+    expect(thrownBy(() => world.readByte(other))?.code).toBe('ERR_ARENA_DETACHED')
     const range = new RangeError('another one')
     expect(world.buffers.faultOf(range, records[39].block, 64 * KIB)).toBe(range)
     if (world.source.sharesMemory) await giveBack(more, world.kernel)
@@ -311,6 +313,7 @@ describe.each(['mmap', 'heap'] as const)('a long record of %s whose ArrayBuffer 
     expect([world.isLost(long), world.isLost(other)]).toEqual([true, false])
     expect(thrownBy(() => world.view(long))?.code).toBe('ERR_ARENA_DETACHED')
     expect(thrownBy(() => data.getUint8(0))).toBeInstanceOf(TypeError)
+    expect(thrownBy(() => world.readByte(long))?.code).toBe('ERR_ARENA_DETACHED')
     expect(world.buffers.mayMove(long.block, LONG)).toBe(false)
     world.check()
     if (world.source.sharesMemory) {

@@ -65,9 +65,14 @@ export class RecordWorld<B extends RecordBuffers = RecordBuffers> {
     return this.buffers.view(block, sizeBytes)
   }
 
+  /** Reads without a view, as the accessors of a store do. */
   readByte({ block, sizeBytes }: Record, index = 0): number {
     const { buffers } = this
-    return buffers.dataOf(block, sizeBytes).getUint8(buffers.offsetIn(block, sizeBytes) + index)
+    try {
+      return buffers.dataOf(block, sizeBytes).getUint8(buffers.offsetIn(block, sizeBytes) + index)
+    } catch (error) {
+      throw buffers.faultOf(error, block, sizeBytes)
+    }
   }
 
   isLost({ block, sizeBytes }: Record): boolean {
