@@ -32,7 +32,7 @@ export class RecordWorld<B extends RecordBuffers = RecordBuffers> {
         : name === 'sbrk'
           ? new BreakSource(this.kernel, eventLoop, 'subject')
           : new MmapSource(this.kernel, eventLoop)
-    if (!('move' in this.source)) Object.assign(this.source, { move: copier(this.source) })
+    if (!('move' in this.source)) Object.assign(this.source, { move: copier(this.source, this.kernel) })
     // A heap that keeps nothing back, so that what is free is a gap at once.
     this.heap = new BlockHeap(this.source.pageBytes, {
       wholePagesFromBytes: WINDOW_OVERLAP_BYTES,
@@ -51,9 +51,16 @@ export class RecordWorld<B extends RecordBuffers = RecordBuffers> {
 
   /** A block for a record. Blocks that are set aside on the way stay where they are. */
   take(sizeBytes: number): Record {
+    const record = this.tryTake(sizeBytes)
+    if (record === null) throw new Error('the segment has room')
+    return record
+  }
+
+  /** Does what `take` does. Returns null where there is no room. */
+  tryTake(sizeBytes: number): Record | null {
     for (;;) {
       const block = this.buffers.take(sizeBytes, GRANULE_BYTES)
-      if (block === NONE) throw new Error('the segment has room')
+      if (block === NONE) return null
       if (this.buffers.hasLost && this.buffers.setAsideIfReached(block, sizeBytes)) continue
       const record = { block, sizeBytes }
       this.live.add(record)
@@ -84,14 +91,17 @@ export class RecordWorld<B extends RecordBuffers = RecordBuffers> {
     this.buffers.end(record.block, record.sizeBytes)
   }
 
-  /** One slice of a compaction: each record goes to a new block. Returns how many moved. */
+  /** One slice of a compaction: each record goes to a new block, if all find room. Returns how many moved. */
   moveAll(records: readonly Record[]): number {
     const { heap, buffers } = this
     buffers.detachViews()
     const moving = records.filter(({ block, sizeBytes }) => buffers.mayMove(block, sizeBytes))
     const granules = moving.map(({ block }) => heap.sizeOf(block) / GRANULE_BYTES)
     const targets = moving.map(({ sizeBytes }) => buffers.take(sizeBytes, GRANULE_BYTES))
-    if (targets.includes(NONE)) throw new Error('the segment has room')
+    if (targets.includes(NONE)) {
+      for (const target of targets) if (target !== NONE) heap.free(target)
+      return 0
+    }
     const moves = Int32Array.from(moving.flatMap(({ block }, i) => [block, targets[i], granules[i]]))
     buffers.move(moves, moving.length)
     moving.forEach((record, i) => {
@@ -138,13 +148,16 @@ export class RecordWorld<B extends RecordBuffers = RecordBuffers> {
 }
 
 /** Copies as a source would that has no call for it yet. */
-function copier(source: PageSource): (moves: Int32Array, count: number) => void {
+function copier(source: PageSource, kernel: FaultyKernel): (moves: Int32Array, count: number) => void {
   const bytesAt = (granule: number, granules: number) =>
     new Uint8Array(source.wrap(granule * GRANULE_BYTES, granules * GRANULE_BYTES).buffer)
   return (moves, count) => {
+    const { fails } = kernel
+    kernel.fails = undefined
     for (let i = 0; i < count; i++) {
       const [from, to, granules] = moves.subarray(3 * i)
       bytesAt(to, granules).set(bytesAt(from, granules))
     }
+    kernel.fails = fails
   }
 }
