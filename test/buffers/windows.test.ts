@@ -146,6 +146,41 @@ describe('leave', () => {
   })
 })
 
+describe('detach', () => {
+  it('leaves a window that can be wrapped again', () => {
+    const owner = enter(at(STRIDE)).fill(3)
+    expect(windows.bufferOf(at(STRIDE))).toBe(owner.buffer)
+    expect(windows.detach(at(STRIDE))).toBe(true)
+    expect([owner.length, windows.bufferOf(at(STRIDE)), windows.lostCount]).toEqual([0, null, 0])
+    windows.check(1)
+    expect(enter(at(STRIDE))[0]).toBe(3)
+    windows.check(2)
+  })
+
+  it('changes nothing where the runtime refuses', () => {
+    const owner = enter(at(STRIDE))
+    kernel.failNth('detach', 1)
+    expect(windows.detach(at(STRIDE))).toBe(false)
+    expect([owner.length, windows.bufferOf(at(STRIDE)) === owner.buffer, windows.lostCount]).toEqual([
+      100,
+      true,
+      0,
+    ])
+    windows.check(1)
+  })
+})
+
+describe('isLost', () => {
+  it('is about the window of a block, not about what it reaches', async () => {
+    const taken = await lose(at(STRIDE))
+    const lost = [0, STRIDE, STRIDE + 16, 2 * STRIDE].map(offset => windows.isLost(at(offset)))
+    expect(lost).toEqual([false, true, true, false])
+    await giveBack(taken, kernel)
+    windows.recover()
+    expect(windows.isLost(at(STRIDE))).toBe(false)
+  })
+})
+
 describe('dropIdle', () => {
   it('drops idle windows whose pages are cold, and no others', () => {
     const owners = [0, 1, 2, 3].map(window => enter(at(window * STRIDE)))

@@ -458,6 +458,26 @@ describe('books', () => {
   })
 })
 
+describe('anyLive', () => {
+  it('tells whether a live block starts in a range, and no other', () => {
+    const heap = makeHeap(64)
+    const [front, long, behind] = [100, 10 * PAGE, 100].map(size => heap.allocate(size))
+    const endOfLong = long + (10 * PAGE) / 16
+    const border = (granule: number) => granule - (granule % 32)
+    expect(heap.anyLive(border(front), border(front) + 32)).toBe(true)
+    expect(heap.anyLive(border(long), border(long) + 32)).toBe(true)
+    // In the middle of a block none starts.
+    expect(heap.anyLive(border(long) + 32, border(endOfLong) - 32)).toBe(false)
+    expect(heap.anyLive(0, 64 * PG)).toBe(true)
+    for (const block of [front, behind]) heap.free(block)
+    expect(heap.anyLive(0, 64 * PG)).toBe(true)
+    heap.free(long)
+    // Kept blocks are no live ones, and beyond what is managed there is none.
+    expect(heap.anyLive(0, 64 * PG)).toBe(false)
+    expect(heap.anyLive(64 * PG, 2 ** 24)).toBe(false)
+  })
+})
+
 describe('check', () => {
   const filled = () => {
     const heap = makeHeap(64)

@@ -56,7 +56,7 @@ export interface Records extends SuppliedBlocks, LeftBlocks {
   mayMove(block: Block, sizeBytes: number): boolean
   /**
    * Copies `count` records. `moves[3 * i]` is the first granule of the source of move `i`, `moves[3 * i + 1]` that of its
-   * target, and `moves[3 * i + 2]` the number of granules. Throws before anything was copied.
+   * target, and `moves[3 * i + 2]` the number of granules; at most 256 moves. Throws before anything was copied.
    */
   move(moves: Int32Array, count: number): void
   /** Notes that a record of `granules` granules moved. */

@@ -16,6 +16,9 @@ export interface Record {
   readonly sizeBytes: number
 }
 
+/** One call of `move` makes no more. */
+const MOST_MOVES = 256
+
 type Buffers = new (heap: BlockHeap, source: PageSource, storeName: string) => RecordBuffers
 
 export class RecordWorld<B extends RecordBuffers = RecordBuffers> {
@@ -91,16 +94,24 @@ export class RecordWorld<B extends RecordBuffers = RecordBuffers> {
     this.buffers.end(record.block, record.sizeBytes)
   }
 
-  /** One slice of a compaction: each record goes to a new block, if all find room. Returns how many moved. */
+  /** One slice of a compaction: records go to new blocks, as far as these find room. Returns how many moved. */
   moveAll(records: readonly Record[]): number {
-    const { heap, buffers } = this
+    const { buffers } = this
     buffers.detachViews()
     const moving = records.filter(({ block, sizeBytes }) => buffers.mayMove(block, sizeBytes))
+    let moved = 0
+    while (moved < moving.length && this.#move(moving.slice(moved, moved + MOST_MOVES))) moved += MOST_MOVES
+    buffers.detachMoved()
+    return Math.min(moved, moving.length)
+  }
+
+  #move(moving: readonly Record[]): boolean {
+    const { heap, buffers } = this
     const granules = moving.map(({ block }) => heap.sizeOf(block) / GRANULE_BYTES)
     const targets = moving.map(({ sizeBytes }) => buffers.take(sizeBytes, GRANULE_BYTES))
     if (targets.includes(NONE)) {
       for (const target of targets) if (target !== NONE) heap.free(target)
-      return 0
+      return false
     }
     const moves = Int32Array.from(moving.flatMap(({ block }, i) => [block, targets[i], granules[i]]))
     buffers.move(moves, moving.length)
@@ -109,8 +120,7 @@ export class RecordWorld<B extends RecordBuffers = RecordBuffers> {
       heap.free(record.block)
       record.block = targets[i]
     })
-    buffers.detachMoved()
-    return moving.length
+    return true
   }
 
   /** Gives all free pages back, as far as the heap can tell. */
