@@ -1,7 +1,8 @@
 /** Options and figures of a `Heap`. Owns the limits of its options. */
+import { requireFunction, requireNumber } from '../base/arguments.js'
 import { invalidArgType, outOfRange } from '../base/errors.js'
 import { keysOf, requireKnownKeys } from '../base/known-keys.js'
-import { GRANULE_BYTES, isPowerOfTwo, KIB, MAX_SPACE_BYTES } from '../base/units.js'
+import { type Block, GRANULE_BYTES, isPowerOfTwo, KIB, MAX_SPACE_BYTES } from '../base/units.js'
 
 /** Options of `new Heap`. */
 export interface HeapOptions {
@@ -33,6 +34,38 @@ export interface HeapAllocateOptions {
   align?: number
 }
 
+/** Options of `Heap.compact`. */
+export interface HeapCompactOptions {
+  /** The most moves that one call returns: an integer from 1 on, or Infinity. Default 1000. */
+  maxMoves?: number
+  /** The most bytes that the moves of one call have together; one move may have more. Default Infinity. */
+  maxBytes?: number
+  /**
+   * How much must come free to move a byte: pages of which less would come free, for each page of bytes moved, stay as
+   * they are. A number above 0. Default 1/3: a page is emptied if it is up to three quarters full.
+   */
+  gain?: number
+  /**
+   * Whether a block must stay where it is. It is asked of every block at the start of a pass, and again before a move.
+   * Inside it the methods that change the heap throw `ERR_ARENA_BUSY`. If it throws, `compact` throws that, and
+   * no block has moved.
+   */
+  isPinned?: (block: Block) => boolean
+}
+
+/** A move that `Heap.compact` asks for. Both blocks are live, and of the same size. */
+export interface HeapMove {
+  /** The block as it is now. */
+  readonly from: Block
+  /** The block that takes its place. It lies lower. */
+  readonly to: Block
+  /** Byte offsets of the two blocks in the space. */
+  readonly fromOffset: number
+  readonly toOffset: number
+  /** The bytes to copy. */
+  readonly sizeBytes: number
+}
+
 /** What `Heap.stats` returns. Figures are in bytes, except `liveBlocks`. */
 export interface HeapStats {
   /** Bytes of the space that the heap manages. */
@@ -62,6 +95,14 @@ export interface HeapStats {
 
 const KNOWN_OPTIONS = keysOf<HeapOptions>({ capacityBytes: true, pageBytes: true, granuleBytes: true })
 const KNOWN_ALLOCATE_OPTIONS = keysOf<HeapAllocateOptions>({ align: true })
+const KNOWN_COMPACT_OPTIONS = keysOf<HeapCompactOptions>({
+  maxMoves: true,
+  maxBytes: true,
+  gain: true,
+  isPinned: true,
+})
+const DEFAULT_MAX_MOVES = 1000
+const DEFAULT_GAIN = 1 / 3
 const MAX_GRANULE_BYTES = 64 * KIB
 const MIN_PAGE_GRANULES = 256
 const MAX_PAGE_GRANULES = 4096
@@ -92,6 +133,21 @@ export function resolveAlign(options: HeapAllocateOptions | undefined, granuleBy
   const { align = GRANULE_BYTES } = options
   requirePowerOfTwo('options.align', align, GRANULE_BYTES, MAX_ALIGN_GRANULES * granuleBytes)
   return align
+}
+
+/** The options of `compact` with their defaults. Throws the errors that `resolveHeapOptions` throws. */
+export function resolveCompactOptions(options: HeapCompactOptions = {}) {
+  requireKnownKeys('options', options, KNOWN_COMPACT_OPTIONS)
+  const { maxMoves = DEFAULT_MAX_MOVES, maxBytes = Infinity, gain = DEFAULT_GAIN, isPinned } = options
+  requireNumber('options.maxMoves', maxMoves, Infinity)
+  if (maxMoves < 1 || !(Number.isInteger(maxMoves) || maxMoves === Infinity)) {
+    throw outOfRange('options.maxMoves', 'an integer from 1 on, or Infinity', maxMoves)
+  }
+  requireNumber('options.maxBytes', maxBytes, Infinity)
+  requireNumber('options.gain', gain, Infinity)
+  if (gain === 0) throw outOfRange('options.gain', 'a number above 0', gain)
+  if (isPinned !== undefined) requireFunction('options.isPinned', isPinned)
+  return { maxMoves, maxBytes, gain, isPinned }
 }
 
 function requireCapacity(capacityBytes: unknown, pageBytes: number, granuleBytes: number): void {

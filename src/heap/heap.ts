@@ -12,11 +12,15 @@ import { ArenaError, invalidArgType, outOfRange, show } from '../base/errors.js'
 import { MadeOf, partsOf } from '../base/made-of.js'
 import { type Block, GRANULE_BYTES, NONE } from '../base/units.js'
 import { BlockHeap, REFUSED_SPACE } from './block-heap.js'
+import { Compaction } from './compaction.js'
 import {
   type HeapAllocateOptions,
+  type HeapCompactOptions,
+  type HeapMove,
   type HeapOptions,
   type HeapStats,
   resolveAlign,
+  resolveCompactOptions,
   resolveHeapOptions,
 } from './heap-options.js'
 import { LengthWriter, readSaved, type SavedHeap, sealed } from './saved-heap.js'
@@ -53,12 +57,16 @@ export class Heap extends MadeOf<Required<HeapOptions>> {
   readonly #capacityPages = this.capacityBytes / this.pageBytes
   /** Bytes of the space for each byte that the books below count. */
   readonly #scale = this.granuleBytes / GRANULE_BYTES
-  /** Whether the callback of `purge` is running. */
-  #isPurging = false
+  /** Whether a callback of `purge` or `compact` may be running. */
+  #isBusy = false
   /**
-   * Whether the books take a size in bytes as it is: granules are 16 bytes long, and `purge` is not running.
+   * Whether the books take a size in bytes as it is: granules are 16 bytes long, and the heap is not busy.
    */
   #takesBytes = this.granuleBytes === GRANULE_BYTES
+  /** Whether `free` has more to look at than the books: the heap is busy, or a move is open. */
+  #freesSlowly = false
+  /** The moves of `compact`; undefined before its first call. */
+  #compaction: Compaction | undefined
 
   /**
    * Makes an empty heap. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE` or `ERR_OUT_OF_RANGE` for
@@ -95,10 +103,10 @@ export class Heap extends MadeOf<Required<HeapOptions>> {
   /**
    * Returns the books as plain data, for `Heap.from`: some 3 bytes for each live block, up to 14 for a long
    * one. What the blocks hold is not in it. Kept blocks come free. O(n) in blocks and gaps. Throws
-   * `ERR_ARENA_BUSY` inside the callback of `purge`.
+   * `ERR_ARENA_BUSY` inside the callback of `purge` or `compact`.
    */
   toJSON(): SavedHeap {
-    if (this.#isPurging) throw busy('toJSON')
+    if (this.#isBusy) throw busy('toJSON')
     const { capacityBytes, pageBytes, granuleBytes } = this
     const blocks = new LengthWriter()
     const dirty = new LengthWriter()
@@ -161,19 +169,22 @@ export class Heap extends MadeOf<Required<HeapOptions>> {
   }
 
   /**
-   * Ends `block`. Throws `ERR_ARENA_DOUBLE_FREE`, and changes nothing, if it is not a live block of this heap: it
-   * was freed before, lies inside a block, or was never handed out. Throws `ERR_ARENA_BUSY` inside the callback
-   * of `purge`.
+   * Ends `block`, and the move of `compact` that it belongs to, if any. Throws `ERR_ARENA_DOUBLE_FREE`, and changes
+   * nothing, if it is not a live block of this heap: it was freed before, lies inside a block, or was never handed out.
+   * Throws `ERR_ARENA_BUSY` inside the callback of `purge` or `compact`.
    */
   free(block: Block): void {
     // A negative number passes here, but no live block starts there: `free` of the books returns false.
     const isInteger = typeof block === 'number' && (block | 0) === block
-    if (!isInteger || this.#isPurging || !this.#blocks.free(block)) this.#refuseFree(block)
+    if (!isInteger || this.#freesSlowly || !this.#blocks.free(block)) this.#freeSlow(block)
   }
 
-  /** Throws the error that says why a block cannot be freed. */
-  #refuseFree(block: unknown): never {
-    throw this.#isPurging ? busy('free') : notLive('free', block)
+  /** Ends a block of an open move, or any other one. Throws the error that says why a block cannot be freed. */
+  #freeSlow(block: unknown): void {
+    if (this.#isBusy) throw busy('free')
+    const isFreed = isGranule(block) && (this.#compaction?.end(block) || this.#blocks.free(block))
+    if (!isFreed) throw notLive('free', block)
+    this.#setBusy(false)
   }
 
   /**
@@ -182,11 +193,11 @@ export class Heap extends MadeOf<Required<HeapOptions>> {
    * `free` this one.
    *
    * Throws `ERR_ARENA_DOUBLE_FREE` for a block that is not live, `ERR_ARENA_BUSY` inside the callback of
-   * `purge`, and for a bad size the errors that `allocate` throws.
+   * `purge` or `compact`, and for a bad size the errors that `allocate` throws.
    */
   resize(block: Block, sizeBytes: number): boolean {
     if (!(Number.isSafeInteger(sizeBytes) && sizeBytes >= 0)) throw badSize(sizeBytes)
-    if (this.#isPurging) throw busy('resize')
+    if (this.#isBusy) throw busy('resize')
     if (!isGranule(block) || !this.#blocks.isLive(block)) throw notLive('resize', block)
     return sizeBytes <= this.capacityBytes && this.#blocks.resize(block, ceil(sizeBytes / this.#scale))
   }
@@ -194,19 +205,18 @@ export class Heap extends MadeOf<Required<HeapOptions>> {
   /**
    * Calls `purge` with each stretch of dirty bytes, so that the owner of the space can give them back. After
    * each call that returns, the stretch counts as clean. Returns the bytes purged. If the callback throws,
-   * its stretch stays dirty. Inside the callback `allocate`, `free`, `resize`, `purge` and `toJSON` throw
-   * `ERR_ARENA_BUSY`.
+   * its stretch stays dirty. Inside the callback `allocate`, `free`, `resize`, `purge`, `compact`
+   * and `toJSON` throw `ERR_ARENA_BUSY`.
    *
    * For a file, punch a hole at the stretch; for shared memory, advise the kernel. A GPU buffer has no pages
    * to give back: do not call `purge` for one, and ignore its dirty bytes.
    */
   purge(purge: (offsetBytes: number, lengthBytes: number) => void): number {
-    if (this.#isPurging) throw busy('purge')
+    if (this.#isBusy) throw busy('purge')
     const blocks = this.#blocks
     let purgedPages = 0
     blocks.flush()
-    this.#isPurging = true
-    this.#takesBytes = false
+    this.#setBusy(true)
     try {
       for (let page = blocks.nextDirty(0, false); page !== NONE; ) {
         const end = blocks.dirtyEnd(page, this.#capacityPages, false)
@@ -216,10 +226,58 @@ export class Heap extends MadeOf<Required<HeapOptions>> {
         page = blocks.nextDirty(end, false)
       }
     } finally {
-      this.#isPurging = false
-      this.#takesBytes = this.#scale === 1
+      this.#setBusy(false)
     }
     return purgedPages * this.pageBytes
+  }
+
+  /**
+   * Returns the next moves that make pages free: blocks of sparse pages go down into gaps between others. It changes
+   * no byte of the space. For each move, copy `sizeBytes` from `fromOffset` to `toOffset`, name `to` where you named
+   * `from`, and `free(from)`; or give the move up by `free(to)`. Both blocks are live until then. An empty array
+   * says that there is nothing more to gain for now. Blocks of more than 4096 granules stay.
+   *
+   * `to` is a multiple of `granuleBytes` only: `isPinned` must return true for a block that needs more alignment.
+   *
+   * Every few calls it begins a *pass* and reads all blocks and gaps: O(n). Kept blocks come free then. Throws
+   * `ERR_ARENA_BUSY` inside the callback of `purge` or `compact`, and for bad options the errors that the
+   * constructor throws.
+   *
+   * ```ts
+   * for (let moves = heap.compact(); moves.length > 0; moves = heap.compact()) {
+   *   for (const { from, to, fromOffset, toOffset, sizeBytes } of moves) {
+   *     memory.copyWithin(toOffset, fromOffset, fromOffset + sizeBytes)
+   *     records.get(from).moveTo(to)
+   *     heap.free(from)
+   *   }
+   * }
+   * ```
+   */
+  compact(options?: HeapCompactOptions): HeapMove[] {
+    const { maxBytes, ...limits } = resolveCompactOptions(options)
+    if (this.#isBusy) throw busy('compact')
+    this.#compaction ??= new Compaction(this.#blocks)
+    const { granuleBytes } = this
+    this.#setBusy(true)
+    try {
+      const moves = this.#compaction.next({ ...limits, maxGranules: maxBytes / granuleBytes })
+      return moves.map(({ from, to, size }) => ({
+        from,
+        to,
+        fromOffset: from * granuleBytes,
+        toOffset: to * granuleBytes,
+        sizeBytes: size * granuleBytes,
+      }))
+    } finally {
+      this.#setBusy(false)
+    }
+  }
+
+  /** Sets what the methods test first: whether a callback may be running, and what follows from it. */
+  #setBusy(isBusy: boolean): void {
+    this.#isBusy = isBusy
+    this.#takesBytes = !isBusy && this.#scale === 1
+    this.#freesSlowly = isBusy || this.#compaction?.hasOpen === true
   }
 
   /**
@@ -271,7 +329,7 @@ export class Heap extends MadeOf<Required<HeapOptions>> {
   #allocateSlow(sizeBytes: number, options: HeapAllocateOptions | undefined): Block {
     if (!(Number.isSafeInteger(sizeBytes) && sizeBytes >= 0)) throw badSize(sizeBytes)
     const align = resolveAlign(options, this.granuleBytes)
-    if (this.#isPurging) throw busy('allocate')
+    if (this.#isBusy) throw busy('allocate')
     if (sizeBytes > this.capacityBytes) return NONE
     const blocks = this.#blocks
     const size = ceil(sizeBytes / this.#scale)
@@ -307,7 +365,7 @@ function badSize(sizeBytes: unknown): Error {
 function busy(method: string): ArenaError {
   return new ArenaError(
     'ERR_ARENA_BUSY',
-    `Heap.${method}: not allowed inside the callback of purge(). Call it after purge() has returned`,
+    `Heap.${method}: not allowed inside the callback of purge() or compact(). Call it after that has returned`,
   )
 }
 

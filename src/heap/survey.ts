@@ -15,7 +15,7 @@
  * The walk can be cut into slices, with other changes of the heap in between. It is then less exact, and no less safe:
  * whoever moves a block asks the heap what the block is now.
  */
-import { nextSet, setBit, setRange, testBit, wordsFor } from '../base/bits.js'
+import { clearRange, nextSet, setBit, setRange, testBit, wordsFor } from '../base/bits.js'
 import type { Block, PageCount } from '../base/units.js'
 import type { Books } from './books.js'
 import { endOf, isGap, isLive, startOf } from './granule-map.js'
@@ -200,6 +200,7 @@ export class Survey {
       else this.#raiseLow()
     }
     this.meet = this.#low * this.#unitGranules
+    this.#dropVictimAtMeet()
     const filled = ceil(max(0, this.#need.all - this.#roomOnUsed) / this.#unitGranules)
     this.promisedPages = max(0, this.#victimCount - filled) * (this.#unitGranules / this.#books.pageGranules)
     return true
@@ -234,6 +235,14 @@ export class Survey {
     this.#victimCount++
     if (this.victimsEnd === 0) this.victimsEnd = (unit + 1) * this.#unitGranules
     this.#high = unit
+  }
+
+  /** A victim right above `meet` stays if a block on it begins below: that block will not move. */
+  #dropVictimAtMeet(): void {
+    const unit = this.#low
+    if (unit === 0 || this.#crossing[unit - 1] === 0 || !testBit(this.#victims, unit)) return
+    clearRange(this.#victims, unit, unit + 1)
+    this.#victimCount--
   }
 
   #raiseLow(): void {
