@@ -24,7 +24,7 @@
  *                                                        block-heap    what other rooms call
  *                                                        wiping-heap   a heap that overwrites freed blocks
  *
- * `heap`, `heap-options` and `saved-heap` are the published `Heap` over all of it.
+ * `heap`, `heap-options`, `compaction` and `saved-heap` are the published `Heap` over all of it.
  *
  * `BlockHeap` extends `Books` by the methods that other rooms call. It is one object, not two, because that is
  * faster: see docs/v8.md. Only `WipingHeap` extends it. Other rooms use this file, `WipingHeap`,

@@ -59,8 +59,9 @@ export interface HeapMove {
   readonly from: Block
   /** The block that takes its place. It lies lower. */
   readonly to: Block
-  /** Byte offsets of the two blocks in the space. */
+  /** The byte offset of `from` in the space. */
   readonly fromOffset: number
+  /** The byte offset of `to` in the space. */
   readonly toOffset: number
   /** The bytes to copy. */
   readonly sizeBytes: number

@@ -20,7 +20,7 @@ const WITH_BROWSER = ['es2023', 'esnext.disposable', 'dom', 'dom.iterable']
 /** What a user writes. Where an arena's Buffer goes, one of Node's goes. */
 const CONSUMER = `
 import { Arena, ArenaError, onPressure, type AllocOptions, type ArenaBuffer, type ArenaOptions, type Scope } from 'offheap'
-import { Heap } from 'offheap/heap'
+import { Heap, type HeapCompactOptions, type HeapMove } from 'offheap/heap'
 
 const options: ArenaOptions = { name: 'types', debug: { quarantineBlocks: 1 } }
 const arena = new Arena(options)
@@ -59,6 +59,11 @@ stop()
 arena.on('limit', ({ committedBytes }) => committedBytes.toFixed())
 const heap = new Heap({ capacityBytes: 1024 * 1024 })
 heap.free(heap.allocate(100))
+const limits: HeapCompactOptions = { maxMoves: 10, maxBytes: 1000, gain: 0.5, isPinned: block => block === 0 }
+const moves: HeapMove[] = heap.compact(limits)
+for (const { from, toOffset, sizeBytes } of moves.concat(heap.compact())) {
+  if (toOffset + sizeBytes < 1000) heap.free(from)
+}
 scope[Symbol.dispose]()
 {
   using inner = arena.scope()
