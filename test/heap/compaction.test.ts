@@ -296,7 +296,7 @@ describe('compact', () => {
 
   it('takes the defaults for what is undefined, and Infinity', () => {
     const options = { maxMoves: undefined, maxBytes: undefined, gain: undefined, isPinned: undefined }
-    expect(sparse().heap.compact(options)).toEqual(sparse().heap.compact())
+    expect(sparse().heap.compact(options as object)).toEqual(sparse().heap.compact())
     expect(sparse().heap.compact({ maxMoves: Infinity, maxBytes: Infinity }).length).toBeGreaterThan(150)
     expect(sparse().heap.compact({ gain: Infinity })).toEqual([])
   })

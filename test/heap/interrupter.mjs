@@ -18,6 +18,7 @@ globalThis.tick = () => {
 }
 
 const { BlockHeap } = await import(new URL('heap/block-heap.js', dist).href)
+const { Survey } = await import(new URL('heap/survey.js', dist).href)
 
 const below = belowFrom(Number(seedText))
 
@@ -55,6 +56,41 @@ function verify() {
     assert.ok(heap.sizeOf(block) >= bytes, `block ${block} has ${heap.sizeOf(block)} bytes of ${bytes}`)
   }
   assert.equal(known, live.size, 'live blocks')
+}
+
+/** Ends a block past the stacks. */
+function giveUp(block) {
+  if (attempt(() => heap.giveUp(block))) live.delete(block)
+  else {
+    heap.mend()
+    if (!heap.isLive(block)) live.delete(block)
+  }
+}
+
+/** Moves some blocks down, as a compaction does. */
+function compact(blocks) {
+  let survey
+  attempt(() => {
+    heap.flush()
+    const made = new Survey(heap, 1)
+    made.walk(Number.POSITIVE_INFINITY)
+    made.choose(1 / 3, Number.POSITIVE_INFINITY)
+    made.end()
+    survey = made
+  })
+  for (const from of survey === undefined ? [] : blocks) {
+    heap.mend()
+    const end = heap.endOf(from)
+    if (!survey.isSource(from, end)) continue
+    let to = -1
+    const isDone = attempt(() => {
+      to = heap.takeLowest(survey.gaps, end - from, survey.meet)
+    })
+    if (!isDone || to === -1) continue
+    assert.ok(!live.has(to), `block ${to} was handed out twice`)
+    live.set(to, live.get(from))
+    giveUp(from)
+  }
 }
 
 const steps = Number(stepsText)
@@ -95,6 +131,8 @@ for (let step = 0; step < steps; step++) {
       heap.mend()
       live.set(block, Math.min(live.get(block), heap.sizeOf(block)))
     }
+  } else if (choice < 91) {
+    giveUp(block)
   } else if (choice < 92) {
     attempt(() => heap.flush())
   } else if (choice < 96) {
@@ -123,6 +161,8 @@ for (let step = 0; step < steps; step++) {
       assert.ok(heap.free(other))
       live.delete(other)
     }
+  } else if (below(2) === 0) {
+    compact(blocks)
   } else {
     attempt(() => heap.ageDirtyPages())
   }
