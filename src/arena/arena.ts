@@ -17,6 +17,7 @@ import type { ArenaError } from '../base/errors.js'
 import { MadeOf, partsOf } from '../base/made-of.js'
 import { bufferOf, byteOffsetOf, copyBytes, fillBytes, lengthOf } from '../base/primordials.js'
 import { type Block, GRANULE_BYTES, NONE } from '../base/units.js'
+import type { Moving } from '../buffers/blocks.js'
 import { type Leak, Leaks } from '../buffers/leaks.js'
 import {
   type ArenaBuffer,
@@ -61,6 +62,7 @@ import {
 import { type ArenaOptions, resolveOptions } from './options.js'
 import { Ownership } from './ownership.js'
 import { assemble, type Parts, WHOLE_PAGES_FROM_BYTES } from './parts.js'
+import { Relocation } from './relocation.js'
 import { Scope, type ScopeHost } from './scope.js'
 import { type ArenaStats, statsOf } from './stats.js'
 import { endIfDropped, wasClosed } from './unclosed.js'
@@ -130,6 +132,8 @@ export class Arena extends MadeOf<Parts> {
   #isGone = false
   #closing: Promise<void> | undefined
   #slicedTrim: SlicedTrim | undefined
+  /** Made at the first `relocate`. */
+  #relocation: Relocation | undefined
   /**
    * Whether `allocUnsafe` may take its warm path: `#givesBlocks` is true, neither `debug` nor `trackOwners`
    * is set, and no `#endAll` is under way.
@@ -315,17 +319,36 @@ export class Arena extends MadeOf<Parts> {
     const moved = isPlain
       ? this.allocUnsafe(sizeBytes)
       : this.#allocate(sizeBytes, alignBytes, sizeBytes > oldBytes)
-    try {
-      // Making memory free may have run script that ended the block.
-      this.#ownership.requireLive('realloc', buffer)
-      // A Buffer of zero bytes has nothing to copy, and other code may have taken its `ArrayBuffer` away.
-      if (oldBytes > sizeBytes) copyBytes(moved, new Bytes(bufferOf(buffer), byteOffsetOf(buffer), sizeBytes))
-      else if (oldBytes > 0) copyBytes(moved, buffer)
-      this.free(buffer)
-    } catch (error) {
-      this.free(moved)
-      throw error
-    }
+    return this.#replace('realloc', buffer, moved)
+  }
+
+  /**
+   * Moves a block to a lower place if that helps to empty pages. Returns a new `Buffer` with the same bytes; `buffer` is
+   * spent, as by `realloc`. Returns `buffer` itself if the block lies well, or if no lower place has room. So after a call
+   * for each block, few blocks on many pages lie on few pages, and the others can go back.
+   *
+   * A block never moves if it is pinned, was allocated with `align` above 16, or has 0 bytes or 64 KiB and more. With
+   * `debug`, all others always move. A block of a scope leaves it when it moves: use `scope.relocate`.
+   *
+   * Throws the errors of `free`, `ERR_ARENA_CLOSED` after `closeWhenIdle`, and `ERR_ARENA_DETACHED` if other code took the
+   * `ArrayBuffer` of the block away. After a throw `buffer` is what it was before the call.
+   *
+   * ```ts
+   * for (const [key, buffer] of cache) cache.set(key, arena.relocate(buffer))
+   * ```
+   */
+  relocate(buffer: Uint8Array): ArenaBuffer {
+    const owner = this.#ownership.requireAttached('relocate', buffer)
+    this.#requireGiving('relocate')
+    const sizeBytes = sizeOf(owner)
+    const isMovable = sizeBytes > 0 && sizeBytes < WHOLE_PAGES_FROM_BYTES && alignOf(owner) <= GRANULE_BYTES
+    if (!isMovable || this.#pins.has(owner)) return buffer as ArenaBuffer
+    const { moving } = this.#buffers
+    if (moving === null) return this.#relocateAnywhere(buffer, sizeBytes)
+    const moved = this.#changes.run('relocate', () => this.#relocate(buffer, moving))
+    if (moved === null) return buffer as ArenaBuffer
+    this.#releaser.noteFree()
+    if (this.#allocations === this.#sampleAt) this.#sample(moved, relocate)
     return moved
   }
 
@@ -867,6 +890,79 @@ export class Arena extends MadeOf<Parts> {
     return resized
   }
 
+  /** Copies the bytes of `buffer` to `moved`, as far as they fit, and ends `buffer`. If that fails, `moved` ends. */
+  #replace(method: string, buffer: Uint8Array, moved: ArenaBuffer): ArenaBuffer {
+    try {
+      // Making memory free may have run script that ended the block.
+      const owner = this.#ownership.requireLive(method, buffer)
+      const oldBytes = sizeOf(owner)
+      const sizeBytes = lengthOf(moved)
+      // A Buffer of zero bytes has nothing to copy, and other code may have taken its `ArrayBuffer` away.
+      if (oldBytes > sizeBytes) copyBytes(moved, new Bytes(bufferOf(buffer), byteOffsetOf(buffer), sizeBytes))
+      else if (oldBytes > 0) copyBytes(moved, buffer)
+      this.free(buffer)
+    } catch (error) {
+      this.free(moved)
+      throw error
+    }
+    return moved
+  }
+
+  /** Moves a block to a lower place. Returns its new owner, and the old one is spent. Returns null if it stays. */
+  #relocate(buffer: Uint8Array, moving: Moving): ArenaBuffer | null {
+    // Finishing what was interrupted may have run script that ended the block.
+    const owner = this.#ownership.requireAttached('relocate', buffer)
+    const held = blockOf(owner)
+    const block = watchedBlock(held)
+    const sizeBytes = sizeOf(owner)
+    const place = this.#relocating(moving).takeFor(block)
+    if (place === NONE) return null
+    const moved = this.#issueAt(place, sizeBytes)
+    if (moved === null) return null
+    copyBytes(moved, buffer)
+    if (held !== block) this.#leaks.end(block)
+    spend(owner)
+    this.#frees++
+    this.#liveBytes -= sizeBytes
+    moving.endMoved(block, sizeBytes)
+    return moved
+  }
+
+  /** Makes the owner of a place for a block that moves. Returns null, and gives the place back, if that fails. */
+  #issueAt(place: Block, sizeBytes: number): ArenaBuffer | null {
+    let moved: ArenaBuffer | null
+    try {
+      moved = this.#buffers.makeOwner(place, sizeBytes, this.#epoch, GRANULE_BYTES)
+    } catch (cause) {
+      // The block can stay where it is, so nobody need know.
+      this.#takeBack(place, sizeBytes, cause)
+      return null
+    }
+    if (moved === null) return this.#seeToSetAside()
+    this.#allocations++
+    this.#liveBytes += sizeBytes
+    this.#owners?.add(place, moved)
+    return moved
+  }
+
+  /** Moves a block wherever there is room. Returns `buffer` if there is none. */
+  #relocateAnywhere(buffer: Uint8Array, sizeBytes: number): ArenaBuffer {
+    this.#debug?.noteAllocation()
+    // Taking a stack may have run script that closed the arena.
+    this.#requireGiving('relocate')
+    try {
+      return this.#replace('relocate', buffer, this.#allocate(sizeBytes, GRANULE_BYTES, false))
+    } catch (error) {
+      return undefinedIfRefused(error) ?? (buffer as ArenaBuffer)
+    }
+  }
+
+  #relocating(moving: Moving): Relocation {
+    const { heap, source, limits, environment } = partsOf(this)
+    this.#relocation ??= new Relocation(heap, source.unitPages, moving, limits, environment.now)
+    return this.#relocation
+  }
+
   #restore(owner: Owner, held: Block): void {
     this.#frees--
     this.#liveBytes += sizeOf(owner)
@@ -930,6 +1026,7 @@ export class Arena extends MadeOf<Parts> {
   #endAll(): void {
     this.#changes.isEnding = true
     this.#isPlain = false
+    this.#relocation?.end()
     this.#epoch = this.#ownership.renew()
     this.#leaks.clear()
     const pinned = this.#pins.deferAll()
@@ -986,7 +1083,7 @@ export class Arena extends MadeOf<Parts> {
 
 // The stack of a sampled allocation begins above these methods. They are kept here, because a program may
 // replace the methods of the prototype.
-const { allocUnsafe, realloc } = Arena.prototype
+const { allocUnsafe, realloc, relocate } = Arena.prototype
 
 function partsFor(options: ArenaOptions, surroundings: Surroundings | undefined): Parts {
   const resolved = resolveOptions(options)

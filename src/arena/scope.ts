@@ -31,6 +31,7 @@ export interface ScopeArena {
   tryAlloc(sizeBytes: number, options?: AllocOptions): ArenaBuffer | undefined
   tryAllocUnsafe(sizeBytes: number, options?: AllocOptions): ArenaBuffer | undefined
   realloc(buffer: Uint8Array, sizeBytes: number, options?: AllocOptions): ArenaBuffer
+  relocate(buffer: Uint8Array): ArenaBuffer
   free(buffer: Uint8Array): void
 }
 
@@ -174,8 +175,24 @@ export class Scope {
     if (this.#isEnded) throw this.#ended('keep')
     this.#host.requireLive('keep', buffer)
     if (this.#remove(buffer)) return buffer
-    const reason = `must be a Buffer that this scope of arena '${this.#host.arena.name}' allocated and that was not kept before`
-    throw invalidArgValue('buffer', reason, buffer)
+    throw this.#notHeld(buffer)
+  }
+
+  /**
+   * Calls `arena.relocate`. This scope must hold `buffer`, and holds the Buffer that is returned.
+   *
+   * Throws the errors of `arena.relocate`, and of `keep`.
+   *
+   * ```ts
+   * body = scope.relocate(body)
+   * ```
+   */
+  relocate(buffer: Uint8Array): ArenaBuffer {
+    if (this.#isEnded) throw this.#ended('relocate')
+    this.#host.requireLive('relocate', buffer)
+    if (!this.#holds(buffer)) throw this.#notHeld(buffer)
+    const moved = this.#host.arena.relocate(buffer)
+    return moved === buffer ? moved : this.#add(moved, 'relocate')
   }
 
   /**
@@ -321,11 +338,29 @@ export class Scope {
   #remove(buffer: Uint8Array): boolean {
     const blocks = this.#blocks
     if (!isArray(blocks)) return blocks.delete(buffer)
+    const index = this.#indexIn(blocks, buffer)
+    if (index >= 0) removeAt(blocks, index)
+    this.#pass(blocks)
+    return index >= 0
+  }
+
+  #holds(buffer: Uint8Array): boolean {
+    const blocks = this.#blocks
+    if (!isArray(blocks)) return blocks.has(buffer)
+    const index = this.#indexIn(blocks, buffer)
+    this.#pass(blocks)
+    return index >= 0
+  }
+
+  #indexIn(blocks: Uint8Array[], buffer: Uint8Array): number {
     const index = lastIndexIn(blocks, buffer)
     this.#passedCount += blocks.length - index
-    if (index >= 0) removeAt(blocks, index)
+    return index
+  }
+
+  /** Makes a set of the array if searches have passed too many blocks. */
+  #pass(blocks: Uint8Array[]): void {
     if (this.#passedCount > PASSED_FOR_EACH * blocks.length + MIN_PASSED) this.#blocks = setOf(blocks)
-    return index >= 0
   }
 
   #forgetSpent(): void {
@@ -335,6 +370,11 @@ export class Scope {
     })
     this.#blocks = isArray(this.#blocks) ? live : setOf(live)
     this.#forgetAtCount = max(FORGET_FROM_COUNT, 2 * live.length)
+  }
+
+  #notHeld(buffer: Uint8Array): Error {
+    const reason = `must be a Buffer that this scope of arena '${this.#host.arena.name}' allocated and that was not kept before`
+    return invalidArgValue('buffer', reason, buffer)
   }
 
   #ended(method: string): ArenaError {

@@ -13,10 +13,11 @@ import { invariant } from '../base/assert.js'
 import { MadeOf, partsOf } from '../base/made-of.js'
 import { type Block, GRANULE_BYTES, NONE, type PageCount } from '../base/units.js'
 import type { BlockHeap } from '../heap/block-heap.js'
+import type { LongGaps } from '../heap/lowest.js'
 import type { PageSource } from '../memory/page-source.js'
 import type { WrapId } from '../memory/runtime.js'
 import { endOf, type Segment } from '../memory/segment.js'
-import { type Blocks, giveBackAll, type Resizing, takeFrom } from './blocks.js'
+import { type Blocks, giveBackAll, type Moving, type Resizing, takeFrom } from './blocks.js'
 import { Forgotten } from './forgotten.js'
 import { OwnBuffers } from './own-buffers.js'
 import type { ArenaBuffer, Epoch } from './owner.js'
@@ -39,7 +40,7 @@ interface Parts {
   readonly refuseTransfer: Refusal
 }
 
-export class BlockBuffers extends MadeOf<Parts> implements Blocks, Resizing {
+export class BlockBuffers extends MadeOf<Parts> implements Blocks, Resizing, Moving {
   readonly #heap = partsOf(this).heap
   readonly #source = partsOf(this).source
   readonly #windows = new Windows(this.#source, partsOf(this).refuseTransfer)
@@ -259,6 +260,24 @@ export class BlockBuffers extends MadeOf<Parts> implements Blocks, Resizing {
     invariant(buffer !== null, 'the window of a live block is wrapped')
     this.#windows.leave(block)
     return buffer
+  }
+
+  // ---- moving ---------------------------------------------------------------------------------------------
+
+  get moving(): Moving {
+    return this
+  }
+
+  takeLowest(gaps: LongGaps, size: number, below: number): Block {
+    return this.#heap.takeLowest(gaps, size, below)
+  }
+
+  endMoved(block: Block, sizeBytes: number): void {
+    const isShared = this.#kindOf(sizeBytes) === SHARED
+    if (isShared) this.#windows.leave(block)
+    const wrapId = isShared ? null : this.#own.detach(block)
+    if (wrapId === null) this.#heap.giveUp(block)
+    else this.#setAside.add(block, wrapId)
   }
 
   #kindOf(sizeBytes: number): number {

@@ -11,6 +11,7 @@ import { invariant } from '../base/assert.js'
 import { lengthOf } from '../base/primordials.js'
 import { type Block, GRANULE_BYTES, type PageCount } from '../base/units.js'
 import type { BlockHeap } from '../heap/block-heap.js'
+import type { LongGaps } from '../heap/lowest.js'
 import type { WrapId } from '../memory/runtime.js'
 import type { Segment } from '../memory/segment.js'
 import type { ArenaBuffer, Epoch } from './owner.js'
@@ -46,6 +47,11 @@ export interface Blocks {
 
   /** What resizes blocks in place, or null where every block moves. */
   readonly resizing: Resizing | null
+
+  // ---- moving ---------------------------------------------------------------------------------------------
+
+  /** What moves blocks to lower places, or null where each move goes to any place. */
+  readonly moving: Moving | null
 
   // ---- ending ---------------------------------------------------------------------------------------------
 
@@ -147,6 +153,17 @@ export interface Resizing {
    * allowed it. The old owner ends. Throws as `makeOwner` does; then nothing has changed.
    */
   replaceOwner(block: Block, sizeBytes: number, epoch: Epoch): ArenaBuffer
+}
+
+/** Moves blocks that are no whole pages. */
+export interface Moving {
+  /**
+   * Takes the lowest place for `size` granules wholly below the granule `below`. Returns NONE if there is none; `refusal`
+   * of the heap then says why. `gaps` comes from a survey of the heap.
+   */
+  takeLowest(gaps: LongGaps, size: number, below: number): Block
+  /** Does what `end` does, for a block whose bytes have moved. Its memory is free at once, and not kept for its size. */
+  endMoved(block: Block, sizeBytes: number): void
 }
 
 /**

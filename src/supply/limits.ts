@@ -105,13 +105,8 @@ export class Limits {
    * makes sense; if not, the pages are refused.
    */
   makeRoom(pageCount: PageCount): boolean {
-    // The bound comes first, because it refuses nothing: it only says that dirty pages are no longer wanted.
-    // That may be all that was in the way.
-    if (this.#raiseBound(pageCount)) return true
-    // A larger share costs nothing while the process has some left. A purge would cost page faults later.
-    if (this.#growWithinLimits(pageCount)) return true
     // The arena gives back its own free pages before it bothers anybody.
-    if (this.#actions.purge() > 0) return true
+    if (this.makeRoomUnseen(pageCount)) return true
     if (this.#actions.compact?.(pageCount) === true) return true
     // Listeners are told once nothing free is left, because then only they can make room.
     if (this.#crossSoftLimit(pageCount)) return true
@@ -119,6 +114,15 @@ export class Limits {
     if (this.#takeFromOthers(pageCount)) return true
     // Nothing is left to try: refused.
     return false
+  }
+
+  /** The first steps of `makeRoom`: no listener is told, and no other arena loses pages. */
+  makeRoomUnseen(pageCount: PageCount): boolean {
+    // The bound comes first, because it refuses nothing: it only says that dirty pages are no longer wanted.
+    // That may be all that was in the way.
+    if (this.#raiseBound(pageCount)) return true
+    // A larger share costs nothing while the process has some left. A purge would cost page faults later.
+    return this.#growWithinLimits(pageCount) || this.#actions.purge() > 0
   }
 
   /**

@@ -92,7 +92,8 @@ class Session {
     let call: () => void
     if (choice < 420 && !isOverfull) call = () => this.#allocate()
     else if (choice < 780) call = () => this.#free()
-    else if (choice < 880) call = () => this.#realloc()
+    else if (choice < 860) call = () => this.#realloc()
+    else if (choice < 880) call = () => this.#relocate()
     else if (choice < 920) call = () => this.#misuse()
     else if (choice < 965) call = () => this.#deferral.advance(random.below(1_200))
     else if (choice < 980) call = () => this.#trim()
@@ -194,6 +195,23 @@ class Session {
     this.#add(moved, sizeBytes)
   }
 
+  /** Frees half of the blocks and walks over the others: few on many pages are what there is to move. */
+  #relocate(): void {
+    for (const block of [...this.#blocks]) {
+      if (!this.#random.oneIn(2)) continue
+      this.arena.free(block.buffer)
+      this.#remove(block)
+    }
+    for (const block of [...this.#blocks]) {
+      const { buffer, tag, sizeBytes } = block
+      const moved = this.arena.relocate(buffer)
+      if (moved === buffer) continue
+      expect([moved.length, isMarked(moved, tag)], 'relocated').toEqual([sizeBytes, true])
+      this.#remove(block)
+      this.#add(moved, sizeBytes)
+    }
+  }
+
   #trim(): void {
     const { dirtyBytes } = this.arena.stats()
     const given = this.arena.trim()
@@ -223,6 +241,7 @@ class Session {
     const misuses: [() => unknown, string][] = [
       [() => arena.free(Buffer.alloc(8)), 'ERR_ARENA_FOREIGN_BUFFER'],
       [() => arena.realloc(Buffer.alloc(8), 9), 'ERR_ARENA_FOREIGN_BUFFER'],
+      [() => arena.relocate(Buffer.alloc(8)), 'ERR_ARENA_FOREIGN_BUFFER'],
       [() => arena.free({} as Buffer), 'ERR_INVALID_ARG_TYPE'],
       [() => arena.alloc(-1), 'ERR_OUT_OF_RANGE'],
       [() => arena.alloc(random.below(9) + 0.5), 'ERR_OUT_OF_RANGE'],
@@ -234,6 +253,7 @@ class Session {
       const spent = random.pick(this.#spent)
       misuses.push([() => arena.free(spent), 'ERR_ARENA_DOUBLE_FREE'])
       misuses.push([() => arena.realloc(spent, 5), 'ERR_ARENA_DOUBLE_FREE'])
+      misuses.push([() => arena.relocate(spent), 'ERR_ARENA_DOUBLE_FREE'])
     }
     const [call, code] = random.pick(misuses)
     expect(thrownBy(call)?.code).toBe(code)

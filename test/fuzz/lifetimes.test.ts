@@ -54,6 +54,8 @@ class Session {
   readonly #deferral: ManualDeferral
   readonly #detachFromBytes: number
   readonly #isMapped: boolean
+  /** So few blocks lie on one or two huge pages, of which none comes free by moving. */
+  readonly #isHuge: boolean
   readonly #blocks = new Set<Block>()
   readonly #scopes: ModelScope[] = []
   readonly #spent: Buffer[] = []
@@ -69,6 +71,7 @@ class Session {
     this.#kernel = kernel
     this.#deferral = deferral
     this.#isMapped = options.source !== 'heap'
+    this.#isHuge = options.hugePages === true
     this.#detachFromBytes = options.detachFromBytes ?? 64 * 1024
     kernel.isRecording = false
     kernel.fails = kind => this.#failOneIn > 0 && kind !== 'detach' && random.oneIn(this.#failOneIn)
@@ -93,7 +96,7 @@ class Session {
 
   /** What was not done yet and must be. */
   missing(): string[] {
-    return NEEDED.filter(what => !this.counts.has(what))
+    return NEEDED.filter(what => !this.counts.has(what) && !(this.#isHuge && what === 'relocate'))
   }
 
   async #step(): Promise<void> {
@@ -106,7 +109,8 @@ class Session {
     else if (choice < 700) this.#unpin()
     else if (choice < 740) this.#lend()
     else if (choice < 780) await this.#settle()
-    else if (choice < 840) this.#tolerate(() => this.#realloc())
+    else if (choice < 825) this.#tolerate(() => this.#realloc())
+    else if (choice < 840) this.#relocateAll()
     else if (choice < 880) this.#openScope()
     else if (choice < 905) this.#endScope()
     else if (choice < 920) this.#keep()
@@ -258,6 +262,31 @@ class Session {
     this.#did('realloc')
   }
 
+  /** All that are live, half of them freed before: so few on many pages are what there is to move. */
+  #relocateAll(): void {
+    for (const block of [...this.#blocks]) {
+      const { buffer, scope } = block
+      if (block.isEnding) continue
+      if (scope === null && !isPinned(block) && this.#random.oneIn(2)) {
+        this.arena.free(buffer)
+        this.#spend(block)
+      }
+    }
+    for (const block of [...this.#blocks]) {
+      const { buffer, tag, sizeBytes, scope } = block
+      if (block.isEnding) continue
+      const moved = (scope?.scope ?? this.arena).relocate(buffer)
+      if (moved === buffer) {
+        if (isPinned(block)) this.#did('relocate of a pinned block')
+        continue
+      }
+      expect([moved.length, isMarked(moved, tag), isPinned(block)]).toEqual([sizeBytes, true, false])
+      this.#spend(block)
+      this.#add(moved, scope)
+      this.#did('relocate')
+    }
+  }
+
   #openScope(): void {
     const parent = this.#someScope()
     const scope = parent === null ? this.arena.scope() : parent.scope.scope()
@@ -400,6 +429,8 @@ const NEEDED = [
   'settled loan',
   'realloc',
   'realloc of a pinned block',
+  'relocate',
+  'relocate of a pinned block',
   'end of a scope',
   'keep',
   'reset with pinned blocks',

@@ -65,14 +65,14 @@ function verify() {
 }
 
 const ALLOCS = ['alloc', 'alloc', 'alloc', 'allocAligned']
-const KINDS = [...ALLOCS, 'free', 'free', 'free', 'realloc', 'trim', 'scope', 'pin', 'stats']
+const KINDS = [...ALLOCS, 'free', 'free', 'free', 'realloc', 'relocate', 'trim', 'scope', 'pin', 'stats']
 /** What is to be done at each depth. Nothing but plain stores records it: a call might overflow. */
 function planned(count) {
   const plan = []
   for (let i = 0; i < count; i++) {
     let kind = KINDS[below(KINDS.length)]
     let block = null
-    if (['free', 'realloc', 'pin'].includes(kind)) {
+    if (['free', 'realloc', 'relocate', 'pin'].includes(kind)) {
       if (live.length === 0) kind = 'alloc'
       else block = live.splice(below(live.length), 1)[0]
     }
@@ -105,6 +105,7 @@ function perform(step) {
   else if (kind === 'allocAligned') step.made = arena.allocUnsafe(size, align)
   else if (kind === 'free') arena.free(block.buffer)
   else if (kind === 'realloc') step.made = arena.realloc(block.buffer, size)
+  else if (kind === 'relocate') step.made = arena.relocate(block.buffer)
   else if (kind === 'trim') arena.trim()
   else if (kind === 'stats') arena.stats()
   else if (kind === 'reset') arena.reset()

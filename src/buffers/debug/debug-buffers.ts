@@ -155,6 +155,10 @@ export class DebugBuffers implements Blocks, Debugging {
     return null
   }
 
+  get moving(): null {
+    return null
+  }
+
   // ---- ending ---------------------------------------------------------------------------------------------
 
   /** Only windows have to be told. No block with `debug` lies in one. */
