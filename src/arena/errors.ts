@@ -109,7 +109,7 @@ export function bufferMisuse(
     return other === arena
       ? new ArenaError(
           'ERR_ARENA_DOUBLE_FREE',
-          `${where}: this Buffer was freed before (by free(), realloc(), reset() or the end of a scope)` +
+          `${where}: this Buffer was freed before (by free(), realloc(), relocate(), reset() or the end of a scope)` +
             `${history === undefined ? '' : '; cause says where'}. Do not use a Buffer after that`,
           history === undefined ? undefined : { cause: history },
         )

@@ -64,8 +64,8 @@ export interface CompactorParts {
   readonly records: Records
   readonly slots: Slots
   readonly pins: Pick<RecordPins, 'isPinned' | 'forEach'>
-  readonly limits: Pick<Limits, 'growForMove'>
-  readonly releaser: Pick<Releaser, 'purgeAll' | 'compactedSlice' | 'endTrimSlice' | 'failure'>
+  readonly limits: Pick<Limits, 'makeRoomUnseen'>
+  readonly releaser: Pick<Releaser, 'compactedSlice' | 'endTrimSlice' | 'failure'>
   now(): number
 }
 
@@ -295,14 +295,13 @@ export class Compactor {
 
   /** Takes the lowest place. At the limit it carries out what is queued and purges what that freed, so that no headroom is needed. */
   #takeLowest(granules: number, below: number): Block {
-    const { heap, releaser, limits } = this.#parts
+    const { heap, limits } = this.#parts
     const { gaps } = this.#surveyed
     const block = heap.takeLowest(gaps, granules, below)
     if (block !== NONE || heap.refusal !== REFUSED_LIMIT) return block
-    if (!limits.growForMove(heap.pagesFor(granules * GRANULE_BYTES) + 1)) {
-      this.#moves.flush()
-      if (releaser.purgeAll('compact') === 0) return NONE
-    }
+    // What is queued frees pages, too.
+    this.#moves.flush()
+    if (!limits.makeRoomUnseen(heap.pagesFor(granules * GRANULE_BYTES) + 1)) return NONE
     gaps.forgetLimit()
     return heap.takeLowest(gaps, granules, below)
   }

@@ -105,8 +105,8 @@ export class Limits {
    * makes sense; if not, the pages are refused.
    */
   makeRoom(pageCount: PageCount): boolean {
-    // The arena gives back its own free pages before it bothers anybody.
     if (this.makeRoomUnseen(pageCount)) return true
+    // A store moves records together before it bothers anybody.
     if (this.#actions.compact?.(pageCount) === true) return true
     // Listeners are told once nothing free is left, because then only they can make room.
     if (this.#crossSoftLimit(pageCount)) return true
@@ -122,6 +122,7 @@ export class Limits {
     // That may be all that was in the way.
     if (this.#raiseBound(pageCount)) return true
     // A larger share costs nothing while the process has some left. A purge would cost page faults later.
+    // Last it gives back its own free pages.
     return this.#growWithinLimits(pageCount) || this.#actions.purge() > 0
   }
 
@@ -132,14 +133,6 @@ export class Limits {
     if (this.#heap.committedPages + pageCount <= this.#boundPages) return false
     this.#moveBound(pageCount)
     return this.#heap.committedPages + pageCount <= this.#heap.limitPages
-  }
-
-  /**
-   * Lets `pageCount` more pages be committed for blocks that move, as far as `limitBytes`, an open soft limit and the limit
-   * of the process allow. Gives back what the bound does not allow beside them. Returns whether there is room now.
-   */
-  growForMove(pageCount: PageCount): boolean {
-    return this.#raiseBound(pageCount) || this.#growWithinLimits(pageCount)
   }
 
   /** Takes a larger share, if `pageCount` more pages are within the arena's own limits. */
