@@ -279,18 +279,22 @@ export class Compactor {
     this.#startPurge(survey.meet / heap.pageGranules)
   }
 
-  /** Queues the move of a record to the lowest place below the granule `below`. Returns whether there is one. */
-  #move(ref: Ref, block: Block, end: number, below: number): boolean {
+  /**
+   * Queues the move of a record to the lowest place below the granule `below`. If there is none, `orBelow` counts. Returns
+   * the place, or NONE.
+   */
+  #move(ref: Ref, block: Block, end: number, below: number, orBelow = below): Block {
     const { pins, records, slots } = this.#parts
-    if (pins.isPinned(block) || !records.mayMove(block, slots.sizeOf(ref))) return false
-    const target = this.#takeLowest(end - block, below)
-    if (target !== NONE) {
-      this.#moves.add(ref, block, target, end - block)
-      return true
+    if (pins.isPinned(block) || !records.mayMove(block, slots.sizeOf(ref))) return NONE
+    let target = this.#takeLowest(end - block, below)
+    if (target === NONE && orBelow > below) target = this.#takeLowest(end - block, orBelow)
+    if (target === NONE) {
+      this.stuckRecords++
+      if (this.#stuck.length < MAX_STUCK) this.#stuck.push(block)
+      return NONE
     }
-    this.stuckRecords++
-    if (this.#stuck.length < MAX_STUCK) this.#stuck.push(block)
-    return false
+    this.#moves.add(ref, block, target, end - block)
+    return target
   }
 
   /** Takes the lowest place. At the limit it carries out what is queued and purges what that freed, so that no headroom is needed. */
@@ -323,14 +327,23 @@ export class Compactor {
 
   #moveDown(high: Map<Block, Ref>): void {
     const { heap, slots } = this.#parts
+    // Below here all records would have room if they lay close. What is taken above may have to move again.
+    const goal = heap.usedPages * heap.pageGranules
     let block = heap.highestLive()
     for (; block >= this.#highFrom && !this.#moves.isFull; block = heap.liveBefore(block)) {
       const ref = high.get(block)
-      const isKnown = ref !== undefined && slots.has(ref) && slots.blockOf(ref) === block
-      if (!isKnown || !this.#move(ref, block, heap.endOf(block), block)) {
+      if (ref === undefined || !slots.has(ref) || slots.blockOf(ref) !== block) {
+        // The new place of a record in the queue: it may move again once it is there.
+        this.#isLow = this.#moves.isEmpty
+        break
+      }
+      const end = heap.endOf(block)
+      const target = this.#move(ref, block, end, min(goal, block), block)
+      if (target === NONE) {
         this.#isLow = true
         break
       }
+      if (target >= this.#highFrom) high.set(target, ref)
     }
     const isDone = this.#isLow || block < this.#highFrom
     this.#moves.flush()
