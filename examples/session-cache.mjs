@@ -164,8 +164,8 @@ async function runWithStore(count) {
 }
 
 /**
- * Waits until the store holds at most 1.2 times what is live and 1 MiB. That comes by itself: records begin to move
- * `releaseAfterMs` after the last `free`, in slices of a millisecond.
+ * Waits until the store holds at most 1.2 times what is live and 1 MiB. That comes by itself: it begins to move records within
+ * `releaseAfterMs` after the last call, in slices of a millisecond.
  */
 function promised(store) {
   return assertResidentBelow(1.2 * store.stats().liveBytes + MIB, { arenas: [store], withinMs: 120_000 })

@@ -1,7 +1,8 @@
 /**
- * `offheap demo`: two cases, each once with plain Buffers and once with an Arena, each run in a process of
- * its own (`memory-run.ts`). Then it shows a table and, for each run, the memory over time. This file has the
- * cases, the progress and the words. Every number that is shown was measured in this very run.
+ * `offheap demo`: three cases, each with plain Buffers, with an Arena and, where blocks are small, with a Store;
+ * each run in a process of its own (`memory-run.ts`). Then it shows a table and, for each run, the memory over
+ * time. This file has the cases, the progress and the words. Every number that is shown was measured in this
+ * very run.
  */
 import { existsSync } from 'node:fs'
 import { relative } from 'node:path'
@@ -16,10 +17,15 @@ import { formatBytes, formatTable, resample, sparkline } from './report.js'
 
 const COMMAND = 'demo'
 
-const DEMO_CASES = ['service', 'sparse'] as const
-type DemoCase = (typeof DEMO_CASES)[number]
-const DEMO_ALLOCATORS = ['buffer', 'arena'] as const
-type DemoAllocator = (typeof DEMO_ALLOCATORS)[number]
+type DemoCase = 'service' | 'sparse' | 'records'
+type DemoAllocator = 'buffer' | 'arena' | 'store'
+
+/** The runs, in this order. A Store gains nothing by moving long blocks. */
+const STEPS: [DemoCase, DemoAllocator[]][] = [
+  ['service', ['buffer', 'arena']],
+  ['sparse', ['buffer', 'arena']],
+  ['records', ['buffer', 'arena', 'store']],
+]
 
 /** Where the recorded service is: in the published package, and in a clone. */
 const SERVICE_TRACES = ['./service.trace', '../../bench/traces/node-json-scope.trace.gz'].map(path =>
@@ -28,37 +34,40 @@ const SERVICE_TRACES = ['./service.trace', '../../bench/traces/node-json-scope.t
 const SERVICE_TRACE = SERVICE_TRACES.find(path => existsSync(path)) ?? SERVICE_TRACES[0]
 
 /**
- * The case `sparse`: this many blocks of this size are written, then all but one in `SPARSE_KEEP_ONE_IN` are
- * freed.
+ * The cases `sparse` and `records`: this many blocks of this size are written, then all but one in
+ * `KEEP_ONE_IN` are freed.
  */
-const SPARSE_BLOCKS = 2048
-const SPARSE_BLOCK_BYTES = 64 * 1024
-const SPARSE_KEEP_ONE_IN = 64
+const SPARSE = { blocks: 2048, blockBytes: 64 * 1024 }
+const RECORDS = { blocks: 65_536, blockBytes: 256 }
+const KEEP_ONE_IN = 64
 
-const PACE_MS: Record<DemoCase, number> = { service: 2400, sparse: 1200 }
+const PACE_MS: Record<DemoCase, number> = { service: 2000, sparse: 1000, records: 500 }
 /**
- * How long the process is left alone before its last sample: the 1 s of an arena and a grace for late timers.
+ * How long the process is left alone before its last sample: the 1 s of an arena or store, and a grace for
+ * late timers.
  */
 const IDLE_MS = 1250
 
 export const demoHelp = `Usage: offheap demo [options]
 
-Runs two cases: a recording of a real Node service, and a case that frees all
-blocks except one in ${SPARSE_KEEP_ONE_IN}. Each case runs once with Buffers and once with an
-Arena, each time in a process of its own. Shows how much memory was live, and
-how much the process held, as the kernel reports it. Takes about 15 seconds.
+Runs three cases: a recording of a real Node service, and two that free all
+blocks except one in ${KEEP_ONE_IN}: large blocks, and small records. Each case runs with
+Buffers and with an Arena, the records also in a Store, each time in a process
+of its own. Shows how much memory was live, and how much the process held, as
+the kernel reports it. Takes about 20 seconds.
 
 Options:
-  --source NAME  where the Arena gets its pages: mmap (default) or sbrk (the
-                 program break)
+  --source NAME  where the Arena and the Store get their pages: mmap (default)
+                 or sbrk (the program break)
   -h, --help     show this help
 `
 
 const CASE_NAMES: Record<DemoCase, string> = {
   service: 'recorded service',
-  sparse: `keep 1 block in ${SPARSE_KEEP_ONE_IN}`,
+  sparse: `keep 1 block in ${KEEP_ONE_IN}`,
+  records: `keep 1 record in ${KEEP_ONE_IN}`,
 }
-const ALLOCATOR_NAMES: Record<DemoAllocator, string> = { buffer: 'Buffer', arena: 'Arena' }
+const ALLOCATOR_NAMES: Record<DemoAllocator, string> = { buffer: 'Buffer', arena: 'Arena', store: 'Store' }
 const CHART_COLUMNS = 56
 
 interface Run {
@@ -84,11 +93,15 @@ export async function demo(args: string[]): Promise<void> {
   // If no arena can be made here, this throws in this process, with a plain message.
   await blocksMaker('arena', settings)
   if (settings.source === 'sbrk') process.stdout.write(BREAK_NOTE)
-  const traces = { service: await readTrace(SERVICE_TRACE), sparse: sparseTrace() }
+  const traces = {
+    service: await readTrace(SERVICE_TRACE),
+    sparse: sparseTrace(SPARSE),
+    records: sparseTrace(RECORDS),
+  }
   const runs: Run[] = []
-  const stepCount = DEMO_CASES.length * DEMO_ALLOCATORS.length
-  for (const demoCase of DEMO_CASES) {
-    for (const allocator of DEMO_ALLOCATORS) {
+  const stepCount = STEPS.flatMap(([, allocators]) => allocators).length
+  for (const [demoCase, allocators] of STEPS) {
+    for (const allocator of allocators) {
       const trace = traces[demoCase]
       const onProgress = progressOf(
         `[${runs.length + 1}/${stepCount}] ${CASE_NAMES[demoCase]}, ${ALLOCATOR_NAMES[allocator]}`,
@@ -101,7 +114,7 @@ export async function demo(args: string[]): Promise<void> {
   process.stdout.write(`${describe(runs)}\n`)
 }
 
-const BREAK_NOTE = "The Arena's pages come from the program break (source: 'sbrk').\n"
+const BREAK_NOTE = "The pages of the Arena and the Store come from the program break (source: 'sbrk').\n"
 
 // Carriage return, then "erase to the end of the line".
 const CLEAR_LINE = '\r\u001b[K'
@@ -120,11 +133,11 @@ function progressOf(step: string): (fraction: number) => void {
   return fraction => stdout.write(`${CLEAR_LINE}${step} … ${Math.round(fraction * 100)} %`)
 }
 
-function sparseTrace(): Trace {
+function sparseTrace({ blocks, blockBytes }: { blocks: number; blockBytes: number }): Trace {
   const reader = new TraceReader('sparse')
-  for (let id = 0; id < SPARSE_BLOCKS; id++) reader.push(Buffer.from(`a ${id} ${SPARSE_BLOCK_BYTES}\n`))
-  for (let id = 0; id < SPARSE_BLOCKS; id++) {
-    if (id % SPARSE_KEEP_ONE_IN !== 0) reader.push(Buffer.from(`f ${id}\n`))
+  for (let id = 0; id < blocks; id++) reader.push(Buffer.from(`a ${id} ${blockBytes}\n`))
+  for (let id = 0; id < blocks; id++) {
+    if (id % KEEP_ONE_IN !== 0) reader.push(Buffer.from(`f ${id}\n`))
   }
   return reader.finish()
 }
@@ -137,7 +150,7 @@ function specOf(demoCase: DemoCase, allocator: DemoAllocator, settings: ArenaSet
     idleSamples: 25,
     paceMs: PACE_MS[demoCase],
     freeRest: false,
-    // Garbage is collected explicitly for Buffers. An arena needs no such help.
+    // Garbage is collected explicitly for Buffers. The others need no such help.
     collect: allocator === 'buffer',
     idleMs: IDLE_MS,
     reclaims: true,
@@ -154,7 +167,8 @@ function reclaimedBytes({ result }: Run): number {
   return Math.max(0, result.reclaimedBytes ?? Number.NaN)
 }
 
-function arenaPages({ arenaBytes }: MemorySample): string {
+/** Returns what is resident of the pages of an arena or store. */
+function ownPages({ arenaBytes }: MemorySample): string {
   return arenaBytes === null ? '-' : formatBytes(arenaBytes)
 }
 
@@ -171,7 +185,7 @@ function describe(runs: readonly Run[]): string {
     'most held',
     'held right after',
     `${IDLE_MS / 1000} s later`,
-    "arena's pages",
+    'own pages',
     'after reclaim()',
   ]
   const rows = runs.map(run => [
@@ -182,23 +196,25 @@ function describe(runs: readonly Run[]): string {
     formatBytes(Math.max(...run.result.samples.map(heldBytes))),
     formatBytes(heldBytes(run.result.samples[run.result.afterIndex])),
     formatBytes(heldBytes(lastSample(run))),
-    arenaPages(lastSample(run)),
+    ownPages(lastSample(run)),
     formatBytes(reclaimedBytes(run)),
   ])
-  const sparseBytes = formatBytes(SPARSE_BLOCKS * SPARSE_BLOCK_BYTES)
+  const written = ({ blocks, blockBytes }: typeof SPARSE) =>
+    `${blocks} of ${formatBytes(blockBytes)} (${formatBytes(blocks * blockBytes)})`
   return [
     '',
     formatTable([header, ...rows], [0, 1]),
     '',
     'recorded service: a Node JSON API under load. Each of its Buffers is freed when its response closes.',
-    `keep 1 block in ${SPARSE_KEEP_ONE_IN}: writes ${SPARSE_BLOCKS} blocks of ${formatBytes(SPARSE_BLOCK_BYTES)} (${sparseBytes}), then frees all but 1 in ${SPARSE_KEEP_ONE_IN}.`,
+    `keep 1 block in ${KEEP_ONE_IN}: writes blocks, ${written(SPARSE)}, then frees all but 1 in ${KEEP_ONE_IN}.`,
+    `keep 1 record in ${KEEP_ONE_IN}: the same with ${written(RECORDS)}. A Store moves what is left together.`,
     'held: blocks, books and JavaScript objects, as the kernel reports them (Rss in /proc/self/smaps_rollup).',
     'It is the growth since a warm-up. "Held right after": after the last call. Nothing is called after that.',
-    "arena's pages: the part of the figure before that is memory of blocks, as the kernel reports it (mincore).",
+    'own pages: the part of the figure before that is pages of the Arena or Store, as the kernel reports it (mincore).',
     "after reclaim(): what is held after reclaim({ collectGarbage: 'major' }), which has malloc and V8 give back, too.",
     'It can be less than what is live, because memory that was held at the start goes back as well.',
     'To be fair to Buffer, its garbage was collected explicitly (twice) right after the last block was dropped.',
-    ...DEMO_CASES.flatMap(demoCase => charts(runs.filter(run => run.demoCase === demoCase))),
+    ...STEPS.flatMap(([demoCase]) => charts(runs.filter(run => run.demoCase === demoCase))),
     '',
     conclusion(runs),
   ].join('\n')
@@ -226,15 +242,19 @@ function charts(runs: readonly Run[]): string[] {
 }
 
 function conclusion(runs: readonly Run[]): string {
-  const sparse = (allocator: DemoAllocator) =>
-    runs.find(run => run.demoCase === 'sparse' && run.allocator === allocator) as Run
-  const last = (allocator: DemoAllocator) => lastSample(sparse(allocator))
-  const [buffer, arena] = [last('buffer'), last('arena')]
-  const reclaimed = (allocator: DemoAllocator) => formatBytes(reclaimedBytes(sparse(allocator)))
+  const runOf = (demoCase: DemoCase, allocator: DemoAllocator) =>
+    runs.find(run => run.demoCase === demoCase && run.allocator === allocator) as Run
+  const last = (demoCase: DemoCase, allocator: DemoAllocator) => lastSample(runOf(demoCase, allocator))
+  const held = (demoCase: DemoCase, allocator: DemoAllocator) =>
+    formatBytes(heldBytes(last(demoCase, allocator)))
+  const arena = last('sparse', 'arena')
+  const reclaimed = (allocator: DemoAllocator) => formatBytes(reclaimedBytes(runOf('sparse', allocator)))
   const trace = relative(process.cwd(), SERVICE_TRACE)
   return (
-    `With ${formatBytes(arena.liveBytes)} still live, Buffers held ${formatBytes(heldBytes(buffer))}, an Arena held ` +
-    `${formatBytes(heldBytes(arena))} (${arenaPages(arena)} of that in pages). reclaim() left ` +
-    `${reclaimed('buffer')} and ${reclaimed('arena')}. Next, try: npx offheap replay ${trace}`
+    `With ${formatBytes(arena.liveBytes)} still live, Buffers held ${held('sparse', 'buffer')}, an Arena held ` +
+    `${held('sparse', 'arena')} (${ownPages(arena)} of that in pages). reclaim() left ` +
+    `${reclaimed('buffer')} and ${reclaimed('arena')}. With ${formatBytes(last('records', 'store').liveBytes)} left ` +
+    `of small records, the pages of an Arena had ${ownPages(last('records', 'arena'))}, those of a Store ` +
+    `${ownPages(last('records', 'store'))}. Next, try: npx offheap replay ${trace}`
   )
 }

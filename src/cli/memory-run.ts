@@ -37,7 +37,7 @@ const SETTLE_MS = 50
 
 /** How a run goes. */
 export interface MemorySpec {
-  allocator: 'arena' | 'buffer'
+  allocator: 'arena' | 'buffer' | 'store'
   settings: ArenaSettings
   /** About how many samples to take during the recording, and how many after it. */
   activeSamples: number
@@ -62,8 +62,8 @@ export interface MemorySample extends Resident {
   timeMs: number
   liveBytes: number
   /**
-   * The part of `residentBytes` that is the arena's own pages, as the kernel says; `null` if it was not
-   * asked.
+   * The part of `residentBytes` that is the own pages of the arena or store, as the kernel says; `null` if it
+   * was not asked.
    */
   arenaBytes: number | null
 }

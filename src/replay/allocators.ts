@@ -10,7 +10,7 @@
  *     baseline.
  */
 import { type Block, Heap } from '../heap/index.js'
-import type { Arena } from '../index.js'
+import type { Arena, Ref, Store } from '../index.js'
 import { RunError } from './errors.js'
 import type { Trace } from './trace.js'
 
@@ -37,7 +37,7 @@ export interface Blocks {
 
 /** An allocator whose blocks are memory. */
 export interface BufferBlocks extends Blocks {
-  /** Returns the live block in `slot`. */
+  /** Returns the live block in `slot`. The result is good until the next operation. */
   bufferOf(slot: number): Buffer
   /** Ends the allocator and all its blocks. */
   close(): void
@@ -52,7 +52,8 @@ export interface BufferBlocks extends Blocks {
   peakCommittedBytes(): number | undefined
 }
 
-export type BufferTable = (Buffer | undefined)[]
+/** What a block is to its owner: a Buffer, or the ref of a record. */
+export type BufferTable = (Buffer | Ref | undefined)[]
 
 /** Returns a table for the Buffers of `slotCount` slots. Its memory is in place already. */
 export function bufferTable(slotCount: number): BufferTable {
@@ -97,6 +98,47 @@ export class ArenaBlocks implements BufferBlocks {
 
   peakCommittedBytes(): number {
     return this.#arena.stats().peakCommittedBytes
+  }
+}
+
+/** Records of a `Store`, freed explicitly. They move. */
+export class StoreBlocks implements BufferBlocks {
+  readonly #store: Store
+  readonly #table: BufferTable
+
+  constructor(store: Store, table: BufferTable) {
+    this.#store = store
+    this.#table = table
+  }
+
+  allocate(slot: number, sizeBytes: number): void {
+    this.#table[slot] = this.#store.allocUnsafe(sizeBytes)
+  }
+
+  resize(slot: number, sizeBytes: number): void {
+    this.#store.realloc(this.#table[slot] as Ref, sizeBytes)
+  }
+
+  free(slot: number): void {
+    this.#store.free(this.#table[slot] as Ref)
+    this.#table[slot] = undefined
+  }
+
+  bufferOf(slot: number): Buffer {
+    return this.#store.view(this.#table[slot] as Ref)
+  }
+
+  close(): void {
+    this.#table.fill(undefined)
+    this.#store.close()
+  }
+
+  residentBytes(): number {
+    return this.#store.residentBytes()
+  }
+
+  peakCommittedBytes(): number {
+    return this.#store.stats().peakCommittedBytes
   }
 }
 
@@ -200,25 +242,28 @@ export class HeapBlocks implements Blocks {
 export type MakeBlocks = (table: BufferTable) => BufferBlocks
 
 /**
- * Returns a function that makes the allocator `name`. For `arena` this loads the addon and opens an arena
- * once to see that it works. Throws `RunError` if it does not.
+ * Returns a function that makes the allocator `name`. For `arena` and `store` this loads the addon and opens an
+ * arena once to see that it works. Throws `RunError` if it does not.
  */
 export async function blocksMaker(
-  name: 'arena' | 'buffer',
+  name: 'arena' | 'buffer' | 'store',
   settings: ArenaSettings = {},
 ): Promise<MakeBlocks> {
   if (name === 'buffer') return table => new PlainBlocks(table)
-  const ArenaClass = await loadArena(settings)
-  return table => new ArenaBlocks(new ArenaClass({ name: 'replay', ...settings }), table)
+  const { Arena, Store } = await loadWorking(settings)
+  if (name === 'arena') return table => new ArenaBlocks(new Arena({ name: 'replay', ...settings }), table)
+  // Records have no Buffers to detach.
+  const { detachFromBytes: _, ...others } = settings
+  return table => new StoreBlocks(new Store({ name: 'replay', ...others }), table)
 }
 
-async function loadArena({ source = 'mmap' }: ArenaSettings): Promise<typeof Arena> {
+async function loadWorking({ source = 'mmap' }: ArenaSettings): Promise<typeof import('../index.js')> {
   try {
-    const { Arena } = await import('../index.js')
-    const probe = new Arena({ name: 'probe', source })
+    const library = await import('../index.js')
+    const probe = new library.Arena({ name: 'probe', source })
     probe.free(probe.allocUnsafe(1))
     probe.close()
-    return Arena
+    return library
   } catch (error) {
     const reason = (error as Error).message.split('\n')[0]
     if (source === 'sbrk') throw new RunError(reason)
