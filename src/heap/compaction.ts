@@ -52,7 +52,7 @@ export class Compaction {
   /** The moves of the pass. */
   #moveCount = 0
   /** The blocks that found no place, or whose move was given up. They stay for the rest of the round. */
-  #stuck: Block[] = []
+  readonly #stuck = new Set<Block>()
   /** Both blocks of each open move, with the other one of the two. */
   readonly #open = new Map<Block, Block>()
 
@@ -70,14 +70,17 @@ export class Compaction {
    * `isPinned` throws, no block has moved.
    */
   next(limits: MoveLimits): BlockMove[] {
-    if (this.#survey !== undefined && this.#hasChanged()) this.#survey = undefined
+    if (this.#survey !== undefined && this.#hasChanged()) {
+      this.#survey = undefined
+      this.#stuck.clear()
+    }
     for (;;) {
       this.#survey ??= this.#begin(limits)
       const moves = this.#take(this.#survey, limits)
       if (moves.length > 0) return moves
       this.#survey = undefined
       if (this.#moveCount > 0 && this.#hasFreedMuch()) continue
-      this.#stuck = []
+      this.#stuck.clear()
       return moves
     }
   }
@@ -91,7 +94,7 @@ export class Compaction {
     this.#open.delete(other)
     this.#liveExpected--
     // The targets of a pass lie below its sources.
-    if (block < other) this.#stuck.push(other)
+    if (block < other) this.#stuck.add(other)
     return true
   }
 
@@ -114,7 +117,9 @@ export class Compaction {
     for (const block of this.#stuck) if (blocks.isLive(block)) survey.keep(block, endOf(blocks, block))
     for (const block of this.#open.keys()) survey.keep(block, endOf(blocks, block))
     if (isPinned !== undefined) {
-      for (const block of blocks.listLive()) if (isPinned(block)) survey.keep(block, endOf(blocks, block))
+      for (const block of blocks.listLive()) {
+        if (!this.#open.has(block) && isPinned(block)) survey.keep(block, endOf(blocks, block))
+      }
     }
     survey.choose(gain, Number.MAX_SAFE_INTEGER)
     survey.end()
@@ -141,7 +146,7 @@ export class Compaction {
           if (moves.length > 0 && granules + size > maxGranules) break
           const to = blocks.takeLowest(survey.gaps, size, survey.meet)
           if (to === NONE) {
-            this.#stuck.push(from)
+            this.#stuck.add(from)
           } else {
             moves.push({ from, to, size })
             granules += size

@@ -287,8 +287,8 @@ export class Heap extends MadeOf<Required<HeapOptions>> {
   stats(): HeapStats {
     const { pageBytes } = this
     const blocks = this.#blocks
-    // This flushes, also inside the callback of `purge`. `purge` has flushed before, so nothing is kept
-    // there.
+    // This flushes, also inside a callback. `purge` has flushed before, so nothing is kept there; and `compact` looks at
+    // live blocks only.
     const longestFreeBytes = blocks.longestFreeBytes(this.#capacityPages) * this.#scale
     return {
       capacityBytes: this.capacityBytes,

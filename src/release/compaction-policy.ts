@@ -40,7 +40,7 @@ const { floor, max, min } = Math
 
 /**
  * The pages that have to come free for each page of bytes that is moved. By timer, a page is sparse up to
- * three quarters full. Where memory is wanted now (`trim`, a limit, pressure), up to 0.87 full: less is left,
+ * 0.77 full. Where memory is wanted now (`trim`, a limit, pressure), up to 0.87 full: less is left,
  * and more is moved.
  */
 export const GAIN_BY_TIMER = 0.3

@@ -10,14 +10,18 @@ export interface StoreOptions
     'name' | 'source' | 'limitBytes' | 'softLimitBytes' | 'releaseAfterMs' | 'hugePages' | 'nativeBinding'
   > {
   /**
-   * When records move together. `'auto'`: by timer while at least a fifth of the used pages and 1 MiB is waste, before a
-   * limit refuses, under memory pressure, and in `trim()`. `'manual'`: only in `compact()`. Default `'auto'`.
+   * When records move together.
+   * - `'auto'`, the default: by a timer that keeps no process alive, while at least a fifth of the used pages (at rest a
+   *   sixth) and 1 MiB is waste; before a limit refuses; under memory pressure; in `reclaim()`; in `trim()`
+   * - `'manual'`: only in `compact()`
+   *
+   * With `releaseAfterMs: Infinity` no timer moves records.
    */
   compact?: 'auto' | 'manual'
   /**
-   * Look for views that are used too long, at the cost of time and memory: each view has an `ArrayBuffer` of its own,
-   * which is detached at the end of the turn of the event loop and by every change of the store; and the timer moves every
-   * record, whether that frees anything or not. Default false.
+   * Finds views that are used too long, at the cost of time and memory. Each view has an `ArrayBuffer` of its own. It is
+   * detached when the present call of script ends, before anything that was awaited goes on, and by every change of the
+   * store. So a stale view always has length 0. Besides, every record moves after each change. Default false.
    */
   debug?: boolean
 }

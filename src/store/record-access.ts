@@ -15,12 +15,16 @@ export abstract class RecordAccess extends MadeOf<StoreParts> {
   /** The memory that `#locate` found. */
   #data: DataView = NO_DATA
 
-  /** Returns the error of a ref that names no live record. */
+  /**
+   * Returns the error of a ref that names no live record.
+   *
+   * @internal
+   */
   protected abstract refused(method: string, ref: unknown): Error
 
   /**
-   * Returns the byte at `offset` of a record. This method and those below throw the errors of `view`, and
-   * `ERR_OUT_OF_RANGE` if the bytes do not lie in the record.
+   * Returns the byte at `offset` bytes from the start of record `ref`, from 0 to 255. Reading and writing numbers makes no
+   * view. All these methods throw the errors of `view`, and `ERR_OUT_OF_RANGE` if the bytes do not lie in the record.
    */
   readUInt8(ref: Ref, offset: number): number {
     const at = this.#locate('readUInt8', ref, offset, 1)
@@ -31,7 +35,7 @@ export abstract class RecordAccess extends MadeOf<StoreParts> {
     }
   }
 
-  /** Returns the unsigned 16-bit integer at `offset` of a record, low byte first. */
+  /** Returns the unsigned 16-bit integer at `offset` of record `ref`, low byte first. Throws as `readUInt8` does. */
   readUInt16LE(ref: Ref, offset: number): number {
     const at = this.#locate('readUInt16LE', ref, offset, 2)
     try {
@@ -41,7 +45,7 @@ export abstract class RecordAccess extends MadeOf<StoreParts> {
     }
   }
 
-  /** Returns the unsigned 32-bit integer at `offset` of a record, low byte first. */
+  /** Returns the unsigned 32-bit integer at `offset` of record `ref`, low byte first. Throws as `readUInt8` does. */
   readUInt32LE(ref: Ref, offset: number): number {
     const at = this.#locate('readUInt32LE', ref, offset, 4)
     try {
@@ -51,7 +55,7 @@ export abstract class RecordAccess extends MadeOf<StoreParts> {
     }
   }
 
-  /** Returns the signed 32-bit integer at `offset` of a record, low byte first. */
+  /** Returns the signed 32-bit integer at `offset` of record `ref`, low byte first. Throws as `readUInt8` does. */
   readInt32LE(ref: Ref, offset: number): number {
     const at = this.#locate('readInt32LE', ref, offset, 4)
     try {
@@ -61,7 +65,7 @@ export abstract class RecordAccess extends MadeOf<StoreParts> {
     }
   }
 
-  /** Returns the unsigned 64-bit integer at `offset` of a record, low byte first. */
+  /** Returns the unsigned 64-bit integer at `offset` of record `ref`, low byte first. Throws as `readUInt8` does. */
   readBigUInt64LE(ref: Ref, offset: number): bigint {
     const at = this.#locate('readBigUInt64LE', ref, offset, 8)
     try {
@@ -71,7 +75,7 @@ export abstract class RecordAccess extends MadeOf<StoreParts> {
     }
   }
 
-  /** Returns the 64-bit floating-point number at `offset` of a record, low byte first. */
+  /** Returns the 64-bit floating-point number at `offset` of record `ref`, low byte first. Throws as `readUInt8` does. */
   readDoubleLE(ref: Ref, offset: number): number {
     const at = this.#locate('readDoubleLE', ref, offset, 8)
     try {
@@ -81,7 +85,7 @@ export abstract class RecordAccess extends MadeOf<StoreParts> {
     }
   }
 
-  /** Writes a byte, the lowest 8 bits of `value`, at `offset` of a record. */
+  /** Writes a byte, the lowest 8 bits of `value`, at `offset` of record `ref`. Throws as `readUInt8` does. */
   writeUInt8(ref: Ref, value: number, offset: number): void {
     const at = this.#locate('writeUInt8', ref, offset, 1)
     try {
@@ -91,7 +95,7 @@ export abstract class RecordAccess extends MadeOf<StoreParts> {
     }
   }
 
-  /** Writes an unsigned 16-bit integer, low byte first, at `offset` of a record. */
+  /** Writes the lowest 16 bits of `value`, low byte first, at `offset` of record `ref`. Throws as `readUInt8` does. */
   writeUInt16LE(ref: Ref, value: number, offset: number): void {
     const at = this.#locate('writeUInt16LE', ref, offset, 2)
     try {
@@ -101,7 +105,7 @@ export abstract class RecordAccess extends MadeOf<StoreParts> {
     }
   }
 
-  /** Writes an unsigned 32-bit integer, low byte first, at `offset` of a record. */
+  /** Writes the lowest 32 bits of `value`, low byte first, at `offset` of record `ref`. Throws as `readUInt8` does. */
   writeUInt32LE(ref: Ref, value: number, offset: number): void {
     const at = this.#locate('writeUInt32LE', ref, offset, 4)
     try {
@@ -111,7 +115,7 @@ export abstract class RecordAccess extends MadeOf<StoreParts> {
     }
   }
 
-  /** Writes a signed 32-bit integer, low byte first, at `offset` of a record. */
+  /** Writes the lowest 32 bits of `value`, low byte first, at `offset` of record `ref`. Throws as `readUInt8` does. */
   writeInt32LE(ref: Ref, value: number, offset: number): void {
     const at = this.#locate('writeInt32LE', ref, offset, 4)
     try {
@@ -121,7 +125,7 @@ export abstract class RecordAccess extends MadeOf<StoreParts> {
     }
   }
 
-  /** Writes an unsigned 64-bit integer, low byte first, at `offset` of a record. */
+  /** Writes the lowest 64 bits of `value`, low byte first, at `offset` of record `ref`. Throws as `readUInt8` does. */
   writeBigUInt64LE(ref: Ref, value: bigint, offset: number): void {
     const at = this.#locate('writeBigUInt64LE', ref, offset, 8)
     try {
@@ -131,7 +135,7 @@ export abstract class RecordAccess extends MadeOf<StoreParts> {
     }
   }
 
-  /** Writes a 64-bit floating-point number, low byte first, at `offset` of a record. */
+  /** Writes `value` as a 64-bit floating-point number, low byte first, at `offset` of record `ref`. Throws as `readUInt8` does. */
   writeDoubleLE(ref: Ref, value: number, offset: number): void {
     const at = this.#locate('writeDoubleLE', ref, offset, 8)
     try {

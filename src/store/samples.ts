@@ -17,15 +17,15 @@ const MAX_SAMPLES_PER_MS = 0.1
 const { captureStackTrace } = Error
 const { max, min } = Math
 
-/** A record that has been live for long. */
+/** A record that has been live for long, as `store.oldest()` returns it. */
 export interface OldRecord {
-  /** The record. */
+  /** The ref of the record. */
   ref: Ref
-  /** Bytes that were asked for. */
+  /** Bytes of the record, as asked for. */
   sizeBytes: number
   /** Milliseconds since it was made. */
   ageMs: number
-  /** Where it was made: the lines of a stack, the innermost first. */
+  /** Where it was made: the lines of a stack, the innermost call first, without those of this package. */
   stack: string
 }
 

@@ -23,15 +23,29 @@ const { max } = Math
 
 declare const brand: unique symbol
 
-/** Names a record of a `Store`: an integer from 0 to 2^31 - 1, without an object behind it. */
-export type Ref = number & { readonly [brand]: true }
+/**
+ * Names a record of a `Store`: an integer from 0 to 2^31 - 1, without an object behind it. A `Map<string, Ref>` holds a
+ * million of them as it holds a million small numbers.
+ *
+ * - 0 is a ref too: ask `ref === undefined`, not `!ref`.
+ * - A ref means something to its own store only. Another store has a record of its own under the same number.
+ * - After `free` it names nothing: `has` returns false, other methods throw `ERR_ARENA_DOUBLE_FREE`. It may name another
+ *   record when its number comes up again, which is after 64 records in the same place.
+ *
+ * To the compiler a plain number is no ref. What was saved as a number is one again by `has(saved)`, or by `as Ref`.
+ */
+export type Ref = number & {
+  /** Tells refs from other numbers. Exists for the compiler only. */
+  readonly [brand]: true
+}
 
 /** The most bytes of a record: sizes are words. */
 export const MAX_RECORD_BYTES = 2 ** 31 - 1
 
-const SLOT_BITS = 25
+/** `ref >>> SLOT_BITS` is the generation of a ref. */
+export const SLOT_BITS = 25
 const CHUNK_SHIFT = 16
-const CHUNK_SLOTS = 1 << CHUNK_SHIFT
+export const CHUNK_SLOTS = 1 << CHUNK_SHIFT
 const MAX_CHUNKS = 1 << (SLOT_BITS - CHUNK_SHIFT)
 const GENERATIONS = 64
 /** A freed slot is used again when as many of its chunk are free, or none of the chunk is left that never was used. */
@@ -44,11 +58,12 @@ export const SIZE = 1
 const LIFE = 2
 const CHUNK_BYTES = CHUNK_SLOTS * WORDS * 4
 
-// The life of a slot: 0 if it was never used, generation + 1 while its record is live, and else one of these.
+// The life of a slot: 0 if it was never used, generation + 1 while its record is live, and else one of these. They are
+// above 128, which is the most that a number compares with: also a negative one, which is no ref.
 /** The slot is free. Its lower bits are its next generation. */
-const FREE = 128
+const FREE = 256
 /** The record was freed, and stays until the last unpin. */
-const ENDING = 256
+const ENDING = 512
 /** Stands for no slot at the ends of the lists. */
 const NO_SLOT = -1
 

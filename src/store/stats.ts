@@ -10,9 +10,12 @@ export interface StoreStats extends ArenaStats {
   records: number
   /** Records that are pinned or lent, a count. They do not move. */
   pinnedRecords: number
-  /** About how much a compaction would free, as the last one has found before it began, less what came free since. */
+  /**
+   * About how many bytes of pages a compaction would free: what the last one found when it began, less what it freed. 0
+   * before the first one.
+   */
   sparseBytes: number
-  /** Records that found no lower place in the last compaction, a count. */
+  /** Records that the last compaction could not move, because there was no better place for them, a count. */
   stuckRecords: number
   /** Records moved since the store was made, a count. */
   movedRecords: number
@@ -20,9 +23,12 @@ export interface StoreStats extends ArenaStats {
   movedBytes: number
   /** Bytes of pages that compactions have freed since the store was made. */
   compactedBytes: number
-  /** Milliseconds that compactions have taken since the store was made. */
+  /** Milliseconds of this thread that compactions have taken since the store was made. */
   compactMs: number
-  /** The longest time for which a compaction held up the event loop, in milliseconds. */
+  /**
+   * The longest slice of a compaction in milliseconds, that is for how long the event loop waited for one. Slices by timer
+   * aim at 1; those in `trim`, in `compact` and at a limit may be longer.
+   */
   longestSliceMs: number
 }
 
@@ -32,8 +38,8 @@ export interface CompactReport {
   movedRecords: number
   /** Bytes of these records, in whole granules of 16 bytes. */
   movedBytes: number
-  /** Bytes of pages that this call freed; they have gone back, or go within `releaseAfterMs`. */
+  /** Bytes of pages that this call freed. They have gone back to the kernel, or go within `releaseAfterMs`. */
   freedBytes: number
-  /** Whether nothing more is to be gained. If false, call again. */
+  /** Whether the compaction is complete: nothing more is to be gained now. If false, call again. */
   isDone: boolean
 }

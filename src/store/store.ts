@@ -56,32 +56,37 @@ const WORK_SHARE = 0.7
 /** How long one slice of `trimAsync` takes. */
 const SLICE_MS = 1
 
-/** The options of `store.compact()`. */
+/** The options of `store.compact()`. All are optional. An option that does not exist is refused. */
 export interface CompactOptions {
   /** About how long the call may take, in milliseconds. Default 1. */
   maxMs?: number
   /**
-   * What must come free for what is moved: a page is sparse if at least this share of what moving it copies is free on
-   * it. From 0.01 to 1. Less frees more, and copies more. Default 0.3.
+   * How much must come free for what is moved: the records of a page move if the free bytes on it are at least this share
+   * of the bytes to copy. From 0.01 to 1. Less frees more, and copies more. Default 0.3: pages up to about three quarters
+   * full. It counts from the beginning of a compaction, so a call that goes on with one leaves it as it is.
    */
   gain?: number
 }
 
 /**
- * Off-heap records that are named by a number, a *ref*, and move together by themselves. So pages on which few records are
- * left go back to the operating system.
+ * Off-heap records that move together by themselves, so that pages on which few records are left go back to the operating
+ * system. A record is a block of bytes that is named by a number, its *ref*. For many values of up to some KiB; records
+ * longer than 64 KiB do not move.
  *
- * A view of a record is good until you await or change the store: after that the record may lie elsewhere, and the view
- * may have length 0, or show other bytes. Take a `copy`, or `lend` the record, for whatever lasts longer.
+ * A view of a record is good until you await or change the store (make, resize or free a record, compact, trim). After that
+ * the record may lie elsewhere, and the view has length 0, or shows other bytes. For whatever lasts longer, take a `copy`
+ * or `lend` the record.
  *
- * Methods throw `ERR_ARENA_DOUBLE_FREE` for a ref whose record was freed, `ERR_INVALID_ARG_TYPE` for a ref that is no
- * number, `ERR_ARENA_CLOSED` after `close`, and `ERR_ARENA_BUSY` in the middle of another call of the store.
+ * A store belongs to the thread that made it. Methods that take a ref throw `ERR_ARENA_DOUBLE_FREE` if its record was
+ * freed, and `ERR_INVALID_ARG_TYPE` if it is no number. Methods throw `ERR_ARENA_CLOSED` after `close`, and
+ * `ERR_ARENA_BUSY` in the middle of another call of the store.
  *
  * ```ts
  * const store = new Store({ name: 'sessions', limitBytes: 256 * 2 ** 20 })
  * const refs = new Map<string, Ref>()
  * refs.set(key, store.put(bytes))
- * const session = JSON.parse(store.view(refs.get(key)).toString())
+ * const ref = refs.get(key)
+ * if (ref !== undefined) session = JSON.parse(store.view(ref).toString())
  * ```
  */
 export class Store extends RecordAccess {
@@ -120,7 +125,8 @@ export class Store extends RecordAccess {
   #isShuffleDue = false
 
   /**
-   * Makes a store. It maps nothing yet. Throws what `new Arena` throws for such options.
+   * Makes a store. It takes no memory yet. Throws what `new Arena` throws: errors of Node for bad options,
+   * `ERR_ARENA_UNSUPPORTED_PLATFORM` and `ERR_ARENA_NOT_SUPPORTED` where there is no off-heap memory.
    *
    * ```ts
    * const store = new Store({ name: 'sessions' })
@@ -196,8 +202,8 @@ export class Store extends RecordAccess {
   }
 
   /**
-   * Makes a record without filling it, and returns its ref. Its contents are undefined: bytes of earlier records of this
-   * store. Throws as `alloc` does.
+   * Makes a record of `sizeBytes` bytes without filling it, and returns its ref. Its contents are undefined: zeros, or bytes
+   * of earlier records of this store, never of another store or process. Throws as `alloc` does.
    */
   allocUnsafe(sizeBytes: number): Ref {
     if (
@@ -310,7 +316,7 @@ export class Store extends RecordAccess {
   }
 
   /**
-   * Makes a record with a copy of `bytes`, which may be a view of this store, and returns its ref. Throws as `alloc` does,
+   * Makes a record with a copy of `bytes`, and returns its ref. `bytes` may be a view of this store. Throws as `alloc` does,
    * and `ERR_INVALID_ARG_TYPE` if `bytes` is no `Uint8Array`.
    *
    * ```ts
@@ -341,21 +347,22 @@ export class Store extends RecordAccess {
 
   // ---- using records ----------------------------------------------------------------------------------------
 
-  /** Whether `ref` names a live record. Any value may be asked for. */
+  /** Returns whether `ref` names a live record of this store. Takes any value, and never throws. */
   has(ref: unknown): ref is Ref {
     return this.#slots.has(ref)
   }
 
-  /** Returns the bytes of a record, as asked for. */
+  /** Returns the length of record `ref` in bytes, as asked for. */
   sizeOf(ref: Ref): number {
     if (!this.#slots.has(ref)) throw this.refused('sizeOf', ref)
     return this.#slots.sizeOf(ref)
   }
 
   /**
-   * Returns a Buffer over a record. It is good until you await or change the store.
+   * Returns a Buffer over the very bytes of record `ref`: to read them, and to write them. It is good until you await or
+   * change the store. The `ArrayBuffer` behind it holds other records too.
    *
-   * Throws `ERR_ARENA_DETACHED` if other code took the memory away. A byte stream does that with a view: give it a `copy`.
+   * Throws `ERR_ARENA_DETACHED` if other code took that memory away. A byte stream does that with a view: give it a `copy`.
    *
    * ```ts
    * const session = JSON.parse(store.view(ref).toString())
@@ -370,8 +377,9 @@ export class Store extends RecordAccess {
   }
 
   /**
-   * Returns a copy of a record, for whatever is asynchronous: a new Buffer, or `target` with the bytes at its start. Throws
-   * the errors of `view`, and `ERR_OUT_OF_RANGE` if `target` is too short.
+   * Returns a copy of record `ref`, for whatever is asynchronous: a new Buffer, or `target` with the bytes at its start, and
+   * the rest of it as it was. Throws the errors of `view`, `ERR_OUT_OF_RANGE` if `target` is shorter than the record, and
+   * `ERR_INVALID_ARG_TYPE` if it is no `Uint8Array`.
    *
    * ```ts
    * response.end(store.copy(ref))
@@ -391,8 +399,8 @@ export class Store extends RecordAccess {
   }
 
   /**
-   * Copies `bytes` into a record, from `offset` on. Throws the errors of `view`, and `ERR_OUT_OF_RANGE` if they do not lie
-   * in the record.
+   * Copies `bytes` into record `ref`, from `offset` bytes after its start on. Throws the errors of `view`, `ERR_OUT_OF_RANGE`
+   * if they do not lie in the record, and `ERR_INVALID_ARG_TYPE` if `bytes` is no `Uint8Array`.
    */
   write(ref: Ref, bytes: Uint8Array, offset = 0): void {
     if (!(bytes instanceof Bytes)) throw invalidArgType('bytes', 'a Uint8Array', bytes)
@@ -406,16 +414,19 @@ export class Store extends RecordAccess {
     view.set(bytes, offset)
   }
 
-  /** Compares a record with `bytes`, as `Buffer.compare` does: -1, 0 or 1. Throws the errors of `view`. */
+  /**
+   * Compares record `ref` with `bytes`, as `Buffer.compare` does: returns -1 if the record comes first, 0 if both are the same,
+   * and 1 otherwise. Throws the errors of `view`, and `ERR_INVALID_ARG_TYPE` if `bytes` is no `Uint8Array`.
+   */
   compare(ref: Ref, bytes: Uint8Array): -1 | 0 | 1 {
     if (!(bytes instanceof Bytes)) throw invalidArgType('bytes', 'a Uint8Array', bytes)
     return this.view(ref).compare(bytes)
   }
 
   /**
-   * Changes the size of a record and returns its ref, which stays the same. The contents stay, as far as they fit; bytes
-   * beyond the old size are undefined. Throws as `alloc` does, and `ERR_ARENA_PINNED` if the record is pinned. After a
-   * throw the record is as it was.
+   * Changes the size of record `ref` to `sizeBytes` bytes, and returns its ref, which stays the same. The contents stay, as
+   * far as they fit; bytes beyond the old size are undefined. Throws as `alloc` does, and `ERR_ARENA_PINNED` if the record
+   * is pinned or lent. After a throw the record is as it was.
    */
   realloc(ref: Ref, sizeBytes: number): Ref {
     this.#requireLive('realloc', ref)
@@ -464,8 +475,8 @@ export class Store extends RecordAccess {
   }
 
   /**
-   * Ends a record. Its ref names nothing from now on. Pages on which no record is left are back with the kernel within
-   * `releaseAfterMs`. If the record is pinned, its memory stays until the last `unpin`.
+   * Ends record `ref`. Its ref names nothing from now on: drop it. Pages on which no record is left are back with the kernel
+   * within `releaseAfterMs`. If the record is pinned or lent, its memory stays until the last `unpin` or loan.
    */
   free(ref: Ref): void {
     const words = this.#slots.wordsOf(ref)
@@ -504,9 +515,9 @@ export class Store extends RecordAccess {
   // ---- pins -------------------------------------------------------------------------------------------------
 
   /**
-   * Keeps a record in its place and returns a Buffer over it that stays valid until the last `unpin`. Call `unpin` once
-   * for each `pin`. A pinned record keeps its page from going back: for small ones `copy` is better. Throws the errors of
-   * `view`.
+   * Keeps record `ref` in its place, and returns a Buffer over it that stays valid until the last `unpin`: for work that has
+   * no promise. Call `unpin` once for each `pin`. A pinned record keeps its page from going back: for small ones `copy` is
+   * better. Throws the errors of `view`.
    */
   pin(ref: Ref): ArenaBuffer {
     this.#requireLive('pin', ref)
@@ -517,8 +528,8 @@ export class Store extends RecordAccess {
   }
 
   /**
-   * Takes one `pin` back. The last one detaches the Buffer, and ends the record if it was freed meanwhile. Throws
-   * `ERR_ARENA_NOT_PINNED` if the record is not pinned, or is held by `lend` only.
+   * Takes one `pin` of record `ref` back. The last one detaches the Buffer, and ends the record if it was freed meanwhile.
+   * Throws `ERR_ARENA_NOT_PINNED` if the record is not pinned, or is held by `lend` only.
    */
   unpin(ref: Ref): void {
     if (!this.#pins.has(ref)) this.#requireLive('unpin', ref)
@@ -527,9 +538,9 @@ export class Store extends RecordAccess {
   }
 
   /**
-   * Calls `use` with a Buffer over a record, and keeps the record in its place for as long as `use` takes: until the
-   * promise that it returns is settled, or else until it returns. Returns the result of `use`. Throws the errors of `pin`,
-   * and what `use` throws.
+   * Calls `use` with a Buffer over record `ref`, and keeps the record in its place for as long as `use` takes: until the
+   * promise that it returns is settled, or else until it returns. Then the Buffer has length 0. Returns the result of `use`.
+   * Throws the errors of `view`, and what `use` throws.
    *
    * ```ts
    * await store.lend(ref, bytes => file.write(bytes))
@@ -558,7 +569,7 @@ export class Store extends RecordAccess {
 
   // ---- all records ------------------------------------------------------------------------------------------
 
-  /** Iterates over the refs of all records, in no order. Records may be made and freed meanwhile. */
+  /** Iterates over the refs of all live records, in no particular order. Records may be made and freed meanwhile. */
   *refs(): IterableIterator<Ref> {
     for (let slot = 0; slot < this.#slots.end; slot++) {
       const ref = this.#slots.refAt(slot)
@@ -567,8 +578,8 @@ export class Store extends RecordAccess {
   }
 
   /**
-   * Returns the oldest of the records whose making was recorded, which is 1 in 128: the first places to look if records
-   * are forgotten. `count` is the most to return.
+   * Returns the oldest live records with the stacks of their making, `count` at most, the oldest first: where to look if
+   * records are forgotten. The stack of 1 record in 128 is kept, and only those are among them.
    */
   oldest(count = 10): OldRecord[] {
     requireNumber('count', count, Number.MAX_SAFE_INTEGER)
@@ -576,8 +587,9 @@ export class Store extends RecordAccess {
   }
 
   /**
-   * Frees each record for which `isHeld` returns false, unless it is pinned. Returns how many. For a program that has lost
-   * refs, and can say which it holds. Throws what `isHeld` throws; the records before it are freed then.
+   * Frees each record for which `isHeld(ref)` returns false, unless it is pinned or lent. Returns how many it freed. For a
+   * program that has lost refs, and can say which ones it holds. Throws what `isHeld` throws; the records before it are
+   * freed then.
    *
    * ```ts
    * const held = new Set(refs.values())
@@ -596,7 +608,10 @@ export class Store extends RecordAccess {
     return count
   }
 
-  /** Ends all records at once. Their refs name nothing, and all views have length 0. Pinned ones stay until their last `unpin`. */
+  /**
+   * Ends all records at once. Their refs name nothing any more, and all views have length 0. The memory of those that are
+   * pinned or lent stays until the last `unpin` or loan.
+   */
   reset(): void {
     this.#requireOpen('reset')
     this.#changes.runFreeing('reset', () => this.#endAll())
@@ -607,12 +622,13 @@ export class Store extends RecordAccess {
   // ---- compaction -------------------------------------------------------------------------------------------
 
   /**
-   * Moves records together for about `maxMs` milliseconds, and gives back pages that come free. Call it until `isDone`, with
-   * other work between two calls. A store with `compact: 'auto'` does that by itself.
+   * Moves records together for about `maxMs` milliseconds, and gives pages back that come free. Returns what this call did.
+   * Call it until `isDone`, with other work between two calls. A store with `compact: 'auto'` does that by itself.
    *
-   * Throws `ERR_OUT_OF_RANGE` or `ERR_INVALID_ARG_TYPE` for bad options.
+   * Throws `ERR_OUT_OF_RANGE`, `ERR_INVALID_ARG_TYPE` or `ERR_INVALID_ARG_VALUE` for bad options.
    *
    * ```ts
+   * import { setImmediate } from 'node:timers/promises'
    * while (!store.compact().isDone) await setImmediate()
    * ```
    */
@@ -645,9 +661,10 @@ export class Store extends RecordAccess {
   }
 
   /**
-   * Moves all records together, unless `compact` is `'manual'`, and gives every free page back to the kernel now. Returns
-   * the bytes that went back. Throws `ERR_ARENA_PURGE_FAILED` if the kernel refused to take pages; `cause` is the system
-   * error, and another call tries the rest again.
+   * Moves all records together, unless `compact` is `'manual'`, and gives every free page back to the kernel now. With many
+   * records that takes long: `trimAsync` does it in slices. Returns the bytes that went back. Throws
+   * `ERR_ARENA_PURGE_FAILED` if the kernel refused to take pages; `cause` is the system error, and another call tries the
+   * rest again.
    */
   trim(): number {
     this.#requireOpen('trim')
@@ -665,8 +682,9 @@ export class Store extends RecordAccess {
   }
 
   /**
-   * Does what `trim` does in slices of about a millisecond, with a turn of the event loop between two slices. The process
-   * does not end by itself before the promise is settled. Rejects with the errors of `trim`.
+   * Does what `trim` does in slices of about a millisecond, with a turn of the event loop between two slices. Resolves to
+   * the bytes that went back. The process does not end by itself before the promise is settled. Rejects with the errors of
+   * `trim`.
    */
   async trimAsync(): Promise<number> {
     this.#requireOpen('trimAsync')
@@ -893,7 +911,11 @@ export class Store extends RecordAccess {
     this.#arena.environment.deferral.after(1, () => self.deref()?.shuffle())
   }
 
-  /** Moves every record, so that each view and each address that is used too long shows (`debug`). */
+  /**
+   * Moves every record, so that each view and each address that is used too long shows (`debug`).
+   *
+   * @internal
+   */
   private shuffle(): void {
     this.#isShuffleDue = false
     if (this.#isClosed) return
@@ -903,6 +925,7 @@ export class Store extends RecordAccess {
     })
   }
 
+  /** @internal */
   protected override refused(method: string, ref: unknown): Error {
     if (this.#isClosed) return closedError(this.name, method)
     return refError(this.name, method, ref, this.#slots.wasUsed(ref))

@@ -208,6 +208,22 @@ describe('Survey', () => {
     expect(survey.isSource(starts[1], starts[1] + 32)).toBe(false)
   })
 
+  it('leaves the page where the fingers meet if a block on it begins below', () => {
+    // The block of 32 would hold the second page, so nothing comes free if the block of 10 moves.
+    const { survey, starts } = surveyOf(
+      [
+        ['gap', 240],
+        ['live', 32],
+        ['gap', 100],
+        ['live', 10],
+        ['gap', 130],
+      ],
+      { gain: 2 },
+    )
+    expect([survey.meet, survey.promisedPages]).toEqual([PG, 0])
+    expect(survey.isSource(starts[3], starts[3] + 10)).toBe(false)
+  })
+
   it('names no block as a source that lies behind what was surveyed', () => {
     const heap = makeHeap(64)
     fill(heap, 500)

@@ -616,8 +616,8 @@ describe('any load', () => {
 })
 
 describe('GAIN', () => {
-  it('is a third by timer, and less where memory is wanted now', () => {
-    expect(GAIN_BY_TIMER).toBeCloseTo(1 / 3, 12)
+  it('is 0.3 by timer, and less where memory is wanted now', () => {
+    expect(GAIN_BY_TIMER).toBe(0.3)
     expect(GAIN_AT_ONCE).toBe(0.15)
   })
 })

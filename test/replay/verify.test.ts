@@ -1,6 +1,6 @@
 /** The verification is only worth what it catches, so here it meets allocators with faults. */
 import { describe, expect, it } from 'vitest'
-import { bufferTable, HeapBlocks, PlainBlocks } from '../../src/replay/allocators.js'
+import { type BufferTable, bufferTable, HeapBlocks, PlainBlocks } from '../../src/replay/allocators.js'
 import { TraceReader } from '../../src/replay/trace.js'
 import { findMismatch, verifyContents, verifyOverlap, writePattern } from '../../src/replay/verify.js'
 
@@ -72,8 +72,8 @@ describe('verifyContents', () => {
   it('catches blocks that overlap', () => {
     const memory = Buffer.alloc(2 ** 20)
     class Overlapping extends PlainBlocks {
-      readonly #table: (Buffer | undefined)[]
-      constructor(table: (Buffer | undefined)[]) {
+      readonly #table: BufferTable
+      constructor(table: BufferTable) {
         super(table)
         this.#table = table
       }
