@@ -392,3 +392,28 @@ describe('the runtime', () => {
     await turns()
   })
 })
+
+describe('what reaches the memory of records', () => {
+  beforeEach(() => {
+    world = new RecordWorld('mmap')
+    world.addSegment(4 * MIB)
+  })
+
+  it('is each window, each buffer of a long record, and what other code took', async () => {
+    const { buffers } = world
+    expect(buffers.reaches).toEqual([])
+    const [short, other] = make(2, 100)
+    const [long] = make(1, LONG)
+    const pin = buffers.openPin(other.block, 100)
+    await takeAway(pin.buffer.buffer as ArrayBuffer)
+    buffers.closePin(other.block, 100, pin)
+    const startOf = ({ block }: Record) => block * 16
+    const starts = () => buffers.reaches.map(({ startBytes }) => startBytes)
+    expect(starts()).toEqual([startOf(short) - (startOf(short) % MIB), startOf(long), startOf(other)])
+    world.end(other)
+    expect(starts().at(-1)).toBe(startOf(other))
+    expect(buffers.reaches.every(({ wrapId }) => world.source.isWrapped(wrapId))).toBe(true)
+    buffers.abandonSetAside()
+    expect([buffers.setAsideBlocks, world.heap.isLive(other.block)]).toEqual([0, false])
+  })
+})

@@ -146,7 +146,14 @@ export class RecordWorld<B extends RecordBuffers = RecordBuffers> {
   /** Ends all that is left, and gives the memory up. */
   close(): void {
     this.kernel.allow()
-    this.check()
+    try {
+      this.check()
+    } finally {
+      this.#giveUp()
+    }
+  }
+
+  #giveUp(): void {
     this.buffers.endAll(new Map())
     this.buffers.abandonSetAside()
     for (const segment of [...this.source.segments]) {
