@@ -2,9 +2,10 @@
  * The queue of moves: records whose new block is taken and whose bytes are not copied yet. A slice of a compaction ends
  * with the queue empty, so a record is in one place whenever script runs.
  *
- * The order of the steps keeps every record whole wherever they end early: all are copied, *then* their slots are pointed
- * to the new blocks, *then* the old blocks are given back. If the copy throws, the new blocks are given back, and nothing
- * else has changed.
+ * Each queued move has one block that no record has, its *spare*: the new block before the slot is pointed to it, and the
+ * old one after that. So every record is whole wherever the work ends early, and `abandon` gives back what is left,
+ * whatever has become of the records meanwhile. If the copy throws, the new blocks are given back, and nothing else has
+ * changed.
  */
 import type { Block } from '../base/units.js'
 import { GRANULE_BYTES } from '../base/units.js'
@@ -27,6 +28,7 @@ export class Moves {
   /** For each move: the old block, the new block, and the granules. */
   readonly #moves = new Int32Array(3 * MAX_MOVES)
   readonly #refs: Ref[] = []
+  readonly #spares = new Int32Array(MAX_MOVES)
   #count = 0
   #granules = 0
   /** Records and bytes moved, ever. */
@@ -54,6 +56,7 @@ export class Moves {
     this.#moves[at + 1] = to
     this.#moves[at + 2] = granules
     this.#refs[this.#count] = ref
+    this.#spares[this.#count] = to
     this.#count++
     this.#granules += granules
   }
@@ -62,6 +65,7 @@ export class Moves {
   flush(): void {
     const count = this.#count
     if (count === 0) return
+    const granules = this.#granules
     try {
       this.#records.move(this.#moves, count)
     } catch (error) {
@@ -70,33 +74,26 @@ export class Moves {
     }
     for (let i = 0; i < count; i++) {
       const ref = this.#refs[i]
-      this.#slots.set(ref, this.#moves[3 * i + 1], this.#slots.sizeOf(ref))
-    }
-    for (let i = 0; i < count; i++) {
-      this.#records.noteMoved(this.#moves[3 * i], this.#moves[3 * i + 1], this.#moves[3 * i + 2])
-      this.#heap.giveUp(this.#moves[3 * i])
-    }
-    this.movedRecords += count
-    this.movedBytes += this.#granules * GRANULE_BYTES
-    this.#count = 0
-    this.#granules = 0
-  }
-
-  /**
-   * Gives up what is queued. After an interrupted `flush`, some records were pointed to their new blocks already: of each
-   * pair of blocks, the one that no slot has is given back.
-   */
-  abandon(): void {
-    const count = this.#count
-    for (let i = 0; i < count; i++) {
       const from = this.#moves[3 * i]
       const to = this.#moves[3 * i + 1]
-      const isMoved = this.#slots.blockOf(this.#refs[i]) === to
-      if (isMoved) this.#records.noteMoved(from, to, this.#moves[3 * i + 2])
-      const left = isMoved ? from : to
-      if (this.#heap.isLive(left)) this.#heap.giveUp(left)
+      const sizeBytes = this.#slots.sizeOf(ref)
+      this.#records.noteMoved(from, to, this.#moves[3 * i + 2])
+      this.#slots.set(ref, to, sizeBytes)
+      // Nothing interrupts between the end of that call and this.
+      this.#spares[i] = from
     }
-    this.#count = 0
+    this.abandon()
+    this.movedRecords += count
+    this.movedBytes += granules * GRANULE_BYTES
+  }
+
+  /** Gives back the spare of each queued move, and empties the queue. */
+  abandon(): void {
     this.#granules = 0
+    while (this.#count > 0) {
+      // First: a spare that is given back twice may be the block of another record by then. At worst, one is lost.
+      this.#count--
+      this.#heap.giveUp(this.#spares[this.#count])
+    }
   }
 }
