@@ -19,7 +19,7 @@ import { statsOf } from '../arena/stats.js'
 import { endIfDropped, wasClosed } from '../arena/unclosed.js'
 import { requireFunction, requireNumber } from '../base/arguments.js'
 import { invariant } from '../base/assert.js'
-import { invalidArgType, outOfRange } from '../base/errors.js'
+import { ArenaError, invalidArgType, outOfRange } from '../base/errors.js'
 import { requireKnownKeys } from '../base/known-keys.js'
 import { partsOf } from '../base/made-of.js'
 import { copyBytes, fillBytes, lengthOf } from '../base/primordials.js'
@@ -225,9 +225,11 @@ export class Store extends RecordAccess {
   /** Gives a block a ref. */
   #name(block: Block, sizeBytes: number): Ref {
     const tally = this.#tally
+    const granules = granulesIn(sizeBytes)
     const ref = this.#slots.take(block, sizeBytes)
+    // Here and below: nothing is called between the change of a slot and the counts, where it might be interrupted.
     tally.liveBytes += sizeBytes
-    tally.liveGranules += granulesIn(sizeBytes)
+    tally.liveGranules += granules
     if (++tally.allocations === this.#sampleAt) this.#sample(ref)
     return ref
   }
@@ -294,7 +296,7 @@ export class Store extends RecordAccess {
       view = this.#records.viewNew(block, sizeBytes)
     } catch (cause) {
       this.free(ref)
-      throw outOfMemory(this.name, sizeBytes, 'the runtime could not make its ArrayBuffer', cause)
+      throw this.#unseen(sizeBytes, cause)
     }
     if (view !== null) return view
     // The block is set aside already.
@@ -302,17 +304,19 @@ export class Store extends RecordAccess {
     return null
   }
 
-  /** Ends a record in the slots and the counts, not its block. */
-  #forget(ref: Ref, sizeBytes: number): void {
-    this.#slots.free(ref)
-    this.#count(sizeBytes)
+  /** The error of a record whose memory could not be seen for `cause`. */
+  #unseen(sizeBytes: number, cause: unknown): unknown {
+    if (cause instanceof ArenaError) return cause
+    return outOfMemory(this.name, sizeBytes, 'the runtime could not make its ArrayBuffer', cause)
   }
 
-  /** Counts the end of a record. */
-  #count(sizeBytes: number): void {
+  /** Ends a record in the slots and the counts, not its block. */
+  #forget(ref: Ref, sizeBytes: number): void {
     const tally = this.#tally
+    const granules = granulesIn(sizeBytes)
+    this.#slots.free(ref)
     tally.liveBytes -= sizeBytes
-    tally.liveGranules -= granulesIn(sizeBytes)
+    tally.liveGranules -= granules
   }
 
   /**
@@ -448,12 +452,28 @@ export class Store extends RecordAccess {
   #resize(ref: Ref, oldBytes: number, sizeBytes: number): void {
     const block = this.#slots.blockOf(ref)
     const isShared = oldBytes <= MAX_SHARED_BYTES && sizeBytes <= MAX_SHARED_BYTES
-    const staysInPlace = isShared && this.#heap.resize(block, sizeBytes)
-    if (!staysInPlace) this.#resizeByMoving(ref, oldBytes, sizeBytes)
-    else this.#slots.set(ref, block, sizeBytes)
+    // A record is never longer than its block, also where this is interrupted.
+    if (isShared && sizeBytes < oldBytes) this.#set(ref, block, sizeBytes)
+    if (isShared && this.#heap.resize(block, sizeBytes)) {
+      this.#set(ref, block, sizeBytes)
+      return
+    }
+    try {
+      this.#resizeByMoving(ref, oldBytes, sizeBytes)
+    } catch (error) {
+      this.#set(ref, this.#slots.blockOf(ref), oldBytes)
+      throw error
+    }
+  }
+
+  /** Points a record to a block, and counts its size. */
+  #set(ref: Ref, block: Block, sizeBytes: number): void {
     const tally = this.#tally
+    const oldBytes = this.#slots.sizeOf(ref)
+    const granules = granulesIn(sizeBytes) - granulesIn(oldBytes)
+    this.#slots.set(ref, block, sizeBytes)
     tally.liveBytes += sizeBytes - oldBytes
-    tally.liveGranules += granulesIn(sizeBytes) - granulesIn(oldBytes)
+    tally.liveGranules += granules
   }
 
   #resizeByMoving(ref: Ref, oldBytes: number, sizeBytes: number): void {
@@ -466,11 +486,11 @@ export class Store extends RecordAccess {
         copyBytes(this.#records.view(to, sizeBytes), this.#records.view(from, oldBytes).subarray(0, bytes))
       } catch (error) {
         this.#records.end(to, sizeBytes)
-        throw error
+        throw this.#unseen(sizeBytes, error)
       }
       this.#records.detachViews()
     }
-    this.#slots.set(ref, to, sizeBytes)
+    this.#set(ref, to, sizeBytes)
     this.#records.end(from, oldBytes)
   }
 
@@ -484,8 +504,7 @@ export class Store extends RecordAccess {
       const at = indexOf(ref)
       const block = words[at + BLOCK]
       const sizeBytes = words[at + SIZE]
-      this.#slots.free(ref)
-      this.#count(sizeBytes)
+      this.#forget(ref, sizeBytes)
       this.#records.end(block, sizeBytes)
       this.#releaser.noteFree()
       if (!this.#ticks.isSettled) this.#ticks.noteFree()
@@ -503,13 +522,22 @@ export class Store extends RecordAccess {
   #end(ref: Ref): void {
     const sizeBytes = this.#slots.sizeOf(ref)
     const block = this.#slots.blockOf(ref)
-    if (this.#pins.defer(ref)) {
-      this.#slots.endLater(ref)
-      this.#count(sizeBytes)
+    if (this.#pins.has(ref)) {
+      this.#endLater(ref, sizeBytes)
       return
     }
     this.#forget(ref, sizeBytes)
     this.#records.end(block, sizeBytes)
+  }
+
+  /** Ends a pinned record in the slots and the counts. Its block ends at the last unpin. */
+  #endLater(ref: Ref, sizeBytes: number): void {
+    const tally = this.#tally
+    const granules = granulesIn(sizeBytes)
+    this.#pins.defer(ref)
+    this.#slots.endLater(ref)
+    tally.liveBytes -= sizeBytes
+    tally.liveGranules -= granules
   }
 
   // ---- pins -------------------------------------------------------------------------------------------------
@@ -560,7 +588,9 @@ export class Store extends RecordAccess {
   /** Ends a record at its last unpin, which may come in the middle of a change. */
   #endUnpinned(ref: Ref, block: Block, sizeBytes: number): void {
     this.#changes.runAnyway(() => {
-      this.#slots.free(ref)
+      // Live, if what ended it was interrupted.
+      if (this.#slots.has(ref)) this.#forget(ref, this.#slots.sizeOf(ref))
+      else this.#slots.free(ref)
       this.#records.end(block, sizeBytes)
     })
     this.#releaser.noteFree()
