@@ -80,6 +80,7 @@ export class Compactor {
   #page: PageNumber = 0
   #pass = 0
   #usedBefore = 0
+  #movedBefore = 0
   /** Blocks that found no place in this round. */
   #stuck: Block[] = []
   /** The records at the end that are to move down, by block. Null while the end is not lowered. */
@@ -214,6 +215,7 @@ export class Compactor {
     const { heap, source } = this.#parts
     heap.flush()
     this.#usedBefore = heap.usedPages
+    this.#movedBefore = this.movedRecords
     this.#survey = new Survey(heap, source.unitPages)
     this.#phase = WALK
   }
@@ -377,7 +379,9 @@ export class Compactor {
     this.sparsePages = max(0, this.sparsePages - max(0, freed))
     const isLittle = freed <= 0 || freed < LITTLE_SHARE * this.#usedBefore
     const isWorthIt = this.#judge === null ? !isLittle && this.#pass < MAX_PASSES : this.#judge.passed()
-    if (this.#isLowering ? !this.#isLow : isWorthIt) {
+    // Each move is to a lower place, so passes that move something end. There may be no records at all.
+    const isLower = !this.#isLow && this.movedRecords > this.#movedBefore
+    if (this.#isLowering ? isLower : isWorthIt) {
       this.#startPass()
     } else if (source.end === null || this.#isLowering) {
       this.#phase = IDLE
