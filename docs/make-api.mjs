@@ -87,6 +87,20 @@ for (const { name, given } of MODULES) {
   else module.name = name
 }
 
+// Base classes that are not public mean nothing to a user.
+const reflections = Object.values(project.reflections)
+const hidden = new Set()
+for (const reflection of reflections) {
+  const [base] = reflection.extendedTypes ?? []
+  if (base === undefined || base.reflection !== undefined || base.package !== 'offheap') continue
+  hidden.add(base.name)
+  delete reflection.extendedTypes
+  delete reflection.typeHierarchy
+}
+for (const reflection of reflections) {
+  if (hidden.has(reflection.inheritedFrom?.name.split('.')[0])) delete reflection.inheritedFrom
+}
+
 app.validate(project)
 const silent = project.getReflectionsByKind(ReflectionKind.SomeSignature).flatMap(silentParametersOf)
 for (const each of silent) app.logger.warn(`The docstring of ${each} does not name this parameter`)

@@ -18,11 +18,12 @@ const SUMMED = [
 ] as const
 
 /**
- * The result of `totals()`. The fields that `ArenaStats` has too are sums over the open arenas of this thread.
+ * The result of `totals()`. The fields that `ArenaStats` has too are sums over the open arenas and stores of this
+ * thread.
  * Numbers are bytes, unless a field says otherwise.
  */
 export interface ArenaTotals extends Pick<ArenaStats, (typeof SUMMED)[number]> {
-  /** Open arenas of this thread, a count. */
+  /** Open arenas and stores of this thread, a count. */
   arenas: number
   /**
    * What all arenas of the process, those of Workers included, have taken of `processLimitBytes`: what they
@@ -34,7 +35,8 @@ export interface ArenaTotals extends Pick<ArenaStats, (typeof SUMMED)[number]> {
 }
 
 /**
- * Returns the statistics of each open arena of this thread, in the order in which the arenas were made.
+ * Returns the statistics of each open arena and store of this thread, in the order in which they were made. Those of
+ * a store are `StoreStats`.
  * Arenas of Workers are not among them. An arena that was closed or collected is not listed, and this list
  * keeps none from the collector. Makes no system call.
  *
@@ -51,7 +53,7 @@ export function arenas(): ArenaStats[] {
 }
 
 /**
- * Returns the sums over the open arenas of this thread, and what all arenas of the process have taken of the
+ * Returns the sums over the open arenas and stores of this thread, and what all arenas of the process have taken of the
  * process's limit. Makes no system call.
  *
  * Where the addon cannot be loaded, `processTakenBytes` and `processLimitBytes` are of this thread only.

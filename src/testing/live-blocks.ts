@@ -3,17 +3,17 @@ import { AssertionError } from 'node:assert/strict'
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { ArenaError, invalidArgValue } from '../base/errors.js'
 import { keysOf, requireKnownKeys } from '../base/known-keys.js'
-import { type Arena, type ArenaStats, arenas, type LeakMessage } from '../index.js'
+import { type Arena, type ArenaStats, arenas, type LeakMessage, type Store } from '../index.js'
 import { collectGarbage } from './garbage.js'
 import { lookUntil, requireWithin } from './waiting.js'
 
 /** The options of `assertNoLiveBlocks`. */
 export interface LiveBlocksOptions {
   /**
-   * The arenas to look at: an `Arena`, or the name of open arenas of this thread. Default: every open arena of
-   * this thread.
+   * The arenas to look at: an `Arena`, a `Store`, or the name of open ones of this thread. Default: every open
+   * arena and store of this thread.
    */
-  arenas?: readonly (Arena | string)[]
+  arenas?: readonly (Arena | Store | string)[]
   /**
    * Milliseconds to wait for the last blocks to end. A server frees many blocks a moment after its client has
    * the answer. `0`: it looks once. Default 3000.
@@ -32,7 +32,7 @@ const ADVICE =
   'A pinned block waits for unpin(), or for the promise of lend().'
 
 /**
- * Asserts that no arena has a live block, so that code under test has freed all that it allocated. Waits up to
+ * Asserts that no arena has a live block, and no store a record, so that code under test has freed all that it allocated. Waits up to
  * `withinMs` for the last blocks to end. Works the same in vitest, Jest and node:test. Call it before the arena
  * is closed, because `close` ends every block.
  *
@@ -67,7 +67,7 @@ export async function assertNoLiveBlocks(options: LiveBlocksOptions = {}): Promi
   })
 }
 
-function isArena(value: unknown): value is Arena {
+function isArena(value: unknown): value is Arena | Store {
   return typeof value === 'object' && value !== null && 'stats' in value && typeof value.stats === 'function'
 }
 

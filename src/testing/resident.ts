@@ -5,16 +5,16 @@ import { requireNumber } from '../base/arguments.js'
 import { ArenaError, invalidArgValue } from '../base/errors.js'
 import { keysOf, requireKnownKeys } from '../base/known-keys.js'
 import { MIB } from '../base/units.js'
-import { type Arena, arenas } from '../index.js'
+import { type Arena, arenas, type Store } from '../index.js'
 import { collectGarbage } from './garbage.js'
 import { lookUntil, requireWithin } from './waiting.js'
 
 /** The options of `assertResidentBelow`. */
 export interface ResidentOptions {
   /**
-   * Asks for the resident bytes of these arenas together. Default: those of the whole process, `rssBytes()`.
+   * Asks for the resident bytes of these arenas and stores together. Default: those of the whole process, `rssBytes()`.
    */
-  arenas?: readonly Arena[]
+  arenas?: readonly (Arena | Store)[]
   /**
    * Milliseconds to wait for the bytes to fall. `0`: it looks once. Default 3000, which is less than the time
    * that test runners give a test.
@@ -115,7 +115,7 @@ function requireArenas(chosen: ResidentOptions['arenas']): void {
   throw invalidArgValue('options.arenas', 'must be an array of at least one arena', chosen)
 }
 
-function residentBytesOf(chosen: readonly Arena[]): number {
+function residentBytesOf(chosen: readonly (Arena | Store)[]): number {
   return [...new Set(chosen)].reduce((bytes, arena) => bytes + arena.residentBytes(), 0)
 }
 

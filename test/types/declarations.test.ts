@@ -21,6 +21,9 @@ const WITH_BROWSER = ['es2023', 'esnext.disposable', 'dom', 'dom.iterable']
 const CONSUMER = `
 import { Arena, ArenaError, onPressure, type AllocOptions, type ArenaBuffer, type ArenaOptions, type Scope } from 'offheap'
 import { Heap, type HeapCompactOptions, type HeapMove } from 'offheap/heap'
+import { Arena, ArenaError, onPressure, Store, type AllocOptions, type ArenaBuffer, type ArenaOptions, type CompactReport, type Ref, type Scope, type StoreOptions } from 'offheap'
+import { Heap } from 'offheap/heap'
+import { assertNoLiveBlocks, assertResidentBelow } from 'offheap/testing'
 
 const options: ArenaOptions = { name: 'types', debug: { quarantineBlocks: 1 } }
 const arena = new Arena(options)
@@ -73,6 +76,58 @@ scope[Symbol.dispose]()
 }
 arena[Symbol.asyncDispose]().then(() => use(made[0]!, Buffer.alloc(1)))
 export const isClosed = (error: unknown): boolean => error instanceof ArenaError && error.code === 'ERR_ARENA_CLOSED'
+
+async function useStore(): Promise<void> {
+  const storeOptions: StoreOptions = { name: 'records', source: 'heap', compact: 'manual', debug: true, limitBytes: 2 ** 20 }
+  const store = new Store(storeOptions)
+  const refs = new Map<string, Ref>([['a', store.put(new Uint8Array(4))]])
+  const ref: Ref = refs.get('a') ?? store.alloc(1)
+  const anyNumber: number = ref
+  if (store.has(anyNumber)) store.free(anyNumber)
+  const view: ArenaBuffer = store.view(ref)
+  const copy: Buffer = store.copy(ref)
+  const floats: Float64Array = new Float64Array(8)
+  const target: MyBytes = store.copy(ref, new MyBytes(8))
+  new Response(store.copy(ref))
+  const lent: Promise<number> = store.lend(ref, async bytes => bytes.length)
+  const same: Ref = store.realloc(ref, (await lent) + view.length + copy.length)
+  const order: -1 | 0 | 1 = store.compare(same, target)
+  const big: bigint = store.readBigUInt64LE(same, 0)
+  store.writeBigUInt64LE(same, big, order + 1)
+  const report: CompactReport = store.compact({ maxMs: 2, gain: 0.5 })
+  const moved: number = report.movedRecords + store.stats().sparseBytes + store.stats().liveBytes
+  for (const { ref: old, ageMs } of store.oldest(1)) store.readUInt8(old, ageMs + moved)
+  store.sweep(each => each !== same)
+  store.on('limit', ({ committedBytes }) => committedBytes.toFixed())
+  await assertNoLiveBlocks({ arenas: [store, arena] })
+  await assertResidentBelow(1, { arenas: [store] })
+  {
+    using inner = new Store()
+    inner.reset()
+  }
+  // @ts-expect-error: a plain number is no ref
+  store.free(1)
+  // @ts-expect-error: nor is what may be undefined
+  store.view(refs.get('b'))
+  // @ts-expect-error: a target is a Uint8Array
+  store.copy(ref, floats)
+  // @ts-expect-error: no such way to compact
+  new Store({ compact: 'never' })
+  // @ts-expect-error: no option of a store
+  new Store({ leaks: 'all' })
+  // @ts-expect-error: records have no alignment
+  store.alloc(1, { align: 64 })
+  // @ts-expect-error: not public
+  store.shuffle()
+  // @ts-expect-error: not public
+  store.lostBlocks
+  // @ts-expect-error: not public
+  store.refused('free', ref)
+}
+class MyBytes extends Uint8Array {
+  readonly mine = true
+}
+useStore()
 
 // @ts-expect-error: no such option
 new Arena({ limit: 1 })

@@ -12,7 +12,11 @@ import {
   type PressureSource,
   pressureSource,
   processLimit,
+  type Ref,
   type Scope,
+  Store,
+  type StoreOptions,
+  type StoreStats,
   setProcessLimit,
   totals,
 } from 'offheap'
@@ -25,6 +29,20 @@ const block: ArenaBuffer = arena.alloc(64 * 1024, { align: 4096 })
 const bytes: Buffer = block
 block.write('hello')
 arena.free(arena.realloc(block, 128 * 1024))
+
+const storeOptions: StoreOptions = { name: 'records', compact: 'manual' }
+const store: Store = new Store(storeOptions)
+const refs = new Map<string, Ref>([['a', store.put(new Uint8Array([1, 2]))]])
+for (const ref of refs.values()) {
+  const copy: Uint8Array = store.copy(ref, new Uint8Array(2))
+  if (store.view(ref).length !== copy.length || store.readUInt8(ref, 1) !== 2) throw new Error('other bytes')
+  store.free(ref)
+}
+// @ts-expect-error: a plain number is no ref
+if (store.has(1)) store.free(1)
+const records: StoreStats = store.stats()
+if (records.records !== 0) throw new Error('a record is left')
+store.close()
 
 const scope: Scope = arena.scope()
 scope.alloc(100)
