@@ -98,7 +98,9 @@ for (const reflection of reflections) {
   delete reflection.typeHierarchy
 }
 for (const reflection of reflections) {
-  if (hidden.has(reflection.inheritedFrom?.name.split('.')[0])) delete reflection.inheritedFrom
+  for (const key of ['inheritedFrom', 'overwrites']) {
+    if (hidden.has(reflection[key]?.name.split('.')[0])) delete reflection[key]
+  }
 }
 
 app.validate(project)

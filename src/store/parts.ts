@@ -43,7 +43,7 @@ const RETRY_SHARE = 1 / 64
 const LONG_SLICE_MS = 50
 
 /** The pins, which refer to the store and so are made later. */
-type Pinned = CompactorParts['pins']
+type Pinned = CompactorParts['pins'] & { readonly endedCount: number }
 
 /** Compacts when asked: by timer, at limits, and all at once. */
 export class Compaction {
@@ -57,7 +57,7 @@ export class Compaction {
   /** The calls until which a limit does not try again. */
   #retryAt = 0
   /** The pins of the store. */
-  pins: Pinned = { isPinned: () => false, forEach: () => {} }
+  pins: Pinned = { isPinned: () => false, forEach: () => {}, endedCount: 0 }
 
   constructor(
     parts: Parts<Records>,
@@ -97,6 +97,7 @@ export class Compaction {
           if (releaser.isUnfinished) releaser.mend()
         },
         rest: () => slots.shrink(),
+        flush: () => heap.flush(),
       },
       isManual,
     )
@@ -105,8 +106,8 @@ export class Compaction {
   get counts() {
     const { allocations, liveGranules } = this.#tally
     const { heap, policy } = this.#parts
-    // Records allocated and freed.
-    const calls = 2 * allocations - this.#slots.liveCount
+    // Records allocated and freed, and those that may move again.
+    const calls = 2 * allocations - this.#slots.liveCount + this.pins.endedCount
     return { calls, usedPages: heap.usedPages, liveGranules, warmPages: policy.warmPages }
   }
 

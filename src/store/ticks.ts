@@ -23,6 +23,8 @@ export interface TickParts {
   counts(): CompactionCounts
   /** Finishes what an interrupted change left undone. */
   mend(): void
+  /** Gives up the blocks that the heap keeps. Their pages count as used until then. */
+  flush(): void
   /** Is called when nothing more is to be looked at. */
   rest(): void
 }
@@ -140,6 +142,10 @@ export class Ticks {
     const { policy, compactor, counts } = this.#parts
     policy.observe(counts())
     if (!policy.isCompacting && compactor.isActive) return
+    if (policy.isStartDue) {
+      this.#parts.flush()
+      policy.observe(counts())
+    }
     if (policy.isStartDue) {
       policy.begin()
       compactor.begin(GAIN_BY_TIMER, this.#judgeOf(policy))

@@ -46,6 +46,9 @@ export class RecordPins {
     this.#endRecord = endRecord
   }
 
+  /** How many times a record came to its last unpin, or to the end of its last loan, ever. */
+  endedCount = 0
+
   /** The number of pinned and lent records. */
   get count(): number {
     return this.#counts.size
@@ -133,6 +136,7 @@ export class RecordPins {
   }
 
   #unpinned(ref: Ref, { block, sizeBytes, memory, isEnding }: RecordPin): void {
+    this.endedCount++
     this.#refOf.delete(block)
     try {
       this.#records.closePin(block, sizeBytes, memory)
