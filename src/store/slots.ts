@@ -19,8 +19,6 @@
 import { invariant } from '../base/assert.js'
 import { type Block, NONE } from '../base/units.js'
 
-const { max } = Math
-
 declare const brand: unique symbol
 
 /**
@@ -133,13 +131,14 @@ export class Slots {
     return this.#chunks.length * CHUNK_SLOTS - this.room - this.#ending
   }
 
-  /** Returns the ref of a new record. There must be room. Does all or nothing where it is interrupted. */
+  /** Returns the ref of a new record. There must be room. */
   take(block: Block, sizeBytes: number): Ref {
-    let chunk = this.#open
-    if (chunk.unused === CHUNK_SLOTS && chunk.freed === 0) chunk = this.#openNext(chunk.index)
+    const chunk = this.#open
     const { words, unused } = chunk
     let slot = unused
     if (unused === CHUNK_SLOTS || chunk.freed >= RESTING_SLOTS) {
+      // `#openNext` was interrupted.
+      if (chunk.freed === 0) return this.#takeFromNext(block, sizeBytes)
       slot = chunk.head
       chunk.head = words[slot * WORDS]
       chunk.freed--
@@ -153,15 +152,23 @@ export class Slots {
     words[at + SIZE] = sizeBytes
     words[at + LIFE] = generation + 1
     this.room--
+    if (chunk.unused === CHUNK_SLOTS && chunk.freed === 0) this.#openNext(chunk.index)
     return ((generation << SLOT_BITS) | (chunk.index << CHUNK_SHIFT) | slot) as Ref
   }
 
-  /** Opens the next chunk with room behind the full one at `index`. */
-  #openNext(index: number): Chunk {
-    let next = index + 1
-    while (this.#chunks[next].unused === CHUNK_SLOTS && this.#chunks[next].freed === 0) next++
-    this.#open = this.#chunks[next]
-    return this.#open
+  #takeFromNext(block: Block, sizeBytes: number): Ref {
+    this.#openNext(this.#open.index)
+    return this.take(block, sizeBytes)
+  }
+
+  /** Finds the next chunk with room, after the one at `index` is full. */
+  #openNext(index: number): void {
+    for (let next = index + 1; next < this.#chunks.length; next++) {
+      const chunk = this.#chunks[next]
+      if (chunk.unused === CHUNK_SLOTS && chunk.freed === 0) continue
+      this.#open = chunk
+      return
+    }
   }
 
   /** The words of the chunk of a live record, from `indexOf(ref)` on its own; null for any other value. */
@@ -198,14 +205,12 @@ export class Slots {
   /** Points a live record to another block, and gives it another size. */
   set(ref: Ref, block: Block, sizeBytes: number): void {
     const words = this.#chunkOf(ref)
-    words[indexOf(ref)] = block
-    words[indexOf(ref) + SIZE] = sizeBytes
+    const at = indexOf(ref)
+    words[at] = block
+    words[at + SIZE] = sizeBytes
   }
 
-  /**
-   * Ends a live record, or one that is ending: its ref names nothing, and its slot is free. Does all or nothing where it is
-   * interrupted: it calls nothing.
-   */
+  /** Ends a live record, or one that is ending: its ref names nothing, and its slot is free. */
   free(ref: Ref): void {
     const chunk = this.#chunks[(ref >>> CHUNK_SHIFT) & (MAX_CHUNKS - 1)]
     const { words } = chunk
@@ -222,8 +227,10 @@ export class Slots {
 
   /** Ends a live record whose memory stays for now: its ref names nothing, and its slot is not free before `free`. */
   endLater(ref: Ref): void {
+    const words = this.#chunkOf(ref)
+    const at = indexOf(ref)
     this.#ending++
-    this.#chunkOf(ref)[indexOf(ref) + LIFE] = ENDING
+    words[at + LIFE] = ENDING
   }
 
   /** Slots from 0 up to, but not including, this one may have records. */
@@ -246,10 +253,7 @@ export class Slots {
     for (const chunk of this.#chunks) {
       const { words, unused } = chunk
       if (unused === 0 || chunk.freed < unused) continue
-      let next = 0
-      for (let slot = 0; slot < unused; slot++)
-        next = max(next, words[slot * WORDS + LIFE] & (GENERATIONS - 1))
-      chunk.generation = next
+      chunk.generation = latestOf(words, unused)
       chunk.head = NO_SLOT
       chunk.tail = NO_SLOT
       chunk.freed = 0
@@ -303,4 +307,25 @@ export class Slots {
     invariant(ending === endingCount, `2: ${endingCount} records end later, found ${ending}`)
     invariant(room === this.room, `2: room for ${this.room} records, found ${room}`)
   }
+}
+
+/**
+ * The generation with which all of the first `count` slots, which are free, may begin: of those that are next in one of
+ * them, the one that is the longest ago in all. Generations go round, so the highest number need not be the latest.
+ */
+function latestOf(words: Int32Array, count: number): number {
+  const isNext = new Array<boolean>(GENERATIONS).fill(false)
+  for (let slot = 0; slot < count; slot++) isNext[words[slot * WORDS + LIFE] & (GENERATIONS - 1)] = true
+  let latest = 0
+  let longest = -1
+  for (let generation = 0; generation < GENERATIONS; generation++) {
+    if (!isNext[generation]) continue
+    // Of the slot that had this generation last: how many lives ago that was.
+    let lives = 1
+    while (!isNext[(generation + lives) & (GENERATIONS - 1)]) lives++
+    if (lives <= longest) continue
+    longest = lives
+    latest = generation
+  }
+  return latest
 }

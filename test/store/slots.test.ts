@@ -230,6 +230,23 @@ describe('chunks', () => {
     slots.check(0)
   })
 
+  it('shrink where some slots have begun their generations anew: no ref comes again soon', () => {
+    const count = 2000
+    const { slots, refs } = slotsWith(count)
+    for (const ref of refs) slots.free(ref)
+    // Half of the slots have had 63 records, and the others 64.
+    const recent: Ref[] = []
+    for (let i = 0; i < 62 * count + count / 2; i++) {
+      const ref = slots.take(0, 0)
+      recent.push(ref)
+      slots.free(ref)
+    }
+    slots.shrink()
+    const again = new Set(Array.from({ length: count }, () => take(slots, 1)))
+    expect(recent.slice(-40 * count).filter(ref => again.has(ref))).toEqual([])
+    slots.check(0)
+  })
+
   it('with a record that ends later do not shrink', () => {
     const { slots, refs } = slotsWith(100)
     slots.endLater(refs[50])

@@ -29,11 +29,6 @@ const { floor } = Math
 /** The longest record that is seen through a window. */
 const LONGEST_SHARED_BYTES = WINDOW_OVERLAP_BYTES
 
-/** A source that copies records between its segments in one call. */
-interface MovingSource {
-  move(moves: Int32Array, count: number): void
-}
-
 export class RecordBuffers implements Records {
   readonly resizing = null
   onCollected: (() => void) | null = null
@@ -127,7 +122,7 @@ export class RecordBuffers implements Records {
   }
 
   move(moves: Int32Array, count: number): void {
-    if (this.#source.sharesMemory) (this.#source as PageSource & MovingSource).move(moves, count)
+    if (this.#source.sharesMemory) this.#source.move(moves, count)
     else this.#windows.copy(moves, count)
   }
 
