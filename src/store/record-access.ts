@@ -2,7 +2,7 @@
  * Reading and writing numbers in records, without a view for each: the base class of `Store`. An access reads the ref's
  * slot, and then the memory through a `DataView` that all records of a window share.
  */
-import { outOfRange } from '../base/errors.js'
+import { invalidArgType, outOfRange } from '../base/errors.js'
 import { MadeOf, partsOf } from '../base/made-of.js'
 import type { StoreParts } from './parts.js'
 import { BLOCK, indexOf, type Ref, SIZE } from './slots.js'
@@ -85,8 +85,12 @@ export abstract class RecordAccess extends MadeOf<StoreParts> {
     }
   }
 
-  /** Writes a byte, the lowest 8 bits of `value`, at `offset` of record `ref`. Throws as `readUInt8` does. */
+  /**
+   * Writes a byte, the lowest 8 bits of `value`, at `offset` of record `ref`. This method and those below throw as
+   * `readUInt8` does, and `ERR_INVALID_ARG_TYPE` if `value` is no number, or no bigint where one is wanted.
+   */
   writeUInt8(ref: Ref, value: number, offset: number): void {
+    if (typeof value !== 'number') throw invalidArgType('value', 'of type number', value)
     const at = this.#locate('writeUInt8', ref, offset, 1)
     try {
       this.#data.setUint8(at, value)
@@ -97,6 +101,7 @@ export abstract class RecordAccess extends MadeOf<StoreParts> {
 
   /** Writes the lowest 16 bits of `value`, low byte first, at `offset` of record `ref`. Throws as `readUInt8` does. */
   writeUInt16LE(ref: Ref, value: number, offset: number): void {
+    if (typeof value !== 'number') throw invalidArgType('value', 'of type number', value)
     const at = this.#locate('writeUInt16LE', ref, offset, 2)
     try {
       this.#data.setUint16(at, value, true)
@@ -107,6 +112,7 @@ export abstract class RecordAccess extends MadeOf<StoreParts> {
 
   /** Writes the lowest 32 bits of `value`, low byte first, at `offset` of record `ref`. Throws as `readUInt8` does. */
   writeUInt32LE(ref: Ref, value: number, offset: number): void {
+    if (typeof value !== 'number') throw invalidArgType('value', 'of type number', value)
     const at = this.#locate('writeUInt32LE', ref, offset, 4)
     try {
       this.#data.setUint32(at, value, true)
@@ -117,6 +123,7 @@ export abstract class RecordAccess extends MadeOf<StoreParts> {
 
   /** Writes the lowest 32 bits of `value`, low byte first, at `offset` of record `ref`. Throws as `readUInt8` does. */
   writeInt32LE(ref: Ref, value: number, offset: number): void {
+    if (typeof value !== 'number') throw invalidArgType('value', 'of type number', value)
     const at = this.#locate('writeInt32LE', ref, offset, 4)
     try {
       this.#data.setInt32(at, value, true)
@@ -127,6 +134,7 @@ export abstract class RecordAccess extends MadeOf<StoreParts> {
 
   /** Writes the lowest 64 bits of `value`, low byte first, at `offset` of record `ref`. Throws as `readUInt8` does. */
   writeBigUInt64LE(ref: Ref, value: bigint, offset: number): void {
+    if (typeof value !== 'bigint') throw invalidArgType('value', 'of type bigint', value)
     const at = this.#locate('writeBigUInt64LE', ref, offset, 8)
     try {
       this.#data.setBigUint64(at, value, true)
@@ -137,6 +145,7 @@ export abstract class RecordAccess extends MadeOf<StoreParts> {
 
   /** Writes `value` as a 64-bit floating-point number, low byte first, at `offset` of record `ref`. Throws as `readUInt8` does. */
   writeDoubleLE(ref: Ref, value: number, offset: number): void {
+    if (typeof value !== 'number') throw invalidArgType('value', 'of type number', value)
     const at = this.#locate('writeDoubleLE', ref, offset, 8)
     try {
       this.#data.setFloat64(at, value, true)
@@ -150,7 +159,12 @@ export abstract class RecordAccess extends MadeOf<StoreParts> {
     const words = this.#slots.wordsOf(ref)
     if (words === null) throw this.refused(method, ref)
     const sizeBytes = words[indexOf(ref) + SIZE]
-    if ((offset | 0) !== offset || offset < 0 || offset + byteCount > sizeBytes) {
+    if (
+      typeof offset !== 'number' ||
+      (offset | 0) !== offset ||
+      offset < 0 ||
+      offset + byteCount > sizeBytes
+    ) {
       throw outOfRange(
         'offset',
         `an integer from 0 to ${sizeBytes - byteCount}, in a record of ${sizeBytes} bytes`,

@@ -10,6 +10,8 @@ import type { Ref } from './slots.js'
 
 /** One record in this many is sampled. */
 export const SAMPLED_EVERY = 128
+/** After as many of them the clock is read again, if there were too many samples lately. */
+export const SKIPPED = 16 * SAMPLED_EVERY
 const MIN_SAMPLES = 1024
 /** A stack takes some microseconds. So many samples at most are taken at once, and a hundred a second after that. */
 const MAX_CREDIT = 256
@@ -45,11 +47,11 @@ export class Samples {
     this.#isLive = isLive
   }
 
-  /** Samples a record that was made just now, unless there were too many lately. */
-  add(ref: Ref, nowMs: number): void {
+  /** Samples a record that was made just now, unless there were too many lately. Returns whether it did. */
+  add(ref: Ref, nowMs: number): boolean {
     this.#credit = min(MAX_CREDIT, this.#credit + (nowMs - this.#atMs) * MAX_SAMPLES_PER_MS)
     this.#atMs = nowMs
-    if (this.#credit < 1) return
+    if (this.#credit < 1) return false
     this.#credit--
     if (this.#byRef.size >= this.#most) this.#prune()
     const holder: { stack?: string } = {}
@@ -59,6 +61,7 @@ export class Samples {
     // A later record of the slot may have the same ref: it goes to the end.
     this.#byRef.delete(ref)
     this.#byRef.set(ref, { atMs: nowMs, stack })
+    return true
   }
 
   #prune(): void {

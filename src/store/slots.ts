@@ -131,14 +131,14 @@ export class Slots {
     return this.#chunks.length * CHUNK_SLOTS - this.room - this.#ending
   }
 
-  /** Returns the ref of a new record. There must be room. */
+  /** Returns the ref of a new record. There must be room. Does all or nothing where it is interrupted. */
   take(block: Block, sizeBytes: number): Ref {
-    const chunk = this.#open
+    let chunk = this.#open
+    // Nothing is called after the first change.
+    if (chunk.unused === CHUNK_SLOTS && chunk.freed === 0) chunk = this.#openNext(chunk.index)
     const { words, unused } = chunk
     let slot = unused
     if (unused === CHUNK_SLOTS || chunk.freed >= RESTING_SLOTS) {
-      // `#openNext` was interrupted.
-      if (chunk.freed === 0) return this.#takeFromNext(block, sizeBytes)
       slot = chunk.head
       chunk.head = words[slot * WORDS]
       chunk.freed--
@@ -152,23 +152,15 @@ export class Slots {
     words[at + SIZE] = sizeBytes
     words[at + LIFE] = generation + 1
     this.room--
-    if (chunk.unused === CHUNK_SLOTS && chunk.freed === 0) this.#openNext(chunk.index)
     return ((generation << SLOT_BITS) | (chunk.index << CHUNK_SHIFT) | slot) as Ref
   }
 
-  #takeFromNext(block: Block, sizeBytes: number): Ref {
-    this.#openNext(this.#open.index)
-    return this.take(block, sizeBytes)
-  }
-
-  /** Finds the next chunk with room, after the one at `index` is full. */
-  #openNext(index: number): void {
-    for (let next = index + 1; next < this.#chunks.length; next++) {
-      const chunk = this.#chunks[next]
-      if (chunk.unused === CHUNK_SLOTS && chunk.freed === 0) continue
-      this.#open = chunk
-      return
-    }
+  /** Opens the next chunk with room behind the full one at `index`. */
+  #openNext(index: number): Chunk {
+    let next = index + 1
+    while (this.#chunks[next].unused === CHUNK_SLOTS && this.#chunks[next].freed === 0) next++
+    this.#open = this.#chunks[next]
+    return this.#open
   }
 
   /** The words of the chunk of a live record, from `indexOf(ref)` on its own; null for any other value. */

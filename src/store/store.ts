@@ -43,7 +43,7 @@ import {
 import { resolveStoreOptions, type StoreOptions } from './options.js'
 import { assembleStore, type StoreParts } from './parts.js'
 import { RecordAccess } from './record-access.js'
-import { type OldRecord, SAMPLED_EVERY, Samples } from './samples.js'
+import { type OldRecord, SAMPLED_EVERY, Samples, SKIPPED } from './samples.js'
 import { BLOCK, indexOf, MAX_RECORD_BYTES, type Ref, SIZE } from './slots.js'
 import type { CompactReport, StoreStats } from './stats.js'
 
@@ -235,9 +235,11 @@ export class Store extends RecordAccess {
   }
 
   #sample(ref: Ref): void {
+    const { allocations } = this.#tally
     // Set first: if this is interrupted, a later record is sampled all the same.
-    this.#sampleAt = this.#tally.allocations + SAMPLED_EVERY
-    this.#samples.add(ref, this.#arena.environment.now())
+    this.#sampleAt = allocations + SAMPLED_EVERY
+    const isSampled = this.#samples.add(ref, this.#arena.environment.now())
+    if (!isSampled) this.#sampleAt = allocations + SKIPPED
   }
 
   #allocateSlow(sizeBytes: number): Ref {
@@ -337,7 +339,13 @@ export class Store extends RecordAccess {
       if (sizeBytes === 0) return ref
       const view = this.#viewNew(ref)
       if (view === null) continue
-      copyBytes(view, source)
+      try {
+        copyBytes(view, source)
+      } catch (error) {
+        // `bytes` was taken away meanwhile.
+        this.free(ref)
+        throw error
+      }
       if (!this.#isPlain) this.#records.detachViews()
       return ref
     }
@@ -373,8 +381,12 @@ export class Store extends RecordAccess {
    * ```
    */
   view(ref: Ref): ArenaBuffer {
+    return this.#see('view', ref)
+  }
+
+  #see(method: string, ref: Ref): ArenaBuffer {
     const words = this.#slots.wordsOf(ref)
-    if (words === null) throw this.refused('view', ref)
+    if (words === null) throw this.refused(method, ref)
     const at = indexOf(ref)
     const sizeBytes = words[at + SIZE]
     return sizeBytes === 0 ? EMPTY_BUFFER : this.#records.view(words[at + BLOCK], sizeBytes)
@@ -392,7 +404,7 @@ export class Store extends RecordAccess {
   copy(ref: Ref): ArenaBuffer
   copy<T extends Uint8Array>(ref: Ref, target: T): T
   copy(ref: Ref, target?: Uint8Array): Uint8Array {
-    const view = this.view(ref)
+    const view = this.#see('copy', ref)
     if (target === undefined) return Buffer.from(view)
     if (!(target instanceof Bytes)) throw invalidArgType('target', 'a Uint8Array', target)
     if (lengthOf(target) < lengthOf(view)) {
@@ -408,7 +420,7 @@ export class Store extends RecordAccess {
    */
   write(ref: Ref, bytes: Uint8Array, offset = 0): void {
     if (!(bytes instanceof Bytes)) throw invalidArgType('bytes', 'a Uint8Array', bytes)
-    const view = this.view(ref)
+    const view = this.#see('write', ref)
     const most = lengthOf(view) - lengthOf(bytes)
     if (!Number.isInteger(offset) || offset < 0 || offset > most) {
       throw most < 0
@@ -424,7 +436,7 @@ export class Store extends RecordAccess {
    */
   compare(ref: Ref, bytes: Uint8Array): -1 | 0 | 1 {
     if (!(bytes instanceof Bytes)) throw invalidArgType('bytes', 'a Uint8Array', bytes)
-    return this.view(ref).compare(bytes)
+    return this.#see('compare', ref).compare(bytes)
   }
 
   /**
@@ -667,8 +679,8 @@ export class Store extends RecordAccess {
     const { maxMs = 1, gain } = options
     requireNumber('options.maxMs', maxMs, Number.MAX_SAFE_INTEGER)
     if (gain !== undefined) {
-      requireNumber('options.gain', gain, 1)
-      if (gain < 0.01) throw outOfRange('options.gain', 'from 0.01 to 1', gain)
+      if (typeof gain !== 'number') throw invalidArgType('options.gain', 'of type number', gain)
+      if (!(gain >= 0.01 && gain <= 1)) throw outOfRange('options.gain', 'from 0.01 to 1', gain)
     }
     this.#requireOpen('compact')
     this.#records.detachViews()

@@ -22,6 +22,7 @@ const NEEDS_BREAK = 'is about the program break, which nobody can move on musl'
 export const MUSL_LEFT_OUT = [
   { file: 'test/arena/break-strangers.test.ts', reason: NEEDS_BREAK },
   { file: 'test/fuzz/heap.test.ts', reason: 'uses no addon' },
+  { file: 'test/fuzz/compaction.test.ts', reason: 'uses no addon' },
   { file: 'test/kernel/both-sources.test.ts', reason: NEEDS_BREAK },
   {
     file: 'test/kernel/forking.test.ts',

@@ -18,6 +18,7 @@ export const LEFT_OUT = [
   { file: 'test/arena/scope.test.ts', test: 'takes time in proportion to them', reason: 'compares times' },
   { file: 'test/arena/workers.test.ts', reason: `${COUNTS_MEMORY}; its program runs here by itself` },
   { file: 'test/fuzz/heap.test.ts', reason: 'uses no addon' },
+  { file: 'test/fuzz/compaction.test.ts', reason: 'uses no addon' },
   { file: 'test/kernel/books.test.ts', reason: COUNTS_MEMORY },
   { file: 'test/kernel/both-sources.test.ts', reason: COUNTS_MEMORY },
   { file: 'test/kernel/lifetimes.test.ts', test: 'as many kernel mappings', reason: COUNTS_MEMORY },
