@@ -1,11 +1,11 @@
 /**
  * What compaction does for a `Store`: how little it holds then, what it moves for that, and what that costs.
  *
- *   npm run bench:compaction [-- --only sparse,pins,recordings,break,cache,access] [-- --rounds N] [-- --mib N]
+ *   npm run bench:compaction [-- --only sparse,stays,recordings,break,cache,access] [-- --rounds N] [-- --mib N]
  *                            [-- --values N] [-- --trace NAME] [-- --json]
  *
  * - sparse      a store of --mib MiB (64) is filled, and a random record in 64, or in 2, is kept
- * - pins        the same, with some of the kept records pinned
+ * - stays       the same where less comes free: pins, huge pages, long records
  * - recordings  those of bench/traces, where least lives behind the peak, and where most is wasted
  * - break       the same as sparse, over the program break: how far it comes down
  * - cache       a cache of --values values (500,000): in a store, in an arena, and in Buffers
@@ -41,7 +41,7 @@ answerHelp(import.meta.url)
  * All that was measured. What `--only` leaves out is not there.
  * @typedef {object} Results
  * @property {Row<Sparse>[]} [sparse]
- * @property {Row<Sparse>[]} [pins]
+ * @property {Row<Sparse>[]} [stays]
  * @property {Row<LowPoint[]>[]} [recordings]
  * @property {Row<Break>[]} [break]
  * @property {Row<Cache>[]} [cache]
@@ -132,14 +132,16 @@ function sparse() {
 }
 
 /** @returns {Row<any>[]} */
-function pins() {
-  const jobs = [0, 0.01, 0.1].map(pinnedShare => ({
-    name: `${pinnedShare * 100} % pinned`,
-    sizes: all(256),
-    keep: 64,
-    mib,
-    pinnedShare,
-  }))
+function stays() {
+  const sparsest = { sizes: all(256), keep: 64, mib }
+  const jobs = [
+    { name: '256 B, 1 in 64', ...sparsest },
+    { name: '256 B, 1 in 64, 1 % of these pinned', ...sparsest, pinnedShare: 0.01 },
+    { name: '256 B, 1 in 64, 10 % of these pinned', ...sparsest, pinnedShare: 0.1 },
+    { name: '256 B, 1 in 64, `hugePages`', ...sparsest, hugePages: true },
+    { name: '4 to 64 KiB, 1 in 2', sizes: { least: 4096, most: 65_536 }, keep: 2, mib },
+    { name: '65 to 256 KiB, 1 in 2', sizes: { least: 66_560, most: 262_144 }, keep: 2, mib },
+  ]
   return interleaved('sparse', jobs, 1)
 }
 
@@ -178,7 +180,7 @@ function caches() {
 /** @type {Record<keyof Results, () => Row<any>[]>} */
 const MEASURES = {
   sparse,
-  pins,
+  stays,
   recordings,
   break: breaks,
   cache: caches,

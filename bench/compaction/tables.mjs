@@ -82,11 +82,18 @@ function sparse(rows, asked) {
 }
 
 /** @param {Row<Sparse>[]} rows @param {Asked} asked */
-function pins(rows, asked) {
+function stays(rows, asked) {
   return table(
-    `Records of 256 B, 1 in 64 kept of ${asked.mib} MiB, some of them pinned`,
-    ['', 'resident / live before', 'after'],
-    rows.map(({ name, rounds: [{ before, after }] }) => [name, before.toFixed(1), after.toFixed(2)]),
+    `What stays; ${asked.mib} MiB filled`,
+    ['kept', 'live, MiB', 'resident / live before', 'after', 'after, `trim()`', 'moved / live'],
+    rows.map(({ name, rounds: [round] }) => [
+      name,
+      mib(round.liveBytes),
+      round.before.toFixed(2),
+      round.after.toFixed(2),
+      round.afterTrim.toFixed(2),
+      round.moved.toFixed(2),
+    ]),
   )
 }
 
@@ -169,4 +176,4 @@ function access([{ rounds }]) {
 }
 
 /** @type {Record<keyof Results, (rows: Row<any>[], asked: Asked) => string>} */
-export const PRINTERS = { sparse, pins, recordings, break: breaks, cache, access }
+export const PRINTERS = { sparse, stays, recordings, break: breaks, cache, access }

@@ -21,6 +21,7 @@ const WARM_UPS = 3
  * @property {number} mib that are filled
  * @property {boolean} [isAtLimit] `limitBytes` is what the full store holds, so that a compaction may commit nothing
  * @property {number} [pinnedShare] of the kept records
+ * @property {boolean} [hugePages] the option of the store
  */
 
 /**
@@ -32,9 +33,10 @@ const WARM_UPS = 3
  * @property {number} afterTrim the same after one with the gain of `trim()`
  * @property {number} moved bytes moved, over live
  * @property {number} movedByTrim the same, with the gain of `trim()`
- * @property {number} usOfRecord CPU microseconds for each record moved: survey, moves, and giving back
+ * @property {number} usOfRecord CPU microseconds for each record moved: survey, moves, and giving back; 0 if none moved
  * @property {number} overAllocFree the same, over those that making and freeing one such record took
- * @property {number} touchesOfPage CPU time for each page that came free, in first touches of a page in the same process
+ * @property {number} touchesOfPage CPU time for each page that came free, in first touches of a page in the same process; 0 if
+ *   none did
  * @property {number} longestSliceMs CPU milliseconds of the longest slice
  */
 
@@ -45,7 +47,12 @@ const WARM_UPS = 3
 export function measure(job) {
   const limitBytes = job.isAtLimit ? heldWhenFull(job) : Number.POSITIVE_INFINITY
   // Compactions and purges run only where they are measured.
-  const store = new Store({ compact: 'manual', releaseAfterMs: Number.POSITIVE_INFINITY, limitBytes })
+  const store = new Store({
+    compact: 'manual',
+    releaseAfterMs: Number.POSITIVE_INFINITY,
+    limitBytes,
+    hugePages: job.hugePages ?? false,
+  })
   for (let round = 0; round < WARM_UPS; round++) runRound(store, job, 0)
   const touchUs = firstTouchUs()
   const result = runRound(store, job, touchUs)
@@ -93,7 +100,7 @@ function runRound(store, { sizes, keep, mib, isAtLimit = false, pinnedShare = 0 
   for (const { ref } of pinned) store.unpin(ref)
   for (const { ref } of kept) store.free(ref)
   store.trim()
-  const usOfRecord = done.cpuUs / done.movedRecords
+  const usOfRecord = done.movedRecords === 0 ? 0 : done.cpuUs / done.movedRecords
   return {
     liveBytes,
     before: before / liveBytes,
@@ -103,7 +110,7 @@ function runRound(store, { sizes, keep, mib, isAtLimit = false, pinnedShare = 0 
     movedByTrim: (done.movedBytes + more.movedBytes) / liveBytes,
     usOfRecord,
     overAllocFree: usOfRecord / allocFreeUs,
-    touchesOfPage: done.cpuUs / (done.freedBytes / PAGE_BYTES) / touchUs,
+    touchesOfPage: done.freedBytes === 0 ? 0 : done.cpuUs / (done.freedBytes / PAGE_BYTES) / touchUs,
     longestSliceMs: done.longestSliceUs / 1000,
   }
 }
