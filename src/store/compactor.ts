@@ -23,6 +23,7 @@ import { Survey } from '../heap/survey.js'
 import type { PageSource } from '../memory/page-source.js'
 import type { Releaser } from '../release/releaser.js'
 import type { Limits } from '../supply/limits.js'
+import { compactMemoryError } from './errors.js'
 import { Moves } from './moves.js'
 import type { Ref, Slots } from './slots.js'
 
@@ -59,6 +60,7 @@ export interface Judge {
 
 /** What a compactor needs from the store. */
 export interface CompactorParts {
+  readonly storeName: string
   readonly heap: BlockHeap
   readonly source: Pick<PageSource, 'unitPages' | 'end'>
   readonly records: Records
@@ -126,7 +128,7 @@ export class Compactor {
     this.#isLowering = false
     this.#isLow = false
     this.#parts.records.noticeTaken()
-    this.#startPass()
+    this.#attempt(() => this.#startPass())
   }
 
   /** Ends the round where it is. */
@@ -139,7 +141,8 @@ export class Compactor {
 
   /**
    * Goes on with the round until `untilMs`, or to its end. Returns whether the round has ended. It runs within a change of
-   * the store. Throws what a survey or the copy throws; the round has ended then, and no record is lost.
+   * the store. Throws `ERR_ARENA_OUT_OF_MEMORY` where a survey or a copy has no memory, and what else these throw; the
+   * round has ended then, and no record is lost.
    */
   run(untilMs: number): boolean {
     const { now, records } = this.#parts
@@ -148,27 +151,43 @@ export class Compactor {
     records.noticeTaken()
     // Records that cannot be read cannot be moved, and no new place may lie under the memory that other code took.
     if (records.hasLost) this.stop()
-    try {
-      while (this.#phase !== IDLE) {
-        this.#step(untilMs)
-        if (now() >= untilMs) break
+    this.#attempt(() => {
+      try {
+        while (this.#phase !== IDLE) {
+          this.#step(untilMs)
+          if (now() >= untilMs) break
+        }
+        this.#moves.flush()
+      } finally {
+        records.detachMoved()
       }
-      this.#moves.flush()
-    } catch (error) {
-      this.stop()
-      throw error
-    } finally {
-      records.detachMoved()
-    }
+    })
     return this.#phase === IDLE
   }
 
-  /** Moves every record that may move to another place, within a change. It ends a round under way. */
+  /** Does some work. Where it throws, the round ends; where that is for want of memory, the error says so. */
+  #attempt(work: () => void): void {
+    try {
+      work()
+    } catch (error) {
+      this.stop()
+      throw isRefusal(error) ? compactMemoryError(this.#parts.storeName, error) : error
+    }
+  }
+
+  /**
+   * Moves every record that may move to another place, within a change. It ends a round under way. Throws as `run` does.
+   */
   shuffle(): void {
-    const { heap, slots, records } = this.#parts
+    const { records } = this.#parts
     this.stop()
     records.noticeTaken()
     if (records.hasLost) return
+    this.#attempt(() => this.#shuffle())
+  }
+
+  #shuffle(): void {
+    const { heap, slots, records } = this.#parts
     try {
       for (let slot = 0; slot < slots.end; slot++) {
         const ref = slots.refAt(slot)
@@ -393,4 +412,10 @@ export class Compactor {
       this.#startPass()
     }
   }
+}
+
+/** Whether the kernel refused a call, or the runtime had no memory for an `ArrayBuffer`. */
+function isRefusal(error: unknown): boolean {
+  const { syscall, code } = error as NodeJS.ErrnoException
+  return syscall !== undefined || (error instanceof RangeError && code === undefined)
 }

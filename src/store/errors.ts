@@ -64,6 +64,21 @@ export function purgeError(storeName: string, method: string, cause: unknown): A
   )
 }
 
+/** The error of a compaction for which the kernel, or the runtime, had no memory. No record was harmed. */
+export function compactMemoryError(storeName: string, cause: unknown): ArenaError {
+  return new ArenaError(
+    'ERR_ARENA_OUT_OF_MEMORY',
+    `store '${storeName}': there is no memory to move records with; cause says why. No record has changed. Free records, ` +
+      'or give the process more memory',
+    { cause },
+  )
+}
+
+/** Whether an error says that the kernel, or the runtime, has no memory. */
+export function isOutOfMemory(error: unknown): boolean {
+  return error instanceof ArenaError && error.code === 'ERR_ARENA_OUT_OF_MEMORY'
+}
+
 function records(count: number): string {
   return count === 1 ? '1 pinned record' : `${count} pinned records`
 }

@@ -12,7 +12,7 @@ import { CompactionPolicy, GAIN_AT_ONCE } from '../release/compaction-policy.js'
 import { Compactor, type CompactorParts } from './compactor.js'
 import type { ResolvedStoreOptions } from './options.js'
 import { Slots } from './slots.js'
-import { Ticks } from './ticks.js'
+import { shortageIn, Ticks } from './ticks.js'
 
 const { floor, max } = Math
 
@@ -73,6 +73,7 @@ export class Compaction {
     this.#slots = slots
     const { heap, source, buffers, limits, releaser, gate, environment } = parts
     this.compactor = new Compactor({
+      storeName: parts.options.name,
       heap,
       source,
       records: buffers,
@@ -134,10 +135,13 @@ export class Compaction {
     const isHopeless = wastePages < max(pageCount, LEAST_WASTE_SHARE * usedPages)
     if (this.#isManual || isHopeless || calls < this.#retryAt) return false
     const wanted = pageCount + floor(heap.limitPages * SPARE_SHARE)
-    this.compactor.begin(GAIN_AT_ONCE)
-    while (!this.slice(1, GAIN_AT_ONCE, false)) {
-      if (heap.committedPages + wanted <= heap.limitPages) break
-    }
+    // Without memory for it there is less room, or none.
+    shortageIn(() => {
+      this.compactor.begin(GAIN_AT_ONCE)
+      while (!this.slice(1, GAIN_AT_ONCE, false)) {
+        if (heap.committedPages + wanted <= heap.limitPages) break
+      }
+    })
     this.compactor.stop()
     this.#policy.compacted(this.counts)
     const hasRoom = heap.committedPages + pageCount <= heap.limitPages

@@ -46,6 +46,7 @@ import { RecordAccess } from './record-access.js'
 import { type OldRecord, SAMPLED_EVERY, Samples, SKIPPED } from './samples.js'
 import { BLOCK, indexOf, MAX_RECORD_BYTES, type Ref, SIZE } from './slots.js'
 import type { CompactReport, StoreStats } from './stats.js'
+import { shortageIn } from './ticks.js'
 
 const Bytes = Uint8Array
 const { max, min } = Math
@@ -147,7 +148,9 @@ export class Store extends RecordAccess {
         slice: () => {
           let isDone = true
           ticks.attempt(() => {
-            isDone = this.#compaction.slice(SLICE_MS * WORK_SHARE, GAIN_AT_ONCE, false)
+            shortageIn(() => {
+              isDone = this.#compaction.slice(SLICE_MS * WORK_SHARE, GAIN_AT_ONCE, false)
+            })
           })
           return isDone
         },
@@ -667,7 +670,8 @@ export class Store extends RecordAccess {
    * Moves records together for about `maxMs` milliseconds, and gives pages back that come free. Returns what this call did.
    * Call it until `isDone`, with other work between two calls. A store with `compact: 'auto'` does that by itself.
    *
-   * Throws `ERR_OUT_OF_RANGE`, `ERR_INVALID_ARG_TYPE` or `ERR_INVALID_ARG_VALUE` for bad options.
+   * Throws `ERR_OUT_OF_RANGE`, `ERR_INVALID_ARG_TYPE` or `ERR_INVALID_ARG_VALUE` for bad options, and
+   * `ERR_ARENA_OUT_OF_MEMORY` if there is no memory to move records with; `cause` is the system error.
    *
    * ```ts
    * import { setImmediate } from 'node:timers/promises'
@@ -706,20 +710,23 @@ export class Store extends RecordAccess {
    * Moves all records together, unless `compact` is `'manual'`, and gives every free page back to the kernel now. With many
    * records that takes long: `trimAsync` does it in slices. Returns the bytes that went back. Throws
    * `ERR_ARENA_PURGE_FAILED` if the kernel refused to take pages; `cause` is the system error, and another call tries the
-   * rest again.
+   * rest again. Throws `ERR_ARENA_OUT_OF_MEMORY` if there was no memory to move records with: free pages went back then.
    */
   trim(): number {
     this.#requireOpen('trim')
     this.#records.detachViews()
     const { scavenger } = this.#arena
     const before = scavenger.purgedPages
+    let shortage: unknown = null
     this.#changes.run('trim', () => {
-      if (!partsOf(this).options.isManual) this.#compaction.all()
+      // Free pages go back, also where there is no memory to move records with.
+      if (!partsOf(this).options.isManual) shortage = shortageIn(() => this.#compaction.all())
       this.#releaser.releaseAll('trim')
       this.#slots.shrink()
     })
     const { failure } = this.#releaser
     if (failure !== null) throw purgeError(this.name, 'trim', failure)
+    if (shortage !== null) throw shortage
     return (scavenger.purgedPages - before) * this.#heap.pageBytes
   }
 
@@ -733,16 +740,21 @@ export class Store extends RecordAccess {
     const { scavenger, environment } = this.#arena
     const before = scavenger.purgedPages
     let isDone = partsOf(this).options.isManual
+    let shortage: unknown = null
     while (!isDone && !this.#isClosed) {
       await new Promise<void>(resolve => environment.deferral.awaitedTurn(resolve))
       if (this.#isClosed) break
       this.#ticks.attempt(() => {
-        isDone = this.#compaction.slice(SLICE_MS * WORK_SHARE, GAIN_AT_ONCE, false)
+        shortage = shortageIn(() => {
+          isDone = this.#compaction.slice(SLICE_MS * WORK_SHARE, GAIN_AT_ONCE, false)
+        })
       })
+      if (shortage !== null) break
     }
     this.#slicedTrim ??= new SlicedTrim(this.#releaser, environment.deferral, environment.now)
     const { failure } = await this.#slicedTrim.run()
     if (failure !== null) throw purgeError(this.name, 'trimAsync', failure)
+    if (shortage !== null) throw shortage
     return (scavenger.purgedPages - before) * this.#heap.pageBytes
   }
 
@@ -963,7 +975,8 @@ export class Store extends RecordAccess {
     if (this.#isClosed) return
     this.#ticks.attempt(() => {
       this.#records.detachViews()
-      this.#compaction.compactor.shuffle()
+      // Without memory for that, the records stay where they are.
+      shortageIn(() => this.#compaction.compactor.shuffle())
     })
   }
 

@@ -12,6 +12,7 @@ import { PAUSE_MS, SLICE_MS } from '../base/timer-queue.js'
 import { NONE } from '../base/units.js'
 import { type CompactionCounts, type CompactionPolicy, GAIN_BY_TIMER } from '../release/compaction-policy.js'
 import type { Compactor } from './compactor.js'
+import { isOutOfMemory } from './errors.js'
 
 /** What ticks need from the store. None of it refers to the store. */
 export interface TickParts {
@@ -58,8 +59,10 @@ export class Ticks {
   startSoon(gain: number): void {
     const { compactor } = this.#parts
     if (compactor.isActive) return
-    this.attempt(() => compactor.begin(gain))
-    this.#goOnSoon()
+    this.attempt(() => {
+      shortageIn(() => compactor.begin(gain))
+    })
+    if (compactor.isActive) this.#goOnSoon()
   }
 
   /** Goes on with a round that no policy has begun, a slice a turn. */
@@ -73,7 +76,9 @@ export class Ticks {
     const { compactor, policy, now, counts } = this.#parts
     let isDone = false
     const hasRun = this.attempt(() => {
-      isDone = this.run(now() + SLICE_MS)
+      shortageIn(() => {
+        isDone = this.run(now() + SLICE_MS)
+      })
       if (isDone) policy.compacted(counts())
     })
     if ((!hasRun || !isDone) && compactor.isActive) this.#goOnSoon()
@@ -148,7 +153,8 @@ export class Ticks {
     }
     if (policy.isStartDue) {
       policy.begin()
-      compactor.begin(GAIN_BY_TIMER, this.#judgeOf(policy))
+      // What cannot be begun ends below as a round in vain.
+      shortageIn(() => compactor.begin(GAIN_BY_TIMER, this.#judgeOf(policy)))
     }
     if (!policy.isCompacting || !policy.mayWork(turnStartMs)) return
     this.#slice(turnStartMs)
@@ -165,8 +171,9 @@ export class Ticks {
       // The end of the source is lowered after the round.
       if (!isDone && !policy.isCompacting) this.#goOnSoon()
     } catch (error) {
-      policy.failed()
-      throw error
+      if (policy.isCompacting) policy.failed()
+      // Nobody can catch it here. After the wait it is tried again.
+      if (!isOutOfMemory(error)) throw error
     }
   }
 
@@ -191,5 +198,16 @@ export class Ticks {
       this.#isStopped || this.#timer !== null || !policy.isTickNeeded(counts()),
       '1: what is sparse is looked at',
     )
+  }
+}
+
+/** Does `work`. Returns null, or the error that says that there was no memory for it: then it had no effect. */
+export function shortageIn(work: () => void): unknown {
+  try {
+    work()
+    return null
+  } catch (error) {
+    if (isOutOfMemory(error)) return error
+    throw error
   }
 }
