@@ -14,7 +14,7 @@ Off-heap memory for Node that goes back to the operating system when you
 free it.
 
 Commands:
-  demo           compare the memory that Buffers and an Arena hold
+  demo           compare the memory that Buffers, an Arena and a Store hold
   replay FILE    replay a recording of allocations; show time and memory, and
                  verify the contents of blocks
   report PID     show where the memory of a process is

@@ -2,7 +2,7 @@ import { AssertionError } from 'node:assert/strict'
 import { channel } from 'node:diagnostics_channel'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, describe, expect, it, vi } from 'vitest'
-import { Arena, type ArenaOptions } from '../../src/index.js'
+import { Arena, type ArenaOptions, Store } from '../../src/index.js'
 import { assertNoLiveBlocks } from '../../src/testing/index.js'
 import { expectedOf } from './expected.js'
 
@@ -48,6 +48,18 @@ describe('assertNoLiveBlocks', () => {
     expect(expected).toEqual([])
     uploads.unpin(held[0])
     expect(held.map(({ length }) => length)).toEqual([1000, 24, 0])
+  })
+
+  it('finds records of a store that were not freed', async () => {
+    using store = new Store({ name: 'sessions' })
+    const ref = store.put(Buffer.from('abc'))
+    for (const arenas of [undefined, [store], ['sessions']]) {
+      const options = arenas === undefined ? { withinMs: 0 } : { withinMs: 0, arenas }
+      const { actual } = await expectedOf(assertNoLiveBlocks(options), AssertionError)
+      expect(actual).toEqual([{ arena: 'sessions', liveBlocks: 1, liveBytes: 3 }])
+    }
+    store.free(ref)
+    await assertNoLiveBlocks({ arenas: [store], withinMs: 0 })
   })
 
   it('looks only at the arenas that were asked for, each once', async () => {
