@@ -64,9 +64,9 @@ export class ArenaMember implements Member {
     if (this.#parts === null) return { releasedBytes: 0, isDone: true }
     const { releaser, heap } = this.#parts
     if (this.compaction !== undefined && !this.#hasCompacted) {
-      const usedBefore = heap.usedPages
+      const before = heap.committedPages
       this.#hasCompacted = this.compaction.slice()
-      return { releasedBytes: max(0, usedBefore - heap.usedPages) * heap.pageBytes, isDone: false }
+      return { releasedBytes: max(0, before - heap.committedPages) * heap.pageBytes, isDone: false }
     }
     if (this.#isEndingReclaim) {
       const { isDone } = releaser.endTrimSlice()

@@ -3,7 +3,7 @@
  * Nothing here refers to the store itself, because some parts outlive a store that is collected without `close()`.
  */
 import { assembleWith, type Parts } from '../arena/parts.js'
-import type { PageCount } from '../base/units.js'
+import { NONE, type PageCount } from '../base/units.js'
 import { DebugRecordBuffers } from '../buffers/records/debug-record-buffers.js'
 import { RecordBuffers } from '../buffers/records/record-buffers.js'
 import type { Records } from '../buffers/records/records.js'
@@ -37,6 +37,8 @@ export interface StoreParts {
 const SPARE_SHARE = 1 / 16
 /** Before a limit refuses, records are moved if at least this share of the used pages is waste. */
 const LEAST_WASTE_SHARE = 1 / 32
+/** The least waste for which a compaction is begun that somebody else asks for. */
+const LEAST_WASTE_PAGES = 16
 /** After a compaction that made no room, as many calls for each live record must come before the next one. */
 const RETRY_SHARE = 1 / 64
 /** How long one slice runs where nobody waits for the event loop. */
@@ -56,6 +58,8 @@ export class Compaction {
   readonly #slots: Slots
   /** The calls until which a limit does not try again. */
   #retryAt = 0
+  /** The calls before the last compaction that somebody else asked for. */
+  #askedAt = NONE
   /** The pins of the store. */
   pins: Pinned = { isPinned: () => false, forEach: () => {}, endedCount: 0 }
 
@@ -125,6 +129,36 @@ export class Compaction {
   all(): void {
     this.compactor.begin(GAIN_AT_ONCE)
     while (!this.slice(LONG_SLICE_MS, GAIN_AT_ONCE, false));
+  }
+
+  /**
+   * Whether a compaction that somebody else asks for can free something: there is waste, and calls since the last one.
+   * Otherwise each sign of pressure, and each reclaim, would walk over all records in vain.
+   */
+  get isWorthIt(): boolean {
+    const { calls, usedPages, liveGranules } = this.counts
+    const wastePages = usedPages - liveGranules / this.#parts.heap.pageGranules
+    return calls !== this.#askedAt && wastePages >= max(LEAST_WASTE_PAGES, LEAST_WASTE_SHARE * usedPages)
+  }
+
+  /** Begins a compaction on the next turn of the event loop, because memory is short. */
+  startSoon(): void {
+    if (!this.isWorthIt) return
+    this.#askedAt = this.counts.calls
+    this.ticks.startSoon(GAIN_AT_ONCE)
+  }
+
+  /** Runs one slice of a compaction for `reclaim`. Returns whether nothing more is to be gained. */
+  reclaimSlice(maxMs: number): boolean {
+    if (!this.compactor.isActive && !this.isWorthIt) return true
+    let isDone = true
+    this.ticks.attempt(() => {
+      shortageIn(() => {
+        isDone = this.slice(maxMs, GAIN_AT_ONCE, false)
+      })
+    })
+    if (isDone) this.#askedAt = this.counts.calls
+    return isDone
   }
 
   /** See `LimitActions.compact`. */

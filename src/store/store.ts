@@ -142,18 +142,10 @@ export class Store extends RecordAccess {
     this.#compaction.pins = this.#pins
     member.stats = () => this.stats()
     if (!partsOf(this).options.isManual) {
-      const { ticks } = this.#compaction
+      const compaction = this.#compaction
       member.compaction = {
-        startSoon: () => ticks.startSoon(GAIN_AT_ONCE),
-        slice: () => {
-          let isDone = true
-          ticks.attempt(() => {
-            shortageIn(() => {
-              isDone = this.#compaction.slice(SLICE_MS * WORK_SHARE, GAIN_AT_ONCE, false)
-            })
-          })
-          return isDone
-        },
+        startSoon: () => compaction.startSoon(),
+        slice: () => compaction.reclaimSlice(SLICE_MS * WORK_SHARE),
       }
     }
     const tally = this.#tally

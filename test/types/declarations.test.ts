@@ -19,10 +19,8 @@ const WITH_BROWSER = ['es2023', 'esnext.disposable', 'dom', 'dom.iterable']
 
 /** What a user writes. Where an arena's Buffer goes, one of Node's goes. */
 const CONSUMER = `
-import { Arena, ArenaError, onPressure, type AllocOptions, type ArenaBuffer, type ArenaOptions, type Scope } from 'offheap'
-import { Heap, type HeapCompactOptions, type HeapMove } from 'offheap/heap'
 import { Arena, ArenaError, onPressure, Store, type AllocOptions, type ArenaBuffer, type ArenaOptions, type CompactReport, type Ref, type Scope, type StoreOptions } from 'offheap'
-import { Heap } from 'offheap/heap'
+import { Heap, type HeapCompactOptions, type HeapMove } from 'offheap/heap'
 import { assertNoLiveBlocks, assertResidentBelow } from 'offheap/testing'
 
 const options: ArenaOptions = { name: 'types', debug: { quarantineBlocks: 1 } }
