@@ -75,6 +75,8 @@ export class Compactor {
   readonly #parts: CompactorParts
   readonly #moves: Moves
   #phase = IDLE
+  /** A slice runs, or was interrupted: then the round cannot go on. */
+  #isRunning = false
   #gain = 0
   #judge: Judge | null = null
   #survey: Survey | null = null
@@ -104,9 +106,9 @@ export class Compactor {
     this.#moves = new Moves(parts.heap, parts.records, parts.slots)
   }
 
-  /** Whether a round is under way. */
+  /** Whether a round is under way that can go on. */
   get isActive(): boolean {
-    return this.#phase !== IDLE
+    return this.#phase !== IDLE && !this.#isRunning
   }
 
   get movedRecords(): number {
@@ -133,10 +135,11 @@ export class Compactor {
 
   /** Ends the round where it is. */
   stop(): void {
+    this.#phase = IDLE
     this.#moves.abandon()
     this.#endSurvey()
     this.#high = null
-    this.#phase = IDLE
+    this.#isRunning = false
   }
 
   /**
@@ -146,8 +149,7 @@ export class Compactor {
    */
   run(untilMs: number): boolean {
     const { now, records } = this.#parts
-    // What an interrupted slice left behind.
-    if (!this.#moves.isEmpty) this.#moves.abandon()
+    if (this.#isRunning) this.stop()
     records.noticeTaken()
     // Records that cannot be read cannot be moved, and no new place may lie under the memory that other code took.
     if (records.hasLost) this.stop()
@@ -167,8 +169,10 @@ export class Compactor {
 
   /** Does some work. Where it throws, the round ends; where that is for want of memory, the error says so. */
   #attempt(work: () => void): void {
+    this.#isRunning = true
     try {
       work()
+      this.#isRunning = false
     } catch (error) {
       this.stop()
       throw isRefusal(error) ? compactMemoryError(this.#parts.storeName, error) : error
