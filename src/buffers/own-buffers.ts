@@ -86,10 +86,13 @@ export class OwnBuffers {
     return this.#byBlock.get(block)?.buffer
   }
 
-  /** Drops the buffer of a block, if it has one: a kept one, or one that an interrupted call left there. */
-  discard(block: Block): void {
+  /**
+   * Drops the buffer of a block, if it has one: also a kept one, or one that an interrupted call left there. Returns as
+   * `detach` does.
+   */
+  discard(block: Block): WrapId | null {
     const own = this.#byBlock.get(block)
-    if (own !== undefined) this.#drop(block, own.isIdle ? own : this.#end(block))
+    return own === undefined ? null : this.#drop(block, own.isIdle ? own : this.#end(block))
   }
 
   /**
@@ -288,6 +291,12 @@ export class OwnBuffers {
       if (own.isIdle) this.idleBytes += own.lengthBytes
       else this.liveBlocks++
     }
+  }
+
+  /** Does what `recount` does where no buffer is ever kept: idle ones, which interrupted calls left, are of live blocks. */
+  revive(): void {
+    for (const own of this.#byBlock.values()) own.isIdle = false
+    this.recount()
   }
 
   check(liveBlocks: number): void {

@@ -23,7 +23,7 @@ interface View {
 
 export class DebugRecordBuffers extends RecordBuffers {
   readonly #sharesMemory: boolean
-  #views: View[] = []
+  readonly #views: View[] = []
   /** Whether views were given out that are not detached yet. */
   #hasViews = false
   #isDue = false
@@ -54,14 +54,14 @@ export class DebugRecordBuffers extends RecordBuffers {
 
   override detachViews(): void {
     if (!this.#hasViews) return
-    this.#hasViews = false
-    if (!this.#sharesMemory) {
-      this.detachShared()
-      return
-    }
+    if (!this.#sharesMemory) this.detachShared()
     const views = this.#views
-    this.#views = []
-    for (let i = 0; i < views.length; i++) this.closeOwn(views[i].block, views[i].wrap)
+    // Each is forgotten once it is detached, so that none stays where this is interrupted.
+    for (let last = views.length - 1; last >= 0; last--) {
+      this.closeOwn(views[last].block, views[last].wrap)
+      views.length = last
+    }
+    this.#hasViews = false
   }
 
   override take(sizeBytes: number, alignBytes: number): Block {

@@ -2,9 +2,10 @@
  * The `ArrayBuffer`s of records above 64 KiB: each has one of its own, made when the record is first looked at, and
  * kept until the record ends. `OwnBuffers` has them; this adds what is needed without owners.
  *
- * Invariants, checked by `check()`:
- *  1. No buffer is idle.
- *  2. A `DataView` is of the buffer that its record has.
+ * No buffer is idle, but those that interrupted calls left. Their records have ended, or will.
+ *
+ * Invariant, checked by `check()`:
+ *  1. A `DataView` is of the buffer that its record has.
  */
 import { invariant } from '../../base/assert.js'
 import { byteLengthOf, SafeMap } from '../../base/primordials.js'
@@ -71,7 +72,7 @@ export class LongRecords {
   end(block: Block): WrapId | null {
     if (this.#own.bufferOf(block) === undefined) return null
     this.#data.delete(block)
-    return this.#own.detach(block)
+    return this.#own.discard(block)
   }
 
   /**
@@ -109,7 +110,7 @@ export class LongRecords {
   }
 
   recount(): void {
-    this.#own.recount()
+    this.#own.revive()
   }
 
   get reaches(): Reach[] {
@@ -118,9 +119,8 @@ export class LongRecords {
 
   check(): void {
     this.#own.check(this.#own.liveBlocks)
-    invariant(this.#own.idleBytes === 0, '1: no buffer is idle')
     this.#data.forEach((data, block) => {
-      invariant(data.buffer === this.#own.bufferOf(block), `2: the data of block ${block}`)
+      invariant(data.buffer === this.#own.bufferOf(block), `1: the data of block ${block}`)
     })
   }
 }

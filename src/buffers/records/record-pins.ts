@@ -61,7 +61,15 @@ export class RecordPins {
 
   /** Whether the record of this block is pinned or lent. */
   isPinned(block: Block): boolean {
-    return this.#refOf.size > 0 && this.#refOf.has(block)
+    return this.#refOf.size > 0 && this.#refOf.has(block) && this.#isEntered(block)
+  }
+
+  /** Whether a block is that of an entry. If not, an interrupted call left it here. */
+  #isEntered(block: Block): boolean {
+    const ref = this.#refOf.get(block)
+    if (ref !== undefined && this.#counts.get(ref)?.block === block) return true
+    this.#refOf.delete(block)
+    return false
   }
 
   /** Calls `visit` for each pinned or lent record. */
@@ -147,6 +155,9 @@ export class RecordPins {
 
   check(isLive: (block: Block) => boolean): void {
     this.#counts.check()
+    this.#refOf.forEach((_, block) => {
+      this.#isEntered(block)
+    })
     this.#counts.forEach(({ block }, ref) => {
       invariant(isLive(block), `2: the block ${block} of a pinned record is live`)
       invariant(this.#refOf.get(block) === ref, `2: block ${block} is pinned once`)

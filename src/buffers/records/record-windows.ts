@@ -160,9 +160,10 @@ export class RecordWindows {
     this.#noticeIn(window)
     if (this.#windows.bufferOf(block) === null) return true
     if (this.#pinned.has(window) || !this.#windows.detach(block)) return false
-    this.#drop(window)
-    // The memory holds records. The source would give it up with the first page there that comes free.
+    // The memory holds records. The source would give it up with the first page there that comes free. If this is
+    // interrupted, what is shown tells `mend`.
     if (!this.#source.sharesMemory) this.#open(block)
+    this.#drop(window)
     return true
   }
 
