@@ -163,22 +163,29 @@ export class Compaction {
 
   /** See `LimitActions.compact`. */
   makeRoom(pageCount: PageCount): boolean {
-    const { heap } = this.#parts
+    const { heap, limits } = this.#parts
     const { calls, usedPages, liveGranules } = this.counts
     const wastePages = usedPages - liveGranules / heap.pageGranules
     const isHopeless = wastePages < max(pageCount, LEAST_WASTE_SHARE * usedPages)
     if (this.#isManual || isHopeless || calls < this.#retryAt) return false
     const wanted = pageCount + floor(heap.limitPages * SPARE_SHARE)
+    const fits = (pages: PageCount): boolean => {
+      const isWithin = () => heap.committedPages + pages <= heap.limitPages
+      if (heap.committedPages + pages > limits.hardPages || isWithin()) return isWithin()
+      // As pages went back, so did the bound and the share. Neither may refuse what came free.
+      limits.makeRoomUnseen(pages)
+      return isWithin()
+    }
     // Without memory for it there is less room, or none.
     shortageIn(() => {
       this.compactor.begin(GAIN_AT_ONCE)
       while (!this.slice(1, GAIN_AT_ONCE, false)) {
-        if (heap.committedPages + wanted <= heap.limitPages) break
+        if (fits(wanted)) break
       }
     })
     this.compactor.stop()
     this.#policy.compacted(this.counts)
-    const hasRoom = heap.committedPages + pageCount <= heap.limitPages
+    const hasRoom = fits(pageCount)
     if (!hasRoom) this.#retryAt = calls + max(1, floor(RETRY_SHARE * (heap.liveBlocks + 1)))
     return hasRoom
   }

@@ -399,13 +399,14 @@ export class Store extends RecordAccess {
   copy(ref: Ref): ArenaBuffer
   copy<T extends Uint8Array>(ref: Ref, target: T): T
   copy(ref: Ref, target?: Uint8Array): Uint8Array {
-    const view = this.#see('copy', ref)
-    if (target === undefined) return Buffer.from(view)
+    this.#requireLive('copy', ref)
+    if (target === undefined) return Buffer.from(this.#see('copy', ref))
     if (!(target instanceof Bytes)) throw invalidArgType('target', 'a Uint8Array', target)
-    if (lengthOf(target) < lengthOf(view)) {
-      throw outOfRange('target.length', `>= ${lengthOf(view)}, the size of the record`, lengthOf(target))
+    const sizeBytes = this.#slots.sizeOf(ref)
+    if (lengthOf(target) < sizeBytes) {
+      throw outOfRange('target.length', `>= ${sizeBytes}, the size of the record`, lengthOf(target))
     }
-    copyBytes(target, view)
+    copyBytes(target, this.#see('copy', ref))
     return target
   }
 
@@ -415,14 +416,16 @@ export class Store extends RecordAccess {
    */
   write(ref: Ref, bytes: Uint8Array, offset = 0): void {
     if (!(bytes instanceof Bytes)) throw invalidArgType('bytes', 'a Uint8Array', bytes)
-    const view = this.#see('write', ref)
-    const most = lengthOf(view) - lengthOf(bytes)
+    // Checked before the record is looked at, which may fail for lack of memory.
+    this.#requireLive('write', ref)
+    const sizeBytes = this.#slots.sizeOf(ref)
+    const most = sizeBytes - lengthOf(bytes)
     if (!Number.isInteger(offset) || offset < 0 || offset > most) {
       throw most < 0
-        ? outOfRange('bytes.length', `<= ${lengthOf(view)}, the size of the record`, lengthOf(bytes))
+        ? outOfRange('bytes.length', `<= ${sizeBytes}, the size of the record`, lengthOf(bytes))
         : outOfRange('offset', `an integer from 0 to ${most}`, offset)
     }
-    view.set(bytes, offset)
+    this.#see('write', ref).set(bytes, offset)
   }
 
   /**
