@@ -421,7 +421,7 @@ class Session {
   }
 
   #expectCode(code: string, call: () => unknown): void {
-    const error = thrownBy(call)
+    const error = this.#undisturbed(() => thrownBy(call))
     if (error?.code !== code) throw error ?? new Error(`nothing was thrown, not ${code}`)
   }
 
