@@ -15,7 +15,7 @@
  * The walk can be cut into slices, with other changes of the heap in between. It is then less exact, and no less safe:
  * whoever moves a block asks the heap what the block is now.
  */
-import { clearRange, nextSet, setBit, setRange, testBit, wordsFor } from '../base/bits.js'
+import { clearRange, nextSet, previousSet, setBit, setRange, testBit, wordsFor } from '../base/bits.js'
 import type { Block, PageCount } from '../base/units.js'
 import type { Books } from './books.js'
 import { endOf, isGap, isLive, startOf } from './granule-map.js'
@@ -64,6 +64,8 @@ export class Survey {
   #ending: Int32Array
   #largeEnding: Int32Array
   #crossing: Int32Array
+  /** A set bit: a live block touches the unit. So `choose` skips the others. */
+  readonly #inUse: Int32Array
   /** A set bit: a block touches the unit that must not move. */
   readonly #stays: Int32Array
   /** A set bit: the unit is sparse and lies above `meet`. */
@@ -107,6 +109,7 @@ export class Survey {
     this.#ending = column(3)
     this.#largeEnding = column(4)
     this.#crossing = column(5)
+    this.#inUse = new Int32Array(wordsFor(units))
     this.#stays = new Int32Array(wordsFor(units))
     this.#victims = new Int32Array(wordsFor(units))
     this.gaps = new LongGaps(ceil(granules / FRAME_GRANULES))
@@ -160,6 +163,7 @@ export class Survey {
     if (length >= LARGE_GRANULES) this.#largeEnding[last] += length
     for (let unit = block >>> shift; unit <= last; unit++) {
       this.#occupied[unit] += this.#partIn(unit, block, end)
+      setBit(this.#inUse, unit)
       if (unit < last) this.#crossing[unit] = length
     }
     if (length > this.#mostMoved) this.keep(block, end)
@@ -194,7 +198,9 @@ export class Survey {
   choose(gain: number, most: number): boolean {
     for (let left = most; this.#low < this.#high; left--) {
       if (left <= 0) return false
-      const top = this.#high - 1
+      const top = previousSet(this.#inUse, this.#high - 1)
+      this.#high = max(this.#low, top + 1)
+      if (top < this.#low) continue
       if (!this.#isSparse(top, gain)) this.#high = top
       else if (this.#fits(top)) this.#addVictim(top)
       else this.#raiseLow()
@@ -208,7 +214,7 @@ export class Survey {
 
   #isSparse(unit: number, gain: number): boolean {
     const moved = this.#ending[unit] + this.#crossing[unit]
-    return this.#occupied[unit] > 0 && this.#free[unit] >= gain * moved && !testBit(this.#stays, unit)
+    return this.#free[unit] >= gain * moved && !testBit(this.#stays, unit)
   }
 
   /** The length of the block that crosses the end of a unit, unless it moves anyway because the next unit is a victim. */

@@ -32,9 +32,11 @@ const { max, min } = Math
 /** After each of these many steps the clock is read. Each takes some microseconds. */
 const WALKED = 256
 const CHOSEN = 4096
-const LOOKED = 512
+const LOOKED = 4096
 /** A round has ended after a pass that freed less than this share of the used pages. */
 const LITTLE_SHARE = 0.02
+/** Nor does another pass follow where less than this share of the used pages is waste: it would look at all in vain. */
+const DENSE_SHARE = 0.015
 const MAX_PASSES = 8
 /** How much of the end is looked at in one pass that lowers the end. */
 const END_BYTES = 16 * MIB
@@ -69,6 +71,8 @@ export interface CompactorParts {
   readonly limits: Pick<Limits, 'makeRoomUnseen'>
   readonly releaser: Pick<Releaser, 'compactedSlice' | 'endTrimSlice' | 'failure'>
   now(): number
+  /** Granules of all live records. */
+  liveGranules(): number
 }
 
 export class Compactor {
@@ -282,23 +286,19 @@ export class Compactor {
     const { slots, heap } = this.#parts
     const survey = this.#surveyed
     const end = min(slots.end, this.#slot + LOOKED)
-    while (this.#slot < end) {
-      const ref = slots.refAt(this.#slot)
-      if (ref === NONE) {
-        this.#slot++
-        continue
-      }
+    for (let slot = slots.nextLive(this.#slot, end); slot < end; slot = slots.nextLive(this.#slot, end)) {
+      const ref = slots.refAt(slot) as Ref
       const block = slots.blockOf(ref)
-      if (block >= survey.meet) {
-        const blockEnd = heap.endOf(block)
-        if (survey.isSource(block, blockEnd)) this.#move(ref, block, blockEnd, survey.meet)
-      }
-      this.#slot++
+      this.#slot = slot + 1
+      if (block < survey.meet) continue
+      const blockEnd = heap.endOf(block)
+      if (survey.isSource(block, blockEnd)) this.#move(ref, block, blockEnd, survey.meet)
       if (this.#moves.isFull) {
         this.#moves.flush()
         return
       }
     }
+    this.#slot = end
     if (this.#slot < slots.end) return
     this.#moves.flush()
     this.#startPurge(survey.meet / heap.pageGranules)
@@ -344,8 +344,10 @@ export class Compactor {
     const high = this.#high as Map<Block, Ref>
     const end = min(slots.end, this.#slot + LOOKED)
     for (; this.#slot < end; this.#slot++) {
-      const ref = slots.refAt(this.#slot)
-      if (ref !== NONE && slots.blockOf(ref) >= this.#highFrom) high.set(slots.blockOf(ref), ref)
+      this.#slot = slots.nextLive(this.#slot, end)
+      if (this.#slot === end) break
+      const ref = slots.refAt(this.#slot) as Ref
+      if (slots.blockOf(ref) >= this.#highFrom) high.set(slots.blockOf(ref), ref)
     }
     if (this.#slot >= slots.end) this.#moveDown(high)
   }
@@ -401,7 +403,10 @@ export class Compactor {
     this.freedPages += max(0, freed)
     this.sparsePages = max(0, this.sparsePages - max(0, freed))
     const isLittle = freed <= 0 || freed < LITTLE_SHARE * this.#usedBefore
-    const isWorthIt = this.#judge === null ? !isLittle && this.#pass < MAX_PASSES : this.#judge.passed()
+    const used = heap.usedPages * heap.pageGranules
+    const isDense = used - this.#parts.liveGranules() < DENSE_SHARE * used
+    const isWorthIt =
+      this.#judge === null ? !isLittle && !isDense && this.#pass < MAX_PASSES : this.#judge.passed()
     // Each move is to a lower place, so passes that move something end. There may be no records at all.
     const isLower = !this.#isLow && this.movedRecords > this.#movedBefore
     if (this.#isLowering ? isLower : isWorthIt) {

@@ -85,6 +85,7 @@ export class Compaction {
       limits,
       releaser,
       now: environment.now,
+      liveGranules: () => tally.liveGranules,
       pins: {
         isPinned: block => this.pins.isPinned(block),
         forEach: visit => this.pins.forEach(visit),

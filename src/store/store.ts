@@ -905,6 +905,7 @@ export class Store extends RecordAccess {
     this.#releaser.mend()
     this.#releaser.dropUnmanaged()
     this.#releaser.rearm()
+    this.#ticks.rearm()
     this.#heap.check()
     this.#slots.check(this.#endingCount)
     const seen = new Set<Block>()

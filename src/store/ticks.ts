@@ -121,9 +121,19 @@ export class Ticks {
 
   #arm(): void {
     const delayMs = this.#parts.policy.delayMs()
-    this.isSettled = delayMs !== NONE
-    if (delayMs !== NONE) this.#armIn(delayMs)
-    else this.#parts.rest()
+    this.isSettled = false
+    if (delayMs === NONE) {
+      this.#parts.rest()
+      return
+    }
+    this.#armIn(delayMs)
+    // Last: if this is interrupted, the next `free` arms a tick.
+    this.isSettled = true
+  }
+
+  /** Arms a tick if none is due. An interrupted call may have ended before it did so. */
+  rearm(): void {
+    if (this.#timer === null) this.noteFree()
   }
 
   #armIn(delayMs: number): void {
@@ -135,6 +145,7 @@ export class Ticks {
   private tick(turnStartMs: number): void {
     this.#timer = null
     if (this.#isStopped) return
+    this.isSettled = false
     try {
       // If timers that are not ours run this in the middle of a change, it waits for a pause.
       if (!this.attempt(() => this.#tick(turnStartMs))) this.#armIn(PAUSE_MS)
