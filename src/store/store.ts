@@ -20,9 +20,10 @@ import { endIfDropped, wasClosed } from '../arena/unclosed.js'
 import { requireFunction, requireNumber } from '../base/arguments.js'
 import { invariant } from '../base/assert.js'
 import { ArenaError, invalidArgType, outOfRange } from '../base/errors.js'
-import { requireKnownKeys } from '../base/known-keys.js'
+import { keysOf, requireKnownKeys } from '../base/known-keys.js'
 import { partsOf } from '../base/made-of.js'
 import { copyBytes, fillBytes, lengthOf } from '../base/primordials.js'
+import { SLICE_MS } from '../base/timer-queue.js'
 import { type Block, GRANULE_BYTES, GRANULE_SHIFT, NONE } from '../base/units.js'
 import type { ArenaBuffer } from '../buffers/owner.js'
 import { RecordPins } from '../buffers/records/record-pins.js'
@@ -51,11 +52,8 @@ import { shortageIn } from './ticks.js'
 const Bytes = Uint8Array
 const { max, min } = Math
 
-const KNOWN_COMPACT_OPTIONS = new Set(['maxMs', 'gain'])
 /** The part of a slice after which no new step begins, so that the slice ends in time. */
 const WORK_SHARE = 0.7
-/** How long one slice of `trimAsync` takes. */
-const SLICE_MS = 1
 
 /** The options of `store.compact()`. All are optional. An option that does not exist is refused. */
 export interface CompactOptions {
@@ -68,6 +66,8 @@ export interface CompactOptions {
    */
   gain?: number
 }
+
+const KNOWN_COMPACT_OPTIONS = keysOf<CompactOptions>({ maxMs: true, gain: true })
 
 /**
  * Off-heap records that move together by themselves, so that pages on which few records are left go back to the operating
@@ -151,7 +151,6 @@ export class Store extends RecordAccess {
     const tally = this.#tally
     const slots = this.#slots
     this.#releaser.calls = () => 2 * tally.allocations - slots.liveCount
-    this.#sampleAt = 1
     endIfDropped(this, {
       name: this.name,
       leaks: 'sampled',
@@ -468,12 +467,17 @@ export class Store extends RecordAccess {
       this.#set(ref, block, sizeBytes)
       return
     }
+    let to: Block
     try {
-      this.#resizeByMoving(ref, oldBytes, sizeBytes)
+      to = this.#copyOf(ref, oldBytes, sizeBytes)
     } catch (error) {
       this.#set(ref, this.#slots.blockOf(ref), oldBytes)
       throw error
     }
+    // Taking a block may have moved the record. From here on its size is never that of the other block.
+    const from = this.#slots.blockOf(ref)
+    this.#set(ref, to, sizeBytes)
+    this.#records.end(from, oldBytes)
   }
 
   /** Points a record to a block, and counts its size. */
@@ -486,22 +490,20 @@ export class Store extends RecordAccess {
     tally.liveGranules += granules
   }
 
-  #resizeByMoving(ref: Ref, oldBytes: number, sizeBytes: number): void {
+  /** Returns a new block of `sizeBytes` with the bytes of a record of `oldBytes`, as far as they fit. */
+  #copyOf(ref: Ref, oldBytes: number, sizeBytes: number): Block {
     const to = this.#takeBlock(sizeBytes, NOT_ASKED)
-    // Taking may have moved the record.
-    const from = this.#slots.blockOf(ref)
     const bytes = min(oldBytes, sizeBytes)
-    if (bytes > 0) {
-      try {
-        copyBytes(this.#records.view(to, sizeBytes), this.#records.view(from, oldBytes).subarray(0, bytes))
-      } catch (error) {
-        this.#records.end(to, sizeBytes)
-        throw this.#unseen(sizeBytes, error)
-      }
-      this.#records.detachViews()
+    if (bytes === 0) return to
+    try {
+      const from = this.#records.view(this.#slots.blockOf(ref), oldBytes)
+      copyBytes(this.#records.view(to, sizeBytes), from.subarray(0, bytes))
+    } catch (error) {
+      this.#records.end(to, sizeBytes)
+      throw this.#unseen(sizeBytes, error)
     }
-    this.#set(ref, to, sizeBytes)
-    this.#records.end(from, oldBytes)
+    this.#records.detachViews()
+    return to
   }
 
   /**
