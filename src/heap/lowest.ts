@@ -2,17 +2,15 @@
  * The lowest place for a block: what a compaction asks for. Allocation looks for the best fit; compaction looks for the
  * lowest address, so that the pages above come free.
  *
- * Short gaps are found by the tree over frames of `short-gaps`: for each bin of gaps that are long enough, the lowest
- * frame. Long gaps have no order by address. So a survey notes in which frames they start (`LongGaps`), and a search
- * walks up from where the last one of the same length ended. It never goes back, so all searches of a pass together read
- * each noted frame once for each length.
+ * A search walks up from where the last one of the same length ended, and never goes back. So all searches of a pass
+ * together read each frame once for each length. Short gaps are found by the top of each frame (`short-gaps`). For long gaps
+ * a survey notes in which frames they start (`LongGaps`).
  */
 import { clearRange, nextSet, setBit, wordsFor } from '../base/bits.js'
 import { type Block, NONE } from '../base/units.js'
 import type { Books } from './books.js'
 import { endOf, isGap } from './granule-map.js'
 import {
-  BINS_SHIFT,
   FRAME_GRANULES,
   FRAME_SHIFT,
   LONG_STEPS_SHIFT,
@@ -37,8 +35,8 @@ export class LongGaps {
   readonly #endFrame: number
   /** For each length: no gap that is long enough starts in a noted frame below. */
   readonly #cursors = new Int32Array(CURSORS)
-  /** For each length below a frame: no gap of its bin that is long enough starts in a frame below. */
-  readonly #ownCursors = new Int32Array(FRAME_GRANULES)
+  /** For each length below a frame: no short gap that is long enough starts in a frame below. */
+  readonly #shortCursors = new Int32Array(FRAME_GRANULES)
   /** The same where the page limit refuses clean pages. */
   readonly #limitedCursors = new Int32Array(CURSORS)
 
@@ -104,25 +102,24 @@ export class LongGaps {
   }
 
   /**
-   * The lowest frame, below `end`, whose top is the bin of `size` itself and whose longest gap has room for `size`
-   * granules, or NONE.
+   * The lowest frame, below `end`, in which a short gap starts that has room for `size` granules, or NONE. The top of the
+   * frame may be too high.
    */
-  lowestOwn(books: Books, size: number, end: number): number {
-    const bin = shortBinOf(size)
-    if (sureBinFor(size) === bin || books.usedTops << bin >= 0) return NONE
-    let frame = this.#ownCursors[size]
-    for (; ; frame++) {
-      frame = nextFrameOf(books, bin, frame, end)
-      if (frame >= end) {
-        this.#ownCursors[size] = end
-        return NONE
-      }
+  lowestShort(books: Books, size: number, end: number): number {
+    const { tops } = books
+    const own = shortBinOf(size)
+    const sure = sureBinFor(size)
+    let frame = this.#shortCursors[size]
+    for (; frame < end; frame++) {
+      const top = tops[frame]
+      if (top < own) continue
+      if (top >= sure) break
+      // In the bin of `size` itself only some gaps are long enough.
       const gap = longestIn(books, frame)
-      if (gap !== NONE && endOf(books, gap) - gap >= size) {
-        this.#ownCursors[size] = frame
-        return frame
-      }
+      if (gap !== NONE && endOf(books, gap) - gap >= size) break
     }
+    if (frame > this.#shortCursors[size]) this.#shortCursors[size] = frame
+    return frame < end ? frame : NONE
   }
 
   /** Makes `size` granules at `block`, an end of the noted gap [gap, gapEnd), a live block. Returns NONE at the limit. */
@@ -137,8 +134,17 @@ export class LongGaps {
     if (left >>> FRAME_SHIFT !== gap >>> FRAME_SHIFT) {
       clearRange(this.#frames, gap >>> FRAME_SHIFT, (gap >>> FRAME_SHIFT) + 1)
     }
-    if (gapEnd - gap - size >= FRAME_GRANULES) this.note(left)
+    const leftLength = gapEnd - gap - size
+    if (leftLength >= FRAME_GRANULES) this.note(left)
+    else this.#noteShort(left >>> FRAME_SHIFT, leftLength)
     return taken
+  }
+
+  /** What was left of a long gap is short now, and may lie below where searches for short gaps have come. */
+  #noteShort(frame: number, length: number): void {
+    for (let size = 1; size <= length; size++) {
+      if (this.#shortCursors[size] > frame) this.#shortCursors[size] = frame
+    }
   }
 
   /** The long gap that starts in a noted frame, or NONE if it is gone. */
@@ -183,54 +189,15 @@ function takeLowestShort(books: Books, gaps: LongGaps, size: number, below: numb
   // A short gap may reach into the next frame, so the last frame is left out.
   const endFrame = max(0, (below >>> FRAME_SHIFT) - 1)
   for (let tries = MAX_FRAMES; tries > 0; tries--) {
-    const sure = lowestBinFor(books, size, endFrame)
-    const own = gaps.lowestOwn(books, size, sure === NONE ? endFrame : frameOf(books, sure))
-    if (own === NONE && sure === NONE) return NONE
-    const block = own !== NONE ? takeLongestOf(books, own, size) : takeFrom(books, sure, size)
+    const frame = gaps.lowestShort(books, size, endFrame)
+    if (frame === NONE) return NONE
+    const bin = books.tops[frame]
+    const isSure = bin >= sureBinFor(size)
+    const block = isSure ? takeFrom(books, bin, size) : takeLongestOf(books, frame, size)
     // If there was none, the top of that frame was too high, and is right now.
     if (block < 0) continue
     books.cutBlocks++
     return block
   }
   return NONE
-}
-
-/** The bin with the lowest frame, below `endFrame`, among all whose gaps have room for `size` granules, or NONE. */
-function lowestBinFor(books: Books, size: number, endFrame: number): number {
-  let lowest: number = NONE
-  let lowestFrame = endFrame
-  const sure = sureBinFor(size)
-  if (sure >= 1 << BINS_SHIFT) return NONE
-  for (let bins = books.usedTops & (-1 >>> sure); bins !== 0; ) {
-    const bin = clz32(bins)
-    bins ^= (1 << 31) >>> bin
-    const frame = frameOf(books, bin)
-    if (frame >= lowestFrame) continue
-    lowest = bin
-    lowestFrame = frame
-  }
-  return lowest
-}
-
-/** The lowest frame in [frame, end) that has the top `bin`, or a number from `end` on. */
-function nextFrameOf(books: Books, bin: number, frame: number, end: number): number {
-  const { leaves } = books
-  let mask = -1 >>> frame
-  for (let at = frame; at < end; at = (at | 31) + 1) {
-    const frames = leaves[(at & -32) + bin] & mask
-    if (frames !== 0) return (at & -32) | clz32(frames)
-    mask = -1
-  }
-  return end
-}
-
-/** The lowest frame that has the top `bin`, or more than any frame has. */
-function frameOf(books: Books, bin: number): number {
-  const { branches, leaves, roots, rootWords } = books
-  let at = bin
-  while (at < rootWords && roots[at] === 0) at += 1 << BINS_SHIFT
-  if (at >= rootWords) return 2 ** 30
-  let node = (at & -(1 << BINS_SHIFT)) | clz32(roots[at])
-  node = (node << BINS_SHIFT) | clz32(branches[(node << BINS_SHIFT) | bin])
-  return (node << BINS_SHIFT) | clz32(leaves[(node << BINS_SHIFT) | bin])
 }

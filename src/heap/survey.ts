@@ -49,7 +49,7 @@ interface Granules {
 export class Survey {
   readonly #books: Books
   /** log2 of the granules in a unit. */
-  readonly #shift: number
+  readonly unitShift: number
   readonly #unitGranules: number
   readonly #units: number
   /** The most granules of a block that may move. */
@@ -70,6 +70,11 @@ export class Survey {
   readonly #stays: Int32Array
   /** A set bit: the unit is sparse and lies above `meet`. */
   readonly #victims: Int32Array
+  /**
+   * A set bit: a block that started in the unit when it was walked over touches a victim. Valid after `choose`. Whoever looks
+   * at many blocks asks this first, and `isSource` for those that it lets through.
+   */
+  readonly sourceUnits: Int32Array
   /** Where the walk goes on. */
   #at = 0
   // The state of `choose`: both fingers, the free granules below, those of them on used units, and the granules to move.
@@ -94,8 +99,8 @@ export class Survey {
    */
   constructor(books: Books, unitPages: PageCount) {
     this.#books = books
-    this.#shift = books.granuleShift + 31 - clz32(unitPages)
-    this.#unitGranules = 2 ** this.#shift
+    this.unitShift = books.granuleShift + 31 - clz32(unitPages)
+    this.#unitGranules = 2 ** this.unitShift
     const granules = books.reachedPages * books.pageGranules
     const units = ceil(granules / this.#unitGranules)
     this.#units = units
@@ -112,6 +117,7 @@ export class Survey {
     this.#inUse = new Int32Array(wordsFor(units))
     this.#stays = new Int32Array(wordsFor(units))
     this.#victims = new Int32Array(wordsFor(units))
+    this.sourceUnits = new Int32Array(wordsFor(units))
     this.gaps = new LongGaps(ceil(granules / FRAME_GRANULES))
   }
 
@@ -139,24 +145,62 @@ export class Survey {
       if (end <= this.#at) continue
       // What started here when the last slice ended may have become a part of something longer.
       const from = max(first, this.#at)
-      let at = startOf(books, from)
-      while (at < end) {
-        if (left-- <= 0) {
-          this.#at = at
-          return false
-        }
-        const next = endOf(books, at)
-        if (isLive(books, at)) this.#countBlock(at, next)
-        else this.#countFree(at, max(at, from), next)
-        at = next
-      }
+      left = this.#walkRange(startOf(books, from), from, end, left)
+      if (left < 0) return false
       this.#at = end
     }
     return true
   }
 
+  /**
+   * Walks from the stretch that starts at `at`, of which the part from `from` on counts, to `end`, over `left` stretches at
+   * most. Returns how many are left then, or -1 if it did not come to the end.
+   *
+   * Nearly all stretches lie in one unit. These add up in local variables until the next unit begins.
+   */
+  #walkRange(start: number, from: number, end: number, left: number): number {
+    const books = this.#books
+    const shift = this.unitShift
+    let at = start
+    let unit = from >>> shift
+    let occupied = 0
+    let free = 0
+    for (; at < end && left > 0; left--) {
+      const next = endOf(books, at)
+      const length = next - at
+      const first = at >>> shift
+      if (first !== (next - 1) >>> shift || length >= LARGE_GRANULES || at < from) {
+        if (isLive(books, at)) this.#countBlock(at, next)
+        else this.#countFree(at, max(at, from), next)
+      } else {
+        if (first !== unit) {
+          this.#addTo(unit, occupied, free)
+          unit = first
+          occupied = 0
+          free = 0
+        }
+        if (isLive(books, at)) occupied += length
+        else free += length
+      }
+      at = next
+    }
+    this.#addTo(unit, occupied, free)
+    if (at >= end) return left
+    this.#at = at
+    return -1
+  }
+
+  /** Counts granules of blocks and of other stretches that lie wholly in a unit. */
+  #addTo(unit: number, occupied: number, free: number): void {
+    this.#free[unit] += free
+    if (occupied === 0) return
+    this.#occupied[unit] += occupied
+    this.#ending[unit] += occupied
+    setBit(this.#inUse, unit)
+  }
+
   #countBlock(block: Block, end: number): void {
-    const shift = this.#shift
+    const shift = this.unitShift
     const last = (end - 1) >>> shift
     const length = end - block
     this.#ending[last] += length
@@ -173,8 +217,8 @@ export class Survey {
   #countFree(at: Block, from: number, end: number): void {
     const isLarge = end - at >= LARGE_GRANULES && isGap(this.#books, at)
     if (isLarge && end - at >= FRAME_GRANULES) this.gaps.note(at)
-    const last = (end - 1) >>> this.#shift
-    for (let unit = from >>> this.#shift; unit <= last; unit++) {
+    const last = (end - 1) >>> this.unitShift
+    for (let unit = from >>> this.unitShift; unit <= last; unit++) {
       const granules = this.#partIn(unit, from, end)
       this.#free[unit] += granules
       if (isLarge) this.#largeGaps[unit] += granules
@@ -188,7 +232,7 @@ export class Survey {
 
   /** Says that the block [block, end) stays where it is, and with it the units that it touches. Before `choose`. */
   keep(block: Block, end: number): void {
-    setRange(this.#stays, block >>> this.#shift, min(this.#units, ((end - 1) >>> this.#shift) + 1))
+    setRange(this.#stays, block >>> this.unitShift, min(this.#units, ((end - 1) >>> this.unitShift) + 1))
   }
 
   /**
@@ -207,6 +251,7 @@ export class Survey {
     }
     this.meet = this.#low * this.#unitGranules
     this.#dropVictimAtMeet()
+    this.#findSourceUnits()
     const filled = ceil(max(0, this.#need.all - this.#roomOnUsed) / this.#unitGranules)
     this.promisedPages = max(0, this.#victimCount - filled) * (this.#unitGranules / this.#books.pageGranules)
     return true
@@ -251,6 +296,17 @@ export class Survey {
     this.#victimCount--
   }
 
+  #findSourceUnits(): void {
+    const end = this.victimsEnd / this.#unitGranules
+    for (let unit = nextSet(this.#victims, this.#low, end); unit < end; ) {
+      // The block that crosses into the victim starts this many granules before it, at most.
+      const before = (unit === 0 ? 0 : this.#crossing[unit - 1]) - 1
+      const first = before > 0 ? max(0, unit * this.#unitGranules - before) >>> this.unitShift : unit
+      setRange(this.sourceUnits, first, unit + 1)
+      unit = nextSet(this.#victims, unit + 1, end)
+    }
+  }
+
   #raiseLow(): void {
     const unit = this.#low++
     this.#room.all += this.#free[unit]
@@ -261,15 +317,15 @@ export class Survey {
   /** Whether the block [block, end) is to move: it lies above `meet` and touches a victim. */
   isSource(block: Block, end: number): boolean {
     if (block < this.meet || end - block > this.#mostMoved) return false
-    const first = block >>> this.#shift
-    const endUnit = min(this.#units, ((end - 1) >>> this.#shift) + 1)
+    const first = block >>> this.unitShift
+    const endUnit = min(this.#units, ((end - 1) >>> this.unitShift) + 1)
     return nextSet(this.#victims, first, endUnit) < endUnit
   }
 
   /** The first granule, at or behind `granule`, of a victim; `victimsEnd` if there is none. */
   nextVictim(granule: number): number {
     const end = this.victimsEnd / this.#unitGranules
-    const unit = nextSet(this.#victims, min(end, granule >>> this.#shift), end)
+    const unit = nextSet(this.#victims, min(end, granule >>> this.unitShift), end)
     return min(this.victimsEnd, max(granule, unit * this.#unitGranules))
   }
 }

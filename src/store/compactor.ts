@@ -285,12 +285,14 @@ export class Compactor {
   #moveSome(): void {
     const { slots, heap } = this.#parts
     const survey = this.#surveyed
+    const { sourceUnits, unitShift } = survey
     const end = min(slots.end, this.#slot + LOOKED)
-    for (let slot = slots.nextLive(this.#slot, end); slot < end; slot = slots.nextLive(this.#slot, end)) {
+    for (;;) {
+      const slot = slots.nextIn(sourceUnits, unitShift, this.#slot, end)
+      if (slot >= end) break
+      this.#slot = slot + 1
       const ref = slots.refAt(slot) as Ref
       const block = slots.blockOf(ref)
-      this.#slot = slot + 1
-      if (block < survey.meet) continue
       const blockEnd = heap.endOf(block)
       if (survey.isSource(block, blockEnd)) this.#move(ref, block, blockEnd, survey.meet)
       if (this.#moves.isFull) {
