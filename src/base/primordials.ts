@@ -33,7 +33,8 @@ function getterOf<T, R>(prototype: object, name: string): (self: T) => R {
 const bytes = Uint8Array.prototype
 const views = getPrototypeOf(bytes) as object
 
-export const fillBytes: (self: Uint8Array, byte: number) => Uint8Array = uncurryThis(bytes.fill)
+export const fillBytes: (self: Uint8Array, byte: number, start?: number, end?: number) => Uint8Array =
+  uncurryThis(bytes.fill)
 /** Copies all bytes of `from` to the start of `self`. */
 export const copyBytes: (self: Uint8Array, from: Uint8Array) => void = uncurryThis(bytes.set)
 /** Copies all elements of `from` into `self`, from index `offset` on. For typed arrays of any kind. */

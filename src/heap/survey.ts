@@ -153,15 +153,16 @@ export class Survey {
   }
 
   /**
-   * Walks from the stretch that starts at `at`, of which the part from `from` on counts, to `end`, over `left` stretches at
-   * most. Returns how many are left then, or -1 if it did not come to the end.
+   * Walks from the stretch that starts at `start`, of which the part from `from` on counts, to `end`, over `most` stretches
+   * at most. Returns how many of these are left then, or -1 if it did not come to the end.
    *
    * Nearly all stretches lie in one unit. These add up in local variables until the next unit begins.
    */
-  #walkRange(start: number, from: number, end: number, left: number): number {
+  #walkRange(start: number, from: number, end: number, most: number): number {
     const books = this.#books
     const shift = this.unitShift
     let at = start
+    let left = most
     let unit = from >>> shift
     let occupied = 0
     let free = 0

@@ -64,6 +64,8 @@ const CHUNK_BYTES = CHUNK_SLOTS * WORDS * 4
 const FREE = 256
 /** The record was freed, and stays until the last unpin. */
 const ENDING = 512
+/** The units of `nextIn` for records anywhere: one unit, which has its bit set. */
+const EVERYWHERE = Int32Array.of(-1)
 /** Stands for no slot at the ends of the lists. */
 const NO_SLOT = -1
 
@@ -258,24 +260,9 @@ export class Slots {
     return end
   }
 
-  /** The first slot in [slot, end) that has a live record, or `end`. About a nanosecond a slot, and less for empty chunks. */
+  /** The first slot in [slot, end) that has a live record, or `end`. */
   nextLive(slot: number, end: number): number {
-    for (let from = slot; from < end; ) {
-      const { words, freed, unused } = this.#chunks[from >>> CHUNK_SHIFT]
-      const first = from & -CHUNK_SLOTS
-      const stop = min(end, first + CHUNK_SLOTS)
-      if (freed === unused) {
-        from = stop
-        continue
-      }
-      const stopAt = (stop - first) * WORDS
-      for (let at = (from - first) * WORDS + LIFE; at < stopAt; at += WORDS) {
-        const life = words[at]
-        if (life !== 0 && life < FREE) return first + (at - LIFE) / WORDS
-      }
-      from = stop
-    }
-    return end
+    return this.nextIn(EVERYWHERE, 31, slot, end)
   }
 
   /** The ref of the live record in a slot, or NONE. */

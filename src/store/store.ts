@@ -187,6 +187,7 @@ export class Store extends RecordAccess {
       const block = this.#slots.blockOf(ref)
       // On clean pages that no view reached. Filling them would only make them resident.
       if (block === this.#heap.zeroedBlock && sizeBytes > MAX_SHARED_BYTES) return ref
+      if (this.#records.zero(block, sizeBytes)) return ref
       const view = this.#viewNew(ref)
       if (view === null) continue
       fillBytes(view, 0)

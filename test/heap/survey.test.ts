@@ -392,6 +392,48 @@ describe('Survey, in slices', () => {
   })
 })
 
+describe('the units of sources', () => {
+  const isIn = ({ sourceUnits, unitShift }: Survey, block: number) => {
+    const unit = block >>> unitShift
+    return ((sourceUnits[unit >>> 5] >>> (unit & 31)) & 1) === 1
+  }
+
+  it.each([1, 4])(
+    'have every block that is to move, also one that starts pages before its victim (%i)',
+    pages => {
+      const seed = fuzzSeed
+      const random = new Random(seed)
+      let sources = 0
+      let others = 0
+      for (let round = 0; round < 50; round++) {
+        const heap = makeHeap(128)
+        const sizes = [16, 200, 5 * PAGE, 3 * PAGE + 16]
+        const blocks: number[] = []
+        for (;;) {
+          const block = heap.allocate(sizes[random.below(sizes.length)])
+          if (block === NONE) break
+          blocks.push(block)
+        }
+        const left = blocks.filter(block => random.chance(0.1) || !heap.free(block))
+        heap.flush()
+        const survey = new Survey(heap, pages)
+        survey.walk(ALL)
+        survey.choose(GAIN, ALL)
+        survey.end()
+        for (const block of left) {
+          const isSource = survey.isSource(block, heap.endOf(block))
+          if (isSource) {
+            sources++
+            expect(isIn(survey, block), `block ${block} with seed ${seed}`).toBe(true)
+          } else if (!isIn(survey, block)) others++
+        }
+      }
+      expect(sources, `sources with seed ${seed}`).toBeGreaterThan(0)
+      expect(others, `blocks that stay with seed ${seed}`).toBeGreaterThan(0)
+    },
+  )
+})
+
 describe('the memory of a survey', () => {
   it('comes from the storage of the books, and goes back', () => {
     const storage = new CountedStorage()

@@ -269,3 +269,31 @@ describe('chunks', () => {
     slots.check(0)
   })
 })
+
+describe('the search for live slots', () => {
+  it('finds each, and those alone whose block starts in a unit that has its bit set', () => {
+    const { slots, refs } = slotsWith(200)
+    for (const ref of refs) if (ref % 3 !== 0) slots.free(ref)
+    const found = (next: (slot: number) => number): number[] => {
+      const list: number[] = []
+      for (let slot = next(0); slot < 190; slot = next(slot + 1)) list.push(slot)
+      return list
+    }
+    const all = refs.filter(ref => ref % 3 === 0 && ref < 190)
+    expect(found(slot => slots.nextLive(slot, 190))).toEqual(all)
+    // Units of 4: the blocks from 8 to 11, and from 128 to 131.
+    const units = Int32Array.of(1 << 2, 1)
+    expect(found(slot => slots.nextIn(units, 2, slot, 190))).toEqual([9, 129])
+    expect(slots.nextIn(units, 2, 130, 190)).toBe(190)
+    // Blocks beyond the last unit have no bit.
+    expect(slots.nextIn(Int32Array.of(0), 2, 0, 190)).toBe(190)
+  })
+
+  it('passes over a chunk without records', () => {
+    const { slots, refs } = slotsWith(2 * CHUNK_SLOTS + 10)
+    for (const ref of refs) if (ref !== 5 && ref !== 2 * CHUNK_SLOTS + 5) slots.free(ref)
+    expect(slots.nextLive(0, slots.end)).toBe(5)
+    expect(slots.nextLive(6, slots.end)).toBe(2 * CHUNK_SLOTS + 5)
+    expect(slots.nextLive(2 * CHUNK_SLOTS + 6, slots.end)).toBe(slots.end)
+  })
+})

@@ -90,6 +90,10 @@ export class RecordBuffers implements Records {
     }
   }
 
+  zero(block: Block, sizeBytes: number): boolean {
+    return sizeBytes <= LONGEST_SHARED_BYTES && !this.hasLost && this.#windows.zero(block, sizeBytes)
+  }
+
   dataOf(block: Block, sizeBytes: number): DataView {
     if (sizeBytes > LONGEST_SHARED_BYTES) return this.#long.dataOf(block, sizeBytes)
     return this.#windows.dataOf(block)

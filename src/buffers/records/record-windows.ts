@@ -18,7 +18,7 @@
  *  2. A window that is lost has no buffer.
  */
 import { invariant } from '../../base/assert.js'
-import { copyBytes, copyElements, lengthOf, SafeMap } from '../../base/primordials.js'
+import { copyBytes, copyElements, fillBytes, lengthOf, SafeMap } from '../../base/primordials.js'
 import { type Block, GRANULE_BYTES, GRANULE_SHIFT } from '../../base/units.js'
 import type { BlockHeap } from '../../heap/block-heap.js'
 import type { PageSource } from '../../memory/page-source.js'
@@ -45,6 +45,9 @@ const OVERLAP_GRANULES = WINDOW_OVERLAP_BYTES / GRANULE_BYTES
 const NO_BYTES = new Bytes(0)
 /** The wrap of bytes that are gone. No finalizer answers to it. */
 const GONE: WrapId = 0
+
+/** Up to this length, writing zeros number by number takes less time than a call of `fill`. */
+const LONGEST_LOOP_BYTES = 160
 
 export class RecordWindows {
   readonly #heap: BlockHeap
@@ -103,6 +106,26 @@ export class RecordWindows {
   dataOf(block: Block): DataView {
     const data = this.#data[block >>> WINDOW_SHIFT]
     return data !== null ? data : this.#firstData(block)
+  }
+
+  /** Fills a record with zeros. Returns false if that failed, or was interrupted. */
+  zero(block: Block, sizeBytes: number): boolean {
+    const start = offsetIn(block)
+    const end = start + sizeBytes
+    try {
+      if (sizeBytes > LONGEST_LOOP_BYTES) {
+        const bytes = this.#probes[block >>> WINDOW_SHIFT]
+        if (bytes.length === 0) return false
+        fillBytes(bytes, 0, start, end)
+        return true
+      }
+      const data = this.dataOf(block)
+      // A block is whole granules, so the last number lies within it, too.
+      for (let at = start; at < end; at += 8) data.setFloat64(at, 0)
+      return true
+    } catch {
+      return false
+    }
   }
 
   #firstData(block: Block): DataView {

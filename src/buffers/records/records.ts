@@ -47,6 +47,12 @@ export interface Records extends SuppliedBlocks, LeftBlocks {
    */
   detachViews(): void
 
+  /**
+   * Fills a short record that was made just now with zeros, without a view of it. Returns false if it has not: then ask for a
+   * view by `viewNew`, and fill that.
+   */
+  zero(block: Block, sizeBytes: number): boolean
+
   // ---- moving ---------------------------------------------------------------------------------------------
 
   /**
