@@ -14,7 +14,7 @@ const NODE_NAMES = /\b(?:Buffer|NodeJS\.\w+)\b|\bSymbol\.(?:dispose|asyncDispose
 const MAIN_ENTRY = 'main-entry'
 
 /**
- * Makes declarations ready to be joined. Takes out the base class `MadeOf`: it adds nothing that users could see. Keeps the types
+ * Makes declarations ready to be joined. Takes out the base class `MadeOf`, and what `BytesIn` knows of it: they add nothing that users could see. Keeps the types
  * that come from the main entry where they are.
  */
 function prepare(folder: string): void {
@@ -24,6 +24,7 @@ function prepare(folder: string): void {
     const prepared = text
       .replace(/^import \{ MadeOf \} from .*\n/m, '')
       .replace(/ extends MadeOf<.*?>(?= \{$| implements )/gm, '')
+      .replace(/\bBytesIn<\w+>/g, 'BytesIn')
       .replaceAll("from '../index.js'", `from '${MAIN_ENTRY}'`)
     if (prepared !== text) writeFileSync(join(folder, file), prepared)
   }

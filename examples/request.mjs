@@ -10,23 +10,11 @@ const MIB = 2 ** 20
 const compress = promisify(deflate)
 const arena = new Arena({ name: 'requests', limitBytes: 64 * MIB })
 
-/** Collects a body in a block of `scope`. */
-async function readBody(request, scope) {
-  let body = scope.allocUnsafe(4096)
-  let length = 0
-  for await (const chunk of request) {
-    if (length + chunk.length > body.length) body = scope.realloc(body, 2 * (length + chunk.length))
-    body.set(chunk, length)
-    length += chunk.length
-  }
-  return scope.realloc(body, length)
-}
-
 const server = createServer(async (request, response) => {
   // With TypeScript, or Node 24 and later: `using scope = arena.scope()`, and no try.
   const scope = arena.scope()
   try {
-    const body = await readBody(request, scope)
+    const body = await scope.collect(request, { maxBytes: 8 * MIB })
     // zlib works in another thread. Lent memory stays valid until zlib has finished, even if the scope ends before.
     const packed = await arena.lend(body, bytes => compress(bytes))
     response.end(`${createHash('sha256').update(body).digest('hex')} ${body.length} ${packed.length}`)

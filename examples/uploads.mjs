@@ -11,22 +11,8 @@ import { Arena } from 'offheap'
 import { assertNoLiveBlocks } from 'offheap/testing'
 
 const MIB = 2 ** 20
+const MOST_BYTES = 8 * MIB
 const arena = new Arena({ name: 'uploads', limitBytes: 64 * MIB })
-
-// #region read
-/** Copies a body into one block of `scope`. */
-async function readBody(stream, scope) {
-  let body = scope.allocUnsafe(64 * 1024)
-  let length = 0
-  for await (const chunk of stream) {
-    const needed = length + chunk.length
-    if (needed > body.length) body = scope.realloc(body, Math.max(needed, 2 * body.length))
-    body.set(chunk, length)
-    length = needed
-  }
-  return scope.realloc(body, length)
-}
-// #endregion
 
 // #region put
 /** Sends `bytes` by PUT. Resolves to the status of the answer, once nobody reads `bytes` any more. */
@@ -53,12 +39,17 @@ function put(url, bytes) {
 const server = createServer(async (request, response) => {
   const scope = arena.scope()
   try {
-    const body = await readBody(request, scope)
+    const body = await scope.collect(request, {
+      maxBytes: MOST_BYTES,
+      sizeHint: Number(request.headers['content-length']),
+    })
     const status = await arena.lend(body, bytes => put(storageUrl, bytes))
     response.writeHead(status === 201 ? 201 : 502).end()
   } catch (error) {
-    // 503: the arena is full, the client may try again. Whatever happened, the scope ends below.
-    response.writeHead(error.code === 'ERR_ARENA_LIMIT' ? 503 : 502).end()
+    // 413: too long. 503: the arena is full, the client may try again. Whatever happened, the scope ends below.
+    const status = { ERR_ARENA_TOO_LARGE: 413, ERR_ARENA_LIMIT: 503 }[error.code] ?? 502
+    // The rest of the body is not read, so the connection cannot be used again.
+    response.writeHead(status, { connection: 'close' }).end()
   } finally {
     scope.end()
   }

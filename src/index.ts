@@ -12,6 +12,10 @@ export type { ArenaStats } from './arena/stats.js'
 export { ArenaError, type ArenaErrorCode } from './base/errors.js'
 export type { LeakMode } from './buffers/leaks.js'
 export type { ArenaBuffer } from './buffers/owner.js'
+export type { BytesLike } from './bytes/bytes-in.js'
+export type { ReadableFile } from './bytes/open-file.js'
+export type { CollectOptions, ReadFileOptions } from './bytes/options.js'
+export type { ByteStream, BytesChunk, WebStream, WebStreamReader } from './bytes/sources.js'
 export type { DamageMessage } from './notices/damage.js'
 export type {
   GrowMessage,

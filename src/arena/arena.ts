@@ -13,8 +13,8 @@
 import { type InspectOptionsStylized, inspect } from 'node:util'
 import { requireFunction } from '../base/arguments.js'
 import { invariant } from '../base/assert.js'
-import type { ArenaError } from '../base/errors.js'
-import { MadeOf, partsOf } from '../base/made-of.js'
+import { type ArenaError, isLimit, undefinedIfRefused } from '../base/errors.js'
+import { partsOf } from '../base/made-of.js'
 import { bufferOf, byteOffsetOf, copyBytes, fillBytes, lengthOf } from '../base/primordials.js'
 import { type Block, GRANULE_BYTES, NONE } from '../base/units.js'
 import type { Moving } from '../buffers/blocks.js'
@@ -38,14 +38,17 @@ import {
   watchedBlock,
 } from '../buffers/owner.js'
 import { Pins } from '../buffers/pins.js'
+import { requireSize } from '../buffers/size.js'
 import { TrackedOwners } from '../buffers/tracked-owners.js'
+import type { Allocating } from '../bytes/allocating.js'
+import { BytesIn } from '../bytes/bytes-in.js'
 import type { WrapId } from '../memory/runtime.js'
 import { type LimitListener, publishLeak } from '../notices/notices.js'
 import { type Surroundings, surroundingsFor } from '../process/environment.js'
 import { AT_ONCE_BYTES } from '../release/policy.js'
 import { SlicedTrim } from '../release/sliced-trim.js'
 import { NOT_ASKED, outOfMemory } from '../supply/supply.js'
-import { type AllocOptions, requireAlign, requireListener, requireSize } from './arguments.js'
+import { type AllocOptions, requireAlign, requireListener } from './arguments.js'
 import { Changes } from './changes.js'
 import { describe, factsOf } from './description.js'
 import {
@@ -53,8 +56,6 @@ import {
   closePinnedError,
   closingError,
   detachedError,
-  isLimit,
-  isOutOfMemory,
   purgeError,
   reallocPinnedError,
   untrackedError,
@@ -92,7 +93,7 @@ const NO_BUFFER = 'the runtime could not make its ArrayBuffer'
  * arena.close()
  * ```
  */
-export class Arena extends MadeOf<Parts> {
+export class Arena extends BytesIn<Parts> {
   readonly #identity: ArenaIdentity = { name: partsOf(this).options.name }
   readonly #gate = partsOf(this).gate
   readonly #notices = partsOf(this).notices
@@ -130,6 +131,8 @@ export class Arena extends MadeOf<Parts> {
   #givesBlocks = true
   /** `close` has come to its end. */
   #isGone = false
+  /** Made at the first `from`, `concat`, `collect` or `readFile`. */
+  #allocating: Allocating | undefined
   #closing: Promise<void> | undefined
   #slicedTrim: SlicedTrim | undefined
   /** Made at the first `relocate`. */
@@ -709,6 +712,21 @@ export class Arena extends MadeOf<Parts> {
     return this.#heap.liveBlocks - owned - this.#buffers.setAsideBlocks
   }
 
+  /** @internal */
+  protected override allocating(): Allocating {
+    this.#allocating ??= {
+      name: this.name,
+      allocUnsafe: sizeBytes => this.allocUnsafe(sizeBytes),
+      realloc: (buffer, sizeBytes) => this.realloc(buffer, sizeBytes),
+      free: buffer => this.free(buffer),
+      lend: (buffer, use) => this.lend(buffer, use),
+      requireGiving: method => this.#requireGiving(method),
+      isLive: buffer => this.#ownership.isLive(buffer),
+      requireLive: (method, buffer) => void this.#ownership.requireLive(method, buffer),
+    }
+    return this.#allocating
+  }
+
   /** Calls `close()`, for `using arena = new Arena()`. */
   [Symbol.dispose](): void {
     this.close()
@@ -1093,9 +1111,4 @@ function partsFor(options: ArenaOptions, surroundings: Surroundings | undefined)
 // Outside of the class: a closure made in the constructor would share its context, and so hold the arena.
 function publishBlockLeak({ arenaName, sizeBytes, stack }: Leak): void {
   publishLeak({ arena: arenaName, kind: 'block', blocks: 1, bytes: sizeBytes, stack })
-}
-
-function undefinedIfRefused(error: unknown): undefined {
-  if (!isOutOfMemory(error) && !isLimit(error)) throw error
-  return undefined
 }

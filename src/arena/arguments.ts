@@ -1,15 +1,8 @@
 /** The checks of what users pass to an arena or a scope. Each throws before anything has changed. */
-import { constants } from 'node:buffer'
 import { requireFunction } from '../base/arguments.js'
 import { invalidArgType, invalidArgValue, outOfRange } from '../base/errors.js'
 import { keysOf, requireKnownKeys } from '../base/known-keys.js'
-import { GRANULE_BYTES, isPowerOfTwo, MAX_SPACE_BYTES } from '../base/units.js'
-
-/**
- * The longest block, in bytes: the longest Buffer that this Node can make (4 GiB on Node 20), or the space of
- * an arena if that is less.
- */
-export const MAX_SIZE_BYTES = Math.min(constants.MAX_LENGTH, MAX_SPACE_BYTES)
+import { GRANULE_BYTES, isPowerOfTwo } from '../base/units.js'
 
 /** The options of one allocation. */
 export interface AllocOptions {
@@ -21,13 +14,6 @@ export interface AllocOptions {
 }
 
 const KNOWN_OPTIONS = keysOf<AllocOptions>({ align: true })
-
-export function requireSize(sizeBytes: unknown): asserts sizeBytes is number {
-  if (typeof sizeBytes !== 'number') throw invalidArgType('sizeBytes', 'of type number', sizeBytes)
-  if (!Number.isInteger(sizeBytes) || sizeBytes < 0 || sizeBytes > MAX_SIZE_BYTES) {
-    throw outOfRange('sizeBytes', `an integer >= 0 and <= ${MAX_SIZE_BYTES}`, sizeBytes)
-  }
-}
 
 /**
  * Reads the options once and returns plain ones, so that reading those runs no script. The value of `align`

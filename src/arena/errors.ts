@@ -130,13 +130,3 @@ export function bufferMisuse(
       'collector frees all others',
   )
 }
-
-/** Whether this is the refusal of a limit. */
-export function isLimit(error: unknown): boolean {
-  return error instanceof ArenaError && error.code === 'ERR_ARENA_LIMIT'
-}
-
-/** Whether this is the error of an allocation for which the kernel, or the runtime, had no memory. */
-export function isOutOfMemory(error: unknown): boolean {
-  return error instanceof ArenaError && error.code === 'ERR_ARENA_OUT_OF_MEMORY'
-}

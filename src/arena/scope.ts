@@ -14,8 +14,11 @@
  */
 import { type InspectOptionsStylized, inspect } from 'node:util'
 import { ArenaError, invalidArgValue } from '../base/errors.js'
+import { partsOf } from '../base/made-of.js'
 import { lastIndexIn, reversed, SafeSet } from '../base/primordials.js'
 import type { ArenaBuffer } from '../buffers/owner.js'
+import type { Allocating } from '../bytes/allocating.js'
+import { BytesIn } from '../bytes/bytes-in.js'
 import { type AllocOptions, readOptions } from './arguments.js'
 import { describe } from './description.js'
 
@@ -33,6 +36,7 @@ export interface ScopeArena {
   realloc(buffer: Uint8Array, sizeBytes: number, options?: AllocOptions): ArenaBuffer
   relocate(buffer: Uint8Array): ArenaBuffer
   free(buffer: Uint8Array): void
+  lend<B extends Uint8Array, T>(buffer: B, use: (buffer: B) => T): T
 }
 
 /** What a scope needs from its arena besides the public methods. */
@@ -71,8 +75,8 @@ const MIN_PASSED = 1024
  *
  * With the `using` syntax: `using scope = arena.scope()`.
  */
-export class Scope {
-  readonly #host: ScopeHost
+export class Scope extends BytesIn<ScopeHost> {
+  readonly #host = partsOf(this)
   readonly #parent: Scope | null
   /** The owners that the scope holds, in the order of the calls. Spent ones are dropped from time to time. */
   #blocks: Uint8Array[] | SafeSet<Uint8Array> = []
@@ -81,10 +85,12 @@ export class Scope {
   #passedCount = 0
   #children: SafeSet<Scope> | null = null
   #isEnded = false
+  /** Made at the first `from`, `concat`, `collect` or `readFile`. */
+  #allocating: Allocating | undefined
 
   /** @internal */
   constructor(host: ScopeHost, parent: Scope | null = null) {
-    this.#host = host
+    super(host)
     this.#parent = parent
   }
 
@@ -236,6 +242,32 @@ export class Scope {
     for (let i = 0; i < scopes.length; i++) scopes[i].#freeAll(failures)
     if (failures.length === 1) throw failures[0]
     if (failures.length > 1) throw new AggregateError(failures, 'blocks of a scope could not be freed')
+  }
+
+  /** @internal */
+  protected override allocating(): Allocating {
+    const { arena } = this.#host
+    this.#allocating ??= {
+      name: arena.name,
+      allocUnsafe: sizeBytes => this.allocUnsafe(sizeBytes),
+      realloc: (buffer, sizeBytes) => this.realloc(buffer, sizeBytes),
+      free: buffer => arena.free(buffer),
+      lend: (buffer, use) => arena.lend(buffer, use),
+      requireGiving: method => {
+        this.#requireOpen(method)
+        this.#host.requireGiving(method)
+      },
+      isLive: buffer => this.#host.isLive(buffer),
+      requireLive: (method, buffer) => {
+        this.#requireOpen(method)
+        this.#host.requireLive(method, buffer)
+      },
+    }
+    return this.#allocating
+  }
+
+  #requireOpen(method: string): void {
+    if (this.#isEnded) throw this.#ended(method)
   }
 
   /** Calls `end()`, for `using scope = arena.scope()`. */

@@ -26,6 +26,7 @@ import { inspect } from 'node:util'
  * | `ERR_ARENA_PINNED` | `close` while blocks are pinned, or `realloc` of a pinned block |
  * | `ERR_ARENA_PURGE_FAILED` | `trim`, `trimAsync`: the kernel refused to take pages back; the arena tries again later |
  * | `ERR_ARENA_SCOPE_ENDED` | a call of a scope after its end |
+ * | `ERR_ARENA_TOO_LARGE` | `collect`, `readFile`: there are more bytes than `maxBytes`, or than a block can have |
  * | `ERR_ARENA_UNSUPPORTED_PLATFORM` | the addon cannot work on this system, CPU or runtime; `source: 'heap'` does |
  */
 export type ArenaErrorCode =
@@ -45,6 +46,7 @@ export type ArenaErrorCode =
   | 'ERR_ARENA_PINNED'
   | 'ERR_ARENA_PURGE_FAILED'
   | 'ERR_ARENA_SCOPE_ENDED'
+  | 'ERR_ARENA_TOO_LARGE'
   | 'ERR_ARENA_UNSUPPORTED_PLATFORM'
 
 /**
@@ -70,6 +72,22 @@ export class ArenaError extends Error {
   override get name(): string {
     return 'ArenaError'
   }
+}
+
+/** Whether this is the refusal of a limit. */
+export function isLimit(error: unknown): boolean {
+  return error instanceof ArenaError && error.code === 'ERR_ARENA_LIMIT'
+}
+
+/** Whether this is the error of an allocation for which the kernel, or the runtime, had no memory. */
+export function isOutOfMemory(error: unknown): boolean {
+  return error instanceof ArenaError && error.code === 'ERR_ARENA_OUT_OF_MEMORY'
+}
+
+/** Returns undefined if `error` says that memory was refused. Throws it otherwise. */
+export function undefinedIfRefused(error: unknown): undefined {
+  if (!isOutOfMemory(error) && !isLimit(error)) throw error
+  return undefined
 }
 
 type Coded<E extends Error> = E & { code: string }

@@ -74,11 +74,6 @@ export function compactMemoryError(storeName: string, cause: unknown): ArenaErro
   )
 }
 
-/** Whether an error says that the kernel, or the runtime, has no memory. */
-export function isOutOfMemory(error: unknown): boolean {
-  return error instanceof ArenaError && error.code === 'ERR_ARENA_OUT_OF_MEMORY'
-}
-
 function records(count: number): string {
   return count === 1 ? '1 pinned record' : `${count} pinned records`
 }

@@ -7,12 +7,12 @@
  */
 import { invariant } from '../base/assert.js'
 import type { Deferral, Timer } from '../base/deferral.js'
+import { isOutOfMemory } from '../base/errors.js'
 import type { Gate } from '../base/gate.js'
 import { PAUSE_MS, SLICE_MS } from '../base/timer-queue.js'
 import { NONE } from '../base/units.js'
 import { type CompactionCounts, type CompactionPolicy, GAIN_BY_TIMER } from '../release/compaction-policy.js'
 import type { Compactor } from './compactor.js'
-import { isOutOfMemory } from './errors.js'
 
 /** What ticks need from the store. None of it refers to the store. */
 export interface TickParts {

@@ -1,9 +1,11 @@
 /**
- * Random pins, loans, scopes and ends of blocks, over a kernel that refuses calls at random, against a model that knows of
- * each block how often it is pinned, whether its owner is spent and which scope holds it. After every step the books are
- * checked, and the statistics against the model. Contents are verified when blocks are touched and, all of them, now
- * and then, as is that the pages of pinned blocks are resident. `OFFHEAP_FUZZ_SEED` runs one seed again.
+ * Random pins, loans, scopes, bytes that are copied or read in, and ends of blocks, over a kernel that refuses calls at random,
+ * against a model that knows of each block how often it is pinned, whether its owner is spent and which scope holds it. After
+ * every step the books are checked, and the statistics against the model. Contents are verified when blocks are touched and,
+ * all of them, now and then, as is that the pages of pinned blocks are resident. `OFFHEAP_FUZZ_SEED` runs one seed again.
  */
+import { readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
 import type { Arena } from '../../src/arena/arena.js'
 import type { ArenaOptions } from '../../src/arena/options.js'
@@ -20,6 +22,8 @@ const ALL_STEPS = 2_000
 /** A few of them, and then more until each thing that is needed was done. */
 const STEPS = stepsOf(ALL_STEPS, 8)
 const TURN_EVERY = 40
+const THIS_FILE = fileURLToPath(import.meta.url)
+const THIS_TEXT = readFileSync(THIS_FILE)
 const REFUSALS = new Set(['ERR_ARENA_OUT_OF_MEMORY', 'ERR_ARENA_PURGE_FAILED', 'ERR_ARENA_LIMIT'])
 
 interface Loan {
@@ -103,7 +107,9 @@ class Session {
     const random = this.#random
     const choice = random.below(1_000)
     const isOverfull = this.#blocks.size > 150
-    if (choice < 330 && !isOverfull) this.#tolerate(() => this.#allocate())
+    if (choice < 290 && !isOverfull) this.#tolerate(() => this.#allocate())
+    else if (choice < 310 && !isOverfull) this.#tolerate(() => this.#copyIn())
+    else if (choice < 330 && !isOverfull) await this.#readIn()
     else if (choice < 480) this.#free()
     else if (choice < 580) this.#pin()
     else if (choice < 700) this.#unpin()
@@ -123,7 +129,10 @@ class Session {
 
   /** A refusal is fine where a call was made to fail, or a limit is set. */
   #tolerate(call: () => void): void {
-    const error = thrownBy(call)
+    this.#tolerateError(thrownBy(call))
+  }
+
+  #tolerateError(error: (Error & { code?: string }) | undefined): void {
     if (error === undefined) return
     const isRefusal = REFUSALS.has(error.code ?? '')
     if (!isRefusal || (this.#kernel.failures === 0 && error.code !== 'ERR_ARENA_LIMIT')) throw error
@@ -185,6 +194,64 @@ class Session {
     expect(buffer.length).toBe(sizeBytes)
     this.#add(buffer, scope)
     this.#did(scope === null ? 'alloc' : 'alloc in a scope')
+  }
+
+  /** Bytes of this thread become a block, in one call. */
+  #copyIn(): void {
+    const scope = this.#someScope()
+    const by = scope?.scope ?? this.arena
+    const bytes = this.#someBytes()
+    const half = bytes.length >>> 1
+    const ways: (() => Buffer | undefined)[] = [
+      () => by.from(bytes),
+      () => by.from(bytes.toString('latin1'), 'latin1'),
+      () => by.tryFrom(bytes.buffer, bytes.byteOffset, bytes.length),
+      () => by.concat([bytes.subarray(0, half), bytes.subarray(half)]),
+      () => by.tryConcat([bytes, bytes], bytes.length),
+    ]
+    const buffer = this.#random.pick(ways)()
+    if (buffer === undefined) return
+    expect(buffer.equals(bytes)).toBe(true)
+    this.#add(buffer, scope)
+    this.#did('bytes copied in')
+  }
+
+  /** Bytes come in pieces, over turns of the event loop. Now and then they come to nothing. */
+  async #readIn(): Promise<void> {
+    const scope = this.#someScope()
+    const by = scope?.scope ?? this.arena
+    const random = this.#random
+    const bytes = this.#someBytes()
+    const controller = new AbortController()
+    const { signal } = controller
+    const isAborted = random.oneIn(4)
+    async function* pieces(): AsyncGenerator<Uint8Array> {
+      for (let start = 0; start < bytes.length; start += 5_000) {
+        if (isAborted) controller.abort()
+        yield bytes.subarray(start, start + 5_000)
+      }
+    }
+    const options = { maxBytes: bytes.length, sizeHint: random.oneIn(2) ? bytes.length : 0, signal }
+    const isFile = random.oneIn(3)
+    if (isFile && isAborted) controller.abort()
+    const method = random.pick(['collect', 'tryCollect'] as const)
+    try {
+      const buffer = isFile ? await by.readFile(THIS_FILE, { signal }) : await by[method](pieces(), options)
+      if (buffer === undefined) return
+      expect(buffer.equals(isFile ? THIS_TEXT : bytes)).toBe(true)
+      this.#add(buffer, scope)
+      this.#did('bytes read in')
+    } catch (error) {
+      const { code } = error as { code?: string }
+      if (code !== 'ABORT_ERR') this.#tolerateError(error as Error)
+      else this.#did('aborted reading')
+    }
+  }
+
+  #someBytes(): Buffer {
+    const bytes = Buffer.alloc(this.#size())
+    for (let i = 0; i < bytes.length; i += 97) bytes[i] = this.#random.below(256)
+    return bytes
   }
 
   #free(): void {
@@ -422,6 +489,9 @@ class Session {
 const NEEDED = [
   'alloc',
   'alloc in a scope',
+  'bytes copied in',
+  'bytes read in',
+  'aborted reading',
   'free',
   'free of a pinned block',
   'pin',
@@ -458,6 +528,7 @@ describe.each([0, undefined, Number.POSITIVE_INFINITY])('detachFromBytes %s', de
     ['released by trim', { releaseAfterMs: Number.POSITIVE_INFINITY }],
     ['at a limit', { limitBytes: 3 * MIB }],
     ['of huge pages', { hugePages: true }],
+    ['of which each leak is looked for', { leaks: 'all' }],
   ])('blocks %s end as the model says', (_, options) => runSession({ ...detaching, ...options }))
 
   it.skipIf(hasNoBreak).each([0, 1_000])(

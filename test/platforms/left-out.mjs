@@ -4,6 +4,7 @@
 export const MUSL_PLACES = [
   'test/arena',
   'test/buffers',
+  'test/bytes',
   'test/examples.test.ts',
   'test/fuzz',
   'test/kernel',

@@ -19,7 +19,7 @@ const WITH_BROWSER = ['es2023', 'esnext.disposable', 'dom', 'dom.iterable']
 
 /** What a user writes. Where an arena's Buffer goes, one of Node's goes. */
 const CONSUMER = `
-import { Arena, ArenaError, onPressure, Store, type AllocOptions, type ArenaBuffer, type ArenaOptions, type CompactReport, type Ref, type Scope, type StoreOptions } from 'offheap'
+import { Arena, ArenaError, onPressure, Store, type AllocOptions, type CollectOptions, type ArenaBuffer, type ArenaOptions, type CompactReport, type Ref, type Scope, type StoreOptions } from 'offheap'
 import { Heap, type HeapCompactOptions, type HeapMove } from 'offheap/heap'
 import { assertNoLiveBlocks, assertResidentBelow } from 'offheap/testing'
 
@@ -122,6 +122,57 @@ async function useStore(): Promise<void> {
   // @ts-expect-error: not public
   store.refused('free', ref)
 }
+async function bytesIn(request: import('node:http').IncomingMessage, handle: import('node:fs/promises').FileHandle): Promise<void> {
+  const options: CollectOptions = { maxBytes: 10, sizeHint: Number(request.headers['content-length']), signal: AbortSignal.timeout(10) }
+  async function* pieces(): AsyncGenerator<Uint8Array> {
+    yield new Uint8Array(1)
+  }
+  for (const by of [arena, scope]) {
+    const copies: ArenaBuffer[] = [
+      by.from('text'),
+      by.from('00', 'hex'),
+      by.from([1, 2]),
+      by.from(new Set([1])),
+      by.from(new Float64Array(1)),
+      by.from(new DataView(new ArrayBuffer(1))),
+      by.from(new ArrayBuffer(8), 1, 2),
+      by.from(new SharedArrayBuffer(8), 1),
+      by.from(Buffer.from('a').toJSON()),
+      by.from(new String('a')),
+      by.concat([Buffer.alloc(1), new Uint8Array(1)], 5),
+      by.concat(new Set([Buffer.alloc(1)])),
+    ]
+    const read: ArenaBuffer[] = [
+      await by.collect(request, options),
+      await by.collect(new Blob(['a']).stream(), options),
+      await by.collect(pieces(), { maxBytes: Infinity }),
+      await by.readFile('a'),
+      await by.readFile(new URL('file:///a'), { maxBytes: 1 }),
+      await by.readFile(handle),
+    ]
+    const refused: (ArenaBuffer | undefined)[] = [
+      by.tryFrom('a'),
+      by.tryConcat([]),
+      await by.tryCollect(request, options),
+      await by.tryReadFile(Buffer.from('a')),
+    ]
+    const { body } = await fetch('http://localhost')
+    if (body !== null) read.push(await by.collect(body, options))
+    copies.concat(read, refused.filter(each => each !== undefined) as ArenaBuffer[])
+  }
+  // @ts-expect-error: a limit is required
+  arena.collect(request, {})
+  // @ts-expect-error: text is no stream
+  arena.collect('text', { maxBytes: 1 })
+  // @ts-expect-error: a number is no bytes
+  arena.from(1)
+  // @ts-expect-error: no list of bytes
+  arena.concat(['a'])
+  // @ts-expect-error: not public
+  arena.allocating()
+}
+bytesIn
+
 class MyBytes extends Uint8Array {
   readonly mine = true
 }
