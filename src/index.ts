@@ -26,6 +26,8 @@ export type {
   PurgeReason,
   PurgeRefusedMessage,
 } from './notices/notices.js'
+export type { PoolOptions } from './pools/options.js'
+export type { BufferPool, PoolStats } from './pools/pool.js'
 export { onPressure, pressureSource } from './process/on-pressure.js'
 export type { PressureEvent, PressureListener } from './process/pressure-watch.js'
 export { processLimit, setProcessLimit } from './process/process-limit.js'

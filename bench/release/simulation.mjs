@@ -156,6 +156,7 @@ export class Simulation {
       scavenger: this.scavenger,
       buffers: noBuffers(),
       debug: null,
+      pools: { endIdle: () => 0, endIdleSlice: () => true },
       limits: { adapt() {} },
       notices: { purged() {}, purgeRefused() {} },
       deferral: this.time,

@@ -13,6 +13,7 @@
 import { type InspectOptionsStylized, inspect } from 'node:util'
 import { requireFunction } from '../base/arguments.js'
 import { invariant } from '../base/assert.js'
+import { describe } from '../base/description.js'
 import { type ArenaError, isLimit, undefinedIfRefused } from '../base/errors.js'
 import { partsOf } from '../base/made-of.js'
 import { bufferOf, byteOffsetOf, copyBytes, fillBytes, lengthOf } from '../base/primordials.js'
@@ -38,19 +39,23 @@ import {
   watchedBlock,
 } from '../buffers/owner.js'
 import { Pins } from '../buffers/pins.js'
-import { requireSize } from '../buffers/size.js'
+import { requirePoolSize, requireSize } from '../buffers/size.js'
 import { TrackedOwners } from '../buffers/tracked-owners.js'
 import type { Allocating } from '../bytes/allocating.js'
 import { BytesIn } from '../bytes/bytes-in.js'
 import type { WrapId } from '../memory/runtime.js'
 import { type LimitListener, publishLeak } from '../notices/notices.js'
+import { pooledError } from '../pools/errors.js'
+import { type PoolOptions, resolvePoolOptions } from '../pools/options.js'
+import { BufferPool } from '../pools/pool.js'
+import type { PoolHost } from '../pools/pool-host.js'
 import { type Surroundings, surroundingsFor } from '../process/environment.js'
 import { AT_ONCE_BYTES } from '../release/policy.js'
 import { SlicedTrim } from '../release/sliced-trim.js'
 import { NOT_ASKED, outOfMemory } from '../supply/supply.js'
 import { type AllocOptions, requireAlign, requireListener } from './arguments.js'
 import { Changes } from './changes.js'
-import { describe, factsOf } from './description.js'
+import { factsOf } from './description.js'
 import {
   closedError,
   closePinnedError,
@@ -112,7 +117,7 @@ export class Arena extends BytesIn<Parts> {
   readonly #ownership = new Ownership(this.#identity, this.#buffers, this.#debug, this.#pins)
   readonly #changes = new Changes(this.#identity, this.#gate, this.#releaser, () => this.#endAll())
   readonly #owners = partsOf(this).options.trackOwners
-    ? new TrackedOwners(owner => this.#ownership.isLive(owner))
+    ? new TrackedOwners(owner => this.#ownership.isLive(owner) || this.#ownership.isPooled(owner))
     : null
   readonly #scopeHost: ScopeHost = {
     arena: this,
@@ -120,11 +125,10 @@ export class Arena extends BytesIn<Parts> {
     requireLive: (method, buffer) => this.#ownership.requireLive(method, buffer),
     isLive: buffer => this.#ownership.isLive(buffer),
   }
-  readonly #leaks = new Leaks(partsOf(this).options.leaks, this.name, partsOf(this).environment.now, {
-    wrapIdOf: (block, sizeBytes) => this.#buffers.wrapIdOf(block, sizeBytes),
-    forget: (block, sizeBytes, wrapId) => this.#forget(block, sizeBytes, wrapId),
-    report: publishBlockLeak,
-  })
+  readonly #pools = partsOf(this).pools
+  readonly #leaks = this.#makeLeaks(() => {})
+  /** Made at the first `pool`. */
+  #poolHost: PoolHost | undefined
   /** The epoch of `#ownership`. It is here, too, for the warm paths. */
   #epoch = this.#ownership.epoch
   /** Whether `alloc` and the like may hand out blocks. False once `closeWhenIdle` or `close` was called. */
@@ -297,12 +301,12 @@ export class Arena extends BytesIn<Parts> {
    * ```
    */
   realloc(buffer: Uint8Array, sizeBytes: number, options?: AllocOptions): ArenaBuffer {
-    const owner = this.#ownership.requireLive('realloc', buffer)
+    const owner = this.#ownership.requireOwn('realloc', buffer)
     requireSize(sizeBytes)
     const alignBytes = this.#alignFor(owner, options)
     this.#requireGiving('realloc')
     // Checked again: reading the options may have run script that freed the block.
-    this.#ownership.requireLive('realloc', buffer)
+    this.#ownership.requireOwn('realloc', buffer)
     if (this.#pins.has(owner)) throw reallocPinnedError(this.#identity)
     const block = watchedBlock(blockOf(owner))
     const oldBytes = sizeOf(owner)
@@ -341,6 +345,7 @@ export class Arena extends BytesIn<Parts> {
    * ```
    */
   relocate(buffer: Uint8Array): ArenaBuffer {
+    this.#ownership.requireOwn('relocate', buffer)
     const owner = this.#ownership.requireAttached('relocate', buffer)
     this.#requireGiving('relocate')
     const sizeBytes = sizeOf(owner)
@@ -367,6 +372,7 @@ export class Arena extends BytesIn<Parts> {
    * - `ERR_ARENA_DOUBLE_FREE` if the block has ended before, by `free`, `realloc`, `reset` or its scope
    * - `ERR_ARENA_NOT_OWNER` for a `subarray` or another view of a block
    * - `ERR_ARENA_FOREIGN_BUFFER` for a Buffer that this arena did not return
+   * - `ERR_ARENA_POOLED` for a Buffer of a pool: call `pool.release`
    * - `ERR_INVALID_ARG_TYPE` for a value that is no Buffer
    * - `ERR_ARENA_CLOSED` after `close`
    *
@@ -466,6 +472,33 @@ export class Arena extends BytesIn<Parts> {
   scope(): Scope {
     this.#requireGiving('scope')
     return new Scope(this.#scopeHost)
+  }
+
+  /**
+   * Makes a `BufferPool`: Buffers of `sizeBytes` bytes that are made once and handed out again. That takes a fraction of the time of
+   * `allocUnsafe` and `free`. A pool outlives requests: make one for each size, not one for each request.
+   *
+   * Idle Buffers that recent traffic did without end by themselves: their pages are back with the kernel within `releaseAfterMs`. All of
+   * them end in `trim`, under memory pressure, and before a limit refuses a block. With `releaseAfterMs: 0` and with `debug`, no Buffer
+   * waits: each `acquire` makes one, and each `release` ends it.
+   *
+   * Throws
+   * - `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE` or `ERR_OUT_OF_RANGE` for bad arguments; `sizeBytes` is 1 or more
+   * - `ERR_ARENA_CLOSED` after `close` or `closeWhenIdle`
+   *
+   * ```ts
+   * const pool = arena.pool(64 * 1024, { maxIdle: 100 })
+   * const buffer = pool.acquire()
+   * pool.release(buffer)
+   * ```
+   */
+  pool(sizeBytes: number, options: PoolOptions = {}): BufferPool {
+    requirePoolSize(sizeBytes)
+    const { maxIdle, align } = resolvePoolOptions(options)
+    const alignBytes = requireAlign(align === undefined ? undefined : { align }, this.#heap.pageBytes)
+    this.#requireGiving('pool')
+    this.#poolHost ??= this.#makePoolHost()
+    return new BufferPool(this.#poolHost, { sizeBytes, alignBytes, maxIdle })
   }
 
   /**
@@ -582,7 +615,7 @@ export class Arena extends BytesIn<Parts> {
       quarantinedBlocks: this.#debug?.quarantinedBlocks ?? 0,
       quarantinedBytes: this.#debug?.quarantinedBytes ?? 0,
     }
-    return statsOf(counted, this.#heap, this.#source, this.#scavenger)
+    return statsOf(counted, this.#pools.sums(), this.#heap, this.#source, this.#scavenger)
   }
 
   /** Returns `stats()` and `isClosed`, for `JSON.stringify`, which turns `Infinity` into null. */
@@ -688,6 +721,7 @@ export class Arena extends BytesIn<Parts> {
    */
   closeWhenIdle(): Promise<void> {
     this.#stopGiving()
+    this.#pools.stop()
     this.#closing ??= new Promise((resolve, reject) => {
       this.#pins.whenNone(() => {
         try {
@@ -762,6 +796,7 @@ export class Arena extends BytesIn<Parts> {
     this.#source.check()
     this.#releaser.check()
     this.#limits.check()
+    this.#pools.check()
     this.#owners?.check()
   }
 
@@ -987,11 +1022,11 @@ export class Arena extends BytesIn<Parts> {
     restore(owner, held)
   }
 
-  #freeUncommon(buffer: Uint8Array & Owner, block: Block): void {
+  #freeUncommon(buffer: Uint8Array & Owner, block: Block, method = 'free'): void {
     if (block !== SPENT) this.#debug?.noteEnd(watchedBlock(block))
     // `noteEnd` may have run script that ended the block.
-    if (!this.#ownership.isLive(buffer)) throw this.#ownership.misuse('free', buffer)
-    this.#changes.runFreeing('free', () => {
+    if (!this.#ownership.isLive(buffer)) throw this.#ownership.misuse(method, buffer)
+    this.#changes.runFreeing(method, () => {
       this.#leaks.end(watchedBlock(block))
       if (!this.#pins.defer(buffer)) this.#end(buffer, watchedBlock(block))
     })
@@ -1047,6 +1082,8 @@ export class Arena extends BytesIn<Parts> {
     this.#relocation?.end()
     this.#epoch = this.#ownership.renew()
     this.#leaks.clear()
+    // Before any block ends: no pool may hand one out after that.
+    this.#pools.endAll()
     const pinned = this.#pins.deferAll()
     this.#buffers.endAll(pinned)
     this.#frees = this.#allocations - this.#pins.blockCount
@@ -1072,9 +1109,83 @@ export class Arena extends BytesIn<Parts> {
 
   /** Returns the error of a `free` that was refused: `buffer` is no live owner, or a change is under way. */
   #freeRefused(buffer: unknown): Error {
+    if (this.#ownership.isPooled(buffer)) return pooledError(this.#identity, 'free')
     if (!this.#ownership.isLive(buffer)) return this.#ownership.misuse('free', buffer)
     this.#changes.enter('free')
     invariant(false, 'what the gate refused, it lets in')
+  }
+
+  // ---- pools ----------------------------------------------------------------------------------------------
+
+  #makePoolHost(): PoolHost {
+    const { options, environment } = partsOf(this)
+    const { deferral, now, watch } = environment
+    const waits = options.debug === null && !this.#policy.isImmediate
+    return {
+      arena: this.#identity,
+      pools: this.#pools,
+      wipes: options.wipeOnFree,
+      samplesAll: options.leaks === 'all',
+      epoch: () => this.#epoch,
+      make: (method, sizeBytes, alignBytes) => this.#makePooled(method, sizeBytes, alignBytes),
+      keepsIdle: () => waits && this.#givesBlocks,
+      isPinned: owner => this.#pins.has(owner),
+      end: owner => this.#freeUncommon(owner, blockOf(owner), 'release'),
+      endIdle: owner => this.#endIdle(owner),
+      misuse: (method, buffer) => this.#ownership.misuse(method, buffer),
+      isArenaClosed: () => this.#ownership.isClosed,
+      makeLeaks: onForgotten => this.#makeLeaks(onForgotten),
+      attempt: change => this.#changes.attempt(change),
+      dirtyPages: () => this.#heap.dirtyPages,
+      purge: pageCount => {
+        if (pageCount > 0) this.#releaser.purgeSome(pageCount, 'timer')
+      },
+      hasTime: turnStartMs => this.#policy.hasTime(turnStartMs),
+      now,
+      promiseMs: () => this.#policy.promiseMs,
+      after: (delayMs, run) => {
+        watch?.onArmed()
+        return deferral.after(delayMs, run)
+      },
+    }
+  }
+
+  #makePooled(method: string, sizeBytes: number, alignBytes: number): ArenaBuffer & Owner {
+    this.#debug?.noteAllocation()
+    // Taking a stack may have run script that closed the arena.
+    this.#requireGiving(method)
+    const buffer = this.#allocate(sizeBytes, alignBytes, false) as ArenaBuffer & Owner
+    const block = watchedBlock(blockOf(buffer))
+    // A pool samples for itself, anew each time that it hands the Buffer out.
+    this.#leaks.end(block)
+    restore(buffer, block)
+    return buffer
+  }
+
+  /** Ends a Buffer that was idle in a pool, within a change. */
+  #endIdle(owner: Uint8Array & Owner): void {
+    const { moving } = this.#buffers
+    const block = blockOf(owner)
+    const sizeBytes = sizeOf(owner)
+    spend(owner)
+    this.#frees++
+    this.#liveBytes -= sizeBytes
+    if (lengthOf(owner) === 0) this.#buffers.notice(block, sizeBytes)
+    if (moving === null) this.#buffers.end(block, sizeBytes)
+    else moving.endMoved(block, sizeBytes)
+    this.#releaser.noteFree()
+  }
+
+  #makeLeaks(onForgotten: () => void): Leaks {
+    const { options, environment } = partsOf(this)
+    return new Leaks(options.leaks, this.name, environment.now, {
+      wrapIdOf: (block, sizeBytes) => this.#buffers.wrapIdOf(block, sizeBytes),
+      forget: (block, sizeBytes, wrapId) => {
+        this.#forget(block, sizeBytes, wrapId)
+        onForgotten()
+      },
+      report: publishBlockLeak,
+    })
   }
 
   get #slicing(): SlicedTrim {

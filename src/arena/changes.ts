@@ -73,6 +73,14 @@ export class Changes {
     this.#releaser.noteFree()
   }
 
+  /** Runs a change. Returns false, and does not run it, in the middle of another one. */
+  attempt(change: () => void): boolean {
+    return this.#gate.attempt(() => {
+      this.finish()
+      change()
+    })
+  }
+
   /**
    * Runs a change that may come in the middle of another one. If the gate is open, it is taken, so that calls
    * of the arena are refused meanwhile. If not, it stays as it is.

@@ -4,6 +4,7 @@ import type { PageCount, PageNumber } from '../base/units.js'
 import type { BlockHeap } from '../heap/block-heap.js'
 import type { OwnerId } from '../memory/kernel.js'
 import type { PageSource } from '../memory/page-source.js'
+import type { Pools } from '../pools/pools.js'
 import type { Member } from '../process/arena-group.js'
 import type { Releaser } from '../release/releaser.js'
 import type { Limits } from '../supply/limits.js'
@@ -15,6 +16,7 @@ interface MemberParts {
   readonly limits: Limits
   readonly releaser: Releaser
   readonly source: PageSource
+  readonly pools: Pools
 }
 
 /** Moves the records of a store together, for the group. */
@@ -25,7 +27,7 @@ export interface MemberCompaction {
   slice(): boolean
 }
 
-const { max } = Math
+const { ceil, max } = Math
 
 /**
  * What the group of a thread's arenas sees of an arena. The group refers to it weakly, the arena strongly.
@@ -88,7 +90,9 @@ export class ArenaMember implements Member {
   }
 
   get dirtyPages(): PageCount {
-    return this.#parts?.heap.dirtyPages ?? 0
+    if (this.#parts === null) return 0
+    const { heap, pools } = this.#parts
+    return heap.dirtyPages + ceil(pools.idleBytes / heap.pageBytes)
   }
 
   /** Whose its mappings are, in reports. Null where it has none, or is closed. */

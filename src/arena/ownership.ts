@@ -10,6 +10,7 @@ import {
   blockOf,
   type Epoch,
   epochOf,
+  isIdle,
   isOwner,
   type Owner,
   SPENT,
@@ -17,6 +18,7 @@ import {
 } from '../buffers/owner.js'
 import type { Pins } from '../buffers/pins.js'
 import { reachOf } from '../buffers/view-reach.js'
+import { pooledError, releasedError } from '../pools/errors.js'
 import { bufferMisuse, closedError, detachedError, notPinnedError } from './errors.js'
 
 export class Ownership {
@@ -48,7 +50,20 @@ export class Ownership {
   }
 
   isLive(buffer: unknown): buffer is Uint8Array & Owner {
-    return isOwner(buffer) && epochOf(buffer) === this.#epoch && blockOf(buffer) !== SPENT
+    if (!isOwner(buffer) || blockOf(buffer) === SPENT) return false
+    const epoch = epochOf(buffer)
+    return epoch === this.#epoch || (epoch.pool?.within === this.#epoch && !isIdle(buffer))
+  }
+
+  /** Whether a Buffer belongs to a pool: it is idle there, or was handed out. */
+  isPooled(buffer: unknown): boolean {
+    return isOwner(buffer) && blockOf(buffer) !== SPENT && epochOf(buffer).pool?.within === this.#epoch
+  }
+
+  /** Does what `requireLive` does. Throws if `buffer` belongs to a pool, too. */
+  requireOwn(method: string, buffer: Uint8Array): Uint8Array & Owner {
+    if (this.isPooled(buffer)) throw pooledError(this.#arena, method)
+    return this.requireLive(method, buffer)
   }
 
   /** Returns `buffer` if it is a live owner. Throws the error of `free` otherwise. */
@@ -74,6 +89,7 @@ export class Ownership {
   /** Returns the error that says why `buffer` is not a live owner. */
   misuse(method: string, buffer: unknown): Error {
     if (this.isClosed) return closedError(this.#arena, method)
+    if (this.isPooled(buffer)) return releasedError(this.#arena, method)
     return bufferMisuse(
       this.#arena,
       method,

@@ -20,6 +20,7 @@ import { MmapSource } from '../memory/mmap-source.js'
 import type { PageSource } from '../memory/page-source.js'
 import type { Addon } from '../memory/runtime.js'
 import { Notices } from '../notices/notices.js'
+import { Pools } from '../pools/pools.js'
 import type { Surroundings } from '../process/environment.js'
 import { ReleasePolicy } from '../release/policy.js'
 import { type ReleasableBuffers, Releaser } from '../release/releaser.js'
@@ -54,6 +55,8 @@ export interface Parts<B extends ManagedBuffers = Blocks> {
   readonly buffers: B
   /** What only `debug` adds, else null. */
   readonly debug: Debugging | null
+  /** The pools that have Buffers. A store has none. */
+  readonly pools: Pools
   readonly share: Share
   readonly limits: Limits
   readonly supply: Supply
@@ -104,11 +107,12 @@ export function assembleWith<B extends ManagedBuffers>(
   const policy = new ReleasePolicy(options.releaseAfterMs, now, pageBytes)
   const heap = makeHeap(options, addon?.purgesToZero() ?? true, storage, source)
   const scavenger = new Scavenger(heap, source, policy)
+  const pools = new Pools()
   const late: LateReleaser = { releaser: undefined }
   const { buffers, debug, compact } = makeBuffers(options, environment, heap, source, late)
   const share = new Share(ledger, pageBytes)
   const limits = new Limits(heap, options, share, {
-    purge: () => (debug?.emptyQuarantine() ?? 0) + releaser.purgeAll('limit'),
+    purge: () => (debug?.emptyQuarantine() ?? 0) + pools.endIdle() + releaser.purgeAll('limit'),
     ...(compact !== undefined && { compact }),
     // Prefaulted pages are there to stay.
     boundPages: usedPages => {
@@ -127,6 +131,7 @@ export function assembleWith<B extends ManagedBuffers>(
     scavenger,
     buffers,
     debug,
+    pools,
     limits,
     notices,
     deferral,
@@ -142,10 +147,9 @@ export function assembleWith<B extends ManagedBuffers>(
     scavenger,
     releaser,
     buffers,
-    debug,
     options.prefault,
   )
-  const member = new ArenaMember({ gate, heap, limits, releaser, source })
+  const member = new ArenaMember({ gate, heap, limits, releaser, source, pools })
   if (options.debug !== null) late.releaser = new WeakRef(releaser)
   return {
     options,
@@ -159,6 +163,7 @@ export function assembleWith<B extends ManagedBuffers>(
     scavenger,
     buffers,
     debug,
+    pools,
     share,
     limits,
     supply,

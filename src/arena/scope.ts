@@ -13,6 +13,7 @@
  *     live the last time. So a long scope does not grow by freed blocks
  */
 import { type InspectOptionsStylized, inspect } from 'node:util'
+import { describe } from '../base/description.js'
 import { ArenaError, invalidArgValue } from '../base/errors.js'
 import { partsOf } from '../base/made-of.js'
 import { lastIndexIn, reversed, SafeSet } from '../base/primordials.js'
@@ -20,7 +21,6 @@ import type { ArenaBuffer } from '../buffers/owner.js'
 import type { Allocating } from '../bytes/allocating.js'
 import { BytesIn } from '../bytes/bytes-in.js'
 import { type AllocOptions, readOptions } from './arguments.js'
-import { describe } from './description.js'
 
 // Taken once at load. A program may replace the globals later; its replacement must not run within a change.
 const { max } = Math

@@ -1,6 +1,7 @@
 /** The statistics of an arena. */
 import type { BlockHeap } from '../heap/block-heap.js'
 import type { PageSource, SourceName } from '../memory/page-source.js'
+import type { PoolSums } from '../pools/pools.js'
 import type { Scavenger } from '../release/scavenger.js'
 
 /**
@@ -26,7 +27,7 @@ export interface ArenaStats {
   segments: number
   /**
    * Blocks that were handed out and have not ended, a count. A block that was freed while pinned counts until
-   * its last `unpin`.
+   * its last `unpin`. A block that waits in a pool counts, too: see `idleBlocks`.
    */
   liveBlocks: number
   /** The bytes that were asked for by the live blocks. */
@@ -68,6 +69,16 @@ export interface ArenaStats {
   purgedBytes: number
   /** Pages that were used again after they had been given back, since the arena was made. */
   refaultedBytes: number
+  /** Pools that have Buffers, a count. */
+  pools: number
+  /** Live blocks that wait in pools to be handed out, a count. They are among `liveBlocks`. */
+  idleBlocks: number
+  /** The bytes that were asked for by the blocks that wait in pools. They are among `liveBytes`. */
+  idleBytes: number
+  /** Live blocks that pools have handed out, a count. They are among `liveBlocks`. */
+  acquiredBlocks: number
+  /** The bytes that were asked for by the blocks that pools have handed out. They are among `liveBytes`. */
+  acquiredBytes: number
   /** Blocks in use outside JavaScript, a count: pinned or on loan. */
   pinnedBlocks: number
   /** Freed blocks that wait in quarantine before their memory is used again, a count. 0 without `debug`. */
@@ -96,8 +107,10 @@ type Counted = Pick<
   | 'quarantinedBytes'
 >
 
+/** The statistics of an arena with these parts. `pools` are sums over its pools. */
 export function statsOf(
   counted: Counted,
+  pools: PoolSums,
   heap: BlockHeap,
   source: PageSource,
   scavenger: Scavenger,
@@ -128,6 +141,11 @@ export function statsOf(
     purges: scavenger.purges,
     purgedBytes: scavenger.purgedPages * pageBytes,
     refaultedBytes: heap.refaultedPages * pageBytes,
+    pools: pools.pools,
+    idleBlocks: pools.idleBlocks,
+    idleBytes: pools.idleBytes,
+    acquiredBlocks: pools.acquiredBlocks,
+    acquiredBytes: pools.acquiredBytes,
     pinnedBlocks: counted.pinnedBlocks,
     quarantinedBlocks: counted.quarantinedBlocks,
     quarantinedBytes: counted.quarantinedBytes,

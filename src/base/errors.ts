@@ -24,6 +24,8 @@ import { inspect } from 'node:util'
  * | `ERR_ARENA_NOT_TRANSFERABLE` | `transfer()` of an `ArrayBuffer` that other blocks share |
  * | `ERR_ARENA_OUT_OF_MEMORY` | the kernel or V8 refused memory; `cause` is the system error |
  * | `ERR_ARENA_PINNED` | `close` while blocks are pinned, or `realloc` of a pinned block |
+ * | `ERR_ARENA_POOLED` | `free`, `realloc` or `relocate` of a Buffer that belongs to a pool, or `release` of one that `use` has |
+ * | `ERR_ARENA_POOL_CLOSED` | `acquire` and the like after `close` of the pool |
  * | `ERR_ARENA_PURGE_FAILED` | `trim`, `trimAsync`: the kernel refused to take pages back; the arena tries again later |
  * | `ERR_ARENA_SCOPE_ENDED` | a call of a scope after its end |
  * | `ERR_ARENA_TOO_LARGE` | `collect`, `readFile`: there are more bytes than `maxBytes`, or than a block can have |
@@ -44,6 +46,8 @@ export type ArenaErrorCode =
   | 'ERR_ARENA_NOT_TRANSFERABLE'
   | 'ERR_ARENA_OUT_OF_MEMORY'
   | 'ERR_ARENA_PINNED'
+  | 'ERR_ARENA_POOLED'
+  | 'ERR_ARENA_POOL_CLOSED'
   | 'ERR_ARENA_PURGE_FAILED'
   | 'ERR_ARENA_SCOPE_ENDED'
   | 'ERR_ARENA_TOO_LARGE'

@@ -15,6 +15,14 @@ import { type Block, NONE } from '../base/units.js'
  */
 export interface Epoch {
   readonly arena: ArenaIdentity
+  /** What only the epochs of Buffers that belong to a pool have. */
+  readonly pool?: PoolMark
+}
+
+/** Says that Buffers belong to a pool. */
+export interface PoolMark {
+  /** The epoch of the arena in which they were made. They are spent when that one is over. */
+  readonly within: Epoch
 }
 
 /** Names an arena across its epochs. Identities are compared by identity, not by name. */
@@ -90,6 +98,10 @@ class Owner extends Stamped {
     owner.#block = block
   }
 
+  static adopt(owner: Owner, epoch: Epoch): void {
+    owner.#epoch = epoch
+  }
+
   static watch(owner: Owner): void {
     if (owner.#block >= 0) owner.#block = WATCHED - owner.#block
   }
@@ -109,7 +121,60 @@ class Aligned extends Stamped {
   }
 }
 
+const { isView } = ArrayBuffer
+
+/** A field that only Buffers of pools have: which pool it is, and what the Buffer does there. */
+class Pooled extends Stamped {
+  #state: PoolState
+
+  constructor(owner: object, state: PoolState) {
+    super(owner)
+    this.#state = state
+  }
+
+  static stateOf(value: unknown): PoolState {
+    return isView(value) && #state in value ? value.#state : NO_POOL
+  }
+
+  static setState(owner: object, state: PoolState): void {
+    if (#state in owner) owner.#state = state
+  }
+}
+
+/**
+ * What a Buffer does in its pool. The lowest two bits are one of the four constants below. The others are a number that no other pool
+ * has, and that a pool has only until its arena is reset. So one comparison tells all.
+ */
+export type PoolState = number
+
+/** It was handed out. */
+export const ACQUIRED: PoolState = 0
+/** It waits to be handed out. */
+export const IDLE: PoolState = 1
+/** It was handed out by `use`. */
+export const USED: PoolState = 2
+/** It was handed out, and its release is no warm one: it was pinned meanwhile, or its end has begun. */
+export const PINNED: PoolState = 3
+/** The state of what is no Buffer of a pool. */
+export const NO_POOL: PoolState = NONE
+
 export type { Owner }
+
+/** Makes an owner one of a pool. It may be called once for an owner. */
+export function stampPooled(owner: Owner, state: PoolState): void {
+  new Pooled(owner, state)
+}
+
+/** The state of a Buffer of a pool; `NO_POOL` for any other value. */
+export const poolStateOf = Pooled.stateOf
+/** Changes the state of a Buffer of a pool. */
+export const setPoolState = Pooled.setState
+
+/** Whether a Buffer waits in a pool. */
+export function isIdle(owner: Owner): boolean {
+  const state = poolStateOf(owner)
+  return state !== NO_POOL && (state & 3) === IDLE
+}
 
 /** Records the alignment, in bytes, that was asked for. It may be called once for an owner. */
 export function stampAlign(owner: Owner, alignBytes: number): void {
@@ -151,9 +216,11 @@ export const watchedBlock = (block: Block): Block => (block <= WATCHED ? WATCHED
  * empty.
  */
 export const watch = Owner.watch
+/** Puts an owner into another epoch: it comes into a pool. */
+export const adopt = Owner.adopt
 /** The bytes that were asked for, whatever has been done to the Buffer since. */
 export const sizeOf = Owner.sizeOf
 /** Marks an owner as freed: `blockOf` is `SPENT` from now on. */
 export const spend = Owner.spend
-/** Makes a spent owner as it was. `block` is what `blockOf` returned before `spend`. */
+/** Makes a spent or watched owner hold `block` again, as `blockOf` returned it before. */
 export const restore = Owner.restore

@@ -16,7 +16,21 @@
  */
 import { invariant } from '../base/assert.js'
 import type { Block } from '../base/units.js'
-import { blockOf, EMPTY, type Owner, SPENT, sizeOf, spend, watch, watchedBlock } from './owner.js'
+import {
+  ACQUIRED,
+  blockOf,
+  EMPTY,
+  NO_POOL,
+  type Owner,
+  PINNED,
+  poolStateOf,
+  SPENT,
+  setPoolState,
+  sizeOf,
+  spend,
+  watch,
+  watchedBlock,
+} from './owner.js'
 import { type PinCount, PinCounts } from './pin-counts.js'
 
 type OwnerBuffer = Uint8Array & Owner
@@ -119,6 +133,8 @@ export class Pins {
     const pin = { block: watchedBlock(blockOf(owner)), pinCount: 0, loanCount: 0, isEnding: false }
     // This is first: so a pinned owner is always watched, whatever interrupts this.
     watch(owner)
+    const state = poolStateOf(owner)
+    if (state !== NO_POOL && (state & 3) === ACQUIRED) setPoolState(owner, state | PINNED)
     return this.#counts.begin(owner, pin)
   }
 

@@ -16,3 +16,9 @@ export function requireSize(sizeBytes: unknown, name = 'sizeBytes'): asserts siz
     throw outOfRange(name, `an integer >= 0 and <= ${MAX_SIZE_BYTES}`, sizeBytes)
   }
 }
+
+/** Accepts what `requireSize` accepts, but for 0: a Buffer of 0 bytes has no memory that could be used again. */
+export function requirePoolSize(sizeBytes: unknown): asserts sizeBytes is number {
+  if (sizeBytes === 0) throw outOfRange('sizeBytes', `an integer >= 1 and <= ${MAX_SIZE_BYTES}`, sizeBytes)
+  requireSize(sizeBytes)
+}

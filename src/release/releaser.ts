@@ -12,7 +12,7 @@ import { invariant } from '../base/assert.js'
 import type { Deferral, Timer } from '../base/deferral.js'
 import type { Gate } from '../base/gate.js'
 import { PAUSE_MS } from '../base/timer-queue.js'
-import type { PageCount, PageNumber } from '../base/units.js'
+import { NONE, type PageCount, type PageNumber } from '../base/units.js'
 import type { BlockHeap } from '../heap/block-heap.js'
 import type { PageSource } from '../memory/page-source.js'
 import type { Segment } from '../memory/segment.js'
@@ -21,6 +21,8 @@ import { EndLowering } from './end-lowering.js'
 import type { ReleasePolicy } from './policy.js'
 import { Refusals } from './refusals.js'
 import type { Scavenger } from './scavenger.js'
+
+const { max } = Math
 
 /** What the releaser needs from the buffers over the memory. */
 export interface ReleasableBuffers {
@@ -42,6 +44,17 @@ export interface ReleasableBuffers {
   recount(): void
 }
 
+/** The Buffers that are idle in pools. Whoever wants memory back gets theirs, too. */
+export interface IdlePools {
+  /** Ends all of them, within a change. Returns how many there were. */
+  endIdle(): number
+  /**
+   * Ends those that are idle in the first slice, while `hasTime()` is true, within a change. Returns whether all of them have
+   * ended.
+   */
+  endIdleSlice(hasTime: () => boolean, isFirst: boolean): boolean
+}
+
 /** The parts of an arena that the releaser works with. */
 export interface ReleaserParts {
   readonly gate: Pick<Gate, 'isTaken' | 'wasInterrupted' | 'attempt'>
@@ -51,6 +64,7 @@ export interface ReleaserParts {
   readonly buffers: ReleasableBuffers
   /** Ends the wait of all blocks in quarantine. Null without `debug`. */
   readonly debug: { emptyQuarantine(): void } | null
+  readonly pools: IdlePools
   /** `adapt`: adapts what the arena may hold, after pages went back. */
   readonly limits: { adapt(): void }
   readonly notices: Pick<Notices, 'purged' | 'purgeRefused'>
@@ -59,13 +73,18 @@ export interface ReleaserParts {
   readonly onArmed?: (() => void) | undefined
 }
 
-/** The result of one slice of a trim. `nextPage` is where the next slice begins, or 0 after the last one. */
+/**
+ * The result of one slice of a trim. `nextPage` is where the next slice begins, or 0 after the last one. It is NONE while Buffers
+ * that are idle in pools end, before any page.
+ */
 export interface TrimSlice {
   readonly nextPage: PageNumber
   readonly pageCount: PageCount
   /** The system error if the kernel refused something, else null. */
   readonly failure: unknown
 }
+
+const NOTHING_YET: TrimSlice = { nextPage: NONE, pageCount: 0, failure: null }
 
 export class Releaser {
   /**
@@ -80,6 +99,7 @@ export class Releaser {
   readonly #scavenger: Scavenger
   readonly #buffers: ReleasableBuffers
   readonly #debug: { emptyQuarantine(): void } | null
+  readonly #pools: IdlePools
   readonly #deferral: Deferral
   readonly #limits: { adapt(): void }
   readonly #notices: Pick<Notices, 'purged' | 'purgeRefused'>
@@ -120,6 +140,7 @@ export class Releaser {
     this.#scavenger = parts.scavenger
     this.#buffers = parts.buffers
     this.#debug = parts.debug
+    this.#pools = parts.pools
     this.#limits = parts.limits
     this.#notices = parts.notices
     this.#deferral = parts.deferral
@@ -217,7 +238,10 @@ export class Releaser {
    * refused.
    */
   releaseAll(reason: PurgeReason): PageCount {
-    if (reason !== 'free' && reason !== 'timer') this.#debug?.emptyQuarantine()
+    if (reason !== 'free' && reason !== 'timer') {
+      this.#debug?.emptyQuarantine()
+      this.#pools.endIdle()
+    }
     this.#buffers.recoverSetAside()
     const pageCount = this.purgeAll(reason)
     const failure = this.#lowerEnd(reason !== 'free' && reason !== 'limit')
@@ -240,13 +264,13 @@ export class Releaser {
   }
 
   /**
-   * Gives about `pageCount` dirty pages back, because the arena needs more memory than the bound allows.
-   * Returns the number of pages.
+   * Gives about `pageCount` dirty pages back, because the arena needs more memory than the bound allows
+   * (`'growth'`), or because they have waited in a pool (`'timer'`). Returns the number of pages.
    */
-  purgeSome(pageCount: PageCount): PageCount {
+  purgeSome(pageCount: PageCount, reason: PurgeReason = 'growth'): PageCount {
     const callsBefore = this.#scavenger.purges
     const purgedPages = this.#scavenger.purgeSome(pageCount)
-    this.#tell(purgedPages, callsBefore, 'growth')
+    this.#tell(purgedPages, callsBefore, reason)
     return purgedPages
   }
 
@@ -275,12 +299,14 @@ export class Releaser {
   }
 
   #trimSlice(from: PageNumber, turnStartMs: number, reason: PurgeReason): TrimSlice {
-    if (from === 0) {
+    if (from <= 0) {
+      const hasTime = () => this.#policy.hasTime(turnStartMs)
+      if (!this.#pools.endIdleSlice(hasTime, from === 0)) return NOTHING_YET
       this.#debug?.emptyQuarantine()
       this.#buffers.recoverSetAside()
     }
     const { purges, purgedPages } = this.#scavenger
-    const nextPage = this.#scavenger.purgeSlice(from, turnStartMs)
+    const nextPage = this.#scavenger.purgeSlice(max(0, from), turnStartMs)
     const pageCount = this.#scavenger.purgedPages - purgedPages
     this.#tell(pageCount, purges, reason)
     return { nextPage, pageCount, failure: this.#scavenger.failure }

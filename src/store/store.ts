@@ -13,11 +13,12 @@
 import { type InspectOptionsStylized, inspect } from 'node:util'
 import { requireListener } from '../arena/arguments.js'
 import { Changes } from '../arena/changes.js'
-import { describe, factsOf } from '../arena/description.js'
+import { factsOf } from '../arena/description.js'
 import { statsOf } from '../arena/stats.js'
 import { endIfDropped, wasClosed } from '../arena/unclosed.js'
 import { requireFunction, requireNumber } from '../base/arguments.js'
 import { invariant } from '../base/assert.js'
+import { describe } from '../base/description.js'
 import { ArenaError, invalidArgType, isLimit, outOfRange } from '../base/errors.js'
 import { keysOf, requireKnownKeys } from '../base/known-keys.js'
 import { partsOf } from '../base/made-of.js'
@@ -760,7 +761,7 @@ export class Store extends RecordAccess {
 
   /** Returns what the store holds now and what it has done since it was made. Makes no system call. Works on a closed store too. */
   stats(): StoreStats {
-    const { limits, policy, heap, source, scavenger, options } = this.#arena
+    const { limits, policy, heap, source, scavenger, options, pools } = this.#arena
     const { allocations, liveBytes } = this.#tally
     const { compactor } = this.#compaction
     const pinnedRecords = this.#pins.count
@@ -776,7 +777,7 @@ export class Store extends RecordAccess {
       quarantinedBlocks: 0,
       quarantinedBytes: 0,
     }
-    const stats = statsOf(counted, heap, source, scavenger)
+    const stats = statsOf(counted, pools.sums(), heap, source, scavenger)
     return {
       ...stats,
       metadataBytes: stats.metadataBytes + this.#slots.bytes,

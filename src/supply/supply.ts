@@ -13,7 +13,7 @@
 import { invariant } from '../base/assert.js'
 import { ArenaError } from '../base/errors.js'
 import { type Block, MIB, NONE, type PageCount } from '../base/units.js'
-import type { Debugging, Resizing, SuppliedBlocks } from '../buffers/blocks.js'
+import type { Resizing, SuppliedBlocks } from '../buffers/blocks.js'
 import { type BlockHeap, REFUSED_LIMIT } from '../heap/block-heap.js'
 import type { Ledger } from '../memory/ledger.js'
 import type { PageSource } from '../memory/page-source.js'
@@ -40,7 +40,6 @@ export class Supply {
   readonly #scavenger: Scavenger
   readonly #releaser: Releaser
   readonly #buffers: SuppliedBlocks
-  readonly #debug: Debugging | null
   readonly #limits: Limits
   readonly #isPrefaulted: boolean
   readonly #ledger: Ledger | undefined
@@ -56,7 +55,6 @@ export class Supply {
     scavenger: Scavenger,
     releaser: Releaser,
     buffers: SuppliedBlocks,
-    debug: Debugging | null,
     isPrefaulted: boolean,
   ) {
     this.#arenaName = arenaName
@@ -69,7 +67,6 @@ export class Supply {
     this.#scavenger = scavenger
     this.#releaser = releaser
     this.#buffers = buffers
-    this.#debug = debug
   }
 
   /**
@@ -174,10 +171,10 @@ export class Supply {
     this.#releaser.dropUnmanaged()
     this.#releaser.giveUpFreeSegments()
     while (heap.committedPages + needed > heap.limitPages) {
-      const quarantinedBlocks = this.#debug?.quarantinedBlocks
+      const { liveBlocks } = heap
       this.#makeRoom(sizeBytes, needed)
-      // Blocks that left the quarantine may have left a gap that fits.
-      if (this.#debug?.quarantinedBlocks !== quarantinedBlocks) return
+      // Blocks that left the quarantine, or a pool, may have left a gap that fits.
+      if (heap.liveBlocks !== liveBlocks) return
     }
     const added = this.#reserve(sizeBytes, pageCount)
     try {

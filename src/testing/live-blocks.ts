@@ -32,7 +32,8 @@ const ADVICE =
   'A pinned block waits for unpin(), or for the promise of lend().'
 
 /**
- * Asserts that no arena has a live block, and no store a record, so that code under test has freed all that it allocated. Waits up to
+ * Asserts that no arena has a live block, and no store a record, so that code under test has freed all that it allocated. Buffers that
+ * are idle in a pool do not count, those that a pool has handed out do. Waits up to
  * `withinMs` for the last blocks to end. Works the same in vitest, Jest and node:test. Call it before the arena
  * is closed, because `close` ends every block.
  *
@@ -54,7 +55,10 @@ export async function assertNoLiveBlocks(options: LiveBlocksOptions = {}): Promi
   const { arenas: chosen, withinMs = DEFAULT_WITHIN_MS } = options
   requireWithin(withinMs)
   requireArenas(chosen)
-  const look = () => statsOf(chosen).filter(({ liveBlocks }) => liveBlocks > 0)
+  const look = () =>
+    statsOf(chosen)
+      .map(withoutIdle)
+      .filter(({ liveBlocks }) => liveBlocks > 0)
   const left = await lookUntil(look, stats => stats.length === 0, withinMs)
   if (left.length === 0) return
   const forgotten = await findForgotten(new Set(left.map(({ name }) => name)))
@@ -65,6 +69,12 @@ export async function assertNoLiveBlocks(options: LiveBlocksOptions = {}): Promi
     operator: 'assertNoLiveBlocks',
     stackStartFn: assertNoLiveBlocks,
   })
+}
+
+/** What waits in a pool is nobody's to free. What a pool has handed out is to be released. */
+function withoutIdle(stats: ArenaStats): ArenaStats {
+  const { liveBlocks, liveBytes, idleBlocks, idleBytes } = stats
+  return { ...stats, liveBlocks: liveBlocks - idleBlocks, liveBytes: liveBytes - idleBytes }
 }
 
 function isArena(value: unknown): value is Arena | Store {

@@ -65,7 +65,20 @@ function verify() {
 }
 
 const ALLOCS = ['alloc', 'alloc', 'alloc', 'allocAligned']
-const KINDS = [...ALLOCS, 'free', 'free', 'free', 'realloc', 'relocate', 'trim', 'scope', 'pin', 'stats']
+const KINDS = [
+  ...ALLOCS,
+  'free',
+  'free',
+  'free',
+  'realloc',
+  'relocate',
+  'trim',
+  'scope',
+  'pin',
+  'pool',
+  'stats',
+]
+const pools = [24, 5_000, 70_000].map(size => arena.pool(size, { maxIdle: 5 }))
 /** What is to be done at each depth. Nothing but plain stores records it: a call might overflow. */
 function planned(count) {
   const plan = []
@@ -112,13 +125,26 @@ function perform(step) {
   else if (kind === 'pin') {
     arena.pin(block.buffer)
     arena.unpin(block.buffer)
-  } else {
+  } else if (kind === 'pool') usePool(pools[size % 3])
+  else {
     const scope = arena.scope()
     scope.allocUnsafe(100)
     scope.allocUnsafe(70_000)
     scope.end()
   }
   step.isDone = true
+}
+
+/** Two Buffers that are handed out at once share no bytes, with each other or with a live block. */
+function usePool(pool) {
+  const one = pool.acquire()
+  one.fill(251)
+  const other = pool.acquire()
+  other.fill(252)
+  if (one[0] !== 251 || other[other.length - 1] !== 252) throw new Error('a Buffer was handed out twice')
+  pool.release(one)
+  pool.release(other)
+  pool.use(() => {})
 }
 
 function learn({ kind, block, made, isBegun, isDone }) {
@@ -258,6 +284,14 @@ const SCRIPT = `
         moved.fill(slot.tag)
         slot.isFilled = true
       }
+    } else if (choice === 18) {
+      const pool = pools[random(pools.length)]
+      const [one, other] = [pool.acquire(), pool.acquire()]
+      one.fill(251)
+      other.fill(252)
+      if (one[0] !== 251) throw new Error('a Buffer was handed out twice')
+      pool.release(one)
+      pool.release(other)
     } else {
       arena.pin(slot.buffer)
       arena.unpin(slot.buffer)
@@ -283,7 +317,7 @@ async function terminate() {
     isFilled: true,
   }))
   const random = n => Math.floor(Math.random() * n)
-  const context = vm.createContext({ arena, slots, sizes: SIZES, align, random })
+  const context = vm.createContext({ arena, pools, slots, sizes: SIZES, align, random })
   const script = new vm.Script(SCRIPT)
   let busy = 0
   for (let round = 0; round < rounds; round++) {

@@ -11,6 +11,7 @@ export const MUSL_PLACES = [
   'test/memory',
   'test/misuse',
   'test/notices',
+  'test/pools',
   'test/process/reclaim.test.ts',
   'test/process/reclaimer.test.ts',
   'test/release',
