@@ -10,6 +10,7 @@
  *     behind (`lostBlocks`)
  *  2. the heap manages exactly the pages of the source's segments
  */
+import type { Readable } from 'node:stream'
 import { type InspectOptionsStylized, inspect } from 'node:util'
 import { requireFunction } from '../base/arguments.js'
 import { invariant } from '../base/assert.js'
@@ -43,6 +44,7 @@ import { requirePoolSize, requireSize } from '../buffers/size.js'
 import { TrackedOwners } from '../buffers/tracked-owners.js'
 import type { Allocating } from '../bytes/allocating.js'
 import { BytesIn } from '../bytes/bytes-in.js'
+import { streamBlocks } from '../bytes/stream.js'
 import type { WrapId } from '../memory/runtime.js'
 import { type LimitListener, publishLeak } from '../notices/notices.js'
 import { pooledError } from '../pools/errors.js'
@@ -71,6 +73,7 @@ import { assemble, type Parts, WHOLE_PAGES_FROM_BYTES } from './parts.js'
 import { Relocation } from './relocation.js'
 import { Scope, type ScopeHost } from './scope.js'
 import { type ArenaStats, statsOf } from './stats.js'
+import { TakingOver } from './taking-over.js'
 import { endIfDropped, wasClosed } from './unclosed.js'
 
 const { max } = Math
@@ -141,6 +144,8 @@ export class Arena extends BytesIn<Parts> {
   #slicedTrim: SlicedTrim | undefined
   /** Made at the first `relocate`. */
   #relocation: Relocation | undefined
+  /** Made at the first `stream`. */
+  #takingOver: TakingOver | undefined
   /**
    * Whether `allocUnsafe` may take its warm path: `#givesBlocks` is true, neither `debug` nor `trackOwners`
    * is set, and no `#endAll` is under way.
@@ -452,6 +457,43 @@ export class Arena extends BytesIn<Parts> {
   lend<B extends Uint8Array, T>(buffer: B, use: (buffer: B) => T): T {
     requireFunction('use', use)
     return this.#pins.lend(this.#ownership.requireAttached('lend', buffer), () => use(buffer))
+  }
+
+  /**
+   * Returns a `Readable` of the bytes of one or more blocks. It takes the blocks over: their Buffers are spent from
+   * this call on, as by `free`, and the memory of each block ends when its bytes are consumed. A block of a scope leaves its
+   * scope.
+   *
+   * The bytes are right whatever the receiver does:
+   * - Piped to a socket, to an HTTP request or response over one, or to a file (`pipe`, `pipeline`), they go there
+   *   without a copy. Each block ends when its last byte was written.
+   * - Every other receiver gets copies of up to 64 KiB, which it may keep. Each block ends when it is copied.
+   *
+   * A stream that is destroyed, or whose destination closes, ends its blocks. So does one that is collected without having
+   * been read, late; that is a leak, and reported as such. After a normal end, `'close'` says that every block has ended. Until
+   * they end, the blocks count as pinned: `reset` leaves them, and `closeWhenIdle` waits for them.
+   *
+   * Throws, and takes nothing over,
+   * - the errors of `pin`, for any of the Buffers
+   * - `ERR_INVALID_ARG_TYPE` if `buffers` is neither a Buffer nor an iterable
+   * - `ERR_INVALID_ARG_VALUE` if a Buffer is listed twice
+   *
+   * ```ts
+   * response.writeHead(200, { 'content-length': chunk.length })
+   * await pipeline(arena.stream(chunk), response)
+   * ```
+   */
+  stream(buffers: Uint8Array | Iterable<Uint8Array>): Readable {
+    const { debug } = partsOf(this)
+    this.#takingOver ??= new TakingOver(
+      this.#identity,
+      this.#ownership,
+      this.#pins,
+      this.#leaks,
+      debug,
+      this.#changes,
+    )
+    return streamBlocks(this.#takingOver, buffers)
   }
 
   /**

@@ -136,6 +136,18 @@ export class Leaks {
     unregister(owners, sample)
   }
 
+  /**
+   * Drops the record of a block, because something else holds it from now on in place of its owner. Returns what
+   * reports the block as a leak; null if it was not sampled.
+   */
+  handOver(block: Block): (() => void) | null {
+    const sample = this.#samples.get(block)
+    if (sample === undefined) return null
+    this.end(block)
+    const { report } = this.#actions
+    return () => report(leakOf(sample))
+  }
+
   /** Drops all records, because every block ends. */
   clear(): void {
     this.#generation++

@@ -62,12 +62,24 @@ export class PinCounts<K, P extends PinCount> {
     return true
   }
 
+  /** Begins a loan for an entry. `endLoan` ends it. */
+  beginLoan(pin: P): void {
+    pin.loanCount++
+  }
+
+  /** Ends a loan that `beginLoan` began. */
+  endLoan(key: K, pin: P): void {
+    this.#forgetLast(key, pin)
+    pin.loanCount--
+    this.#endIfUnpinned(key, pin)
+  }
+
   /**
    * Calls `use` with a loan for an entry. If `use` returns a promise, the loan ends when it is settled; otherwise at
    * once.
    */
   lend<T>(key: K, pin: P, use: () => T): T {
-    pin.loanCount++
+    this.beginLoan(pin)
     let isPending = false
     try {
       const result = use()
@@ -75,7 +87,7 @@ export class PinCounts<K, P extends PinCount> {
       isPending = true
       return this.#lendUntil(key, pin, result) as T
     } finally {
-      if (!isPending) this.#endLoan(key, pin)
+      if (!isPending) this.endLoan(key, pin)
     }
   }
 
@@ -91,14 +103,8 @@ export class PinCounts<K, P extends PinCount> {
     try {
       return await result
     } finally {
-      this.#endLoan(key, pin)
+      this.endLoan(key, pin)
     }
-  }
-
-  #endLoan(key: K, pin: P): void {
-    this.#forgetLast(key, pin)
-    pin.loanCount--
-    this.#endIfUnpinned(key, pin)
   }
 
   /**

@@ -95,6 +95,17 @@ export class Pins {
     return this.#counts.lend(owner, this.#entry(owner), use)
   }
 
+  /** Begins a loan of a live owner, which lasts until `endLoan`. No `unpin` ends it. */
+  beginLoan(owner: OwnerBuffer): void {
+    this.#counts.beginLoan(this.#entry(owner))
+  }
+
+  /** Ends a loan that `beginLoan` began. Does nothing if there is none. */
+  endLoan(buffer: Uint8Array): void {
+    const pin = this.#counts.get(buffer)
+    if (pin !== undefined && pin.loanCount > 0) this.#counts.endLoan(buffer, pin)
+  }
+
   /**
    * Puts off the end of an owner until it is not pinned any more, and spends it. Returns false if it is not
    * pinned.

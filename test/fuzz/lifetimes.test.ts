@@ -1,15 +1,17 @@
 /**
- * Random pins, loans, scopes, bytes that are copied or read in, and ends of blocks, over a kernel that refuses calls at random,
- * against a model that knows of each block how often it is pinned, whether its owner is spent and which scope holds it. After
+ * Random pins, loans, streams, scopes, pools, bytes that are copied or read in, and ends of blocks, over a kernel that refuses calls at
+ * random, against a model that knows of each block how often it is pinned, whether its owner is spent and which scope holds it. After
  * every step the books are checked, and the statistics against the model. Contents are verified when blocks are touched and,
  * all of them, now and then, as is that the pages of pinned blocks are resident. `OFFHEAP_FUZZ_SEED` runs one seed again.
  */
 import { readFileSync } from 'node:fs'
+import type { Readable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
 import type { Arena } from '../../src/arena/arena.js'
 import type { ArenaOptions } from '../../src/arena/options.js'
 import type { Scope } from '../../src/arena/scope.js'
+import type { BufferPool } from '../../src/pools/pool.js'
 import { hasNoBreak } from '../support/break.js'
 import { stepsOf, variablesOf } from '../support/extent.js'
 import type { FaultyKernel } from '../support/faulty-kernel.js'
@@ -24,6 +26,7 @@ const STEPS = stepsOf(ALL_STEPS, 8)
 const TURN_EVERY = 40
 const THIS_FILE = fileURLToPath(import.meta.url)
 const THIS_TEXT = readFileSync(THIS_FILE)
+const POOL_SIZES = [100, 5_000, 100_000]
 const REFUSALS = new Set(['ERR_ARENA_OUT_OF_MEMORY', 'ERR_ARENA_PURGE_FAILED', 'ERR_ARENA_LIMIT'])
 
 interface Loan {
@@ -37,10 +40,19 @@ interface Block {
   readonly sizeBytes: number
   /** Which scope ends it. */
   scope: ModelScope | null
+  /** Which pool it goes back to. */
+  readonly pool: BufferPool | null
   pinCount: number
   readonly loans: Loan[]
+  /** A stream has taken it over. */
+  isStreamed: boolean
   /** Its owner is spent. */
   isEnding: boolean
+}
+
+interface ModelStream {
+  readonly stream: Readable
+  readonly blocks: readonly Block[]
 }
 
 interface ModelScope {
@@ -49,7 +61,8 @@ interface ModelScope {
   isEnded: boolean
 }
 
-const isPinned = ({ pinCount, loans }: Block): boolean => pinCount + loans.length > 0
+const isPinned = ({ pinCount, loans, isStreamed }: Block): boolean =>
+  pinCount + loans.length > 0 || isStreamed
 
 class Session {
   readonly arena: Arena
@@ -62,7 +75,9 @@ class Session {
   readonly #isHuge: boolean
   readonly #blocks = new Set<Block>()
   readonly #scopes: ModelScope[] = []
+  readonly #streams: ModelStream[] = []
   readonly #spent: Buffer[] = []
+  readonly #pools: BufferPool[]
   #lastTag = 0
   #failOneIn = 0
   /** How often each thing was done: a run in which something never happens proves nothing. */
@@ -71,6 +86,7 @@ class Session {
   constructor(options: ArenaOptions, random: Random) {
     const { arena, kernel, deferral } = worldWith({ name: 'fuzz', ...options })
     this.arena = arena
+    this.#pools = POOL_SIZES.map(sizeBytes => arena.pool(sizeBytes, { maxIdle: 20 }))
     this.#random = random
     this.#kernel = kernel
     this.#deferral = deferral
@@ -107,15 +123,18 @@ class Session {
     const random = this.#random
     const choice = random.below(1_000)
     const isOverfull = this.#blocks.size > 150
-    if (choice < 290 && !isOverfull) this.#tolerate(() => this.#allocate())
-    else if (choice < 310 && !isOverfull) this.#tolerate(() => this.#copyIn())
+    if (choice < 270 && !isOverfull) this.#tolerate(() => this.#allocate())
+    else if (choice < 300 && !isOverfull) this.#tolerate(() => this.#acquire())
+    else if (choice < 315 && !isOverfull) this.#tolerate(() => this.#copyIn())
     else if (choice < 330 && !isOverfull) await this.#readIn()
     else if (choice < 480) this.#free()
     else if (choice < 580) this.#pin()
     else if (choice < 700) this.#unpin()
-    else if (choice < 740) this.#lend()
+    else if (choice < 728) this.#lend()
+    else if (choice < 742) this.#stream()
+    else if (choice < 756) this.#endStream()
     else if (choice < 780) await this.#settle()
-    else if (choice < 825) this.#tolerate(() => this.#realloc())
+    else if (choice < 810) this.#tolerate(() => this.#realloc())
     else if (choice < 840) this.#relocateAll()
     else if (choice < 880) this.#openScope()
     else if (choice < 905) this.#endScope()
@@ -151,11 +170,21 @@ class Session {
     return block
   }
 
-  #add(buffer: Buffer, scope: ModelScope | null): void {
+  #add(buffer: Buffer, scope: ModelScope | null, pool: BufferPool | null = null): void {
     const tag = ++this.#lastTag
     mark(buffer, tag)
     const { length: sizeBytes } = buffer
-    this.#blocks.add({ buffer, tag, sizeBytes, scope, pinCount: 0, loans: [], isEnding: false })
+    this.#blocks.add({
+      buffer,
+      tag,
+      sizeBytes,
+      scope,
+      pool,
+      pinCount: 0,
+      loans: [],
+      isStreamed: false,
+      isEnding: false,
+    })
   }
 
   /** What the model makes of the end of a block's owner. */
@@ -254,9 +283,33 @@ class Session {
     return bytes
   }
 
+  #acquire(): void {
+    const pool = this.#random.pick(this.#pools)
+    const buffer = pool.acquire()
+    expect(buffer.length).toBe(pool.sizeBytes)
+    this.#add(buffer, null, pool)
+    this.#did('acquire')
+  }
+
+  #release(block: Block, pool: BufferPool): void {
+    for (const call of [() => this.arena.free(block.buffer), () => this.arena.relocate(block.buffer)]) {
+      expect(thrownBy(call)?.code).toBe('ERR_ARENA_POOLED')
+    }
+    pool.release(block.buffer)
+    expect(thrownBy(() => pool.release(block.buffer))?.code).toBe('ERR_ARENA_DOUBLE_FREE')
+    this.#did(isPinned(block) ? 'release of a pinned block' : 'release')
+    if (isPinned(block)) this.#spend(block)
+    // The pool may hand it out again.
+    else this.#blocks.delete(block)
+  }
+
   #free(): void {
     const block = this.#pick(({ isEnding }) => !isEnding)
     if (block === undefined) return
+    if (block.pool !== null) {
+      this.#release(block, block.pool)
+      return
+    }
     this.arena.free(block.buffer)
     this.#did(isPinned(block) ? 'free of a pinned block' : 'free')
     this.#spend(block)
@@ -310,12 +363,50 @@ class Session {
     this.#settleEnd(block)
   }
 
+  /** A stream takes some blocks over, pinned ones among them. */
+  #stream(): void {
+    const live = [...this.#blocks].filter(({ isEnding, pool }) => !isEnding && pool === null)
+    const blocks = live.filter(block => this.#random.oneIn(isPinned(block) ? 3 : 8))
+    const stream = this.arena.stream(new Set(blocks.map(({ buffer }) => buffer)))
+    this.#streams.push({ stream, blocks })
+    for (const block of blocks) {
+      block.isStreamed = block.sizeBytes > 0
+      this.#spend(block)
+    }
+    if (blocks.length > 0) this.#did('stream')
+    if (blocks.some(({ pinCount }) => pinCount > 0)) this.#did('stream of a pinned block')
+  }
+
+  /** A stream is read to its end, or destroyed. */
+  #endStream(): void {
+    if (this.#streams.length === 0) return
+    const [{ stream, blocks }] = this.#streams.splice(this.#random.below(this.#streams.length), 1)
+    if (this.#random.oneIn(3)) {
+      stream.destroy()
+      this.#did('destroyed stream')
+    } else {
+      const expected = Buffer.concat(blocks.map(({ buffer }) => buffer))
+      const chunks: Buffer[] = []
+      for (let chunk = stream.read(); chunk !== null; chunk = stream.read()) chunks.push(chunk)
+      expect(Buffer.concat(chunks).equals(expected), 'streamed bytes').toBe(true)
+      this.#did('read stream')
+    }
+    for (const block of blocks) {
+      block.isStreamed = false
+      this.#settleEnd(block)
+    }
+  }
+
   #realloc(): void {
     const block = this.#pick(({ isEnding }) => !isEnding)
     if (block === undefined) return
     const sizeBytes = this.#size()
     const scope = this.#someScope()
     const by = scope?.scope ?? this.arena
+    if (block.pool !== null) {
+      expect(thrownBy(() => by.realloc(block.buffer, sizeBytes))?.code).toBe('ERR_ARENA_POOLED')
+      return
+    }
     if (isPinned(block)) {
       expect(thrownBy(() => by.realloc(block.buffer, sizeBytes))?.code).toBe('ERR_ARENA_PINNED')
       this.#did('realloc of a pinned block')
@@ -333,7 +424,7 @@ class Session {
   #relocateAll(): void {
     for (const block of [...this.#blocks]) {
       const { buffer, scope } = block
-      if (block.isEnding) continue
+      if (block.isEnding || block.pool !== null) continue
       if (scope === null && !isPinned(block) && this.#random.oneIn(2)) {
         this.arena.free(buffer)
         this.#spend(block)
@@ -341,7 +432,7 @@ class Session {
     }
     for (const block of [...this.#blocks]) {
       const { buffer, tag, sizeBytes, scope } = block
-      if (block.isEnding) continue
+      if (block.isEnding || block.pool !== null) continue
       const moved = (scope?.scope ?? this.arena).relocate(buffer)
       if (moved === buffer) {
         if (isPinned(block)) this.#did('relocate of a pinned block')
@@ -402,7 +493,7 @@ class Session {
     if (ended !== undefined) misuses.push([() => ended.scope.alloc(8), 'ERR_ARENA_SCOPE_ENDED'])
     // One on loan alone, where there is one: what is pinned besides hides an unpin too many.
     const blocks = [...this.#blocks]
-    const onLoan = blocks.filter(({ pinCount, loans }) => pinCount === 0 && loans.length > 0)
+    const onLoan = blocks.filter(block => block.pinCount === 0 && isPinned(block))
     const candidates = onLoan.length > 0 ? onLoan : blocks
     if (candidates.length > 0) {
       const block = random.pick(candidates)
@@ -425,9 +516,13 @@ class Session {
     this.arena.check()
     const stats = this.arena.stats()
     const blocks = [...this.#blocks]
+    const pooled = blocks.filter(({ pool, isEnding }) => pool !== null && !isEnding)
+    const bytesOf = (list: Block[]): number => list.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)
     const model = {
-      liveBlocks: blocks.length,
-      liveBytes: blocks.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
+      liveBlocks: blocks.length + stats.idleBlocks,
+      liveBytes: bytesOf(blocks) + stats.idleBytes,
+      acquiredBlocks: pooled.length,
+      acquiredBytes: bytesOf(pooled),
       pinnedBlocks: blocks.filter(isPinned).length,
     }
     expect(stats).toMatchObject(model)
@@ -453,6 +548,7 @@ class Session {
     this.#verifyAll()
     const closed = this.arena.closeWhenIdle()
     for (const { scope } of this.#scopes) scope.end()
+    while (this.#streams.length > 0) this.#endStream()
     for (const block of this.#blocks) {
       while (isPinned(block)) {
         expect(isMarked(block.buffer, block.tag), 'contents').toBe(true)
@@ -481,6 +577,7 @@ class Session {
       while (block.pinCount-- > 0) thrownBy(() => this.arena.unpin(block.buffer))
       for (const loan of block.loans) loan.settle()
     }
+    for (const { stream } of this.#streams) stream.destroy()
     await turns()
     thrownBy(() => this.arena.close())
   }
@@ -494,9 +591,16 @@ const NEEDED = [
   'aborted reading',
   'free',
   'free of a pinned block',
+  'acquire',
+  'release',
+  'release of a pinned block',
   'pin',
   'end at the last unpin',
   'settled loan',
+  'stream',
+  'stream of a pinned block',
+  'read stream',
+  'destroyed stream',
   'realloc',
   'realloc of a pinned block',
   'relocate',

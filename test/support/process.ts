@@ -1,5 +1,5 @@
 /** What the kernel says of this process, and processes of our own. */
-import { execFileSync, spawn } from 'node:child_process'
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 
@@ -72,6 +72,15 @@ export async function runNode(
   }
 }
 
+/** Longer than any test takes. A child that waits in vain must not go on for ever. */
+const MOST_MS = 15 * 60_000
+const children = new Set<ChildProcess>()
+
+// A test that has taken too long leaves its child behind.
+process.on('exit', () => {
+  for (const child of children) child.kill('SIGKILL')
+})
+
 function runOnce(
   args: string[],
   input: string | Uint8Array,
@@ -79,7 +88,12 @@ function runOnce(
   variables: Record<string, string>,
 ): Promise<Outcome> {
   return new Promise((resolve, reject) => {
-    const child = spawn(node, args, { env: { ...process.env, ...variables } })
+    const child = spawn(node, args, {
+      env: { ...process.env, ...variables },
+      timeout: MOST_MS,
+      killSignal: 'SIGKILL',
+    })
+    children.add(child)
     let stdout = ''
     let stderr = ''
     child.stdout.setEncoding('utf8').on('data', text => {
@@ -89,7 +103,10 @@ function runOnce(
       stderr += text
     })
     child.on('error', reject)
-    child.on('close', (code, signal) => resolve({ code, signal, stdout, stderr }))
+    child.on('close', (code, signal) => {
+      children.delete(child)
+      resolve({ code, signal, stdout, stderr })
+    })
     // A process that ends early does not read its input.
     child.stdin.on('error', () => {})
     child.stdin.end(input)
