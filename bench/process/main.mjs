@@ -30,7 +30,7 @@ import { measure } from './measure.mjs'
 import { readOptions } from './options.mjs'
 import { renderBody, renderDelay } from './report.mjs'
 import { barsOf, delayBarsOf } from './summary.mjs'
-import { reasonAgainst } from './variants.mjs'
+import { rowsFor } from './variants.mjs'
 
 /** @import { DelayCase } from './delay-cases.mjs' */
 /** @import { DelayFigures } from './delay.mjs' */
@@ -45,20 +45,10 @@ const DELAY_LATE_MS = 120_000
 const options = readOptions(process.argv.slice(2))
 const say = options.json === '-' ? console.error : console.log
 
-/** @returns {Promise<Row[]>} without figures */
-async function rowsOf() {
-  const rows = []
-  for (const variant of options.variants) {
-    const reason = await reasonAgainst(variant, options.given)
-    if (reason !== undefined && options.isChosen) throw new Error(`${variant.name}: ${reason}`)
-    rows.push({ name: variant.name, measurements: [], ...(reason === undefined ? {} : { reason }) })
-  }
-  return rows
-}
-
 /** @param {Body} body */
 async function measureBody(body) {
-  const rows = await rowsOf()
+  /** @type {Row[]} */
+  const rows = await rowsFor(options.variants, options.isChosen, options.given)
   for (let round = 0; round < options.rounds; round++) {
     for (const [index, variant] of options.variants.entries()) {
       const { reason, measurements } = rows[index]

@@ -8,7 +8,7 @@ import { peakBytes, residentBytes } from './memory.mjs'
 import { environmentOf } from './variants.mjs'
 
 /** @import { ChildProcess } from 'node:child_process' */
-/** @import { Load } from './load.mjs' */
+/** @import { Load } from '../http-load.mjs' */
 /** @import { Body, Variant } from './variants.mjs' */
 
 /**
@@ -36,7 +36,8 @@ const LATE_MS = 60_000
  * @returns {Promise<Measurement>}
  */
 export async function measure(variant, body, { seconds, node, given }) {
-  const { child, ended } = startServer(variant, node, given)
+  const args = given === undefined ? [] : [given]
+  const { child, ended } = startServer(variant, node, [SERVER, variant, ...args])
   const pid = child.pid ?? Number.NaN
   try {
     const port = await Promise.race([portOf(child), ended])
@@ -56,14 +57,14 @@ export async function measure(variant, body, { seconds, node, given }) {
 }
 
 /**
- * `ended` rejects when the server has ended.
+ * Starts a server in a process of its own: a program, and its arguments, which it gets as JSON. `ended` rejects when the server has ended.
  * @param {Variant} variant
  * @param {string} node
- * @param {string | undefined} given
+ * @param {[program: string, ...args: unknown[]]} command
  */
-function startServer(variant, node, given) {
-  const args = [SERVER, JSON.stringify(variant), ...(given === undefined ? [] : [JSON.stringify(given)])]
-  const child = spawn(node, args, {
+export function startServer(variant, node, [program, ...args]) {
+  const texts = args.map(arg => JSON.stringify(arg))
+  const child = spawn(node, [program, ...texts], {
     env: environmentOf(variant, process.env),
     stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
   })
@@ -82,10 +83,11 @@ function startServer(variant, node, given) {
 }
 
 /**
+ * The port that a server tells.
  * @param {ChildProcess} child
  * @returns {Promise<number>}
  */
-async function portOf(child) {
+export async function portOf(child) {
   const [{ address }] = await once(child, 'message', { signal: AbortSignal.timeout(LATE_MS) })
   return address.port
 }

@@ -41,10 +41,7 @@ export function readOptions(args) {
   })
   const wanted = values.only?.split(',') ?? []
   const kinds = values.delay ? [DELAY_CASES] : [VARIANTS, BODIES]
-  const names = kinds.flat().map(({ name }) => name)
-  for (const name of wanted) {
-    if (!names.includes(name)) throw new Error(`--only: no '${name}': there are ${names.join(', ')}`)
-  }
+  requireNames(wanted, kinds.flat())
   return {
     variants: among(VARIANTS, wanted),
     bodies: among(BODIES, wanted),
@@ -60,12 +57,24 @@ export function readOptions(args) {
 }
 
 /**
+ * Throws if one of the wanted names is none of theirs.
+ * @param {string[]} wanted
+ * @param {{ name: string }[]} all
+ */
+export function requireNames(wanted, all) {
+  const names = all.map(({ name }) => name)
+  for (const name of wanted) {
+    if (!names.includes(name)) throw new Error(`--only: no '${name}': there are ${names.join(', ')}`)
+  }
+}
+
+/**
  * Those that are wanted; all of them where none is.
  * @template {{ name: string }} Named
  * @param {Named[]} all
  * @param {string[]} wanted
  */
-function among(all, wanted) {
+export function among(all, wanted) {
   const chosen = all.filter(({ name }) => wanted.includes(name))
   return chosen.length === 0 ? all : chosen
 }
@@ -74,7 +83,7 @@ function among(all, wanted) {
  * @param {string} name
  * @param {string} text
  */
-function wholeNumber(name, text) {
+export function wholeNumber(name, text) {
   const number = Number(text)
   if (Number.isInteger(number) && number >= 1 && number <= 1000) return number
   throw new Error(`--${name} must be a whole number from 1 to 1000; got '${text}'`)

@@ -14,7 +14,7 @@ const MIB = 2 ** 20
  * @param {number} digits after the point
  * @param {number} unit what the values are divided by
  */
-function cell({ median, min, max, rounds }, digits, unit = 1) {
+export function cell({ median, min, max, rounds }, digits, unit = 1) {
   const [middle, low, high] = [median, min, max].map(value => (value / unit).toFixed(digits))
   return rounds === 1 ? middle : `${middle} (${low}–${high})`
 }
@@ -51,7 +51,7 @@ function notMeasured(rows) {
 }
 
 /** @param {Bar[]} bars */
-function renderBars(bars) {
+export function renderBars(bars) {
   return bars.map(({ what, figures, holds }) => `${holds ? 'yes' : 'NO '}  ${what}: ${figures}`)
 }
 

@@ -12,8 +12,8 @@ import { quantile, spread } from '../heap/statistics.mjs'
 /** One promise, with the figures that it was held against. @typedef {{ what: string, figures: string, holds: boolean }} Bar */
 
 const MIB = 2 ** 20
-/** Growth may be at most this share of plain Buffers'. */
-const GROWTH_SHARE = 1 / 3
+/** Growth may be at most that of plain Buffers, divided by this. */
+const GROWTH_DIVISOR = 3
 /** For these bodies. */
 const GROWTH_BODIES = ['64k', '1m']
 /** Below this share of plain Buffers' requests per second it is no longer noise. */
@@ -59,7 +59,9 @@ export function barsOf(bodyName, rows) {
     const row = measured.get(name)
     if (row === undefined) return []
     return [
-      ...(plain !== undefined && GROWTH_BODIES.includes(bodyName) ? [growthBar(row, plain)] : []),
+      ...(plain !== undefined && GROWTH_BODIES.includes(bodyName)
+        ? [growthBar(row, plain, GROWTH_DIVISOR)]
+        : []),
       ...(peers.length > 0 ? [preloadedBar(row, peers)] : []),
       ...(plain !== undefined ? [requestsBar(row, plain), p99Bar(row, plain)] : []),
     ]
@@ -72,13 +74,14 @@ const growthOf = row => figuresOf(row.measurements).idleGrowthBytes.median
 /**
  * @param {Row} row
  * @param {Row} plain
+ * @param {2 | 3} divisor
  * @returns {Bar}
  */
-function growthBar(row, plain) {
-  const bound = growthOf(plain) * GROWTH_SHARE
+export function growthBar(row, plain, divisor) {
+  const bound = growthOf(plain) / divisor
   return {
-    what: `${row.name}: idle growth at most a third of plain Buffers'`,
-    figures: `${mib(growthOf(row))} against ${mib(growthOf(plain))} / 3 = ${mib(bound)}`,
+    what: `${row.name}: idle growth at most a ${divisor === 2 ? 'half' : 'third'} of plain Buffers'`,
+    figures: `${mib(growthOf(row))} against ${mib(growthOf(plain))} / ${divisor} = ${mib(bound)}`,
     holds: growthOf(row) <= bound,
   }
 }
@@ -103,7 +106,7 @@ function preloadedBar(row, peers) {
  * @param {Row} plain
  * @returns {Bar}
  */
-function requestsBar(row, plain) {
+export function requestsBar(row, plain) {
   const ratios = row.measurements.map(
     ({ requestsPerSecond }, round) => requestsPerSecond / plain.measurements[round].requestsPerSecond,
   )
@@ -121,7 +124,7 @@ function requestsBar(row, plain) {
  * @param {Row} plain
  * @returns {Bar}
  */
-function p99Bar(row, plain) {
+export function p99Bar(row, plain) {
   const own = figuresOf(row.measurements).p99Ms
   const other = figuresOf(plain.measurements).p99Ms
   const bound = Math.max(other.max, other.median / NOISE)

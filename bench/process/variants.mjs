@@ -77,7 +77,7 @@ function peerNamed(name) {
  * @param {string | undefined} given the module that stands in for `offheap`
  * @returns {Promise<string | undefined>}
  */
-export async function reasonAgainst({ preload, idle }, given) {
+async function reasonAgainst({ preload, idle }, given) {
   if (preload !== undefined) {
     const { package: from, library } = peerNamed(preload)
     if (library === undefined) return `${preload} is not installed (Debian package ${from})`
@@ -85,6 +85,23 @@ export async function reasonAgainst({ preload, idle }, given) {
   if (idle !== undefined && !(await hasFunction('reclaimWhenIdle', given)))
     return `${given ?? 'offheap'} has no reclaimWhenIdle()`
   return undefined
+}
+
+/**
+ * A row for each variant, without figures. Throws if one that was named cannot be measured.
+ * @param {Variant[]} variants
+ * @param {boolean} isChosen whether they were named
+ * @param {string} [given] the module that stands in for `offheap`
+ * @returns {Promise<{ name: string, measurements: never[], reason?: string }[]>}
+ */
+export async function rowsFor(variants, isChosen, given) {
+  const rows = []
+  for (const variant of variants) {
+    const reason = await reasonAgainst(variant, given)
+    if (reason !== undefined && isChosen) throw new Error(`${variant.name}: ${reason}`)
+    rows.push({ name: variant.name, measurements: [], ...(reason === undefined ? {} : { reason }) })
+  }
+  return rows
 }
 
 /**

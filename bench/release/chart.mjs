@@ -23,14 +23,42 @@ import { compile } from 'vega-lite'
  * @param {Chart} chart
  * @returns {Promise<string>} the SVG
  */
-export async function lineChart({ title, x, y, lines, stepped = false, width = 640, height = 240 }) {
-  const names = lines.map(line => line.name)
-  const values = lines.flatMap(({ name, points }) => points.map(([px, py]) => ({ x: px, y: py, name })))
+export function lineChart(chart) {
+  return lineCharts([chart])
+}
+
+/**
+ * One below the other, with one legend: a name has the same colour in all of them.
+ * @param {Chart[]} charts
+ * @returns {Promise<string>} the SVG
+ */
+export async function lineCharts(charts) {
+  const names = [...new Set(charts.flatMap(({ lines }) => lines.map(({ name }) => name)))]
+  const units = charts.map(chart => unitOf(chart, names))
   /** @type {import('vega-lite').TopLevelSpec} */
   const spec = {
     $schema: 'https://vega.github.io/schema/vega-lite/v6.json',
-    title: { text: title, anchor: 'start', fontSize: 14 },
     background: 'white',
+    ...(units.length === 1 ? units[0] : { vconcat: units }),
+    config: { font: 'sans-serif', legend: { orient: 'bottom', labelLimit: 0 }, axis: { gridOpacity: 0.4 } },
+  }
+  const view = new vega.View(vega.parse(compile(spec).spec), { renderer: 'none' })
+  try {
+    return await view.toSVG()
+  } finally {
+    view.finalize()
+  }
+}
+
+/**
+ * @param {Chart} chart
+ * @param {string[]} names of all lines, in their order
+ */
+function unitOf({ title, x, y, lines, stepped = false, width = 640, height = 240 }, names) {
+  const values = lines.flatMap(({ name, points }) => points.map(([px, py]) => ({ x: px, y: py, name })))
+  /** @type {import('vega-lite/types_unstable/spec/index.js').UnitSpec<any>} */
+  const unit = {
+    title: { text: title, anchor: 'start', fontSize: 14 },
     width,
     height,
     data: { values },
@@ -47,12 +75,6 @@ export async function lineChart({ title, x, y, lines, stepped = false, width = 6
       },
       order: { field: 'x' },
     },
-    config: { font: 'sans-serif', legend: { orient: 'bottom', labelLimit: 0 }, axis: { gridOpacity: 0.4 } },
   }
-  const view = new vega.View(vega.parse(compile(spec).spec), { renderer: 'none' })
-  try {
-    return await view.toSVG()
-  } finally {
-    view.finalize()
-  }
+  return unit
 }
