@@ -35,13 +35,12 @@ export function lineChart(chart) {
 export async function lineCharts(charts) {
   const names = [...new Set(charts.flatMap(({ lines }) => lines.map(({ name }) => name)))]
   const units = charts.map(chart => unitOf(chart, names))
-  /** @type {import('vega-lite').TopLevelSpec} */
-  const spec = {
+  const spec = /** @type {import('vega-lite').TopLevelSpec} */ ({
     $schema: 'https://vega.github.io/schema/vega-lite/v6.json',
     background: 'white',
     ...(units.length === 1 ? units[0] : { vconcat: units }),
     config: { font: 'sans-serif', legend: { orient: 'bottom', labelLimit: 0 }, axis: { gridOpacity: 0.4 } },
-  }
+  })
   const view = new vega.View(vega.parse(compile(spec).spec), { renderer: 'none' })
   try {
     return await view.toSVG()
@@ -56,8 +55,7 @@ export async function lineCharts(charts) {
  */
 function unitOf({ title, x, y, lines, stepped = false, width = 640, height = 240 }, names) {
   const values = lines.flatMap(({ name, points }) => points.map(([px, py]) => ({ x: px, y: py, name })))
-  /** @type {import('vega-lite/types_unstable/spec/index.js').UnitSpec<any>} */
-  const unit = {
+  return {
     title: { text: title, anchor: 'start', fontSize: 14 },
     width,
     height,
@@ -76,5 +74,4 @@ function unitOf({ title, x, y, lines, stepped = false, width = 640, height = 240
       order: { field: 'x' },
     },
   }
-  return unit
 }

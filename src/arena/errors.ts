@@ -69,6 +69,15 @@ export function detachedError(arena: ArenaIdentity, method: string): ArenaError 
   )
 }
 
+/** The error of a stream one of whose blocks other code took away before its bytes were consumed. */
+export function streamDetachedError(arena: ArenaIdentity): ArenaError {
+  return new ArenaError(
+    'ERR_ARENA_DETACHED',
+    `arena '${arena.name}': stream(): other code transferred or detached the ArrayBuffer of a block that is being streamed, and ` +
+      'the bytes went with it. Give that code a copy: Uint8Array.from(buffer)',
+  )
+}
+
 /** The error of `ownerOf()` of a view in an arena that does not hold its Buffers. */
 export function untrackedError(arena: ArenaIdentity): ArenaError {
   return new ArenaError(
@@ -109,7 +118,7 @@ export function bufferMisuse(
     return other === arena
       ? new ArenaError(
           'ERR_ARENA_DOUBLE_FREE',
-          `${where}: this Buffer was freed before (by free(), realloc(), relocate(), reset() or the end of a scope)` +
+          `${where}: this Buffer was freed before (by free(), realloc(), relocate(), stream(), reset() or the end of a scope)` +
             `${history === undefined ? '' : '; cause says where'}. Do not use a Buffer after that`,
           history === undefined ? undefined : { cause: history },
         )

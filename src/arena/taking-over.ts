@@ -5,7 +5,7 @@ import { type ArenaIdentity, blockOf, type Owner, sizeOf, watchedBlock } from '.
 import type { Pins } from '../buffers/pins.js'
 import type { BlockTaker, TakenBlock } from '../bytes/outgoing.js'
 import type { Changes } from './changes.js'
-import { closedError, detachedError } from './errors.js'
+import { closedError, streamDetachedError } from './errors.js'
 import type { Ownership } from './ownership.js'
 
 type OwnerBuffer = Uint8Array & Owner
@@ -58,7 +58,7 @@ export class TakingOver implements BlockTaker {
   }
 
   detachedError(): Error {
-    return detachedError(this.#arena, METHOD)
+    return streamDetachedError(this.#arena)
   }
 
   #requireAll(buffers: readonly Uint8Array[]): OwnerBuffer[] {

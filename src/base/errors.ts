@@ -14,7 +14,7 @@ import { inspect } from 'node:util'
  * | `ERR_ARENA_BREAK_UNAVAILABLE` | `source: 'sbrk'`, but the break cannot be moved (musl, a limit, a filter); `cause` is the system error |
  * | `ERR_ARENA_BUSY` | a method was called in the middle of another call of the same arena or heap, or in the same turn after a call that was terminated |
  * | `ERR_ARENA_CLOSED` | the arena is closed, or waits for pinned blocks to close |
- * | `ERR_ARENA_DETACHED` | `realloc`, `pin` or `lend` of a Buffer whose `ArrayBuffer` was transferred away |
+ * | `ERR_ARENA_DETACHED` | `realloc`, `pin`, `lend` or `stream` of a Buffer whose `ArrayBuffer` was transferred away |
  * | `ERR_ARENA_DOUBLE_FREE` | the Buffer was freed before, or its arena was reset |
  * | `ERR_ARENA_FOREIGN_BUFFER` | the Buffer is of another arena, or of no arena |
  * | `ERR_ARENA_LIMIT` | the block does not fit below `limitBytes` or `setProcessLimit()`, even after all free pages went back |
