@@ -24,6 +24,8 @@ const LIMIT_MS = 300_000
 /** Where a stream goes. */
 interface Route {
   readonly sink: Writable
+  /** What is behind the sink, if anything is. It ends with the test. */
+  readonly behind?: Writable
   /** What has arrived; to be called when all is over. */
   arrived(): Promise<Buffer>
   hangUp(): void
@@ -98,7 +100,7 @@ async function throughRoute(): Promise<Route> {
   const route = await socketRoute()
   const sink = new PassThrough({ highWaterMark: MIB })
   pipeline(sink, route.sink, () => {})
-  return { ...route, sink }
+  return { ...route, sink, behind: route.sink }
 }
 
 const ROUTES = { socketRoute, responseRoute, fileRoute, throughRoute }
@@ -131,7 +133,10 @@ class Session {
     const closed = closeOf(stream)
     const isWhole = await this.#disturb(name, stream, route)
     await closed
-    if (!isWhole) route.sink.destroy()
+    if (!isWhole) {
+      route.sink.destroy()
+      route.behind?.destroy()
+    }
     const arrived = await route.arrived()
     expect(expected.subarray(0, arrived.length).equals(arrived), `${name}: a prefix`).toBe(true)
     if (isWhole) expect(arrived.length).toBe(expected.length)
