@@ -116,7 +116,10 @@ export class Arena extends BytesIn<Parts> {
   readonly #supply = partsOf(this).supply
   readonly #releaser = partsOf(this).releaser
   readonly #leaveGroup = partsOf(this).environment.group?.add(this.#member)
-  readonly #pins = new Pins((owner, block) => this.#endUnpinned(owner, block))
+  readonly #pins = new Pins(
+    run => partsOf(this).environment.deferral.nextTurn(run),
+    (owner, block) => this.#endUnpinned(owner, block),
+  )
   readonly #ownership = new Ownership(this.#identity, this.#buffers, this.#debug, this.#pins)
   readonly #changes = new Changes(this.#identity, this.#gate, this.#releaser, () => this.#endAll())
   readonly #owners = partsOf(this).options.trackOwners
@@ -186,7 +189,18 @@ export class Arena extends BytesIn<Parts> {
     this.#member.stats = () => this.stats()
     this.#releaser.calls = () => this.#allocations + this.#frees
     const { name, leaks } = partsOf(this).options
-    endIfDropped(this, { name, leaks, heap, source, buffers, debug, scavenger, storage, share })
+    endIfDropped(this, {
+      kind: 'arena',
+      name,
+      leaks,
+      heap,
+      source,
+      buffers,
+      debug,
+      scavenger,
+      storage,
+      share,
+    })
   }
 
   /** The arena's name: the option `name`, or `'arena-N'`. */
@@ -930,7 +944,7 @@ export class Arena extends BytesIn<Parts> {
   #takeBack(block: Block, sizeBytes: number, cause: unknown): ArenaError {
     this.#buffers.takeBack(block)
     this.#releaser.noteFree()
-    return outOfMemory(this.name, sizeBytes, NO_BUFFER, cause)
+    return outOfMemory({ kind: 'arena', name: this.name }, sizeBytes, NO_BUFFER, cause)
   }
 
   /** A block was set aside. Arms a tick, which will look after it. */
@@ -972,7 +986,7 @@ export class Arena extends BytesIn<Parts> {
       resizing.resize(block, usableBytes)
       this.#restore(owner, held)
       this.#releaser.noteFree()
-      throw outOfMemory(this.name, sizeBytes, NO_BUFFER, cause)
+      throw outOfMemory({ kind: 'arena', name: this.name }, sizeBytes, NO_BUFFER, cause)
     }
     if (resized === null) {
       this.#restore(owner, held)

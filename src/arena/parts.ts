@@ -27,7 +27,7 @@ import { type ReleasableBuffers, Releaser } from '../release/releaser.js'
 import { Scavenger } from '../release/scavenger.js'
 import { Limits } from '../supply/limits.js'
 import { Share } from '../supply/share.js'
-import { Supply } from '../supply/supply.js'
+import { type Holder, Supply } from '../supply/supply.js'
 import { ArenaMember } from './member.js'
 import type { ResolvedOptions } from './options.js'
 
@@ -88,13 +88,14 @@ export function assemble(options: ResolvedOptions, environment: Surroundings): P
 }
 
 /**
- * Makes the parts of an arena whose buffers `makeBuffers` makes. Throws what the source of pages throws if it cannot be opened, and a
+ * Makes the parts of an arena whose buffers `makeBuffers` makes. `kind` is what errors call it. Throws what the source of pages throws if it cannot be opened, and a
  * `RangeError` if there is no memory for the books. Nothing is left behind then.
  */
 export function assembleWith<B extends ManagedBuffers>(
   options: ResolvedOptions,
   environment: Surroundings,
   makeBuffers: MakeBuffers<B>,
+  kind: Holder['kind'] = 'arena',
 ): Parts<B> {
   const { name } = options
   const { deferral, now, ledger, group, watch } = environment
@@ -138,7 +139,7 @@ export function assembleWith<B extends ManagedBuffers>(
     onArmed: watch?.onArmed,
   })
   const supply = new Supply(
-    name,
+    { kind, name },
     limits,
     ledger,
     notices,

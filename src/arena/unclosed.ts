@@ -21,6 +21,7 @@ import type { Share } from '../supply/share.js'
 
 /** The parts of an arena that outlive it. */
 export interface Remains {
+  readonly kind: 'arena' | 'store'
   readonly name: string
   readonly leaks: LeakMode
   readonly heap: BlockHeap
@@ -44,13 +45,14 @@ export function wasClosed(arena: object): void {
   unregister(arenas, arena)
 }
 
-function endRemains({ name, leaks, heap, source, buffers, debug, scavenger, storage, share }: Remains): void {
+function endRemains(remains: Remains): void {
+  const { kind, name, leaks, heap, source, buffers, debug, scavenger, storage, share } = remains
   buffers.recoverSetAside()
   buffers.noticeTaken()
   const blocks = heap.liveBlocks - buffers.setAsideBlocks
   if (blocks > 0 && leaks !== 'off') {
     const bytes = heap.usedPages * heap.pageBytes
-    publishLeak({ arena: name, kind: 'arena', blocks, bytes, stack: '' })
+    publishLeak({ arena: name, kind, blocks, bytes, stack: '' })
   }
   debug?.emptyQuarantine()
   // If the kernel refuses, unmapping gives these pages back.

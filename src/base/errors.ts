@@ -94,6 +94,11 @@ export function undefinedIfRefused(error: unknown): undefined {
   return undefined
 }
 
+/** Whether an error says that the stack is full, which may come from any call. */
+export function isOverflow(error: unknown): boolean {
+  return error instanceof RangeError && error.message === 'Maximum call stack size exceeded'
+}
+
 type Coded<E extends Error> = E & { code: string }
 
 function withCode<E extends Error>(error: E, code: string): Coded<E> {

@@ -167,6 +167,26 @@ export class OwnBuffers {
     return own !== undefined && byteLengthOf(own.buffer) === 0
   }
 
+  /** Does what `isTaken` does, but not for a buffer that this class has detached itself, in a call that was interrupted. */
+  isTakenByOthers(block: Block): boolean {
+    const own = this.#byBlock.get(block)
+    return own !== undefined && !own.isEnding && byteLengthOf(own.buffer) === 0
+  }
+
+  /**
+   * Gives a live block another buffer, with the same bytes, and detaches the old one. Changes nothing where the runtime
+   * refuses that. It is for sources whose wraps have memory of their own: wherever this is interrupted, the buffer of
+   * the block has the bytes. Throws the errors of `PageSource.wrap`.
+   */
+  renew(block: Block): void {
+    const old = this.#byBlock.get(block) as OwnBuffer
+    const { buffer, wrapId } = this.#source.wrap(block * GRANULE_BYTES, old.lengthBytes)
+    this.#refuseTransfer(buffer)
+    copyBytes(new Bytes(buffer), new Bytes(old.buffer))
+    this.#byBlock.set(block, { ...old, buffer, wrapId })
+    if (!tryDetach(this.#source, old.buffer, true)) this.#byBlock.set(block, old)
+  }
+
   /**
    * Makes another buffer of `lengthBytes` for a live block, with the bytes of the block, and its owner of
    * `sizeBytes`. Detaches the old buffer. `isKept`: the new buffer is of the kept kind. Throws the errors of `PageSource.wrap`; then

@@ -20,18 +20,47 @@ export interface PinCount {
  */
 const inUse = new SafeSet<unknown>()
 
+/** One `lend`. */
+interface Loan<K, P> {
+  readonly key: K
+  /** Null before the loan is counted. */
+  pin: P | null
+  /** What `use` returned. */
+  result: unknown
+  /** It is counted no more. */
+  isOver: boolean
+}
+
 export class PinCounts<K, P extends PinCount> {
   readonly #entries = new SafeMap<K, P>()
   readonly #onUnpinned: (key: K, pin: P) => void
+  readonly #onLast: ((key: K, pin: P) => void) | null
+  readonly #nextTurn: (run: () => void) => void
   #onNone: (() => void) | null = null
+  /** A pin or a loan is ending, or its end was interrupted: then at most one entry counts nothing. */
+  #isUnfinished = false
+  /** The loans whose `lend` has not returned. In the next turn of the event loop, these are the ones that were terminated. */
+  readonly #open = new SafeSet<Loan<K, P>>()
+  #isLooking = false
 
-  /** `onUnpinned` is called when nothing holds the thing of `key` any more. Its entry is gone then. */
-  constructor(onUnpinned: (key: K, pin: P) => void) {
+  /**
+   * `onUnpinned` is called when nothing holds the thing of `key` any more. Its entry is gone then. It is called once, also
+   * where it is interrupted. `onLast` is called before, while the entry is there; where that is interrupted, it is called
+   * again. `nextTurn` calls `run` in the next turn of the event loop, while no script is on the stack.
+   */
+  constructor(
+    nextTurn: (run: () => void) => void,
+    onUnpinned: (key: K, pin: P) => void,
+    onLast: ((key: K, pin: P) => void) | null = null,
+  ) {
+    this.#nextTurn = nextTurn
     this.#onUnpinned = onUnpinned
+    this.#onLast = onLast
   }
 
   /** The number of things that are pinned or lent. */
   get size(): number {
+    this.mend()
     return this.#entries.size
   }
 
@@ -40,12 +69,13 @@ export class PinCounts<K, P extends PinCount> {
   }
 
   forEach(visit: (pin: P, key: K) => void): void {
+    this.mend()
     this.#entries.forEach((pin, key) => {
       visit(pin, key)
     })
   }
 
-  /** Adds an entry for a key that has none. `pin` counts nothing yet: call `pin` or `lend` next. */
+  /** Adds an entry for a key that has none. Its caller adds a pin or a loan at once, and calls nothing before. */
   begin(key: K, pin: P): P {
     if (this.#entries.size === 0) inUse.add(this)
     this.#entries.set(key, pin)
@@ -54,9 +84,11 @@ export class PinCounts<K, P extends PinCount> {
 
   /** Removes a pin. Returns false, and changes nothing, if there is none. */
   remove(key: K): boolean {
+    this.mend()
     const pin = this.#entries.get(key)
     if (pin === undefined || pin.pinCount === 0) return false
-    this.#forgetLast(key, pin)
+    // What follows may be interrupted anywhere. From here on `mend` ends what has begun.
+    this.#isUnfinished = true
     pin.pinCount--
     this.#endIfUnpinned(key, pin)
     return true
@@ -69,25 +101,39 @@ export class PinCounts<K, P extends PinCount> {
 
   /** Ends a loan that `beginLoan` began. */
   endLoan(key: K, pin: P): void {
-    this.#forgetLast(key, pin)
+    this.mend()
+    this.#isUnfinished = true
     pin.loanCount--
     this.#endIfUnpinned(key, pin)
   }
 
   /**
-   * Calls `use` with a loan for an entry. If `use` returns a promise, the loan ends when it is settled; otherwise at
-   * once.
+   * Calls `use` with a loan for the entry of a key, which `entry` finds or begins. If `use` returns a promise, the loan
+   * ends when it is settled; otherwise at once. If this is terminated, the loan ends in a later turn.
    */
-  lend<T>(key: K, pin: P, use: () => T): T {
-    this.beginLoan(pin)
+  lend<T>(key: K, entry: () => P, use: (pin: P) => T): T {
+    this.mend()
+    const loan: Loan<K, P> = { key, pin: null, result: undefined, isOver: false }
+    this.#open.add(loan)
+    const pin = entry()
+    loan.pin = pin
+    pin.loanCount++
     let isPending = false
     try {
-      const result = use()
+      const result = use(pin)
+      loan.result = result
       if (!isThenable(result)) return result
       isPending = true
-      return this.#lendUntil(key, pin, result) as T
+      return this.#lendUntil(loan, pin, result) as T
     } finally {
-      if (!isPending) this.endLoan(key, pin)
+      if (!isPending) {
+        // No call comes before: the stack may be full.
+        this.#isUnfinished = true
+        loan.isOver = true
+        pin.loanCount--
+        this.#endIfUnpinned(key, pin)
+        this.#open.delete(loan)
+      }
     }
   }
 
@@ -95,37 +141,83 @@ export class PinCounts<K, P extends PinCount> {
    * Calls `run` as soon as nothing is pinned, perhaps now. A later call replaces a `run` that still waits.
    */
   whenNone(run: () => void): void {
+    this.mend()
     if (this.#entries.size === 0) run()
     else this.#onNone = run
   }
 
-  async #lendUntil(key: K, pin: P, result: PromiseLike<unknown>): Promise<unknown> {
+  async #lendUntil(loan: Loan<K, P>, pin: P, result: PromiseLike<unknown>): Promise<unknown> {
+    this.#open.delete(loan)
     try {
       return await result
     } finally {
-      this.endLoan(key, pin)
+      this.#endLoan(loan, pin)
     }
   }
 
-  /**
-   * Is called before a count goes down. So every entry counts at least one pin or loan, whatever interrupts
-   * this.
-   */
-  #forgetLast(key: K, pin: P): void {
-    if (pin.pinCount + pin.loanCount === 1) this.#entries.delete(key)
+  #endLoan(loan: Loan<K, P>, pin: P): void {
+    this.mend()
+    if (!loan.isOver) {
+      this.#isUnfinished = true
+      loan.isOver = true
+      pin.loanCount--
+      this.#endIfUnpinned(loan.key, pin)
+    }
   }
 
   #endIfUnpinned(key: K, pin: P): void {
-    if (pin.pinCount + pin.loanCount > 0) return
-    if (this.#entries.size === 0) inUse.delete(this)
-    this.#onUnpinned(key, pin)
-    if (this.#entries.size > 0 || this.#onNone === null) return
+    if (pin.pinCount + pin.loanCount === 0) {
+      this.#onLast?.(key, pin)
+      this.#entries.delete(key)
+      this.#onUnpinned(key, pin)
+      this.#settle()
+    }
+    this.#isUnfinished = false
+  }
+
+  /** Does what is due once nothing is pinned. */
+  #settle(): void {
+    if (this.#entries.size > 0) return
+    inUse.delete(this)
     const run = this.#onNone
     this.#onNone = null
-    run()
+    run?.()
+  }
+
+  /**
+   * Finishes the end of a pin or a loan that was interrupted. If loans are under way, it looks in the next turn whether one
+   * of them was terminated.
+   */
+  mend(): void {
+    if (this.#isUnfinished) this.#finish()
+    if (this.#open.size === 0 || this.#isLooking) return
+    this.#nextTurn(() => this.#endTerminated())
+    this.#isLooking = true
+  }
+
+  #finish(): void {
+    this.#entries.forEach((pin, key) => {
+      if (pin.pinCount + pin.loanCount === 0) this.#endIfUnpinned(key, pin)
+    })
+    this.#settle()
+    this.#isUnfinished = false
+  }
+
+  /** Ends the loans whose `lend` was terminated. No script is on the stack, so none of them is under way. */
+  #endTerminated(): void {
+    this.#isLooking = false
+    this.#open.forEach(loan => {
+      const { pin, result } = loan
+      this.#open.delete(loan)
+      if (pin === null || loan.isOver) return
+      // Nobody has the promise that this makes.
+      if (isThenable(result)) this.#lendUntil(loan, pin, result).catch(() => {})
+      else this.#endLoan(loan, pin)
+    })
   }
 
   check(): void {
+    this.mend()
     this.#entries.forEach(({ pinCount, loanCount }) => {
       invariant(
         pinCount >= 0 && loanCount >= 0 && pinCount + loanCount > 0,

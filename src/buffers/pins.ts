@@ -46,10 +46,10 @@ export class Pins {
 
   /**
    * `endBlock` ends a block that was put off. `owner` is spent, and nobody uses `block` (or `EMPTY`) any
-   * more.
+   * more. `nextTurn`: see `PinCounts`.
    */
-  constructor(endBlock: (owner: OwnerBuffer, block: Block) => void) {
-    this.#counts = new PinCounts((buffer, { block, isEnding }) => {
+  constructor(nextTurn: (run: () => void) => void, endBlock: (owner: OwnerBuffer, block: Block) => void) {
+    this.#counts = new PinCounts(nextTurn, (buffer, { block, isEnding }) => {
       if (isEnding) endBlock(buffer as OwnerBuffer, block)
     })
   }
@@ -92,7 +92,7 @@ export class Pins {
    * otherwise at once.
    */
   lend<T>(owner: OwnerBuffer, use: () => T): T {
-    return this.#counts.lend(owner, this.#entry(owner), use)
+    return this.#counts.lend(owner, () => this.#entry(owner), use)
   }
 
   /** Begins a loan of a live owner, which lasts until `endLoan`. No `unpin` ends it. */

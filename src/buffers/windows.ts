@@ -19,9 +19,9 @@
  *     wrapped windows whose `#live` is 0.
  */
 import { invariant } from '../base/assert.js'
-import { byteLengthOf, copyElements, lengthOf, SafeMap, SafeSet } from '../base/primordials.js'
+import { byteLengthOf, copyBytes, copyElements, lengthOf, SafeMap, SafeSet } from '../base/primordials.js'
 import { type Block, GRANULE_BYTES, GRANULE_SHIFT, KIB, NONE, type PageNumber } from '../base/units.js'
-import { type PageSource, SEGMENT_ALIGN_BYTES } from '../memory/page-source.js'
+import { type PageSource, SEGMENT_ALIGN_BYTES, type Wrap } from '../memory/page-source.js'
 import type { WrapId } from '../memory/runtime.js'
 import { endOf, type Segment } from '../memory/segment.js'
 import { tryDetach } from './detach.js'
@@ -37,6 +37,7 @@ export const WINDOW_OVERLAP_BYTES = 64 * KIB
 
 // Read once at load, so that a replacement made later by a program does not run within a change.
 const Counts = Int32Array
+const Bytes = Uint8Array
 /** `block >>> WINDOW_SHIFT` is the index of the window in which the block starts. */
 export const WINDOW_SHIFT = 31 - clz32(WINDOW_STRIDE_BYTES) - GRANULE_SHIFT
 /** The granules from the start of its window to a block. */
@@ -79,9 +80,11 @@ export class Windows {
   idleCount = 0
 
   /**
-   * The buffer that this class detached last. So it is not taken for a lost one if the change is interrupted.
+   * The buffer that this class detached last, and its window. So it is not taken for a lost one if the change is
+   * interrupted.
    */
   #detached: ArrayBuffer | null = null
+  #detachedFrom = 0
 
   constructor(source: PageSource, refuseTransfer: Refusal) {
     this.#source = source
@@ -127,16 +130,40 @@ export class Windows {
    */
   open(block: Block): void {
     const window = block >>> WINDOW_SHIFT
-    const start = window * WINDOW_STRIDE_BYTES
-    const segment = this.#source.segmentOf(start / this.#source.pageBytes)
-    const end = this.#source.reachOf(segment) * this.#source.pageBytes
-    const length = min(WINDOW_STRIDE_BYTES + WINDOW_OVERLAP_BYTES, end - start)
-    const { buffer, wrapId } = this.#source.wrap(start, length)
-    this.#refuseTransfer(buffer)
+    const { buffer, wrapId } = this.#wrap(window)
     this.#buffers[window] = buffer
     this.#wrapIds[window] = wrapId
     if (this.#live[window] === 0) this.idleCount++
     this.#bare.delete(window)
+  }
+
+  #wrap(window: number): Wrap {
+    const start = window * WINDOW_STRIDE_BYTES
+    const segment = this.#source.segmentOf(start / this.#source.pageBytes)
+    const end = this.#source.reachOf(segment) * this.#source.pageBytes
+    const length = min(WINDOW_STRIDE_BYTES + WINDOW_OVERLAP_BYTES, end - start)
+    const wrap = this.#source.wrap(start, length)
+    this.#refuseTransfer(wrap.buffer)
+    return wrap
+  }
+
+  /**
+   * Gives the block's window, which is wrapped, another buffer with the same bytes, and detaches the old one. Returns
+   * false, and changes nothing, where the runtime refuses. It is for sources whose wraps have memory of their own:
+   * wherever this is interrupted, the buffer of the window has the bytes. Throws as `open` does.
+   */
+  renew(block: Block): boolean {
+    const window = block >>> WINDOW_SHIFT
+    const old = this.#buffers[window] as ArrayBuffer
+    const oldWrapId = this.#wrapIds[window]
+    const { buffer, wrapId } = this.#wrap(window)
+    copyBytes(new Bytes(buffer), new Bytes(old))
+    this.#buffers[window] = buffer
+    this.#wrapIds[window] = wrapId
+    if (tryDetach(this.#source, old, true)) return true
+    this.#buffers[window] = old
+    this.#wrapIds[window] = oldWrapId
+    return false
   }
 
   /**
@@ -178,7 +205,7 @@ export class Windows {
   detach(block: Block): boolean {
     const window = block >>> WINDOW_SHIFT
     const buffer = this.#buffers[window] as ArrayBuffer
-    this.#detached = buffer
+    this.#noteDetach(window, buffer)
     if (!tryDetach(this.#source, buffer)) return false
     this.#forget(window)
     return true
@@ -296,10 +323,18 @@ export class Windows {
   #drop(window: number, isCold: boolean): void {
     const buffer = this.#buffers[window] as ArrayBuffer
     if (!isTaken(buffer)) {
-      this.#detached = buffer
+      this.#noteDetach(window, buffer)
       tryDetach(this.#source, buffer, isCold)
     }
     this.#lose(window)
+  }
+
+  /** Notes which buffer is detached next. If the last one was detached and is still here, that was interrupted. */
+  #noteDetach(window: number, buffer: ArrayBuffer): void {
+    const earlier = this.#buffers[this.#detachedFrom]
+    if (earlier === this.#detached && isTaken(earlier)) this.#forget(this.#detachedFrom)
+    this.#detached = buffer
+    this.#detachedFrom = window
   }
 
   /**

@@ -67,14 +67,14 @@ export interface LeakMessage {
   arena: string
   /**
    * `'block'`: a Buffer was collected without `free`. `'arena'`: an arena was collected without `close`, with
-   * live blocks in it.
+   * live blocks in it. `'store'`: a store was collected without `close`, with records in it.
    */
-  kind: 'block' | 'arena'
-  /** Live blocks: 1 for a block, all blocks of an arena. */
+  kind: 'block' | 'arena' | 'store'
+  /** Live blocks: 1 for a block, all blocks of an arena, all records of a store. */
   blocks: number
-  /** For a block, the bytes that were asked for. For an arena, the bytes of its pages in use. */
+  /** For a block, the bytes that were asked for. For an arena or a store, the bytes of its pages in use. */
   bytes: number
-  /** Where the block was allocated: the lines of a stack. Empty for an arena. */
+  /** Where the block was allocated: the lines of a stack. Empty for an arena or a store. */
   stack: string
 }
 
@@ -117,16 +117,18 @@ export function publishLeak(message: LeakMessage): void {
     code: 'OFFHEAP_LEAK',
     detail:
       `${message.stack === '' ? '' : `Allocated\n${message.stack}\n`}` +
-      'Call free() for each Buffer, or end its scope. Only the first leak of a thread causes a warning. To be told of each leak ' +
+      `${message.kind === 'store' ? 'Call close() before you drop a store' : 'Call free() for each Buffer, or end its scope'}. ` +
+      'Only the first leak of a thread causes a warning. To be told of each leak ' +
       "that is found, subscribe to the diagnostics channel 'offheap:leak'. new Arena({ leaks: 'all' }) finds every leak, " +
       "leaks: 'off' finds none.",
   })
 }
 
 function leakWarning({ arena, kind, blocks, bytes }: LeakMessage): string {
-  return kind === 'block'
-    ? `arena '${arena}': a Buffer of ${bytes} bytes was garbage-collected without free()`
-    : `arena '${arena}' was garbage-collected without close(), with ${blocks} live blocks in ${bytes} bytes of pages`
+  if (kind === 'block')
+    return `arena '${arena}': a Buffer of ${bytes} bytes was garbage-collected without free()`
+  const contents = kind === 'store' ? 'records' : 'live blocks'
+  return `${kind} '${arena}' was garbage-collected without close(), with ${blocks} ${contents} in ${bytes} bytes of pages`
 }
 
 /** Returns why the kernel may refuse, and what to do about it. */

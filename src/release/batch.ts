@@ -15,6 +15,8 @@ import type { PageSource } from '../memory/page-source.js'
 import { MAX_CALL_STRETCHES } from './policy.js'
 
 const { min } = Math
+// Read once at load, so that a later replacement has no effect here.
+const Overflow = RangeError
 
 /** Up to this many clean pages between two stretches are purged along. */
 const BRIDGED_PAGES = 8
@@ -122,6 +124,8 @@ export class Batch {
     try {
       done = this.#source.purge(stretches, from, end)
     } catch (error) {
+      // The stack is full. The kernel was not asked, or has done its work: that is no refusal.
+      if (error instanceof Overflow) throw error
       this.failure = error
       this.#refusals++
       return from + 1

@@ -15,6 +15,7 @@
  *  1. each target of a pass ends at or below `meet`, and each source starts at or above it: no record moves twice in a pass
  *  2. pinned records, and those that other code can reach, do not move
  */
+import { isOutOfMemory, isOverflow } from '../base/errors.js'
 import { type Block, GRANULE_BYTES, MIB, NONE, type PageCount, type PageNumber } from '../base/units.js'
 import type { RecordPins } from '../buffers/records/record-pins.js'
 import type { Records } from '../buffers/records/records.js'
@@ -24,6 +25,7 @@ import type { PageSource } from '../memory/page-source.js'
 import type { Releaser } from '../release/releaser.js'
 import type { Limits } from '../supply/limits.js'
 import { compactMemoryError } from './errors.js'
+import { endLost } from './lost.js'
 import { Moves } from './moves.js'
 import type { Ref, Slots } from './slots.js'
 
@@ -134,7 +136,11 @@ export class Compactor {
     this.#isLowering = false
     this.#isLow = false
     this.#parts.records.noticeTaken()
-    this.#attempt(() => this.#startPass())
+    this.#attempt(() => {
+      // They lie on pages that could go back.
+      endLost(this.#parts)
+      this.#startPass()
+    })
   }
 
   /** Ends the round where it is. */
@@ -179,7 +185,9 @@ export class Compactor {
       this.#isRunning = false
     } catch (error) {
       this.stop()
-      throw isRefusal(error) ? compactMemoryError(this.#parts.storeName, error) : error
+      throw isRefusal(error) || isOutOfMemory(error)
+        ? compactMemoryError(this.#parts.storeName, error)
+        : error
     }
   }
 
@@ -428,5 +436,5 @@ export class Compactor {
 /** Whether the kernel refused a call, or the runtime had no memory for an `ArrayBuffer`. */
 function isRefusal(error: unknown): boolean {
   const { syscall, code } = error as NodeJS.ErrnoException
-  return syscall !== undefined || (error instanceof RangeError && code === undefined)
+  return syscall !== undefined || (error instanceof RangeError && code === undefined && !isOverflow(error))
 }

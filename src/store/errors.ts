@@ -10,7 +10,7 @@ export function refError(storeName: string, method: string, ref: unknown, wasUse
   return new ArenaError(
     'ERR_ARENA_DOUBLE_FREE',
     wasUsed
-      ? `${where}: ref ${show(ref)} names no record any more: it was freed, by free(), sweep() or reset(). Drop a ref when you free its record`
+      ? `${where}: ref ${show(ref)} names no record any more: it was freed, by free(), sweep() or reset(), or it is a ref of another store. Drop a ref when you free its record`
       : `${where}: ${show(ref)} is no ref of this store. Pass what put(), alloc() or allocUnsafe() returned`,
   )
 }

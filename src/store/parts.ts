@@ -41,8 +41,12 @@ const LEAST_WASTE_SHARE = 1 / 32
 const LEAST_WASTE_PAGES = 16
 /** After a compaction that made no room, as many calls for each live record must come before the next one. */
 const RETRY_SHARE = 1 / 64
+/** From one store to the next. Odd, so that it comes to all generations, and far, as those of a store go up. */
+const FIRST_GENERATION_STEP = 23
 /** How long one slice runs where nobody waits for the event loop. */
 const LONG_SLICE_MS = 50
+
+let storeCount = 0
 
 /** The pins, which refer to the store and so are made later. */
 type Pinned = CompactorParts['pins'] & { readonly endedCount: number }
@@ -196,14 +200,20 @@ export class Compaction {
 export function assembleStore(options: ResolvedStoreOptions, environment: Surroundings): StoreParts {
   // The limits are made before what compacts.
   const late: { compaction: Compaction | undefined } = { compaction: undefined }
-  const arena = assembleWith<Records>(options.arena, environment, (resolved, _, heap, source) => ({
-    buffers: new (options.isDebug ? DebugRecordBuffers : RecordBuffers)(heap, source, resolved.name),
-    debug: null,
-    compact: pageCount => late.compaction?.makeRoom(pageCount) ?? false,
-  }))
+  const arena = assembleWith<Records>(
+    options.arena,
+    environment,
+    (resolved, _, heap, source) => ({
+      buffers: new (options.isDebug ? DebugRecordBuffers : RecordBuffers)(heap, source, resolved.name),
+      debug: null,
+      compact: pageCount => late.compaction?.makeRoom(pageCount) ?? false,
+    }),
+    'store',
+  )
   const { storage, heap } = arena
   const slots = new Slots(
     storage ?? { allocate: lengthBytes => new ArrayBuffer(lengthBytes), dispose: () => {} },
+    FIRST_GENERATION_STEP * ++storeCount,
   )
   const tally: Tally = { allocations: 0, liveBytes: 0, liveGranules: 0 }
   const policy = new CompactionPolicy(options.arena.releaseAfterMs, environment.now, heap.pageBytes)

@@ -5,6 +5,9 @@
  *      bit   30 ......... 25 | 24 ............... 0
  *            generation      | slot
  *
+ * Slot 0 has no record, so no ref is 0. The first records of a store have a generation that those of other stores rarely
+ * have, so that most refs of another store name no record.
+ *
  * A slot has three words: the record's block, the bytes that were asked for, and its *life*. They come in chunks of 65,536
  * slots, so that no growth copies anything. A slot that came free has another generation, so that an old ref names no
  * record. After 64 records of one slot generations repeat. So that this takes long, freed slots are used in the order in
@@ -24,11 +27,12 @@ const { min } = Math
 declare const brand: unique symbol
 
 /**
- * Names a record of a `Store`: an integer from 0 to 2^31 - 1, without an object behind it. A `Map<string, Ref>` holds a
+ * Names a record of a `Store`: an integer from 1 to 2^31 - 1, without an object behind it. A `Map<string, Ref>` holds a
  * million of them as it holds a million small numbers.
  *
- * - 0 is a ref too: ask `ref === undefined`, not `!ref`.
- * - A ref means something to its own store only. Another store has a record of its own under the same number.
+ * - A ref is never 0, so `!ref` says that there is none.
+ * - A ref means something to its own store only. Another store mostly refuses it, but it may have a record of its own under
+ *   the same number.
  * - After `free` it names nothing: `has` returns false, other methods throw `ERR_ARENA_DOUBLE_FREE`. It may name another
  *   record when its number comes up again, which is after 64 records in the same place.
  *
@@ -48,6 +52,9 @@ const CHUNK_SHIFT = 16
 export const CHUNK_SLOTS = 1 << CHUNK_SHIFT
 const MAX_CHUNKS = 1 << (SLOT_BITS - CHUNK_SHIFT)
 const GENERATIONS = 64
+/** The first slot that has a record: with slot 0, a ref could be 0. */
+const FIRST_SLOT = 1
+const MAX_RECORDS = 2 ** SLOT_BITS - FIRST_SLOT
 /** A freed slot is used again when as many of its chunk are free, or none of the chunk is left that never was used. */
 const RESTING_SLOTS = 1024
 
@@ -90,49 +97,58 @@ class Chunk {
   head = NO_SLOT
   tail = NO_SLOT
   freed = 0
+  /** The first slot that may have a record. */
+  readonly first: number
   /** The first slot that was never used. */
-  unused = 0
+  unused: number
   /** The generation of a slot's first record. */
-  generation = 0
+  generation: number
 
-  constructor(index: number, words: Int32Array) {
+  constructor(index: number, words: Int32Array, generation: number) {
     this.index = index
     this.words = words
+    this.first = index === 0 ? FIRST_SLOT : 0
+    this.unused = this.first
+    this.generation = generation
   }
 }
 
 export class Slots {
   readonly #storage: SlotStorage
+  readonly #generation: number
   readonly #chunks: Chunk[] = []
   /** The words of each chunk. */
   readonly #words: Int32Array[] = []
   /** The lowest chunk that has room, if any has. */
-  #open: Chunk = new Chunk(MAX_CHUNKS, new Int32Array(0))
+  #open: Chunk = new Chunk(MAX_CHUNKS, new Int32Array(0), 0)
   /** Slots that are free in all chunks together. */
   room = 0
   /** Records that were freed while they are pinned. */
   #ending = 0
 
-  constructor(storage: SlotStorage) {
+  /** `generation`: that of the first records. */
+  constructor(storage: SlotStorage, generation = 0) {
     this.#storage = storage
+    this.#generation = generation & (GENERATIONS - 1)
   }
 
-  /** Makes room for at least one record. Throws what the storage throws, or a `RangeError` at 2^25 records. */
+  /** Makes room for at least one record. Throws what the storage throws, or a `RangeError` at the most records. */
   grow(): void {
     if (this.room > 0) return
     const index = this.#chunks.length
-    if (index === MAX_CHUNKS) throw new RangeError(`a store can have at most ${2 ** SLOT_BITS} records`)
+    if (index === MAX_CHUNKS) throw new RangeError(`a store can have at most ${MAX_RECORDS} records`)
     const words = new Int32Array(this.#storage.allocate(CHUNK_BYTES), 0, CHUNK_SLOTS * WORDS)
-    const chunk = new Chunk(index, words)
+    const chunk = new Chunk(index, words, this.#generation)
     this.#chunks[index] = chunk
     this.#words[index] = words
     this.#open = chunk
-    this.room += CHUNK_SLOTS
+    this.room += CHUNK_SLOTS - chunk.first
   }
 
   /** Records that are live. */
   get liveCount(): number {
-    return this.#chunks.length * CHUNK_SLOTS - this.room - this.#ending
+    const chunkCount = this.#chunks.length
+    return chunkCount === 0 ? 0 : chunkCount * CHUNK_SLOTS - FIRST_SLOT - this.room - this.#ending
   }
 
   /** Returns the ref of a new record. There must be room. Does all or nothing where it is interrupted. */
@@ -229,6 +245,11 @@ export class Slots {
     words[at + LIFE] = ENDING
   }
 
+  /** Whether the record of a ref that was given out has ended by `endLater`, and its slot is not free yet. */
+  isEnding(ref: Ref): boolean {
+    return this.#chunkOf(ref)[indexOf(ref) + LIFE] === ENDING
+  }
+
   /** Slots from 0 up to, but not including, this one may have records. */
   get end(): number {
     const last = this.#chunks.length - 1
@@ -241,10 +262,10 @@ export class Slots {
    */
   nextIn(units: Int32Array, unitShift: number, slot: number, end: number): number {
     for (let from = slot; from < end; ) {
-      const { words, freed, unused } = this.#chunks[from >>> CHUNK_SHIFT]
+      const { words, freed, unused, first: firstUsed } = this.#chunks[from >>> CHUNK_SHIFT]
       const first = from & -CHUNK_SLOTS
       const stop = min(end, first + CHUNK_SLOTS)
-      if (freed === unused) {
+      if (freed === unused - firstUsed) {
         from = stop
         continue
       }
@@ -277,13 +298,13 @@ export class Slots {
    */
   shrink(): void {
     for (const chunk of this.#chunks) {
-      const { words, unused } = chunk
-      if (unused === 0 || chunk.freed < unused) continue
-      chunk.generation = latestOf(words, unused)
+      const { words, first, unused } = chunk
+      if (unused === first || chunk.freed < unused - first) continue
+      chunk.generation = latestOf(words, first, unused)
       chunk.head = NO_SLOT
       chunk.tail = NO_SLOT
       chunk.freed = 0
-      chunk.unused = 0
+      chunk.unused = first
       words.fill(0)
       this.#storage.purge?.(words.buffer as ArrayBuffer, 0, CHUNK_BYTES)
     }
@@ -309,9 +330,9 @@ export class Slots {
     let live = 0
     let ending = 0
     let room = 0
-    for (const { index, words, unused, freed, head } of this.#chunks) {
+    for (const { index, words, first, unused, freed, head } of this.#chunks) {
       let free = 0
-      for (let slot = 0; slot < unused; slot++) {
+      for (let slot = first; slot < unused; slot++) {
         const life = words[slot * WORDS + LIFE]
         if (life === ENDING) ending++
         else if (life >= FREE) free++
@@ -336,12 +357,12 @@ export class Slots {
 }
 
 /**
- * The generation with which all of the first `count` slots, which are free, may begin: of those that are next in one of
+ * The generation with which all slots from `first` up to, but not including, `end`, which are free, may begin: of those that are next in one of
  * them, the one that is the longest ago in all. Generations go round, so the highest number need not be the latest.
  */
-function latestOf(words: Int32Array, count: number): number {
+function latestOf(words: Int32Array, first: number, end: number): number {
   const isNext = new Array<boolean>(GENERATIONS).fill(false)
-  for (let slot = 0; slot < count; slot++) isNext[words[slot * WORDS + LIFE] & (GENERATIONS - 1)] = true
+  for (let slot = first; slot < end; slot++) isNext[words[slot * WORDS + LIFE] & (GENERATIONS - 1)] = true
   let latest = 0
   let longest = -1
   for (let generation = 0; generation < GENERATIONS; generation++) {

@@ -19,7 +19,7 @@ import { endIfDropped, wasClosed } from '../arena/unclosed.js'
 import { requireFunction, requireNumber } from '../base/arguments.js'
 import { invariant } from '../base/assert.js'
 import { describe } from '../base/description.js'
-import { ArenaError, invalidArgType, isLimit, outOfRange } from '../base/errors.js'
+import { ArenaError, invalidArgType, isLimit, isOverflow, outOfRange } from '../base/errors.js'
 import { keysOf, requireKnownKeys } from '../base/known-keys.js'
 import { partsOf } from '../base/made-of.js'
 import { copyBytes, fillBytes, lengthOf } from '../base/primordials.js'
@@ -102,8 +102,11 @@ export class Store extends RecordAccess {
   readonly #records = partsOf(this).arena.buffers
   readonly #releaser = partsOf(this).arena.releaser
   readonly #identity = { name: partsOf(this).options.arena.name }
-  readonly #pins = new RecordPins(this.#records, this.#identity.name, (ref, block, sizeBytes) =>
-    this.#endUnpinned(ref as Ref, block, sizeBytes),
+  readonly #pins = new RecordPins(
+    this.#records,
+    this.#identity.name,
+    run => partsOf(this).arena.environment.deferral.nextTurn(run),
+    (ref, block, sizeBytes) => this.#endUnpinned(ref as Ref, block, sizeBytes),
   )
   readonly #changes = new Changes(
     this.#identity,
@@ -153,6 +156,7 @@ export class Store extends RecordAccess {
     const slots = this.#slots
     this.#releaser.calls = () => 2 * tally.allocations - slots.liveCount
     endIfDropped(this, {
+      kind: 'store',
       name: this.name,
       leaks: 'sampled',
       heap,
@@ -254,7 +258,7 @@ export class Store extends RecordAccess {
     try {
       this.#slots.grow()
     } catch (cause) {
-      throw outOfMemory(this.name, 0, 'there is no memory for more refs', cause)
+      throw outOfMemory({ kind: 'store', name: this.name }, 0, 'there is no memory for more refs', cause)
     }
   }
 
@@ -304,8 +308,9 @@ export class Store extends RecordAccess {
 
   /** The error of a record whose memory could not be seen for `cause`. */
   #unseen(sizeBytes: number, cause: unknown): unknown {
-    if (cause instanceof ArenaError) return cause
-    return outOfMemory(this.name, sizeBytes, 'the runtime could not make its ArrayBuffer', cause)
+    if (cause instanceof ArenaError || isOverflow(cause)) return cause
+    const holder = { kind: 'store', name: this.name } as const
+    return outOfMemory(holder, sizeBytes, 'the runtime could not make its ArrayBuffer', cause)
   }
 
   /** Ends a record in the slots and the counts, not its block. */
@@ -461,6 +466,8 @@ export class Store extends RecordAccess {
   }
 
   #resize(ref: Ref, oldBytes: number, sizeBytes: number): void {
+    // A reset that was interrupted may have ended all records just now.
+    this.#requireLive('realloc', ref)
     const block = this.#slots.blockOf(ref)
     const isShared = oldBytes <= MAX_SHARED_BYTES && sizeBytes <= MAX_SHARED_BYTES
     // A record is never longer than its block, also where this is interrupted.
@@ -534,6 +541,8 @@ export class Store extends RecordAccess {
   }
 
   #end(ref: Ref): void {
+    // A reset that was interrupted may have ended all records just now.
+    this.#requireLive('free', ref)
     const sizeBytes = this.#slots.sizeOf(ref)
     const block = this.#slots.blockOf(ref)
     if (this.#pins.has(ref)) {
@@ -548,8 +557,10 @@ export class Store extends RecordAccess {
   #endLater(ref: Ref, sizeBytes: number): void {
     const tally = this.#tally
     const granules = granulesIn(sizeBytes)
-    this.#pins.defer(ref)
+    const pin = this.#pins.of(ref)
     this.#slots.endLater(ref)
+    // Nothing interrupts between the end of that call and this.
+    if (pin !== undefined) pin.isEnding = true
     tally.liveBytes -= sizeBytes
     tally.liveGranules -= granules
   }
@@ -602,9 +613,10 @@ export class Store extends RecordAccess {
   /** Ends a record at its last unpin, which may come in the middle of a change. */
   #endUnpinned(ref: Ref, block: Block, sizeBytes: number): void {
     this.#changes.runAnyway(() => {
-      // Live, if what ended it was interrupted.
+      // Live, if what ended it was interrupted. Free, if this was: then its block has ended, or is lost.
       if (this.#slots.has(ref)) this.#forget(ref, this.#slots.sizeOf(ref))
-      else this.#slots.free(ref)
+      else if (this.#slots.isEnding(ref)) this.#slots.free(ref)
+      else return
       this.#records.end(block, sizeBytes)
     })
     this.#releaser.noteFree()
@@ -888,7 +900,8 @@ export class Store extends RecordAccess {
   }
 
   /**
-   * Blocks that no ref names, because a call that made or ended them was interrupted. They end with `reset` or `close`.
+   * Blocks that no ref names, because a call that made or ended them was interrupted. They end with the next compaction,
+   * `reset` or `close`.
    *
    * @internal
    */
@@ -942,6 +955,9 @@ export class Store extends RecordAccess {
   /** Ends all records. If it is interrupted, it is done again from the start. */
   #endAll(): void {
     this.#changes.isEnding = true
+    // Until it is done, records are made within changes, which finish it first.
+    this.#isPlain = false
+    this.#freesPlainly = false
     this.#compaction.compactor.stop()
     this.#records.detachViews()
     const pinned = this.#pins.deferAll()
@@ -953,6 +969,7 @@ export class Store extends RecordAccess {
     const tally = this.#tally
     tally.liveBytes = 0
     tally.liveGranules = 0
+    this.#isPlain = this.#givesRecords && !partsOf(this).options.isDebug
     this.#changes.isEnding = false
   }
 

@@ -33,8 +33,14 @@ export const NOT_ASKED = 0
 
 const BOOKS = 'the heap could not grow its books'
 
+/** What holds memory, and what lies in it: for errors. */
+export interface Holder {
+  readonly kind: 'arena' | 'store'
+  readonly name: string
+}
+
 export class Supply {
-  readonly #arenaName: string
+  readonly #holder: Holder
   readonly #heap: BlockHeap
   readonly #source: PageSource
   readonly #scavenger: Scavenger
@@ -46,7 +52,7 @@ export class Supply {
   readonly #notices: Notices
 
   constructor(
-    arenaName: string,
+    holder: Holder,
     limits: Limits,
     ledger: Ledger | undefined,
     notices: Notices,
@@ -57,7 +63,7 @@ export class Supply {
     buffers: SuppliedBlocks,
     isPrefaulted: boolean,
   ) {
-    this.#arenaName = arenaName
+    this.#holder = holder
     this.#limits = limits
     this.#isPrefaulted = isPrefaulted
     this.#ledger = ledger
@@ -217,13 +223,18 @@ export class Supply {
       // A prefaulted segment gets no room for growth: every page of it would be resident.
       return this.#source.reserve(pageCount, !this.#isPrefaulted)
     } catch (cause) {
-      throw this.#outOfMemory(sizeBytes, 'the arena got no more pages', cause)
+      throw this.#outOfMemory(sizeBytes, `the ${this.#holder.kind} got no more pages`, cause)
     }
   }
 
   #outOfMemory(sizeBytes: number, what: string, cause: unknown): ArenaError {
     const held = this.#heap.committedPages * this.#heap.pageBytes
-    return outOfMemory(this.#arenaName, sizeBytes, `${what}; the arena holds ${held} bytes`, cause)
+    return outOfMemory(
+      this.#holder,
+      sizeBytes,
+      `${what}; the ${this.#holder.kind} holds ${held} bytes`,
+      cause,
+    )
   }
 
   #limitError(sizeBytes: number, needed: PageCount, failure: unknown): ArenaError {
@@ -231,23 +242,29 @@ export class Supply {
     const isHard = this.#limits.isHard(needed) || this.#ledger === undefined
     const limitBytes = isHard ? this.#limits.limitBytes : (this.#ledger?.limitBytes ?? 0)
     this.#notices.refused(isHard ? 'arena' : 'process', limitBytes, committedPages * pageBytes)
+    const { kind, name } = this.#holder
     const where = isHard
-      ? `limitBytes is ${limitBytes}, and pages with live blocks take ${usedPages * pageBytes} of it`
+      ? `limitBytes is ${limitBytes}, and pages with live ${contentsOf(this.#holder)} take ${usedPages * pageBytes} of it`
       : `setProcessLimit() allows ${limitBytes} bytes for all arenas. They hold ${this.#ledger?.takenBytes}, ` +
-        `this arena ${committedPages * pageBytes}`
+        `this ${kind} ${committedPages * pageBytes}`
     return new ArenaError(
       'ERR_ARENA_LIMIT',
-      `arena '${this.#arenaName}': ${sizeBytes} bytes do not fit: ${where}. Free blocks, or raise the limit`,
+      `${kind} '${name}': ${sizeBytes} bytes do not fit: ${where}. Free ${contentsOf(this.#holder)}, or raise the limit`,
       failure === null ? undefined : { cause: failure },
     )
   }
 }
 
 /** Makes the error of an allocation for which the kernel, or the runtime, had no memory. */
-export function outOfMemory(arenaName: string, sizeBytes: number, what: string, cause: unknown): ArenaError {
+export function outOfMemory(holder: Holder, sizeBytes: number, what: string, cause: unknown): ArenaError {
   return new ArenaError(
     'ERR_ARENA_OUT_OF_MEMORY',
-    `arena '${arenaName}': no memory for ${sizeBytes} bytes: ${what}; cause says why. Free blocks, or give the process more memory`,
+    `${holder.kind} '${holder.name}': no memory for ${sizeBytes} bytes: ${what}; cause says why. ` +
+      `Free ${contentsOf(holder)}, or give the process more memory`,
     { cause },
   )
+}
+
+function contentsOf({ kind }: Holder): string {
+  return kind === 'store' ? 'records' : 'blocks'
 }

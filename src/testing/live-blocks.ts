@@ -29,6 +29,7 @@ const MAX_SITES = 5
 const ADVICE =
   'A block that is not listed with a stack is still held by the program, or nobody watched its Buffer. ' +
   "With new Arena({ leaks: 'all' }) each forgotten Buffer is listed with the stack of its allocation. " +
+  'Of a store, oldest() lists the oldest records with the stacks of their making. ' +
   'A pinned block waits for unpin(), or for the promise of lend().'
 
 /**
@@ -81,6 +82,10 @@ function isArena(value: unknown): value is Arena | Store {
   return typeof value === 'object' && value !== null && 'stats' in value && typeof value.stats === 'function'
 }
 
+function kindOf(each: Arena | Store): string {
+  return 'records' in each.stats() ? 'store' : 'arena'
+}
+
 /** Refuses a choice of arenas with which the assertion would prove nothing. */
 function requireArenas(chosen: LiveBlocksOptions['arenas']): void {
   if (chosen === undefined) return
@@ -98,7 +103,7 @@ function requireArenas(chosen: LiveBlocksOptions['arenas']): void {
     if (each.toJSON().isClosed) {
       throw new ArenaError(
         'ERR_ARENA_CLOSED',
-        `arena '${each.name}': assertNoLiveBlocks(): the arena is closed, and close() ends every block. Assert before it`,
+        `${kindOf(each)} '${each.name}': assertNoLiveBlocks(): the ${kindOf(each)} is closed, and close() ends every block. Assert before it`,
       )
     }
   }
@@ -130,9 +135,12 @@ async function findForgotten(names: ReadonlySet<string>): Promise<LeakMessage[]>
 }
 
 function messageOf(left: readonly ArenaStats[], forgotten: readonly LeakMessage[], withinMs: number): string {
-  const lines = left.map(({ name, liveBlocks, liveBytes, pinnedBlocks }) => {
+  const lines = left.map(stats => {
+    const { name, liveBlocks, liveBytes, pinnedBlocks } = stats
     const pinned = pinnedBlocks === 0 ? '' : `, ${pinnedBlocks} of them pinned or on loan`
-    return `  arena '${name}': ${plural(liveBlocks, 'block')} of ${liveBytes} bytes${pinned}`
+    const isStore = 'records' in stats
+    const held = plural(liveBlocks, isStore ? 'record' : 'block')
+    return `  ${isStore ? 'store' : 'arena'} '${name}': ${held} of ${liveBytes} bytes${pinned}`
   })
   return [`Blocks are live after ${withinMs} ms:`, ...lines, ...sitesOf(forgotten), ADVICE].join('\n')
 }

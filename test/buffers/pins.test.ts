@@ -16,7 +16,7 @@ const EPOCH: Epoch = { arena: { name: 'subject' } }
 
 function pinsWithOwners() {
   const ended: [unknown, number][] = []
-  const pins = new Pins((owner, block) => ended.push([owner, block]))
+  const pins = new Pins(setImmediate, (owner, block) => ended.push([owner, block]))
   const owner: Uint8Array = makeOwner(new ArrayBuffer(64), 0, 64, EPOCH, 5)
   const empty: Uint8Array = makeOwner(new ArrayBuffer(0), 0, 0, EPOCH, EMPTY)
   if (!isOwner(owner) || !isOwner(empty)) throw new Error('makeOwner makes owners')

@@ -157,8 +157,7 @@ const CODES: Partial<Record<FailingKind, readonly (string | undefined)[]>> = {
   map: ['ERR_ARENA_OUT_OF_MEMORY'],
   nohugepage: ['ERR_ARENA_OUT_OF_MEMORY'],
   hugepage: ['ERR_ARENA_OUT_OF_MEMORY'],
-  // A view, or a pin, for which the runtime has no ArrayBuffer.
-  wrap: ['ERR_ARENA_OUT_OF_MEMORY', undefined],
+  wrap: ['ERR_ARENA_OUT_OF_MEMORY'],
   dontneed: ['ERR_ARENA_PURGE_FAILED'],
   move: ['ERR_OUT_OF_RANGE'],
   sbrk: ['ERR_ARENA_OUT_OF_MEMORY', 'ERR_ARENA_PURGE_FAILED'],

@@ -25,6 +25,7 @@ function fill(store: Store, sizeBytes: number): Ref[] {
     const error = thrownBy(() => refs.push(putMarked(store, sizeBytes, tag)))
     if (error === undefined) continue
     expect(error).toMatchObject({ code: 'ERR_ARENA_LIMIT' })
+    expect((error as Error).message).toMatch(/^store '.*Free records, or raise the limit$/)
     return refs
   }
   throw new Error('the store has no limit')

@@ -4,6 +4,8 @@ import { CHUNK_SLOTS, type Ref, SLOT_BITS, type SlotStorage, Slots } from '../..
 
 const GENERATIONS = 64
 const RESTING = 1024
+/** Slot 0 has no record. */
+const FIRST_CHUNK_RECORDS = CHUNK_SLOTS - 1
 const slotOf = (ref: number): number => ref & (2 ** SLOT_BITS - 1)
 const generationOf = (ref: number): number => ref >>> SLOT_BITS
 
@@ -54,16 +56,38 @@ function liveThrough(slots: Slots, ref: Ref, count: number): Ref {
 describe('a ref', () => {
   it('names a block and a size until the record ends', () => {
     const { slots, refs } = slotsWith(10)
-    expect(refs).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
-    expect(refs.map(ref => slots.blockOf(ref))).toEqual(refs)
+    expect(refs).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9, 10])
+    expect(refs.map(ref => slots.blockOf(ref))).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
     slots.set(refs[3], 77, 88)
     expect([slots.blockOf(refs[3]), slots.sizeOf(refs[3])]).toEqual([77, 88])
     expect([slots.blockOf(refs[4]), slots.sizeOf(refs[4])]).toEqual([4, 4])
     slots.free(refs[3])
     expect(refs.map(ref => slots.has(ref)).indexOf(false)).toBe(3)
-    expect([slots.liveCount, slots.room, slots.end]).toEqual([9, CHUNK_SLOTS - 9, 10])
-    expect(slots.refAt(3)).toBe(-1)
+    expect([slots.liveCount, slots.room, slots.end]).toEqual([9, FIRST_CHUNK_RECORDS - 9, 11])
+    expect([slots.refAt(0), slots.refAt(4)]).toEqual([-1, -1])
     slots.check(0)
+  })
+
+  it('is never 0', () => {
+    const { slots } = slotsWith(FIRST_CHUNK_RECORDS)
+    expect([slots.has(0), slots.wasUsed(0), slots.nextLive(0, slots.end)]).toEqual([false, false, 1])
+    const refs = [...Array(slots.end).keys()].map(slot => slots.refAt(slot)).filter(ref => ref !== -1)
+    for (let life = 0; life < 2; life++) {
+      for (const ref of refs.splice(0) as Ref[]) slots.free(ref)
+      slots.shrink()
+      expect([slots.end, slots.liveCount, slots.nextLive(0, 1)]).toEqual([1, 0, 1])
+      for (let i = 0; i < FIRST_CHUNK_RECORDS; i++) refs.push(take(slots, i))
+      expect(refs.every(ref => slotOf(ref) > 0)).toBe(true)
+      slots.check(0)
+    }
+  })
+
+  it('of slots that begin with another generation is not one of these', () => {
+    const { refs } = slotsWith(100)
+    const others = new Slots(new Storage(), 65)
+    const first = take(others, 7)
+    expect([generationOf(first), others.blockOf(first)]).toEqual([1, 7])
+    expect(refs.some(ref => others.has(ref))).toBe(false)
   })
 
   it('is nothing else than the number that was given', () => {
@@ -77,7 +101,8 @@ describe('a ref', () => {
       2 ** 31,
       2 ** 32,
       2 ** 32 + 1,
-      2,
+      3,
+      0,
       '1',
       1n,
       true,
@@ -90,14 +115,14 @@ describe('a ref', () => {
     ]
     for (const value of values) {
       expect(slots.has(value)).toBe(false)
-      if (typeof value !== 'number' || value !== 2) expect(slots.wasUsed(value)).toBe(false)
+      if (typeof value !== 'number' || value !== 3) expect(slots.wasUsed(value)).toBe(false)
     }
     expect(slots.has(refs[1])).toBe(true)
   })
 
   it('names nothing with another generation, and no negative number does, in any life of the slot', () => {
     const { slots } = slotsWith()
-    const others = Array.from({ length: CHUNK_SLOTS - 1 }, (_, i) => take(slots, i))
+    const others = Array.from({ length: FIRST_CHUNK_RECORDS - 1 }, (_, i) => take(slots, i))
     let ref = slots.take(5, 5)
     const slot = slotOf(ref)
     for (let life = 0; life < 2 * GENERATIONS + 3; life++) {
@@ -120,7 +145,7 @@ describe('a ref', () => {
   })
 
   it('meets another record only after 64 lives of its slot', () => {
-    const { slots, refs } = slotsWith(CHUNK_SLOTS)
+    const { slots, refs } = slotsWith(FIRST_CHUNK_RECORDS)
     const first = refs[100]
     const later = liveThrough(slots, first, GENERATIONS - 1)
     expect(slots.has(first)).toBe(false)
@@ -141,7 +166,7 @@ describe('freed slots', () => {
     const { slots, refs } = slotsWith(3000)
     const freed = refs.filter((_, i) => i % 2 === 1).reverse()
     for (const ref of freed.slice(0, RESTING - 1)) slots.free(ref)
-    expect(slotOf(take(slots, 1))).toBe(3000)
+    expect(slotOf(take(slots, 1))).toBe(3001)
     slots.free(freed[RESTING - 1])
     expect(slotOf(take(slots, 1))).toBe(slotOf(freed[0]))
     slots.free(freed[RESTING])
@@ -150,20 +175,20 @@ describe('freed slots', () => {
   })
 
   it('are used at once where the chunk has no others, and before another chunk begins', () => {
-    const { slots, refs, storage } = slotsWith(CHUNK_SLOTS)
+    const { slots, refs, storage } = slotsWith(FIRST_CHUNK_RECORDS)
     expect(slots.room).toBe(0)
     slots.free(refs[9])
     slots.free(refs[3])
-    expect([take(slots, 1), take(slots, 1)].map(slotOf)).toEqual([9, 3])
+    expect([take(slots, 1), take(slots, 1)].map(slotOf)).toEqual([10, 4])
     expect(storage.live.size).toBe(1)
     expect(slotOf(take(slots, 1))).toBe(CHUNK_SLOTS)
     expect(storage.live.size).toBe(2)
   })
 
   it('of the lowest chunk come first', () => {
-    const { slots, refs } = slotsWith(2 * CHUNK_SLOTS + 10)
-    slots.free(refs[CHUNK_SLOTS + 5])
-    slots.free(refs[7])
+    const { slots, refs } = slotsWith(2 * CHUNK_SLOTS + 9)
+    slots.free(refs[CHUNK_SLOTS + 4])
+    slots.free(refs[6])
     expect([take(slots, 1), take(slots, 1), take(slots, 1)].map(slotOf)).toEqual([
       7,
       CHUNK_SLOTS + 5,
@@ -173,16 +198,18 @@ describe('freed slots', () => {
   })
 
   it('wait where the record ends later', () => {
-    const { slots, refs } = slotsWith(CHUNK_SLOTS)
-    slots.endLater(refs[1])
-    expect([slots.has(refs[1]), slots.refAt(1), slots.room, slots.liveCount]).toEqual([
+    const { slots, refs } = slotsWith(FIRST_CHUNK_RECORDS)
+    slots.endLater(refs[0])
+    expect([slots.has(refs[0]), slots.refAt(1), slots.room, slots.liveCount]).toEqual([
       false,
       -1,
       0,
-      CHUNK_SLOTS - 1,
+      FIRST_CHUNK_RECORDS - 1,
     ])
+    expect([slots.isEnding(refs[0]), slots.isEnding(refs[1])]).toEqual([true, false])
     slots.check(1)
-    slots.free(refs[1])
+    slots.free(refs[0])
+    expect(slots.isEnding(refs[0])).toBe(false)
     slots.check(0)
     const next = slots.take(1, 1)
     expect([slotOf(next), generationOf(next)]).toEqual([1, 1])
@@ -194,38 +221,38 @@ describe('chunks', () => {
     'hold %d records, each at its border too',
     count => {
       const { slots, refs, storage } = slotsWith(count)
-      expect(slots.end).toBe(count)
-      expect(storage.live.size).toBe(Math.ceil(count / CHUNK_SLOTS))
+      expect(slots.end).toBe(count + 1)
+      expect(storage.live.size).toBe(Math.ceil((count + 1) / CHUNK_SLOTS))
       for (const at of [0, CHUNK_SLOTS - 1, CHUNK_SLOTS, 2 * CHUNK_SLOTS - 1, count - 1]) {
-        if (at < count) expect([slots.blockOf(refs[at]), slots.refAt(at)]).toEqual([at, refs[at]])
+        if (at < count) expect([slots.blockOf(refs[at]), slots.refAt(at + 1)]).toEqual([at, refs[at]])
       }
       slots.check(0)
       for (const ref of refs) slots.free(ref)
-      expect([slots.liveCount, slots.room]).toEqual([0, storage.live.size * CHUNK_SLOTS])
+      expect([slots.liveCount, slots.room]).toEqual([0, storage.live.size * CHUNK_SLOTS - 1])
       slots.check(0)
     },
   )
 
   it('that cannot be had leave all as it was', () => {
-    const { slots, storage, refs } = slotsWith(CHUNK_SLOTS)
+    const { slots, storage, refs } = slotsWith(FIRST_CHUNK_RECORDS)
     storage.fails = true
     expect(() => slots.grow()).toThrow(RangeError)
     slots.check(0)
-    expect([slots.room, slots.liveCount, slots.has(refs[0])]).toEqual([0, CHUNK_SLOTS, true])
+    expect([slots.room, slots.liveCount, slots.has(refs[0])]).toEqual([0, FIRST_CHUNK_RECORDS, true])
     storage.fails = false
     expect(slotOf(take(slots, 1))).toBe(CHUNK_SLOTS)
   })
 
   it('shrink to their lives: no ref comes again too soon', () => {
-    const { slots, refs } = slotsWith(CHUNK_SLOTS + 5)
-    for (const ref of refs.slice(0, CHUNK_SLOTS)) slots.free(ref)
+    const { slots, refs } = slotsWith(FIRST_CHUNK_RECORDS + 5)
+    for (const ref of refs.slice(0, FIRST_CHUNK_RECORDS)) slots.free(ref)
     slots.shrink()
     slots.check(0)
-    expect(refs.slice(0, CHUNK_SLOTS).some(ref => slots.has(ref))).toBe(false)
-    expect(slots.has(refs[CHUNK_SLOTS])).toBe(true)
-    const again = Array.from({ length: CHUNK_SLOTS }, (_, i) => take(slots, i))
+    expect(refs.slice(0, FIRST_CHUNK_RECORDS).some(ref => slots.has(ref))).toBe(false)
+    expect(slots.has(refs[FIRST_CHUNK_RECORDS])).toBe(true)
+    const again = Array.from({ length: FIRST_CHUNK_RECORDS }, (_, i) => take(slots, i))
     expect(again.map(generationOf).every(generation => generation === 1)).toBe(true)
-    expect(new Set(again).size).toBe(CHUNK_SLOTS)
+    expect(new Set(again).size).toBe(FIRST_CHUNK_RECORDS)
     expect([slots.room, slots.end]).toEqual([CHUNK_SLOTS - 5, CHUNK_SLOTS + 5])
     slots.check(0)
   })
@@ -257,7 +284,7 @@ describe('chunks', () => {
     slots.check(0)
     slots.shrink()
     slots.check(0)
-    expect(slots.end).toBe(0)
+    expect(slots.end).toBe(1)
   })
 
   it('are given up all together', () => {

@@ -55,8 +55,9 @@ describe('assertNoLiveBlocks', () => {
     const ref = store.put(Buffer.from('abc'))
     for (const arenas of [undefined, [store], ['sessions']]) {
       const options = arenas === undefined ? { withinMs: 0 } : { withinMs: 0, arenas }
-      const { actual } = await expectedOf(assertNoLiveBlocks(options), AssertionError)
+      const { actual, message } = await expectedOf(assertNoLiveBlocks(options), AssertionError)
       expect(actual).toEqual([{ arena: 'sessions', liveBlocks: 1, liveBytes: 3 }])
+      expect(message).toContain("  store 'sessions': 1 record of 3 bytes\n")
     }
     store.free(ref)
     await assertNoLiveBlocks({ arenas: [store], withinMs: 0 })

@@ -10,15 +10,15 @@ import { soon } from '../../base/deferral.js'
 import { type Block, GRANULE_BYTES } from '../../base/units.js'
 import type { BlockHeap } from '../../heap/block-heap.js'
 import type { PageSource } from '../../memory/page-source.js'
-import type { WrapId } from '../../memory/runtime.js'
 import type { Segment } from '../../memory/segment.js'
 import type { ArenaBuffer } from '../owner.js'
 import type { Reach } from '../windows.js'
 import { RecordBuffers } from './record-buffers.js'
+import type { OwnWrap } from './records.js'
 
 interface View {
   readonly block: Block
-  readonly wrap: { readonly buffer: ArrayBuffer; readonly wrapId: WrapId }
+  readonly wrap: OwnWrap
 }
 
 export class DebugRecordBuffers extends RecordBuffers {

@@ -13,11 +13,10 @@ import type { Block } from '../../base/units.js'
 import type { PageSource } from '../../memory/page-source.js'
 import type { WrapId } from '../../memory/runtime.js'
 import type { Segment } from '../../memory/segment.js'
-import { tryDetach } from '../detach.js'
 import { OwnBuffers } from '../own-buffers.js'
 import { type ArenaBuffer, NodeBuffer } from '../owner.js'
 import type { Reach } from '../windows.js'
-import { lostError, recordRefusal } from './record-errors.js'
+import { lostError, memoryError, recordRefusal } from './record-errors.js'
 
 const View = DataView
 
@@ -50,7 +49,11 @@ export class LongRecords {
     if (known !== undefined && byteLengthOf(known) > 0) return known
     if (this.isLost(block)) throw lostError(this.#storeName, !this.#source.sharesMemory)
     this.#discard(block)
-    return this.#own.open(block, sizeBytes)
+    try {
+      return this.#own.open(block, sizeBytes)
+    } catch (cause) {
+      throw memoryError(this.#storeName, cause)
+    }
   }
 
   #discard(block: Block): void {
@@ -60,7 +63,7 @@ export class LongRecords {
 
   /** Whether other code took the buffer of a record, and can still reach its bytes or has the only ones. */
   isLost(block: Block): boolean {
-    if (!this.#own.isTaken(block)) return false
+    if (!this.#own.isTakenByOthers(block)) return false
     this.#data.delete(block)
     return !this.#source.sharesMemory || this.#source.isWrapped(this.#own.wrapIdOf(block))
   }
@@ -88,11 +91,9 @@ export class LongRecords {
   }
 
   #renew(block: Block): void {
-    const buffer = this.#own.bufferOf(block) as ArrayBuffer
-    const lengthBytes = byteLengthOf(buffer)
-    if (lengthBytes === 0 || !tryDetach(this.#source, buffer)) return
-    this.#discard(block)
-    this.#own.open(block, lengthBytes)
+    if (byteLengthOf(this.#own.bufferOf(block) as ArrayBuffer) === 0) return
+    this.#data.delete(block)
+    this.#own.renew(block)
   }
 
   /**

@@ -9,8 +9,7 @@
 import { byteLengthOf, SafeSet } from '../../base/primordials.js'
 import { type Block, GRANULE_BYTES, type PageCount } from '../../base/units.js'
 import type { BlockHeap } from '../../heap/block-heap.js'
-import type { PageSource } from '../../memory/page-source.js'
-import type { WrapId } from '../../memory/runtime.js'
+import type { PageSource, Wrap } from '../../memory/page-source.js'
 import type { Segment } from '../../memory/segment.js'
 import { giveBackAll, takeFrom } from '../blocks.js'
 import { tryDetach } from '../detach.js'
@@ -20,9 +19,9 @@ import type { Refusal } from '../transfer-refusal.js'
 import { type Reach, WINDOW_OVERLAP_BYTES } from '../windows.js'
 import { LongRecords } from './long-records.js'
 import { Reached } from './reached.js'
-import { lostError, recordRefusal } from './record-errors.js'
+import { lostError, memoryError, recordRefusal } from './record-errors.js'
 import { offsetIn, RecordWindows } from './record-windows.js'
-import type { PinnedMemory, Records } from './records.js'
+import type { OwnWrap, PinnedMemory, Records } from './records.js'
 
 const { floor } = Math
 
@@ -202,23 +201,33 @@ export class RecordBuffers implements Records {
   }
 
   /** Makes a Buffer in an `ArrayBuffer` of its own, over exactly the record. */
-  protected openOwn(block: Block, sizeBytes: number): PinnedMemory & { readonly wrap: object } {
-    const wrap = this.#source.wrap(block * GRANULE_BYTES, sizeBytes)
-    this.#refuseTransfer(wrap.buffer)
-    return { buffer: new NodeBuffer(wrap.buffer, 0, sizeBytes), wrap }
+  protected openOwn(block: Block, sizeBytes: number): PinnedMemory & { readonly wrap: OwnWrap } {
+    const { buffer, wrapId } = this.#wrap(block, sizeBytes)
+    this.#refuseTransfer(buffer)
+    const wrap = { buffer, wrapId, isEnding: false }
+    return { buffer: new NodeBuffer(buffer, 0, sizeBytes), wrap }
   }
 
-  /** Detaches the buffer of `openOwn`. If other code took it, the record is reached. */
-  protected closeOwn(block: Block, { buffer, wrapId }: { buffer: ArrayBuffer; wrapId: WrapId }): void {
-    let isDetached = false
+  #wrap(block: Block, sizeBytes: number): Wrap {
     try {
-      isDetached = byteLengthOf(buffer) > 0 && tryDetach(this.#source, buffer)
-    } finally {
-      if (!isDetached) {
-        this.#reached.add(block, wrapId)
-        this.#source.keepForGood(floor((block * GRANULE_BYTES) / this.#source.pageBytes))
-      }
+      return this.#source.wrap(block * GRANULE_BYTES, sizeBytes)
+    } catch (cause) {
+      throw memoryError(this.#storeName, cause)
     }
+  }
+
+  /**
+   * Detaches the buffer of `openOwn`. If other code took it, the record is reached. If this is interrupted, it is to be
+   * called again.
+   */
+  protected closeOwn(block: Block, wrap: OwnWrap): void {
+    if (byteLengthOf(wrap.buffer) > 0) {
+      wrap.isEnding = true
+      tryDetach(this.#source, wrap.buffer)
+    }
+    if (wrap.isEnding && byteLengthOf(wrap.buffer) === 0) return
+    this.#reached.add(block, wrap.wrapId)
+    this.#source.keepForGood(floor((block * GRANULE_BYTES) / this.#source.pageBytes))
   }
 
   // ---- what other code took -------------------------------------------------------------------------------

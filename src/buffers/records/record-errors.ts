@@ -1,5 +1,5 @@
 /** The errors about the memory of records. A message has the form `store 'name': what is wrong. What to do`. */
-import { ArenaError } from '../../base/errors.js'
+import { ArenaError, isOverflow } from '../../base/errors.js'
 import { type Refusal, refusalOf } from '../transfer-refusal.js'
 
 /**
@@ -12,6 +12,20 @@ export function lostError(storeName: string, areGone: boolean): ArenaError {
     `store '${storeName}': other code took the ArrayBuffer of a view away, with this record in it, as byte streams and a ` +
       `transfer do. ${areGone ? 'The bytes are gone: free the record' : 'The record can be read again when that ArrayBuffer was collected'}. ` +
       'Give such code copies of records: copy(ref)',
+  )
+}
+
+/**
+ * The error of a call that needs an `ArrayBuffer` over a record, for which the runtime has thrown `cause`. The record is
+ * as before. What does not come of a lack of memory is thrown as it is.
+ */
+export function memoryError(storeName: string, cause: unknown): unknown {
+  if (cause instanceof ArenaError || isOverflow(cause)) return cause
+  return new ArenaError(
+    'ERR_ARENA_OUT_OF_MEMORY',
+    `store '${storeName}': the runtime has no memory for an ArrayBuffer over the record; cause says why. The record has not ` +
+      'changed. Free records, or give the process more memory',
+    { cause },
   )
 }
 

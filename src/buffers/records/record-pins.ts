@@ -29,21 +29,29 @@ export class RecordPins {
   readonly #records: Pick<Records, 'openPin' | 'closePin'>
   readonly #storeName: string
   readonly #endRecord: (ref: Ref, block: Block, sizeBytes: number) => void
-  readonly #counts = new PinCounts<Ref, RecordPin>((ref, pin) => this.#unpinned(ref, pin))
+  readonly #counts: PinCounts<Ref, RecordPin>
+  /** The pins that come to their end, until all of that is done. What is left here was interrupted. */
+  readonly #leaving = new SafeMap<Ref, RecordPin>()
   readonly #refOf = new SafeMap<Block, Ref>()
 
   /**
-   * `endRecord` ends a record whose end was put off. Until then its ref must not name another record. It refers to the
-   * store, which is kept alive while records are pinned.
+   * `endRecord` ends a record whose end was put off. Until then its ref must not name another record. If it was interrupted,
+   * it is called again. It refers to the store, which is kept alive while records are pinned. `nextTurn`: see `PinCounts`.
    */
   constructor(
     records: Pick<Records, 'openPin' | 'closePin'>,
     storeName: string,
+    nextTurn: (run: () => void) => void,
     endRecord: (ref: Ref, block: Block, sizeBytes: number) => void,
   ) {
     this.#records = records
     this.#storeName = storeName
     this.#endRecord = endRecord
+    this.#counts = new PinCounts(
+      nextTurn,
+      (ref, pin) => this.#unpinned(ref, pin),
+      (ref, pin) => this.#leaving.set(ref, pin),
+    )
   }
 
   /** How many times a record came to its last unpin, or to the end of its last loan, ever. */
@@ -51,6 +59,7 @@ export class RecordPins {
 
   /** The number of pinned and lent records. */
   get count(): number {
+    this.#mend()
     return this.#counts.size
   }
 
@@ -74,6 +83,7 @@ export class RecordPins {
 
   /** Calls `visit` for each pinned or lent record. */
   forEach(visit: (block: Block, sizeBytes: number, ref: Ref) => void): void {
+    this.#mend()
     this.#counts.forEach(({ block, sizeBytes }, ref) => {
       visit(block, sizeBytes, ref)
     })
@@ -85,6 +95,7 @@ export class RecordPins {
    * nothing is pinned then.
    */
   pin(ref: Ref, block: Block, sizeBytes: number): ArenaBuffer {
+    this.#mend()
     const pin = this.#entry(ref, block, sizeBytes)
     pin.pinCount++
     return pin.memory.buffer
@@ -92,6 +103,7 @@ export class RecordPins {
 
   /** Removes a pin. Throws `ERR_ARENA_NOT_PINNED`, and changes nothing, if there is none. */
   unpin(ref: Ref): void {
+    this.#mend()
     if (!this.#counts.remove(ref)) throw notPinnedError(this.#storeName, this.has(ref))
   }
 
@@ -100,20 +112,22 @@ export class RecordPins {
    * `use` returned is settled, else until it returned. Throws what `pin` and `use` throw.
    */
   lend<T>(ref: Ref, block: Block, sizeBytes: number, use: (bytes: ArenaBuffer) => T): T {
-    const pin = this.#entry(ref, block, sizeBytes)
-    return this.#counts.lend(ref, pin, () => use(pin.memory.buffer))
+    this.#mend()
+    return this.#counts.lend(
+      ref,
+      () => this.#entry(ref, block, sizeBytes),
+      ({ memory }) => use(memory.buffer),
+    )
   }
 
-  /** Puts the end of a record off until it is not pinned any more. Returns false if it is not pinned. */
-  defer(ref: Ref): boolean {
-    const pin = this.#counts.get(ref)
-    if (pin === undefined) return false
-    pin.isEnding = true
-    return true
+  /** The pin of a record, of which `isEnding` puts the end of the record off; undefined if it is not pinned. */
+  of(ref: Ref): { isEnding: boolean } | undefined {
+    return this.#counts.get(ref)
   }
 
-  /** Calls `defer` for all pinned records. Returns their blocks, each with the size of its record. */
+  /** Puts off the ends of all pinned records. Returns their blocks, each with the size of its record. */
   deferAll(): Map<Block, number> {
+    this.#mend()
     const sizes = new Map<Block, number>()
     this.#counts.forEach(pin => {
       pin.isEnding = true
@@ -129,6 +143,7 @@ export class RecordPins {
 
   /** Calls `run` as soon as nothing is pinned, perhaps now. A later call replaces a `run` that still waits. */
   whenNone(run: () => void): void {
+    this.#mend()
     this.#counts.whenNone(run)
   }
 
@@ -143,18 +158,33 @@ export class RecordPins {
     return this.#counts.begin(ref, { block, sizeBytes, memory, pinCount: 0, loanCount: 0, isEnding: false })
   }
 
-  #unpinned(ref: Ref, { block, sizeBytes, memory, isEnding }: RecordPin): void {
+  #unpinned(ref: Ref, pin: RecordPin): void {
     this.endedCount++
-    this.#refOf.delete(block)
-    try {
-      this.#records.closePin(block, sizeBytes, memory)
-    } finally {
-      if (isEnding) this.#endRecord(ref, block, sizeBytes)
+    this.#refOf.delete(pin.block)
+    this.#finish(ref, pin)
+  }
+
+  #finish(ref: Ref, { block, sizeBytes, memory, isEnding }: RecordPin): void {
+    this.#records.closePin(block, sizeBytes, memory)
+    if (isEnding) this.#endRecord(ref, block, sizeBytes)
+    this.#leaving.delete(ref)
+  }
+
+  /** Finishes what an interrupted end of a pin left undone. */
+  #mend(): void {
+    if (this.#leaving.size > 0) {
+      this.#leaving.forEach((pin, ref) => {
+        // If its entry is still there, that ends first.
+        if (this.#counts.get(ref) !== pin) this.#finish(ref, pin)
+      })
     }
+    this.#counts.mend()
   }
 
   check(isLive: (block: Block) => boolean): void {
+    this.#mend()
     this.#counts.check()
+    invariant(this.#leaving.size === 0, '1: what ended is done')
     this.#refOf.forEach((_, block) => {
       this.#isEntered(block)
     })

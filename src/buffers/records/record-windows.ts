@@ -7,8 +7,8 @@
  * for accessors is never given out, so it does not count.
  *
  * Where a source's wraps have memory of their own, the window's buffer is the only one that holds the bytes. There a
- * window is wrapped again at once, over the same memory, and a window in which a pinned record lies stays attached
- * until the last unpin.
+ * window gets another buffer with the same bytes before the old one is detached, and a window in which a pinned record
+ * lies stays attached until the last unpin.
  *
  * A window whose buffer other code took is *lost*: its records cannot be read until the finalizer of that buffer has
  * run. Where the bytes went with the buffer, it stays lost until the records that were in it have ended.
@@ -18,7 +18,7 @@
  *  2. A window that is lost has no buffer.
  */
 import { invariant } from '../../base/assert.js'
-import { copyBytes, copyElements, fillBytes, lengthOf, SafeMap } from '../../base/primordials.js'
+import { copyBytes, copyElements, fillBytes, lengthOf, SafeMap, SafeSet } from '../../base/primordials.js'
 import { type Block, GRANULE_BYTES, GRANULE_SHIFT } from '../../base/units.js'
 import type { BlockHeap } from '../../heap/block-heap.js'
 import type { PageSource } from '../../memory/page-source.js'
@@ -33,7 +33,7 @@ import {
   WINDOW_STRIDE_BYTES,
   Windows,
 } from '../windows.js'
-import { lostError, recordRefusal } from './record-errors.js'
+import { lostError, memoryError, recordRefusal } from './record-errors.js'
 
 const { ceil, max } = Math
 const Bytes = Uint8Array
@@ -67,8 +67,8 @@ export class RecordWindows {
   #touched: Uint8Array = new Flags(0)
   /** The records whose bytes went with the buffer of their window, by window. */
   readonly #gone = new SafeMap<number, readonly Block[]>()
-  /** How many pinned records lie in a window that has to stay for them. */
-  readonly #pinned = new SafeMap<number, number>()
+  /** The pinned records in each window that has to stay for them. */
+  readonly #pinned = new SafeMap<number, SafeSet<Block>>()
 
   /** `isRecord`: whether a record starts at that block that has not ended. */
   constructor(heap: BlockHeap, source: PageSource, storeName: string, isRecord: (block: Block) => boolean) {
@@ -145,7 +145,11 @@ export class RecordWindows {
   }
 
   #open(block: Block): ArrayBuffer {
-    this.#windows.open(block)
+    try {
+      this.#windows.open(block)
+    } catch (cause) {
+      throw memoryError(this.#storeName, cause)
+    }
     return this.#windows.bufferOf(block) as ArrayBuffer
   }
 
@@ -182,10 +186,13 @@ export class RecordWindows {
     const block = startOf(window)
     this.#noticeIn(window)
     if (this.#windows.bufferOf(block) === null) return true
-    if (this.#pinned.has(window) || !this.#windows.detach(block)) return false
-    // The memory holds records. The source would give it up with the first page there that comes free. If this is
-    // interrupted, what is shown tells `mend`.
-    if (!this.#source.sharesMemory) this.#open(block)
+    if (this.#pinned.has(window)) return false
+    if (!this.#source.sharesMemory) {
+      // First: if this is interrupted, a view must not be made over the old buffer.
+      this.#drop(window)
+      return this.#windows.renew(block)
+    }
+    if (!this.#windows.detach(block)) return false
     this.#drop(window)
     return true
   }
@@ -215,16 +222,17 @@ export class RecordWindows {
 
   pin(block: Block): void {
     const window = block >>> WINDOW_SHIFT
-    this.#pinned.set(window, (this.#pinned.get(window) ?? 0) + 1)
+    const blocks = this.#pinned.get(window) ?? new SafeSet<Block>()
+    blocks.add(block)
+    this.#pinned.set(window, blocks)
   }
 
+  /** Does nothing more where it is called again, because it was interrupted. */
   unpin(block: Block): void {
     const window = block >>> WINDOW_SHIFT
-    const left = (this.#pinned.get(window) ?? 1) - 1
-    if (left > 0) {
-      this.#pinned.set(window, left)
-      return
-    }
+    const blocks = this.#pinned.get(window)
+    blocks?.delete(block)
+    if (blocks !== undefined && blocks.size > 0) return
     this.#pinned.delete(window)
     if (this.#touched[window] !== 0 && this.#detach(window)) this.#touched[window] = 0
   }
@@ -339,12 +347,6 @@ export class RecordWindows {
 
   /** Puts right what an interrupted change left behind. */
   mend(): void {
-    for (let window = 0; window < this.#shown.length; window++) {
-      const block = startOf(window)
-      const isHidden = this.#shown[window] !== null && this.#windows.bufferOf(block) === null
-      // The memory of a window that was detached is in the source, until one of its pages is purged.
-      if (isHidden && !this.#source.sharesMemory && !this.isLost(block)) this.#open(block)
-    }
     this.#dropUnwrapped()
   }
 

@@ -14,7 +14,15 @@ import type { ArenaBuffer } from '../owner.js'
 export interface PinnedMemory {
   readonly buffer: ArenaBuffer
   /** The wrap that is there for the pin alone; null where the record has only one. */
-  readonly wrap: { readonly buffer: ArrayBuffer; readonly wrapId: WrapId } | null
+  readonly wrap: OwnWrap | null
+}
+
+/** A wrap over exactly one record. */
+export interface OwnWrap {
+  readonly buffer: ArrayBuffer
+  readonly wrapId: WrapId
+  /** This library is detaching it. So it is not taken for one that other code took, if that is interrupted. */
+  isEnding: boolean
 }
 
 export interface Records extends SuppliedBlocks, LeftBlocks {
@@ -24,7 +32,7 @@ export interface Records extends SuppliedBlocks, LeftBlocks {
 
   /**
    * A Buffer over a record. It is good until the record moves or ends. Throws `ERR_ARENA_DETACHED` where other code took
-   * the memory away, and the errors of `PageSource.wrap`; the record is as before then.
+   * the memory away, and `ERR_ARENA_OUT_OF_MEMORY`; the record is as before then.
    */
   view(block: Block, sizeBytes: number): ArenaBuffer
   /**
@@ -90,7 +98,10 @@ export interface Records extends SuppliedBlocks, LeftBlocks {
    * memory, it is a view like any other, and the window stays attached. Throws as `view` does.
    */
   openPin(block: Block, sizeBytes: number): PinnedMemory
-  /** Ends the memory of a pin. Where other code took it, the record does not move any more, and waits when it ends. */
+  /**
+   * Ends the memory of a pin. Where other code took it, the record does not move any more, and waits when it ends. If it
+   * is interrupted, it is called again.
+   */
   closePin(block: Block, sizeBytes: number, memory: PinnedMemory): void
 
   // ---- what other code took -------------------------------------------------------------------------------

@@ -42,7 +42,7 @@ class Work {
     this.world = world
     this.#random = random
     this.#mayFail = mayFail
-    this.pins = new RecordPins(world.buffers, 'subject', ref =>
+    this.pins = new RecordPins(world.buffers, 'subject', setImmediate, ref =>
       this.#end(this.records.find(r => r.ref === ref) as Known),
     )
     world.addSegment(16 * MIB)
@@ -87,7 +87,9 @@ class Work {
     try {
       call()
     } catch (error) {
-      if (!(error instanceof RangeError) || kernel.failures === failures) throw error
+      if (kernel.failures === failures) throw error
+      const { code } = error as { code?: string }
+      if (!(error instanceof RangeError) && code !== 'ERR_ARENA_OUT_OF_MEMORY') throw error
       otherwise()
     }
   }
@@ -120,8 +122,13 @@ class Work {
 
   #free(record: Known): void {
     if (record.isFreed) return
-    if (this.pins.defer(record.ref)) record.isFreed = true
-    else this.#end(record)
+    const pin = this.pins.of(record.ref)
+    if (pin === undefined) {
+      this.#end(record)
+      return
+    }
+    pin.isEnding = true
+    record.isFreed = true
   }
 
   #end(record: Known): void {

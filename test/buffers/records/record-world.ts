@@ -1,4 +1,5 @@
 /** Records over real memory of each source: the heap, its source and the buffers under test. */
+import { expect } from 'vitest'
 import { eventLoop } from '../../../src/base/deferral.js'
 import { GRANULE_BYTES, NONE } from '../../../src/base/units.js'
 import { RecordBuffers } from '../../../src/buffers/records/record-buffers.js'
@@ -10,6 +11,13 @@ import { MmapSource } from '../../../src/memory/mmap-source.js'
 import type { PageSource, SourceName } from '../../../src/memory/page-source.js'
 import type { Segment } from '../../../src/memory/segment.js'
 import { FaultyKernel } from '../../support/faulty-kernel.js'
+
+/** What an error has whose cause is that the runtime makes no `ArrayBuffer`. */
+export const NO_MEMORY = {
+  code: 'ERR_ARENA_OUT_OF_MEMORY',
+  cause: expect.any(RangeError),
+  message: expect.stringContaining("store 'subject': "),
+}
 
 export interface Record {
   block: number
