@@ -6,7 +6,7 @@ import type { Allocating } from './allocating.js'
 import { Body } from './body.js'
 import { abortError } from './errors.js'
 import { type CollectOptions, resolveCollect } from './options.js'
-import { type Sink, type Source, sourceOf } from './sources.js'
+import { type Intake, type Source, sourceOf } from './sources.js'
 
 // Taken once at load, as in `primordials`.
 const Bytes = Uint8Array
@@ -31,7 +31,7 @@ export function collect(allocating: Allocating, source: unknown, options: Collec
   })
 }
 
-class Collecting implements Sink {
+class Collecting implements Intake {
   readonly #source: Source
   readonly #body: Body
   readonly #signal: AbortSignal | undefined

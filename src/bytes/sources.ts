@@ -1,6 +1,6 @@
 /**
  * What bytes can be read from: streams of Node, streams of the web, and async iterables. Each class hands its chunks to a
- * sink, and knows how to leave its source behind: at its end with no listener and no lock, after a failure ended.
+ * intake, and knows how to leave its source behind: at its end with no listener and no lock, after a failure ended.
  */
 // Not the global: there is none in some test environments, and tests of users replace it.
 import { setImmediate } from 'node:timers'
@@ -35,7 +35,7 @@ export interface WebStreamReader {
 export type ByteStream = NodeJS.ReadableStream | WebStream | AsyncIterable<BytesChunk>
 
 /** Where chunks go. */
-export interface Sink {
+export interface Intake {
   /** Takes a chunk. Returns false if the reading is over: it has failed, and the source was given up. */
   take(chunk: unknown): boolean
   /** There are no more chunks. */
@@ -45,8 +45,8 @@ export interface Sink {
 }
 
 export interface Source {
-  /** Begins to hand chunks to `sink`, in this turn or later. */
-  start(sink: Sink): void
+  /** Begins to hand chunks to `intake`, in this turn or later. */
+  start(intake: Intake): void
   /** After its end: leaves the source as it is. */
   release(): void
   /** Ends the source because of `reason`. Nothing is handed over any more. */
@@ -94,23 +94,23 @@ function ignore(): void {}
 
 class NodeSource implements Source {
   readonly #stream: NodeStream
-  #sink: Sink | undefined
+  #intake: Intake | undefined
 
   constructor(stream: NodeStream) {
     this.#stream = stream
   }
 
-  start(sink: Sink): void {
+  start(intake: Intake): void {
     const stream = this.#stream
-    if (stream.errored !== undefined && stream.errored !== null) sink.fail(stream.errored)
-    else if (stream.readableEnded === true) sink.end()
-    else if (stream.destroyed === true || stream.closed === true) sink.fail(prematureCloseError())
-    else this.#listen(sink)
+    if (stream.errored !== undefined && stream.errored !== null) intake.fail(stream.errored)
+    else if (stream.readableEnded === true) intake.end()
+    else if (stream.destroyed === true || stream.closed === true) intake.fail(prematureCloseError())
+    else this.#listen(intake)
   }
 
-  #listen(sink: Sink): void {
+  #listen(intake: Intake): void {
     const stream = this.#stream
-    this.#sink = sink
+    this.#intake = intake
     stream.on('error', this.#onError)
     stream.on('end', this.#onEnd)
     stream.on('close', this.#onClose)
@@ -137,7 +137,7 @@ class NodeSource implements Source {
   }
 
   #stopListening(): void {
-    this.#sink = undefined
+    this.#intake = undefined
     this.#stream.removeListener('data', this.#onData)
     this.#stream.removeListener('end', this.#onEnd)
     this.#stream.removeListener('close', this.#onClose)
@@ -161,19 +161,19 @@ class NodeSource implements Source {
   }
 
   readonly #onData = (chunk: unknown): void => {
-    this.#sink?.take(chunk)
+    this.#intake?.take(chunk)
   }
 
   readonly #onEnd = (): void => {
-    this.#sink?.end()
+    this.#intake?.end()
   }
 
   readonly #onError = (error: unknown): void => {
-    this.#sink?.fail(error)
+    this.#intake?.fail(error)
   }
 
   readonly #onClose = (): void => {
-    this.#sink?.fail(prematureCloseError())
+    this.#intake?.fail(prematureCloseError())
   }
 }
 
@@ -201,20 +201,20 @@ class WebSource implements Source {
     this.#reader = stream.getReader()
   }
 
-  start(sink: Sink): void {
-    this.#run(sink)
+  start(intake: Intake): void {
+    this.#run(intake)
   }
 
-  async #run(sink: Sink): Promise<void> {
+  async #run(intake: Intake): Promise<void> {
     try {
       for (;;) {
         const { done, value } = await this.#reader.read()
         if (this.#isOver) return
-        if (done) return sink.end()
-        if (!sink.take(value)) return
+        if (done) return intake.end()
+        if (!intake.take(value)) return
       }
     } catch (error) {
-      if (!this.#isOver) sink.fail(error)
+      if (!this.#isOver) intake.fail(error)
     }
   }
 
@@ -244,23 +244,23 @@ class IterableSource implements Source {
     this.#iterable = iterable
   }
 
-  start(sink: Sink): void {
-    this.#run(sink)
+  start(intake: Intake): void {
+    this.#run(intake)
   }
 
-  async #run(sink: Sink): Promise<void> {
+  async #run(intake: Intake): Promise<void> {
     try {
       this.#iterator = this.#iterable[Symbol.asyncIterator]()
       for (;;) {
         const { done, value } = await this.#iterator.next()
         if (this.#isOver) return
-        if (done) return sink.end()
-        if (!sink.take(value)) return
+        if (done) return intake.end()
+        if (!intake.take(value)) return
       }
     } catch (error) {
       // What has thrown is at its end, and is not asked to return.
       this.#hasThrown = true
-      if (!this.#isOver) sink.fail(error)
+      if (!this.#isOver) intake.fail(error)
     }
   }
 

@@ -87,7 +87,8 @@ const KINDS = [
 /** Kinds that are about a record of their own. */
 const OF_RECORDS = new Set(['free', 'realloc', 'pin', 'pinned', 'lend', 'promise', 'read'])
 const PINNING = new Set(['pin', 'pinned', 'lend', 'promise'])
-function planned(count) {
+/** Random steps: as many as asked, or up to a reset where there may be one. */
+function planned(count, mayReset = true) {
   const plan = []
   const refs = [...live.keys()]
   for (let i = 0; i < count; i++) {
@@ -98,7 +99,7 @@ function planned(count) {
       else ref = refs.splice(below(refs.length), 1)[0]
     }
     if (kind === 'thin' && below(20) > 0) kind = 'alloc'
-    if (kind === 'alloc' && below(300) === 0) kind = 'reset'
+    if (kind === 'alloc' && below(300) === 0 && mayReset) kind = 'reset'
     const size = SIZES[below(SIZES.length)]
     plan.push({ kind, ref, size, bytes: Buffer.alloc(size, 251), made: -1, isBegun: false, isDone: false })
     // What comes after it is about records that have ended.
@@ -244,7 +245,7 @@ function thin() {
 
 async function overflow() {
   // All is compiled before: the compiler needs more of the stack than what it compiles.
-  plan = planned(1_000).filter(step => step.kind !== 'reset')
+  plan = planned(1_000, false)
   for (const step of plan) perform(step)
   await conclude()
   for (let round = 0; round < rounds; round++) {
