@@ -129,7 +129,7 @@ function pictureRequests(random) {
   }))
 }
 
-const TOPICS = 4
+const TOPICS = 8
 const FRAMES = 200
 
 /** Frames of 20 to 127 bytes: so each byte of a batch is a character of its own. @param {Random} random */
@@ -147,26 +147,28 @@ function makeBatch(random) {
 /** @type {MakeRequests} */
 function brokerRequests(random, client) {
   const path = `/topic-${client % TOPICS}`
-  // Half of the connections publish, the others read what all of them have published.
-  if ((client / TOPICS) % 2 < 1) {
-    return Array.from({ length: 8 }, () => ({ method: 'POST', path, body: makeBatch(random) }))
-  }
   let after = 0
-  return [
-    {
-      method: 'GET',
-      path,
-      setupRequest: request => ({ ...request, path: `${path}?after=${after}` }),
-      onResponse(status, answer, _context, headers) {
-        const [first, next] = ['x-first', 'x-next'].map(name => Number(Reflect.get(headers ?? {}, name)))
-        let count = 0
-        for (let at = 0; at < answer.length; count++) at += 4 + answer.charCodeAt(at + 3)
-        const isRight = status === 200 && first + count === next + 1 && next >= after
-        expect(isRight, () => `${status}, frames ${first} to ${next}, ${count} of them, after ${after}`)
-        after = next
-      },
+  /** @type {Request} */
+  const read = {
+    method: 'GET',
+    path,
+    setupRequest: request => ({ ...request, path: `${path}?after=${after}` }),
+    onResponse(status, answer, _context, headers) {
+      const [first, next] = ['x-first', 'x-next'].map(name => Number(Reflect.get(headers ?? {}, name)))
+      let count = 0
+      for (let at = 0; at < answer.length; count++) at += 4 + answer.charCodeAt(at + 3)
+      const isRight = status === 200 && first + count === next + 1 && next >= after
+      expect(isRight, () => `${status}, frames ${first} to ${next}, ${count} of them, after ${after}`)
+      after = next
     },
-  ]
+  }
+  // Each connection publishes a batch, then reads what all those of its topic have published: so a request is the same amount
+  // of work however fast the server is. With readers of their own, a slower server would have fewer and longer answers.
+  return Array.from({ length: 8 }, () => makeBatch(random)).flatMap(body => {
+    /** @type {Request} */
+    const publish = { method: 'POST', path, body }
+    return [publish, read]
+  })
 }
 
 /** By the name of the service. @type {Record<string, MakeRequests>} */

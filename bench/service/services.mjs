@@ -1,7 +1,7 @@
 /** The services that are measured: where each is, with an arena and with Buffers, and what it is started with. */
 
 /**
- * `create` is the name of the function that makes the server. `holdsUpstream`: whether it forwards to another server.
+ * `create` is the name of the function that makes the server. `forwards`: whether it needs another server.
  * @typedef {object} Service
  * @property {string} name as in `--only`, and of the files
  * @property {string} create
@@ -13,7 +13,7 @@
 const MIB = 2 ** 20
 
 /**
- * What is held for a time is dropped half a second after the last use: a wave is short, too.
+ * What a service holds for a time, it drops after half a second: so after a wave hardly anything is live.
  * @type {Service[]}
  */
 export const SERVICES = [
