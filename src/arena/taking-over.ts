@@ -2,7 +2,7 @@
 import type { Debugging } from '../buffers/blocks.js'
 import type { Leaks } from '../buffers/leaks.js'
 import { type ArenaIdentity, blockOf, type Owner, sizeOf, watchedBlock } from '../buffers/owner.js'
-import type { Pins } from '../buffers/pins.js'
+import type { BlockLoan, Pins } from '../buffers/pins.js'
 import type { BlockTaker, TakenBlock } from '../bytes/outgoing.js'
 import type { Changes } from './changes.js'
 import { closedError, streamDetachedError } from './errors.js'
@@ -53,8 +53,12 @@ export class TakingOver implements BlockTaker {
     throw closedError(this.#arena, METHOD)
   }
 
-  end(buffer: Uint8Array): void {
-    this.#pins.endLoan(buffer)
+  keep(taken: readonly TakenBlock[]): void {
+    for (const { loan } of taken) this.#pins.keepLoan(loan)
+  }
+
+  end({ loan }: TakenBlock): void {
+    this.#pins.endLoan(loan)
   }
 
   detachedError(): Error {
@@ -69,23 +73,18 @@ export class TakingOver implements BlockTaker {
   }
 
   #take(owners: readonly OwnerBuffer[]): TakenBlock[] {
-    const taken: TakenBlock[] = []
-    const lent: OwnerBuffer[] = []
+    const loans: BlockLoan[] = []
     try {
-      for (const owner of owners) {
-        this.#pins.beginLoan(owner)
-        lent.push(owner)
-      }
-      for (const owner of owners) {
+      for (const owner of owners) loans.push(this.#pins.beginLoan(owner))
+      return owners.map((owner, i) => {
         const reportLeak = this.#leaks.handOver(watchedBlock(blockOf(owner)))
         this.#pins.defer(owner)
-        taken.push({ buffer: owner, sizeBytes: sizeOf(owner), reportLeak })
-      }
+        return { buffer: owner, sizeBytes: sizeOf(owner), loan: loans[i], reportLeak }
+      })
     } catch (error) {
-      // The stack overflowed. Nobody else would end these loans.
-      for (const owner of lent) this.#pins.endLoan(owner)
+      // The stack overflowed. Loans that this does not end, because it is full still, end in the next turn.
+      for (const loan of loans) this.#pins.endLoan(loan)
       throw error
     }
-    return taken
   }
 }

@@ -20,12 +20,12 @@ export interface PinCount {
  */
 const inUse = new SafeSet<unknown>()
 
-/** One `lend`. */
-interface Loan<K, P> {
+/** A loan: that of one `lend`, or one that `beginLoan` began. */
+export interface Loan<K, P> {
   readonly key: K
   /** Null before the loan is counted. */
   pin: P | null
-  /** What `use` returned. */
+  /** What the `use` of a `lend` returned. */
   result: unknown
   /** It is counted no more. */
   isOver: boolean
@@ -39,7 +39,10 @@ export class PinCounts<K, P extends PinCount> {
   #onNone: (() => void) | null = null
   /** A pin or a loan is ending, or its end was interrupted: then at most one entry counts nothing. */
   #isUnfinished = false
-  /** The loans whose `lend` has not returned. In the next turn of the event loop, these are the ones that were terminated. */
+  /**
+   * The loans whose `lend` has not returned, and those that nobody keeps yet. In the next turn of the event loop, these are the
+   * ones of calls that were terminated.
+   */
   readonly #open = new SafeSet<Loan<K, P>>()
   #isLooking = false
 
@@ -94,17 +97,37 @@ export class PinCounts<K, P extends PinCount> {
     return true
   }
 
-  /** Begins a loan for an entry. `endLoan` ends it. */
-  beginLoan(pin: P): void {
+  /**
+   * Begins a loan for the entry of a key, which `entry` finds or begins. `endLoan` ends it. Unless `keepLoan` is called in the
+   * same turn, it ends by itself in a later one: then its caller was terminated.
+   */
+  beginLoan(key: K, entry: () => P): Loan<K, P> {
+    this.mend()
+    const loan: Loan<K, P> = { key, pin: null, result: undefined, isOver: false }
+    this.#open.add(loan)
+    const pin = entry()
+    // No call comes between: the loan says that it is counted exactly if it is.
+    loan.pin = pin
     pin.loanCount++
+    return loan
   }
 
-  /** Ends a loan that `beginLoan` began. */
-  endLoan(key: K, pin: P): void {
+  /** Has a loan last until `endLoan`. */
+  keepLoan(loan: Loan<K, P>): void {
+    this.#open.delete(loan)
+  }
+
+  /** Ends a loan. A second call does nothing, and so it is safe to call this again where it was interrupted. */
+  endLoan(loan: Loan<K, P>): void {
     this.mend()
-    this.#isUnfinished = true
-    pin.loanCount--
-    this.#endIfUnpinned(key, pin)
+    const { key, pin } = loan
+    if (pin !== null && !loan.isOver) {
+      this.#isUnfinished = true
+      loan.isOver = true
+      pin.loanCount--
+      this.#endIfUnpinned(key, pin)
+    }
+    this.#open.delete(loan)
   }
 
   /**
@@ -112,19 +135,15 @@ export class PinCounts<K, P extends PinCount> {
    * ends when it is settled; otherwise at once. If this is terminated, the loan ends in a later turn.
    */
   lend<T>(key: K, entry: () => P, use: (pin: P) => T): T {
-    this.mend()
-    const loan: Loan<K, P> = { key, pin: null, result: undefined, isOver: false }
-    this.#open.add(loan)
-    const pin = entry()
-    loan.pin = pin
-    pin.loanCount++
+    const loan = this.beginLoan(key, entry)
+    const pin = loan.pin as P
     let isPending = false
     try {
       const result = use(pin)
       loan.result = result
       if (!isThenable(result)) return result
       isPending = true
-      return this.#lendUntil(loan, pin, result) as T
+      return this.#lendUntil(loan, result) as T
     } finally {
       if (!isPending) {
         // No call comes before: the stack may be full.
@@ -146,22 +165,12 @@ export class PinCounts<K, P extends PinCount> {
     else this.#onNone = run
   }
 
-  async #lendUntil(loan: Loan<K, P>, pin: P, result: PromiseLike<unknown>): Promise<unknown> {
-    this.#open.delete(loan)
+  async #lendUntil(loan: Loan<K, P>, result: PromiseLike<unknown>): Promise<unknown> {
+    this.keepLoan(loan)
     try {
       return await result
     } finally {
-      this.#endLoan(loan, pin)
-    }
-  }
-
-  #endLoan(loan: Loan<K, P>, pin: P): void {
-    this.mend()
-    if (!loan.isOver) {
-      this.#isUnfinished = true
-      loan.isOver = true
-      pin.loanCount--
-      this.#endIfUnpinned(loan.key, pin)
+      this.endLoan(loan)
     }
   }
 
@@ -203,16 +212,13 @@ export class PinCounts<K, P extends PinCount> {
     this.#isUnfinished = false
   }
 
-  /** Ends the loans whose `lend` was terminated. No script is on the stack, so none of them is under way. */
+  /** Ends the loans whose caller was terminated. No script is on the stack, so none of them is under way. */
   #endTerminated(): void {
     this.#isLooking = false
     this.#open.forEach(loan => {
-      const { pin, result } = loan
-      this.#open.delete(loan)
-      if (pin === null || loan.isOver) return
       // Nobody has the promise that this makes.
-      if (isThenable(result)) this.#lendUntil(loan, pin, result).catch(() => {})
-      else this.#endLoan(loan, pin)
+      if (isThenable(loan.result)) this.#lendUntil(loan, loan.result).catch(() => {})
+      else this.endLoan(loan)
     })
   }
 

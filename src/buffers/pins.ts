@@ -31,7 +31,7 @@ import {
   watch,
   watchedBlock,
 } from './owner.js'
-import { type PinCount, PinCounts } from './pin-counts.js'
+import { type Loan, type PinCount, PinCounts } from './pin-counts.js'
 
 type OwnerBuffer = Uint8Array & Owner
 
@@ -40,6 +40,9 @@ export interface Pin extends PinCount {
   /** The owner is spent: the block ends at the last unpin. */
   isEnding: boolean
 }
+
+/** A loan of a block, which lasts until `endLoan`. */
+export type BlockLoan = Loan<Uint8Array, Pin>
 
 export class Pins {
   readonly #counts: PinCounts<Uint8Array, Pin>
@@ -95,15 +98,21 @@ export class Pins {
     return this.#counts.lend(owner, () => this.#entry(owner), use)
   }
 
-  /** Begins a loan of a live owner, which lasts until `endLoan`. No `unpin` ends it. */
-  beginLoan(owner: OwnerBuffer): void {
-    this.#counts.beginLoan(this.#entry(owner))
+  /**
+   * Begins a loan of a live owner. No `unpin` ends it, but `endLoan` does. Unless `keepLoan` is called in the same turn, it ends by
+   * itself in a later one.
+   */
+  beginLoan(owner: OwnerBuffer): BlockLoan {
+    return this.#counts.beginLoan(owner, () => this.#entry(owner))
   }
 
-  /** Ends a loan that `beginLoan` began. Does nothing if there is none. */
-  endLoan(buffer: Uint8Array): void {
-    const pin = this.#counts.get(buffer)
-    if (pin !== undefined && pin.loanCount > 0) this.#counts.endLoan(buffer, pin)
+  keepLoan(loan: BlockLoan): void {
+    this.#counts.keepLoan(loan)
+  }
+
+  /** Ends a loan. A second call does nothing. */
+  endLoan(loan: BlockLoan): void {
+    this.#counts.endLoan(loan)
   }
 
   /**

@@ -11,6 +11,7 @@
  */
 import { bufferOf, byteOffsetOf, copyBytes, lengthOf } from '../base/primordials.js'
 import { NodeBuffer } from '../buffers/owner.js'
+import type { BlockLoan } from '../buffers/pins.js'
 
 const { min } = Math
 
@@ -28,8 +29,13 @@ export interface BlockTaker {
    * until `end`. Throws the error of `pin` if one of them is not a live owner.
    */
   takeOver(buffers: readonly Uint8Array[]): TakenBlock[]
-  /** Ends a block that was taken over. It is called once for each. */
-  end(buffer: Uint8Array): void
+  /**
+   * Says that somebody will call `end` for these. Those for which nobody has said so end in the next turn: then the call that
+   * took them over was terminated.
+   */
+  keep(taken: readonly TakenBlock[]): void
+  /** Ends a block that was taken over. A second call does nothing. */
+  end(taken: TakenBlock): void
   /** Makes the error that says that other code took the `ArrayBuffer` of a block away. */
   detachedError(): Error
 }
@@ -38,6 +44,7 @@ export interface BlockTaker {
 export interface TakenBlock {
   readonly buffer: Uint8Array
   readonly sizeBytes: number
+  readonly loan: BlockLoan
   /** Reports the block as a leak, with the place of its allocation; null if its owner was not sampled. */
   readonly reportLeak: (() => void) | null
 }
@@ -65,6 +72,8 @@ export class Outgoing {
   #next = 0
   #leftBytes = 0
   #liveCount = 0
+  /** Nobody wants the rest. */
+  #isGivenUp = false
 
   constructor(taker: BlockTaker) {
     this.#taker = taker
@@ -88,6 +97,7 @@ export class Outgoing {
 
   /** Returns a copy of the next bytes, or null if there are none. Throws if other code took their memory away. */
   copyNext(): Buffer | null {
+    this.#pass()
     if (this.#leftBytes === 0) return null
     // With an `ArrayBuffer` of its own, because some receivers take it over.
     const copy = Buffer.allocUnsafeSlow(min(COPY_BYTES, this.#leftBytes))
@@ -105,6 +115,7 @@ export class Outgoing {
    * their memory away.
    */
   lendNext(): LentView | null {
+    this.#pass()
     if (this.#leftBytes === 0) return null
     const block = this.#blocks[this.#next]
     if (block.taken.sizeBytes - block.givenBytes <= COPIED_REST_BYTES) {
@@ -123,24 +134,31 @@ export class Outgoing {
     return { view, done }
   }
 
-  /** Gives nothing more. Blocks with a lent view end with the last one of these, all others now. */
+  /**
+   * Gives nothing more. Blocks with a lent view end with the last one of these, all others now, also those whose end was
+   * interrupted.
+   */
   endRest(): void {
-    const blocks = this.#blocks
-    for (let i = this.#next; i < blocks.length; i++) blocks[i].givenBytes = blocks[i].taken.sizeBytes
+    this.#isGivenUp = true
     this.#leftBytes = 0
-    this.#pass()
+    const blocks = this.#blocks
+    for (const block of blocks) {
+      block.givenBytes = block.taken.sizeBytes
+      this.#endIfGiven(block)
+    }
+    this.#next = blocks.length
   }
 
   /**
    * Ends every block: the stream was collected, and so was everything that could call `done`. Reports the blocks
-   * as leaks.
+   * as leaks, unless `endRest` was called before: then only their end was interrupted.
    */
   abandon(): void {
     for (const block of this.#blocks) {
       if (block.hasEnded) continue
       this.#end(block)
       // This is last, because a listener may do anything.
-      block.taken.reportLeak?.()
+      if (!this.#isGivenUp) block.taken.reportLeak?.()
     }
   }
 
@@ -165,10 +183,12 @@ export class Outgoing {
   #pass(): void {
     const blocks = this.#blocks
     while (this.#next < blocks.length) {
-      const block = blocks[this.#next]
+      const at = this.#next
+      const block = blocks[at]
       if (block.givenBytes < block.taken.sizeBytes) return
-      this.#next++
       this.#endIfGiven(block)
+      // The end of a block may run script, which may have come here, too.
+      if (this.#next === at) this.#next = at + 1
     }
   }
 
@@ -178,13 +198,16 @@ export class Outgoing {
 
   #end(block: OutgoingBlock): void {
     if (block.hasEnded) return
+    // Noted after it: where this is interrupted, a later call ends the block.
+    const taker = this.#taker as BlockTaker
+    taker.end(block.taken)
+    // It may have run script, which came here, too.
+    if (block.hasEnded) return
     block.hasEnded = true
     this.#liveCount--
-    const taker = this.#taker as BlockTaker
     if (this.#liveCount === 0) {
       this.#blocks = []
       this.#taker = null
     }
-    taker.end(block.taken.buffer)
   }
 }

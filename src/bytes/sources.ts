@@ -1,5 +1,5 @@
 /**
- * What bytes can be read from: streams of Node, streams of the web, and async iterables. Each class hands its chunks to a
+ * What bytes can be read from: streams of Node, streams of the web, and async iterables. Each class hands its chunks to an
  * intake, and knows how to leave its source behind: at its end with no listener and no lock, after a failure ended.
  */
 // Not the global: there is none in some test environments, and tests of users replace it.

@@ -9,6 +9,8 @@
  * all of them get copies.
  */
 import { Readable } from 'node:stream'
+// Not the global: there is none in some test environments, and tests of users replace it.
+import { setImmediate } from 'node:timers'
 import { invalidArgType, invalidArgValue } from '../base/errors.js'
 import { register } from '../base/primordials.js'
 import { DirectPipe, type Piped } from './direct-pipe.js'
@@ -40,8 +42,11 @@ export function streamBlocks(taker: BlockTaker, buffers: Uint8Array | Iterable<U
   const list = listOf(buffers)
   const outgoing = new Outgoing(taker)
   const stream = new BlockStream(outgoing)
-  outgoing.fill(taker.takeOver(list))
   register(dropped, stream, outgoing)
+  const taken = taker.takeOver(list)
+  outgoing.fill(taken)
+  // From here on the stream ends them, or its collection.
+  taker.keep(taken)
   return stream
 }
 
@@ -83,7 +88,7 @@ class BlockStream extends Readable {
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
     this.#direct?.stop()
     this.#direct = null
-    this.#outgoing.endRest()
+    this.#endRest()
     // After a normal end, `'close'` says that every block has ended.
     if (error === null && this.readableEnded && !this.#outgoing.isOver) this.#whenOver = () => callback(null)
     else callback(error)
@@ -130,6 +135,17 @@ class BlockStream extends Readable {
 
   override addListener(event: string | symbol, listener: Listener): this {
     return this.on(event, listener)
+  }
+
+  #endRest(): void {
+    const outgoing = this.#outgoing
+    try {
+      outgoing.endRest()
+    } catch (error) {
+      // The stack was full. What did not end then ends in the next turn.
+      setImmediate(() => outgoing.endRest())
+      throw error
+    }
   }
 
   /** Whether nobody has asked for chunks so far. */

@@ -11,6 +11,7 @@
  */
 import assert from 'node:assert/strict'
 import { register } from 'node:module'
+import v8 from 'node:v8'
 import vm from 'node:vm'
 import { belowFrom } from '../support/below.mjs'
 
@@ -64,7 +65,7 @@ function verify() {
   }
 }
 
-const ALLOCS = ['alloc', 'alloc', 'alloc', 'allocAligned']
+const ALLOCS = ['alloc', 'alloc', 'alloc', 'allocAligned', 'from', 'concat']
 const KINDS = [
   ...ALLOCS,
   'free',
@@ -76,8 +77,11 @@ const KINDS = [
   'scope',
   'pin',
   'pool',
+  'stream',
   'stats',
 ]
+const SOURCES = SIZES.map(size => new Uint8Array(size))
+const PAIRS = SOURCES.map(source => [source, source])
 const pools = [24, 5_000, 70_000].map(size => arena.pool(size, { maxIdle: 5 }))
 /** What is to be done at each depth. Nothing but plain stores records it: a call might overflow. */
 function planned(count) {
@@ -85,12 +89,13 @@ function planned(count) {
   for (let i = 0; i < count; i++) {
     let kind = KINDS[below(KINDS.length)]
     let block = null
-    if (['free', 'realloc', 'relocate', 'pin'].includes(kind)) {
+    if (['free', 'realloc', 'relocate', 'pin', 'stream'].includes(kind)) {
       if (live.length === 0) kind = 'alloc'
       else block = live.splice(below(live.length), 1)[0]
     }
     if (block === null && below(200) === 0) kind = 'reset'
-    plan.push({ kind, block, size: SIZES[below(SIZES.length)], made: null, isBegun: false, isDone: false })
+    const index = below(SIZES.length)
+    plan.push({ kind, block, index, size: SIZES[index], made: null, isBegun: false, isDone: false })
   }
   return plan
 }
@@ -113,9 +118,12 @@ function dive() {
 
 function perform(step) {
   step.isBegun = true
-  const { kind, block, size } = step
+  const { kind, block, index, size } = step
   if (kind === 'alloc') step.made = arena.alloc(size)
   else if (kind === 'allocAligned') step.made = arena.allocUnsafe(size, align)
+  else if (kind === 'from') step.made = arena.from(SOURCES[index])
+  else if (kind === 'concat') step.made = arena.concat(PAIRS[index])
+  else if (kind === 'stream') arena.stream(block.buffer).on('error', requireInterruption).destroy()
   else if (kind === 'free') arena.free(block.buffer)
   else if (kind === 'realloc') step.made = arena.realloc(block.buffer, size)
   else if (kind === 'relocate') step.made = arena.relocate(block.buffer)
@@ -133,6 +141,11 @@ function perform(step) {
     scope.end()
   }
   step.isDone = true
+}
+
+/** A stream tells of what went wrong while it is destroyed. */
+function requireInterruption(error) {
+  if (!(error instanceof RangeError)) throw error
 }
 
 /** Two Buffers that are handed out at once share no bytes, with each other or with a live block. */
@@ -269,7 +282,9 @@ const SCRIPT = `
       scope.end()
     } else if (slot.buffer === null) {
       slot.isFilled = false
-      slot.buffer = choice === 2 ? arena.allocUnsafe(size, align) : arena.alloc(size)
+      if (choice === 2) slot.buffer = arena.allocUnsafe(size, align)
+      else if (choice === 3) slot.buffer = arena.concat(pairs[random(pairs.length)])
+      else slot.buffer = arena.alloc(size)
       slot.buffer.fill(slot.tag)
       slot.isFilled = true
     } else if (choice < 18) {
@@ -317,7 +332,7 @@ async function terminate() {
     isFilled: true,
   }))
   const random = n => Math.floor(Math.random() * n)
-  const context = vm.createContext({ arena, pools, slots, sizes: SIZES, align, random })
+  const context = vm.createContext({ arena, pools, slots, sizes: SIZES, pairs: PAIRS, align, random })
   const script = new vm.Script(SCRIPT)
   let busy = 0
   for (let round = 0; round < rounds; round++) {
@@ -348,6 +363,14 @@ async function terminate() {
 }
 
 await (isPlaced ? placed() : kind === 'overflow' ? overflow() : terminate())
+// A stream whose end was terminated holds its blocks until it is collected.
+v8.setFlagsFromString('--expose-gc')
+const collectGarbage = vm.runInNewContext('gc')
+for (let i = 0; i < 20 && arena.stats().liveBlocks > live.length; i++) {
+  plan = []
+  collectGarbage()
+  await turn()
+}
 arena.reset()
 arena.check()
 assert.equal(arena.lostBlocks, 0)
