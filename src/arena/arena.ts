@@ -341,7 +341,11 @@ export class Arena extends BytesIn<Parts> {
       }
     }
     const isPlain = alignBytes === GRANULE_BYTES && sizeBytes < WHOLE_PAGES_FROM_BYTES
-    if (!isPlain) this.#debug?.noteAllocation()
+    if (!isPlain && this.#debug !== null) {
+      this.#debug.noteAllocation()
+      // Taking a stack may have run script that closed the arena.
+      this.#requireGiving('realloc')
+    }
     const moved = isPlain
       ? this.allocUnsafe(sizeBytes)
       : this.#allocate(sizeBytes, alignBytes, sizeBytes > oldBytes)

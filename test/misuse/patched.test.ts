@@ -119,6 +119,43 @@ describe.concurrent('a formatter of stacks that ends the very block', () => {
   })
 })
 
+describe.concurrent('a formatter of stacks that closes the arena', () => {
+  it('is told of a closed arena by every call, and no invariant breaks, with debug', async () => {
+    await expectToSurvive(({ Arena, assert, codeOf, arena, assertIntact }) => {
+      type Call = (inner: InstanceType<typeof Arena>, block: ArenaBuffer) => unknown
+      const calls: Record<string, Call> = {
+        alloc: inner => inner.alloc(5_000),
+        allocUnsafe: inner => inner.allocUnsafe(70_000),
+        'realloc, short': (inner, block) => inner.realloc(block, 100),
+        'realloc, long': (inner, block) => inner.realloc(block, 70_000),
+        'realloc, aligned': (inner, block) => inner.realloc(block, 6_000, { align: 4096 }),
+        relocate: (inner, block) => inner.relocate(block),
+        from: inner => inner.from('text'),
+        concat: (inner, block) => inner.concat([block, block]),
+        acquire: inner => inner.pool(100).acquire(),
+        stream: (inner, block) => inner.stream(block),
+        scope: inner => inner.scope().alloc(100),
+      }
+      for (const [name, call] of Object.entries(calls)) {
+        const inner = new Arena({ name: 'inner', debug: true })
+        const block = inner.allocUnsafe(5_000).fill(7)
+        Error.prepareStackTrace = error => {
+          Error.prepareStackTrace = undefined as never
+          inner.close()
+          return error.name
+        }
+        const code = codeOf(() => call(inner, block))
+        Error.prepareStackTrace = undefined as never
+        assert.equal(code, 'ERR_ARENA_CLOSED', name)
+        inner.check()
+        assert.equal(inner.stats().committedBytes, 0, name)
+      }
+      arena.check()
+      assertIntact()
+    })
+  })
+})
+
 describe.concurrent('zero bytes', () => {
   it.each<ArenaOptions>([{}, { debug: true }, { leaks: 'all' }])(
     'outlive whoever takes an empty ArrayBuffer away, with %o',

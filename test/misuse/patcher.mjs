@@ -24,13 +24,19 @@ const ALLOWED = freeze({
   ERR_ARENA_DOUBLE_FREE: 1,
   ERR_ARENA_PINNED: 1,
   ERR_ARENA_NOT_PINNED: 1,
+  ERR_ARENA_POOLED: 1,
+  ERR_ARENA_POOL_CLOSED: 1,
   ERR_ARENA_SCOPE_ENDED: 1,
 })
+/** What blocks are made of: made before anything is replaced. */
+const SOURCES = freeze(SIZES.map(size => new Uint8Array(size)))
+const PAIRS = freeze(SOURCES.map(source => freeze([source, source])))
+const POOLED_BYTES = freeze([100, 70_000])
 
 /** Two arenas, as those of a thread share timers and memory for their books; and what is known of the blocks of each. */
 const worlds = freeze([
-  { arena: null, live: null, resets: 0, isClosed: true },
-  { arena: null, live: null, resets: 0, isClosed: true },
+  { arena: null, pools: null, live: null, resets: 0, isClosed: true },
+  { arena: null, pools: null, live: null, resets: 0, isClosed: true },
 ])
 let lastTag = 0
 const faults = []
@@ -39,6 +45,7 @@ let calls = 0
 
 function renew(world) {
   world.arena = new Arena({ name: 'patched', ...options })
+  world.pools = freeze([world.arena.pool(POOLED_BYTES[0]), world.arena.pool(POOLED_BYTES[1], { maxIdle: 2 })])
   world.live = { count: 0 }
   world.isClosed = false
 }
@@ -62,27 +69,23 @@ function act() {
   const resetsBefore = world.resets
   try {
     if (choice < 14 || block === undefined) {
-      const size = SIZES[below(9)]
-      const buffer =
-        choice % 3 === 0
-          ? arena.alloc(size)
-          : choice === 1
-            ? arena.allocUnsafe(size, { align: 64 })
-            : arena.allocUnsafe(size)
-      if (world.resets === resetsBefore) add(world, buffer, size)
+      make(world, choice, below(9))
     } else if (choice < 26) {
       const isEnded = block.isEnded
-      arena.free(block.buffer)
+      if (block.pool === undefined) arena.free(block.buffer)
+      else block.pool.release(block.buffer)
       end(world, block, isEnded)
     } else if (choice < 31) {
       const isEnded = block.isEnded
       const size = SIZES[below(9)]
       const buffer = arena.realloc(block.buffer, size)
       end(world, block, isEnded)
-      if (world.resets === resetsBefore) add(world, buffer, size)
-    } else if (choice < 34) {
+      if (world.resets === resetsBefore) add(world, buffer, size, undefined)
+    } else if (choice < 33) {
       arena.pin(block.buffer)
       arena.unpin(block.buffer)
+    } else if (choice === 33) {
+      world.pools[below(2)].use(() => {})
     } else if (choice < 36) {
       arena.lend(block.buffer, () => {})
     } else if (choice === 36) {
@@ -115,17 +118,37 @@ function act() {
   }
 }
 
+/** Makes a block in one of the ways that there are. */
+function make(world, way, index) {
+  const { arena, pools, resets } = world
+  let size = SIZES[index]
+  let buffer
+  let pool
+  if (way % 3 === 0) buffer = arena.alloc(size)
+  else if (way === 1) buffer = arena.allocUnsafe(size, { align: 64 })
+  else if (way === 2) buffer = arena.from(SOURCES[index])
+  else if (way === 4) {
+    buffer = arena.concat(PAIRS[index])
+    size *= 2
+  } else if (way < 9) {
+    pool = pools[way % 2]
+    buffer = pool.acquire()
+    size = POOLED_BYTES[way % 2]
+  } else buffer = arena.allocUnsafe(size)
+  if (world.resets === resets) add(world, buffer, size, pool)
+}
+
 /** Blocks that the model has forgotten may be live: the arena ends them. */
 function forgetAll(world) {
   world.live = { count: 0 }
 }
 
-function add(world, buffer, size) {
+function add(world, buffer, size, pool) {
   const { live } = world
   lastTag = (lastTag % 250) + 1
   const tag = lastTag
   apply(fill, buffer, [tag])
-  live[live.count] = { buffer, tag, size, at: live.count, isEnded: false }
+  live[live.count] = { buffer, pool, tag, size, at: live.count, isEnded: false }
   live.count++
 }
 
@@ -313,7 +336,8 @@ for (const [object, key, descriptor, patch, name] of [...patches()]) {
       if (live.count > 40)
         while (live.count > 10) {
           const block = live[0]
-          arena.free(block.buffer)
+          if (block.pool === undefined) arena.free(block.buffer)
+          else block.pool.release(block.buffer)
           end(world, block, false)
         }
     }
