@@ -15,6 +15,10 @@ const SUMMED = [
   'mappedBytes',
   'committedBytes',
   'metadataBytes',
+  'idleBlocks',
+  'idleBytes',
+  'acquiredBlocks',
+  'acquiredBytes',
 ] as const
 
 /**
@@ -74,6 +78,10 @@ export function totals(): ArenaTotals {
     mappedBytes: 0,
     committedBytes: 0,
     metadataBytes: 0,
+    idleBlocks: 0,
+    idleBytes: 0,
+    acquiredBlocks: 0,
+    acquiredBytes: 0,
     processTakenBytes: takenBytes,
     processLimitBytes: limitBytes,
   }
