@@ -100,7 +100,8 @@ describe.concurrent('a process that locks all its memory', () => {
           const warnings: unknown[] = []
           process.on('warning', ({ code }: Warning) => warnings.push(code))
           for (const source of ['mmap', 'sbrk'] as const) {
-            const arena = new Arena({ source, releaseAfterMs: 100 })
+            // Blocks that stay are forgotten in each round, and ended by reset: that is no leak here.
+            const arena = new Arena({ source, releaseAfterMs: 100, leaks: 'off' })
             for (let round = 0; round < 3; round++) {
               const blocks = Array.from({ length: 4_000 }, () => arena.allocUnsafe(1024).fill(1))
               const long = arena.allocUnsafe(8 * 2 ** 20)
