@@ -2,7 +2,7 @@
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
 import { fuzzSeed } from '../fuzz/random.js'
-import { IS_ALL, someOf } from '../support/extent.js'
+import { IS_ALL, partOf, someOf } from '../support/extent.js'
 import { possibleHere } from '../support/libc.js'
 import { COMPILED, NODES, runNode } from '../support/process.js'
 
@@ -33,8 +33,8 @@ const CASES = [
 /** Rounds of each kind in a sample. The interrupter itself says how many there are in all. */
 const SAMPLED_ROUNDS: Record<string, string> = { overflow: '4', terminate: '30', thrown: '80', cut: '80' }
 
-describe.each(NODES)('on Node $version', ({ path }) => {
-  it.concurrent.each(CASES)(
+describe.each(NODES.map((node, line) => ({ ...node, line })))('on Node $version', ({ path, line }) => {
+  it.concurrent.each(IS_ALL ? partOf(CASES, line, NODES.length) : CASES)(
     'calls interrupted by $kind leave no arena with wrong books, with $options',
     async ({ kind, options }) => {
       const seed = String(fuzzSeed >>> 0)

@@ -2,7 +2,7 @@
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
 import { fuzzSeed } from '../fuzz/random.js'
-import { someOf, stepsOf } from '../support/extent.js'
+import { IS_ALL, partOf, someOf, stepsOf } from '../support/extent.js'
 import { possibleHere } from '../support/libc.js'
 import { DIST, NODES, runNode } from '../support/process.js'
 
@@ -20,9 +20,9 @@ const OPTIONS = possibleHere([
 ])
 const STEPS = String(stepsOf(800, 3))
 
-describe.each(NODES)('on Node $version', ({ path }) => {
+describe.each(NODES.map((node, line) => ({ ...node, line })))('on Node $version', ({ path, line }) => {
   // A sample of the options, and of the steps.
-  it.concurrent.each(someOf(OPTIONS, 2))(
+  it.concurrent.each(IS_ALL ? partOf(OPTIONS, line, NODES.length) : someOf(OPTIONS, 2))(
     'harm no arena, and no check finds fault, with %s',
     async options => {
       const seed = String(fuzzSeed >>> 0)

@@ -24,6 +24,14 @@ export function someOf<T>(cases: readonly T[], count: number): readonly T[] {
   return cases.filter((_, index) => picked.has(index))
 }
 
+/**
+ * Which of these cases a Node line runs, by its place in `NODES`: the first line runs all of them, and the others run a part
+ * each, so that together they run all once more.
+ */
+export function partOf<T>(cases: readonly T[], line: number, lines: number): readonly T[] {
+  return line === 0 ? cases : cases.filter((_, index) => index % (lines - 1) === line - 1)
+}
+
 /** The variables with which a test does again what it did with this seed. */
 export function variablesOf(seed: number): string {
   return `${IS_ALL ? 'OFFHEAP_TESTS=all ' : ''}OFFHEAP_FUZZ_SEED=${seed}`
