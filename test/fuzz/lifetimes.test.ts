@@ -366,7 +366,7 @@ class Session {
   /** A stream takes some blocks over, pinned ones among them. */
   #stream(): void {
     const live = [...this.#blocks].filter(({ isEnding, pool }) => !isEnding && pool === null)
-    const blocks = live.filter(block => this.#random.oneIn(isPinned(block) ? 3 : 8))
+    const blocks = live.filter(block => isPinned(block) || this.#random.oneIn(8))
     const stream = this.arena.stream(new Set(blocks.map(({ buffer }) => buffer)))
     this.#streams.push({ stream, blocks })
     for (const block of blocks) {
